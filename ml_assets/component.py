@@ -1,0 +1,183 @@
+"""MLPipeline: one YAML file becomes the six stages of the asset graph. The one module that sees every stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from pydantic import BaseModel
+
+from ml_assets.errors import MLAssetsError, SpecError
+from ml_assets.graph.features.assets import feature_assets
+from ml_assets.graph.features.checks import feature_checks
+from ml_assets.graph.features.select import check_select
+from ml_assets.graph.ingest.assets import ingest_assets
+from ml_assets.graph.ingest.checks import ingest_checks
+from ml_assets.graph.ingest.sensors import new_data_sensor
+from ml_assets.graph.ingest.validation import check_sql
+from ml_assets.graph.monitoring.assets import monitoring_assets
+from ml_assets.graph.monitoring.checks import monitoring_checks
+from ml_assets.graph.monitoring.sensors import drift_sensor, retrain_schedule
+from ml_assets.graph.release.assets import release_assets
+from ml_assets.graph.release.checks import release_checks
+from ml_assets.graph.scoring.assets import scoring_assets
+from ml_assets.graph.scoring.checks import scoring_checks
+from ml_assets.graph.training.assets import training_assets
+from ml_assets.graph.training.checks import training_checks
+from ml_assets.ml.estimators import check_path
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.paths import Paths
+
+YAML_FILE = "defs.yaml"
+log = logging.getLogger("ml_assets")
+
+
+class MLPipeline(dg.Component):
+    """A tabular machine-learning pipeline: from the folder where files arrive to the champion and its drift reports."""
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self.spec = spec
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The YAML's model, for loading, `dg check yaml` and editors."""
+        return PipelineSpec
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> MLPipeline:
+        """A component from validated YAML; templates such as `{{ env.NAME }}` are rendered here."""
+        if attributes is None:
+            raise SpecError("The YAML has no attributes.", where={"file": context.path / YAML_FILE})
+        refuse_repeated_keys(context.path / YAML_FILE)
+        raw = attributes.model_dump(exclude_unset=True)
+        rendered = context.resolution_context.at_path("attributes").resolve_value(raw, as_type=dict)
+        return cls(PipelineSpec.model_validate(rendered))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Assets, checks, jobs, sensors and schedules of the pipeline."""
+        try:
+            return build_pipeline(self.spec, context.path, Paths.of(context.project_root))
+        except MLAssetsError as error:
+            raise error.at(pipeline=self.spec.name, file=context.path / YAML_FILE) from None
+
+
+def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definitions:
+    """Definitions of one pipeline.
+
+    Args:
+        spec: The pipeline.
+        folder: Where its SQL files lie.
+        paths: Folders of the project.
+
+    Raises:
+        MLAssetsError: A SQL file, rule, target or estimator that cannot work, found without any data.
+    """
+    texts = sql_texts(spec, folder)
+    check(spec, texts)
+    before_champion = [*ingest_assets(spec), *feature_assets(spec, texts)]
+    after_champion = [*scoring_assets(spec), *monitoring_assets(spec)]
+    trained = [*training_assets(spec, texts), *release_assets(spec)]
+    ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
+    train_job = _job(spec, "train", trained)
+    early_keys = [key for asset in before_champion for key in asset.keys]
+    return dg.Definitions(
+        assets=[*before_champion, *trained, *after_champion],
+        asset_checks=[
+            *ingest_checks(spec),
+            *feature_checks(spec),
+            *training_checks(spec),
+            *release_checks(spec),
+            *scoring_checks(spec),
+            *monitoring_checks(spec),
+        ],
+        jobs=[ingest_job, train_job],
+        sensors=[new_data_sensor(spec, paths, ingest_job.name, early_keys), drift_sensor(spec, train_job.name)],
+        schedules=retrain_schedule(spec, train_job.name),
+        resources={"lake": lake_resource(str(paths.root))},
+    )
+
+
+@cache
+def lake_resource(root: str) -> LakeResource:
+    """One resource for all pipelines of a project, so that their definitions can be merged."""
+    return LakeResource(root=root)
+
+
+def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:
+    return dg.define_asset_job(
+        f"{spec.name}_{name}",
+        selection=dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys)),
+        tags={"ml_assets/pipeline": spec.name},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
+    """File name -> text of every SQL file that the YAML names.
+
+    Raises:
+        SpecError: A file does not exist.
+    """
+    texts = {}
+    for place, name in [("features", spec.features), *((f"lookups.{n}.sql", x.sql) for n, x in spec.lookups.items())]:
+        file = folder / name
+        if not file.is_file():
+            present = ", ".join(sorted(path.name for path in folder.glob("*.sql"))) or "none"
+            raise SpecError(f"{place} names a file that does not exist.", found=name, fix=f"SQL files beside it: {present}")
+        texts[name] = file.read_text(encoding="utf-8")
+    return texts
+
+
+def check(spec: PipelineSpec, texts: dict[str, str]) -> None:
+    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators."""
+    check_sql(spec)
+    check_select(texts[spec.features], ["batch", *spec.lookups, *spec.references], spec.features)
+    for lookup in spec.lookups.values():
+        check_select(texts[lookup.sql], ["history"], lookup.sql)
+    for name, candidate in spec.candidates.items():
+        try:
+            check_path(candidate.estimator)
+        except SpecError as error:
+            raise error.at(candidate=name) from None
+    idle = spec.without_effect()
+    if idle:
+        log.warning("%s: understood, but without effect in this version: %s", spec.name, ", ".join(idle))
+
+
+def refuse_repeated_keys(file: Path) -> None:
+    """YAML keeps the last of two equal keys in silence; that is nearly always a mistake.
+
+    Raises:
+        SpecError: A mapping of the file has a key twice.
+    """
+    if not file.is_file():
+        return
+    for document in yaml.compose_all(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+        for mapping in _mappings(document):
+            seen: dict[Any, int] = {}
+            for key, _ in mapping.value:
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise SpecError(
+                        f"The key {key.value!r} stands twice in one mapping.",
+                        found=f"lines {seen[key.value]} and {line}",
+                        where={"file": f"{file}:{line}"},
+                        fix="Remove one of them.",
+                    )
+                seen[key.value] = line
+
+
+def _mappings(node: Any) -> Iterator[Any]:
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        for _, value in node.value:
+            yield from _mappings(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _mappings(value)

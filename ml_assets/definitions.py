@@ -1,0 +1,11 @@
+"""The code location: every pipeline under defs/, built once at import because the CLI asks for it several times."""
+
+from pathlib import Path
+
+import dagster as dg
+
+defs = dg.Definitions.merge(
+    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+    # A process for each step would cost 3 s of imports each; heavy work is parallel inside a step.
+    dg.Definitions(executor=dg.in_process_executor),
+)

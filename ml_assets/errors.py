@@ -1,0 +1,101 @@
+"""Every error that a user can cause, as one tree.
+
+MLAssetsError
+├── SpecError         the YAML or a SQL file beside it is wrong
+├── SourceError       a folder, file, header or value of the source cannot be read
+├── BatchRefused      a batch breaks more rules than the YAML tolerates, or an earlier stage refused it
+├── FeatureError      the features or lookup SELECT leaks, fails, or drops or doubles rows
+├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
+├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
+└── LakeError         the lake cannot be opened, read or written
+    ├── SchemaChange  data does not fit the table it is written to
+    └── LakeBusy      another process kept the write lock for too long
+
+What belongs here: errors that are the user's to mend, each with the rule, what was found, where, and the next step.
+A bug of ours stays an ordinary exception with its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class MLAssetsError(Exception):
+    """A problem that a user can mend.
+
+    Args:
+        rule: What should hold, or what went wrong, as one sentence.
+        found: What was there instead.
+        where: Place names in order, such as pipeline, batch, file, column; empty values are left out.
+        fix: The next step.
+    """
+
+    def __init__(
+        self, rule: str, *, found: object = None, where: Mapping[str, object] | None = None, fix: str | None = None
+    ) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.found = found
+        self.where = {name: value for name, value in (where or {}).items() if value not in (None, "")}
+        self.fix = fix
+
+    def at(self, **where: object) -> MLAssetsError:
+        """The same error with more places in front of those that it names."""
+        self.where = {**{name: value for name, value in where.items() if value not in (None, "")}, **self.where}
+        return self
+
+    def __str__(self) -> str:
+        lines = [self.rule]
+        if self.found is not None:
+            lines.append(f"  found: {self.found}")
+        if self.where:
+            lines.append("  where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()))
+        if self.fix:
+            lines.append(f"  next:  {self.fix}")
+        return "\n".join(lines)
+
+
+class SpecError(MLAssetsError):
+    """The YAML or a SQL file beside it is wrong."""
+
+
+class SourceError(MLAssetsError):
+    """A folder, file, header or value of the source cannot be read."""
+
+
+class BatchRefused(MLAssetsError):
+    """A batch breaks more rules than the YAML tolerates, or an earlier stage refused it."""
+
+
+class FeatureError(MLAssetsError):
+    """The features or a lookup SELECT leaks, fails, or drops or doubles rows."""
+
+
+class TrainingError(MLAssetsError):
+    """Too few batches, rows or labels, or an estimator that cannot be trained."""
+
+
+class ModelError(MLAssetsError):
+    """A bundle, model version or alias that is missing, changed or not to be trusted."""
+
+
+class LakeError(MLAssetsError):
+    """The lake cannot be opened, read or written."""
+
+
+class SchemaChange(LakeError):
+    """Data does not fit the table that it is written to."""
+
+
+class LakeBusy(LakeError):
+    """Another process kept the write lock for too long."""
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """`did you mean 'target'?` for a near miss, else the whole list of valid words."""
+    words = sorted(set(valid))
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if not near:
+        near = [w for w in words if w.lower() == word.lower()]
+    return f"did you mean {near[0]!r}?" if near else "valid: " + ", ".join(words)

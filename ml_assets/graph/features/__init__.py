@@ -1,0 +1,1 @@
+"""Validated batches become features: point-in-time lookups, and the pipeline's SELECT without a way to leak."""

@@ -1,0 +1,127 @@
+"""lookup_NAME and features as Dagster assets."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.errors import FeatureError
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.features import select
+from ml_assets.graph.steps import Result
+from ml_assets.resources import LakeResource
+from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.store.lake import Lake, Put
+
+STAGE = "features"
+
+
+def feature_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline.
+
+    Args:
+        spec: The pipeline.
+        texts: File name -> text of its SQL files.
+    """
+    lookups = [_lookup(spec, name, lookup, texts[lookup.sql]) for name, lookup in spec.lookups.items()]
+    return [*lookups, _features(spec, texts[spec.features])]
+
+
+def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, f"lookup_{name}")
+    version = code_version(__name__, lookup, spec.columns, spec.target, sql)
+
+    @dg.asset(
+        key=key,
+        deps=[_earlier_batches(spec)],
+        description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
+        "so that no row sees its own time or later.",
+        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")},
+        **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
+    )
+    def lookup_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
+        store = lake.open()
+
+        def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            earlier = make_lookup(store, spec, batch, lookup, sql)
+            put = Put(steps.table_of(key), "lookup_rows", batch, reshape=True)
+            (written,) = store.replace([put], steps.commit(context, key, batch))
+            return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
+
+        yield from steps.each_batch(context, [key], work)
+
+    return lookup_asset
+
+
+def _earlier_batches(spec: PipelineSpec) -> dg.AssetKey:
+    return steps.asset_key(spec, "validated_data")
+
+
+def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql: str) -> list[str]:
+    """Compute a lookup for a batch into the temporary table `lookup_rows`. Returns the batches that it saw.
+
+    Raises:
+        FeatureError: The SELECT fails, sees more than `history`, or has two rows for a key.
+    """
+    need_validated(lake, spec, batch)
+    select.check_select(sql, ["history"], lookup.sql)
+    earlier = select.open_history(lake, spec, batch, lookup.batches)
+    lake.con.execute("SET VARIABLE batch = ?", [batch])
+    select.run_select(lake, sql, "lookup_rows", lookup.sql, hidden=())
+    select.check_key(lake, "lookup_rows", lookup.key, lookup.sql)
+    return earlier
+
+
+def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
+    """Raise FeatureError where a batch has no validated rows, because it is missing or was refused."""
+    if not lake.count(f"{spec.name}.validated_data", batch):
+        raise FeatureError(
+            "validated_data has no rows of the batch: it was refused, or never ingested.",
+            fix=f"Look at the checks of {spec.name}/validated_data; then materialize it for this batch.",
+        )
+
+
+def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "features")
+    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), sql)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "validated_data"), *(steps.asset_key(spec, f"lookup_{n}") for n in spec.lookups)],
+        description="The pipeline's SELECT: exactly one row per validated row, blind to outcomes and target.",
+        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")},
+        **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
+    )
+    def features(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
+        store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            select.load_references(store, spec, lake.paths)
+
+        def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            types = make_features(store, spec, batch, sql)
+            put = Put(steps.table_of(key), "feature_rows", batch, reshape=True)
+            (written,) = store.replace([put], steps.commit(context, key, batch))
+            schema = steps.column_schema(store.columns("feature_rows"))
+            return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
+
+        yield from steps.each_batch(context, [key], work)
+
+    return features
+
+
+def make_features(lake: Lake, spec: PipelineSpec, batch: str, sql: str) -> dict[str, str]:
+    """Compute the features of a batch into the temporary table `feature_rows`.
+
+    Returns:
+        Feature name -> number | category.
+
+    Raises:
+        FeatureError: The SELECT fails, leaks, or drops or doubles rows.
+    """
+    need_validated(lake, spec, batch)
+    select.check_select(sql, ["batch", *spec.lookups, *spec.references], spec.features)
+    select.open_batch(lake, spec, batch)
+    select.run_select(lake, sql, "feature_rows", spec.features, hidden=[*spec.outcomes, spec.target.name])
+    select.check_rows(lake, "feature_rows", spec.features)
+    return select.feature_types(lake.columns("feature_rows"), spec.features)

@@ -1,0 +1,241 @@
+"""The pipeline's own SELECT statements, and the views that they run against.
+
+A SELECT sees the views that it is given and nothing else: other tables, files and table functions are refused by its
+syntax tree, columns that it may not see are not in the views. So a leak is an error before a row is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import duckdb
+
+from ml_assets.errors import FeatureError, SourceError, did_you_mean
+from ml_assets.ml.estimators import feature_type
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.formats import reader
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.sql import identifier, identifiers, table
+
+SAFE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
+
+
+def check_select(sql: str, allowed: Iterable[str], file: str) -> None:
+    """Refuse text that is not one SELECT over the allowed views.
+
+    Raises:
+        FeatureError: A syntax error, another kind of statement, or a table that it may not see.
+    """
+    with duckdb.connect() as con:
+        (text,) = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
+    tree = json.loads(text)
+    if tree["error"]:
+        position = int(tree.get("position") or 0)
+        raise FeatureError(
+            f"{file} is not a SELECT that can be parsed.",
+            found=tree["error_message"],
+            where={"file": file, "line": sql[:position].count("\n") + 1},
+        )
+    if len(tree["statements"]) != 1:
+        raise FeatureError(f"{file} must hold one SELECT.", found=f"{len(tree['statements'])} statements")
+    names = set(allowed)
+    ctes = {entry["key"].lower() for node in _nodes(tree) for entry in node.get("cte_map", {}).get("map", [])}
+    for node in _nodes(tree):
+        if node.get("type") == "BASE_TABLE":
+            name = ".".join(filter(None, [node["catalog_name"], node["schema_name"], node["table_name"]]))
+            if name.lower() not in ctes | {word.lower() for word in names}:
+                raise FeatureError(
+                    f"{file} reads the table {name!r}, which it may not see; {did_you_mean(name, names)}",
+                    where={"file": file},
+                    fix="Declare it under lookups (earlier batches) or references (other files).",
+                )
+        elif node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in SAFE_FUNCTIONS:
+            raise FeatureError(
+                f"{file} calls {node['function']['function_name']}(), which it may not.",
+                where={"file": file},
+                fix="Declare the file under references.",
+            )
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _nodes(value)
+
+
+def visible_columns(spec: PipelineSpec) -> list[str]:
+    """Columns of the view `batch`: all declared ones without the outcomes, and row_id."""
+    return ["batch", "row_id", *(column.name for column in spec.columns if not column.outcome)]
+
+
+def load_references(lake: Lake, spec: PipelineSpec, paths: Paths) -> None:
+    """Read each reference file into a temporary table of its name.
+
+    Raises:
+        SourceError: A file is missing or cannot be read.
+    """
+    for name, reference in spec.references.items():
+        file = str(paths.resolve(reference.path))
+        try:
+            lake.con.execute(
+                f"CREATE OR REPLACE TEMP TABLE {identifier(name)} AS "
+                f"SELECT * EXCLUDE (__file) FROM {reader([file])}",
+                {"files": [file]},
+            )
+        except duckdb.Error as error:
+            raise SourceError(
+                f"The reference {name!r} cannot be read.",
+                found=str(error).splitlines()[0],
+                where={"pipeline": spec.name, "file": file},
+                fix=f"Put the file there, or correct references.{name}.path in defs.yaml.",
+            ) from error
+
+
+def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
+    """Point the view `batch` and one view per lookup at this batch."""
+    lake.con.execute("SET VARIABLE batch = ?", [batch])
+    views = {"batch": f"SELECT {identifiers(visible_columns(spec))} FROM {table(f'{spec.name}.validated_data')}"}
+    for name in spec.lookups:
+        views[name] = f"SELECT * EXCLUDE (batch) FROM {table(f'{spec.name}.lookup_{name}')}"
+    for name, sql in views.items():
+        lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql} WHERE batch = getvariable('batch')")
+
+
+def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[str]:
+    """Point the view `history` at validated rows (outcomes and target included) of at most `most` earlier batches.
+
+    Returns:
+        The batches in it.
+    """
+    earlier = [name for name in lake.batches(f"{spec.name}.validated_data") if name < batch][-most:]
+    first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
+    lake.con.execute("SET VARIABLE history_first = ?", [first])
+    lake.con.execute("SET VARIABLE history_last = ?", [last])
+    # A range of names rather than a list: the lake then skips the files of all other batches.
+    lake.con.execute(
+        f"""CREATE OR REPLACE TEMP VIEW history AS
+        SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)} FROM {table(f"{spec.name}.validated_data")}
+        WHERE batch BETWEEN getvariable('history_first') AND getvariable('history_last')"""
+    )
+    return earlier
+
+
+def run_select(lake: Lake, sql: str, into: str, file: str, hidden: Iterable[str]) -> None:
+    """Run a SELECT into a temporary table, with the constant column `batch` in front.
+
+    Args:
+        lake: Its connection has the views.
+        sql: The SELECT.
+        into: Name of the temporary table.
+        file: File name for errors.
+        hidden: Outcome columns: naming one is a leak, and the error says so.
+
+    Raises:
+        FeatureError: The SELECT fails.
+    """
+    try:
+        lake.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS "
+            f"SELECT getvariable('batch')::VARCHAR AS batch, * FROM (\n{sql.rstrip().rstrip(';')}\n)"
+        )
+    except duckdb.Error as error:
+        raise _explained(error, file, set(hidden)) from error
+
+
+def _explained(error: duckdb.Error, file: str, hidden: set[str]) -> FeatureError:
+    message = str(error).split("\n\n")[0]
+    named = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
+    if named and named[1] in hidden:
+        return FeatureError(
+            f"{file} names the outcome column {named[1]!r}: it is known only after the event, so a feature of it leaks.",
+            where={"file": file, "column": named[1]},
+            fix="Use it in a lookup over earlier batches, or drop `outcome: true` if it is known before.",
+        )
+    return FeatureError(
+        f"{file} fails.",
+        found=" ".join(message.split()),
+        where={"file": file, "column": named[1] if named else None},
+        fix="The views `batch`, the lookups and the references are what it sees.",
+    )
+
+
+def check_rows(lake: Lake, made: str, file: str) -> None:
+    """Refuse features that are not exactly one row per validated row.
+
+    Raises:
+        FeatureError: Rows are dropped, doubled, or not of the batch; or there is no row_id.
+    """
+    if "row_id" not in lake.columns(made):
+        raise FeatureError(f"{file} must select row_id.", where={"file": file}, fix="Begin it with: SELECT b.row_id, ...")
+    dropped, doubled, foreign = lake.con.execute(
+        f"""
+        SELECT (SELECT count(*) FROM batch ANTI JOIN {identifier(made)} USING (row_id)),
+               (SELECT count(*) - count(DISTINCT row_id) FROM {identifier(made)}),
+               (SELECT count(*) FROM {identifier(made)} ANTI JOIN batch USING (row_id))
+        """
+    ).fetchall()[0]
+    for rows, what, fix in (
+        (doubled, "doubles", "A join matches more than one row: make its key unique, or aggregate first."),
+        (dropped, "drops", "Use LEFT JOIN and no WHERE: every validated row needs its features."),
+        (foreign, "invents", "row_id must come from `batch` unchanged."),
+    ):
+        if rows:
+            raise FeatureError(
+                f"{file} {what} rows; it must give exactly one per validated row.", found=f"{rows:,} rows",
+                where={"file": file}, fix=fix,
+            )
+
+
+def feature_types(columns: Mapping[str, str], file: str) -> dict[str, str]:
+    """Feature name -> number | category, from the SQL types of the SELECT's columns.
+
+    Raises:
+        FeatureError: A column of a type that no estimator takes, or no feature at all.
+    """
+    found = {}
+    for name, sql_type in columns.items():
+        if name in ("batch", "row_id"):
+            continue
+        kind = feature_type(sql_type)
+        if kind is None:
+            raise FeatureError(
+                f"The feature {name!r} is a {sql_type}; features are numbers, booleans or text.",
+                where={"file": file, "column": name},
+                fix="Turn it into numbers, for example: hour(time_hour) AS hour.",
+            )
+        found[name] = kind
+    if not found:
+        raise FeatureError(f"{file} selects no feature beside row_id.", where={"file": file})
+    return found
+
+
+def check_key(lake: Lake, made: str, key: list[str], file: str) -> None:
+    """Refuse a lookup that has two rows for one key: it would double rows of the features.
+
+    Raises:
+        FeatureError: A key column is missing, or a key is not unique.
+    """
+    columns = lake.columns(made)
+    for name in key:
+        if name not in columns:
+            raise FeatureError(
+                f"{file} does not select its key {name!r}; {did_you_mean(name, columns)}", where={"file": file, "column": name}
+            )
+    repeated = lake.con.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM {identifier(made)} GROUP BY {identifiers(key)} HAVING count(*) > 1)"
+    ).fetchall()[0][0]
+    if repeated:
+        raise FeatureError(
+            f"{file} has more than one row for a key ({', '.join(key)}).",
+            found=f"{repeated:,} keys",
+            where={"file": file},
+            fix=f"GROUP BY {', '.join(key)}.",
+        )

@@ -1,0 +1,1 @@
+"""Files become validated batches: arrivals, raw_data, validated_data, quarantine."""

@@ -1,0 +1,203 @@
+"""arrivals, raw_data, validated_data and quarantine as Dagster assets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from ml_assets.errors import BatchRefused, MLAssetsError
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import files, validation
+from ml_assets.graph.steps import Result
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.lake import Lake, Put
+from ml_assets.store.sql import table
+
+STAGE = "ingest"
+
+
+def ingest_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline."""
+    return [_arrivals(spec), _raw_data(spec), _validated(spec)]
+
+
+def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "arrivals")
+    version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
+
+    @dg.asset(
+        key=key,
+        description=f"Every file seen in `{spec.source.path}`, and the batches that can be ingested. "
+        "Materializing it registers the batches as partitions.",
+        metadata={"dagster/column_schema": steps.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
+        **steps.common(spec, STAGE, version, {"duckdb"}),
+    )
+    def arrivals(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        with steps.user_errors(pipeline=spec.name):
+            store = lake.open()
+            found = stock.take_stock(spec, lake.paths.resolve(spec.source.path), stock.known(store, spec))
+            cells = [dict(zip(stock.COLUMNS, _ordered(arrival), strict=True)) for arrival in found]
+            put = Put(steps.table_of(key), store.values(stock.COLUMNS, cells))
+            (written,) = store.replace([put], steps.commit(context, key))
+        batches = list(stock.by_batch(found))
+        context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
+        troubled = [arrival for arrival in found if arrival.status in ("refused", "unmatched")]
+        for arrival in troubled:
+            context.log.error(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
+        return dg.MaterializeResult(
+            metadata={
+                **steps.written_metadata(written, 0),
+                "batches": len(batches),
+                "files_not_ready": sum(arrival.status != "ready" for arrival in found),
+                "files": dg.MetadataValue.md(
+                    steps.markdown_table(
+                        [
+                            {"batch": a.batch, "file": a.path.rpartition("/")[2], "bytes": a.size_bytes, "status": a.status}
+                            for a in found[-50:]
+                        ]
+                    )
+                ),
+            },
+            data_version=dg.DataVersion(written.data_version),
+        )
+
+    return arrivals
+
+
+def _ordered(arrival: files.Arrival) -> tuple[Any, ...]:
+    values = dict(zip(files.Arrival.__dataclass_fields__, astuple(arrival), strict=True))
+    return tuple(values[name] for name in stock.COLUMNS)
+
+
+def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "raw_data")
+    version = code_version(__name__, spec.columns, spec.tolerate)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "arrivals")],
+        description="The rows of a batch's files, typed as declared, with row_id, source file and its SHA-256.",
+        metadata={"dagster/column_schema": _declared_schema(spec)},
+        **steps.common(spec, STAGE, version, {"duckdb", "parquet"}, by_batch=True),
+    )
+    def raw_data(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
+        store = lake.open()
+
+        def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            arrived = stock.files_of(store, spec, batch)
+            read_batch(store, spec, batch, arrived)
+            (written,) = store.replace(
+                [Put(steps.table_of(key), "raw_batch", batch)], steps.commit(context, key, batch)
+            )
+            return {key: Result(written, {"files": ", ".join(a.path.rpartition("/")[2] for a in arrived)})}
+
+        yield from steps.each_batch(context, [key], work)
+
+    return raw_data
+
+
+def read_batch(lake: Lake, spec: PipelineSpec, batch: str, arrived: list[files.Arrival]) -> None:
+    """Read the files of a batch, typed as declared, into the temporary table `raw_batch`."""
+    paths = [arrival.path for arrival in arrived]
+    found = files.header(lake.con, spec, paths)
+    values = {
+        "batch": batch,
+        "files": paths,
+        "sha256": [arrival.sha256 for arrival in arrived],
+        **files.typed_parameters(spec, found),
+    }
+    try:
+        lake.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE raw_batch AS {files.typed_select(spec, found, paths)}", values
+        )
+    except duckdb.Error as error:
+        raise files.unreadable(error, paths) from error
+
+
+def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
+    kept, held = steps.asset_key(spec, "validated_data"), steps.asset_key(spec, "quarantine")
+    version = code_version(__name__, spec.columns, spec.key, spec.rules, spec.tolerate)
+    shared = steps.common(spec, STAGE, version, set(), by_batch=True)
+    arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}
+    raw = steps.asset_key(spec, "raw_data")
+
+    @dg.multi_asset(
+        name=f"{spec.name}__validate",
+        specs=[
+            dg.AssetSpec(
+                kept,
+                deps=[raw],
+                description=f"Rows that keep every one of {len(validation.rules(spec))} rules.",
+                metadata={"dagster/column_schema": _declared_schema(spec)},
+                **{**shared, "kinds": {"duckdb", "parquet"}},
+            ),
+            dg.AssetSpec(
+                held,
+                deps=[raw],
+                description="Rows that break a rule, each with the list of `reasons`.",
+                **{**shared, "kinds": {"duckdb", "parquet"}},
+            ),
+        ],
+        can_subset=True,  # `+flights/features` selects one of the two; both tables are written in any case
+        **arguments,
+    )
+    def validate(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
+        store = lake.open()
+
+        def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            rows, broken = check_batch(store, spec, batch)
+            puts = [
+                Put(steps.table_of(kept), "valid_batch", batch),
+                Put(steps.table_of(held), "broken_batch", batch),
+            ]
+            quarantined = store.con.execute("SELECT count(*) FROM broken_batch").fetchall()[0][0]
+            try:
+                validation.refuse_if_intolerable(spec, rows, quarantined, broken)
+            except MLAssetsError:
+                store.replace(puts[1:], steps.commit(context, held, batch))
+                raise
+            valid, bad = store.replace(puts, steps.commit(context, kept, batch))
+            reasons = steps.markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in broken])
+            return {
+                kept: Result(valid, {"share_quarantined": quarantined / rows}),
+                held: Result(bad, {"reasons": dg.MetadataValue.md(reasons)}),
+            }
+
+        yield from steps.each_batch(context, [kept, held], work)
+
+    return validate
+
+
+def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[validation.Broken]]:
+    """Split the raw rows of a batch into the temporary tables `valid_batch` and `broken_batch`.
+
+    Returns:
+        Rows in all, and how often each rule is broken.
+
+    Raises:
+        BatchRefused: raw_data has no rows of the batch.
+    """
+    raw = f"{spec.name}.raw_data"
+    if not lake.count(raw, batch):
+        raise BatchRefused("raw_data has no rows of the batch.", fix=f"Materialize {spec.name}/raw_data for it.")
+    sql, values = validation.checked_select(spec, f"(SELECT * FROM {table(raw)} WHERE batch = $batch)")
+    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {sql}", {**values, "batch": batch})
+    lake.con.execute(
+        """CREATE OR REPLACE TEMP VIEW valid_batch AS SELECT * EXCLUDE (reasons) FROM checked WHERE len(reasons) = 0;
+        CREATE OR REPLACE TEMP VIEW broken_batch AS SELECT * FROM checked WHERE len(reasons) > 0"""
+    )
+    rows = int(lake.con.execute("SELECT count(*) FROM checked").fetchall()[0][0])
+    return rows, validation.count_broken(lake.con, "checked")
+
+
+def _declared_schema(spec: PipelineSpec) -> dg.TableSchema:
+    described = {c.name: " ".join(filter(None, [c.description, c.unit and f"[{c.unit}]"])) for c in spec.columns}
+    own = {"batch": "VARCHAR", "row_id": "BIGINT", "source_file": "VARCHAR", "source_sha256": "VARCHAR"}
+    types = {c.name: SQL_TYPES[c.type] for c in spec.columns}
+    return steps.column_schema({**own, **types}, described)

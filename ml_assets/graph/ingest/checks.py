@@ -1,0 +1,130 @@
+"""Checks of the ingest stage."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.steps import Verdict
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.lake import Lake
+from ml_assets.store.sql import table
+
+
+def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
+    """The stage's checks for one pipeline."""
+    return [_arrivals_checks(spec), _raw_checks(spec), _validated_checks(spec)]
+
+
+def _arrivals_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    key = steps.asset_key(spec, "arrivals")
+
+    @dg.asset_check(
+        asset=key,
+        name="every_file_is_accepted",
+        description="No file in the source folder is unreadable, has a wrong header or a name that no batch has.",
+    )
+    def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
+        bad = lake.open().rows(
+            f"""SELECT path, status, error FROM {table(steps.table_of(key))}
+            WHERE status IN ('refused', 'unmatched') ORDER BY path"""
+        )
+        return dg.AssetCheckResult(
+            passed=not bad,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(bad)} files cannot be ingested" if bad else None,
+            metadata={"files": len(bad), "errors": dg.MetadataValue.md(steps.markdown_table(bad[:20]))},
+        )
+
+    return every_file_is_accepted
+
+
+def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    key = steps.asset_key(spec, "raw_data")
+    batches = steps.batches_of(spec)
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__raw_data_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "has_rows", asset=key, blocking=True, partitions_def=batches, description="The batch has rows."
+            )
+        ],
+    )
+    def raw_data_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        store = lake.open()
+        yield from steps.verdicts_by_batch(
+            context, key, {"has_rows": lambda batch: _has_rows(store, steps.table_of(key), batch)}
+        )
+
+    return raw_data_checks
+
+
+def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
+    rows = lake.count(name, batch)
+    return Verdict(rows > 0, {"rows": rows}, None if rows else f"{name} has no rows of batch {batch}")
+
+
+def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    key = steps.asset_key(spec, "validated_data")
+    batches = steps.batches_of(spec)
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__validated_data_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "no_row_is_lost",
+                asset=key,
+                additional_deps=[steps.asset_key(spec, "quarantine")],
+                blocking=True,
+                partitions_def=batches,
+                description="Each raw row is either validated or in quarantine, never both.",
+            ),
+            dg.AssetCheckSpec(
+                "within_tolerance",
+                asset=key,
+                blocking=True,
+                partitions_def=batches,
+                description=f"At most {spec.tolerate.quarantined:.1%} of the rows break a rule.",
+            ),
+        ],
+    )
+    def validated_data_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        store = lake.open()
+        judges = {
+            "no_row_is_lost": lambda batch: _no_row_is_lost(store, spec.name, batch),
+            "within_tolerance": lambda batch: _within_tolerance(store, spec, batch),
+        }
+        yield from steps.verdicts_by_batch(context, key, judges)
+
+    return validated_data_checks
+
+
+def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:
+    """Compare row ids: a refused batch has all its rows in raw_data and the broken ones in quarantine."""
+    raw, valid, held = (table(f"{pipeline}.{noun}") for noun in ("raw_data", "validated_data", "quarantine"))
+    if not lake.exists(f"{pipeline}.validated_data"):
+        return Verdict(False, {}, "no batch has been validated yet")
+    lost, doubled = lake.con.execute(
+        f"""
+        WITH split AS (SELECT row_id FROM {valid} WHERE batch = $batch
+                       UNION ALL SELECT row_id FROM {held} WHERE batch = $batch)
+        SELECT (SELECT count(*) FROM {raw} WHERE batch = $batch AND row_id NOT IN (SELECT row_id FROM split)),
+               (SELECT count(*) - count(DISTINCT row_id) FROM split)
+        """,
+        {"batch": batch},
+    ).fetchall()[0]
+    return Verdict(lost == 0 and doubled == 0, {"lost_rows": lost, "doubled_rows": doubled}, None)
+
+
+def _within_tolerance(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
+    rows = lake.count(f"{spec.name}.raw_data", batch)
+    held = lake.count(f"{spec.name}.quarantine", batch)
+    share = held / rows if rows else 1.0
+    return Verdict(
+        share <= spec.tolerate.quarantined,
+        {"quarantined": held, "share_quarantined": share},
+        f"{held:,} of {rows:,} rows break a rule" if held else None,
+    )

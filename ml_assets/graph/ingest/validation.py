@@ -1,0 +1,135 @@
+"""Rules: all column constraints, the key and the YAML's SQL rules as one SELECT that lists what each row breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from ml_assets.errors import BatchRefused, SpecError
+from ml_assets.spec import Column, PipelineSpec
+from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.sql import identifier, identifiers
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule over a row.
+
+    Args:
+        name: As it stands in `reasons`, such as `distance.min`.
+        sql: Predicate; as in a SQL CHECK, NULL passes.
+        value: Value of the predicate's parameter, if it has one.
+    """
+
+    name: str
+    sql: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """How often a batch breaks a rule: feeds quarantine metadata, checks and errors alike."""
+
+    rule: str
+    rows: int
+    examples: list[int]
+
+
+def rules(spec: PipelineSpec) -> list[Rule]:
+    """Every rule of a pipeline, in the order of the YAML."""
+    found = [rule for column in spec.columns for rule in _column_rules(column)]
+    if spec.key:
+        complete = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in spec.key)
+        # The first row of a key is kept: a delivery that repeats rows loses nothing.
+        order = f"row_number() OVER (PARTITION BY {identifiers(spec.key)} ORDER BY row_id)"
+        found.append(Rule("key.unique", f"NOT ({complete}) OR {order} = 1"))
+    return found + [Rule(name, sql) for name, sql in spec.rules.items()]
+
+
+def _column_rules(column: Column) -> list[Rule]:
+    name, quoted = column.name, identifier(column.name)
+    found = []
+    if not column.nullable:
+        found.append(Rule(f"{name}.not_null", f"{quoted} IS NOT NULL"))
+    if column.min is not None:
+        found.append(Rule(f"{name}.min", f"{quoted} >= $value", column.min))
+    if column.max is not None:
+        found.append(Rule(f"{name}.max", f"{quoted} <= $value", column.max))
+    if column.allowed is not None:
+        found.append(Rule(f"{name}.allowed", f"list_contains($value, {quoted})", column.allowed))
+    if column.regex is not None:
+        found.append(Rule(f"{name}.regex", f"regexp_full_match({quoted}, $value)", column.regex))
+    return found
+
+
+def checked_select(spec: PipelineSpec, source: str) -> tuple[str, dict[str, Any]]:
+    """SELECT of all rows of `source` with the list of `reasons`, and its parameters."""
+    cases, values = [], {}
+    for number, rule in enumerate(rules(spec)):
+        sql = rule.sql
+        if rule.value is not None:
+            sql = sql.replace("$value", f"$value_{number}")
+            values[f"value_{number}"] = rule.value
+        values[f"rule_{number}"] = rule.name
+        cases.append(f"CASE WHEN ({sql}\n) IS FALSE THEN $rule_{number} END")
+    listed = f"list_filter([{', '.join(cases)}], lambda x: x IS NOT NULL)" if cases else "[]"
+    reasons = f"list_concat(list_transform(unreadable, lambda x: concat('type of ', x)), CAST({listed} AS VARCHAR[]))"
+    return f"SELECT * EXCLUDE (unreadable), {reasons} AS reasons FROM {source}", values
+
+
+def count_broken(con: duckdb.DuckDBPyConnection, checked: str) -> list[Broken]:
+    """Per rule, the rows that break it, most first, with up to five row ids."""
+    found = con.execute(
+        f"""
+        SELECT split_part(reason, ': ', 1) AS rule, count(*) AS rows, list(row_id ORDER BY row_id)[:{EXAMPLES}]
+        FROM (SELECT row_id, unnest(reasons) AS reason FROM {checked}) GROUP BY 1 ORDER BY 2 DESC, 1
+        """
+    ).fetchall()
+    return [Broken(*row) for row in found]
+
+
+def refuse_if_intolerable(spec: PipelineSpec, rows: int, quarantined: int, broken: list[Broken]) -> None:
+    """Raise BatchRefused where a batch has no rows or more broken ones than `tolerate.quarantined`."""
+    if rows == 0:
+        raise BatchRefused("The batch has no rows.", fix="Deliver the file again.")
+    share = quarantined / rows
+    if share > spec.tolerate.quarantined:
+        worst = broken[0]
+        raise BatchRefused(
+            f"{share:.1%} of the rows break a rule; {spec.tolerate.quarantined:.1%} are tolerated. "
+            "Earlier validated rows stay as they were.",
+            found=f"{quarantined:,} of {rows:,} rows; most often {worst.rule} ({worst.rows:,} rows, "
+            f"such as row_id {', '.join(map(str, worst.examples))})",
+            where={"column": worst.rule.removeprefix("type of ").partition(".")[0]},
+            fix=f"Look at {spec.name}.quarantine; then mend the file, the rule, or tolerate.quarantined.",
+        )
+
+
+def check_sql(spec: PipelineSpec) -> None:
+    """Bind every rule and the target against the declared columns, without data.
+
+    Raises:
+        SpecError: One does not parse, or names a column that is not declared.
+    """
+    with duckdb.connect() as con:
+        columns = ", ".join(f"{identifier(c.name)} {SQL_TYPES[c.type]}" for c in spec.columns)
+        con.execute(f"CREATE TABLE row_ ({columns})")
+        expressions: Mapping[str, str] = {
+            **{f"rules.{name}": sql for name, sql in spec.rules.items()},
+            "target.sql": spec.target.sql,
+        }
+        for place, sql in expressions.items():
+            try:
+                con.execute(f"SELECT ({sql}\n) FROM row_")
+            except duckdb.Error as error:
+                raise SpecError(
+                    f"{place} is not a SQL expression over the declared columns.",
+                    found=f"{sql!r}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}",
+                    where={"pipeline": spec.name},
+                    fix="It is DuckDB SQL over one row, such as: arr_delay > 15",
+                ) from error

@@ -1,0 +1,121 @@
+"""evaluation_report and champion as Dagster assets."""
+
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.release import decision, evaluation
+from ml_assets.graph.release.evaluation import Finding
+from ml_assets.graph.release.pictures import evaluation_picture
+from ml_assets.graph.release.report import write_page
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins, registry
+from ml_assets.store.lake import Rows
+
+STAGE = "release"
+
+
+def release_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline."""
+    return [_evaluation_report(spec), _champion(spec)]
+
+
+def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "evaluation_report")
+    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "trained_model"), steps.asset_key(spec, "training_set")],
+        description="The new version on test rows that no search has seen: metrics, slices, noise, against baseline "
+        "and champion.",
+        metadata={"dagster/column_schema": steps.column_schema(evaluation.COLUMNS)},
+        **steps.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
+    )
+    def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store, paths = lake.open(), lake.paths
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.run_id)
+            model = registry.of_pin(store, spec.name, pin.pin_id)
+            champion = registry.alias(store, spec.name, "champion")
+            found, judged = evaluation.evaluate(store, paths, spec, pin, model, champion)
+            page = paths.reports / spec.name / "evaluation" / f"{model.version}.html"
+            write_page(judged, page, spec.tuning.seed)
+            rows = evaluation.as_rows(found, model.version, pin.pin_id)
+            (written,) = store.append(
+                [Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key)
+            )
+        test = {f"test_{finding.metric}": finding.value for finding in found if finding.scope == "test"}
+        return dg.MaterializeResult(
+            metadata={
+                **test,
+                "version": model.version,
+                "test_rows": len(judged.labels),
+                "metrics": dg.MetadataValue.md(_metrics_table(found)),
+                "slices": dg.MetadataValue.md(_slices_table(found)),
+                "picture": dg.MetadataValue.md(evaluation_picture(judged, found)),
+                **steps.page_links(paths, page),
+            },
+            data_version=dg.DataVersion(written.data_version),
+        )
+
+    return evaluation_report
+
+
+def _metrics_table(found: list[Finding]) -> str:
+    return steps.markdown_table(
+        [
+            {"scope": f.scope, "metric": f.metric, "value": f.value, "low": f.low, "high": f.high, "rows": f.rows}
+            for f in found
+            if f.scope != "slice"
+        ]
+    )
+
+
+def _slices_table(found: list[Finding]) -> str:
+    return steps.markdown_table(
+        [
+            {"slice": f"{f.slice_by}={f.slice}", f.metric: f.value, "rows": f.rows}
+            for f in sorted(found, key=lambda f: -f.rows)
+            if f.scope == "slice"
+        ]
+    )
+
+
+def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "champion")
+    version = code_version(__name__, spec.gates)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "evaluation_report")],
+        description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
+        metadata={"dagster/column_schema": steps.column_schema(decision.COLUMNS)},
+        **steps.common(spec, STAGE, version, {"duckdb"}),
+    )
+    def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.run_id)
+            model = registry.of_pin(store, spec.name, pin.pin_id)
+            made = decision.decide(store, spec, model, steps.commit(context, key))
+            current = registry.alias(store, spec.name, "champion")
+        context.log.info(f"version {made.version} {made.decision}: {made.why}")
+        return dg.MaterializeResult(
+            metadata={
+                "decision": made.decision,
+                "version": made.version,
+                "why": made.why,
+                "champion": current.version if current else "none",
+                "previous_champion": made.previous_champion or "none",
+                "gates_passed": sum(gate.passed for gate in made.gates),
+                "gates_failed": sum(not gate.passed for gate in made.gates),
+                "gates": dg.MetadataValue.md(steps.markdown_table([gate.as_row() for gate in made.gates])),
+            },
+            data_version=dg.DataVersion(current.version if current else "none"),
+        )
+
+    return champion

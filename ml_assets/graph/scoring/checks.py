@@ -1,0 +1,58 @@
+"""Checks of the scoring stage."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.steps import Verdict
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.lake import Lake
+from ml_assets.store.sql import table
+
+
+def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
+    """The stage's checks for one pipeline."""
+    return [_predictions_checks(spec)]
+
+
+def _predictions_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    key = steps.asset_key(spec, "predictions")
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__predictions_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "every_row_is_scored_once",
+                asset=key,
+                blocking=True,
+                partitions_def=steps.batches_of(spec),
+                description="One score per validated row, none missing, none NULL, all by one version.",
+            )
+        ],
+    )
+    def predictions_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        store = lake.open()
+        yield from steps.verdicts_by_batch(
+            context, key, {"every_row_is_scored_once": lambda batch: _scored_once(store, spec.name, batch)}
+        )
+
+    return predictions_checks
+
+
+def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:
+    name = f"{pipeline}.predictions"
+    validated = lake.count(f"{pipeline}.validated_data", batch)
+    if not lake.exists(name):
+        return Verdict(False, {}, f"{name} has no rows yet")
+    rows, distinct, nulls, versions = lake.con.execute(
+        f"""SELECT count(*), count(DISTINCT row_id), count(*) FILTER (score IS NULL OR isnan(score)),
+        count(DISTINCT model_version) FROM {table(name)} WHERE batch = ?""",
+        [batch],
+    ).fetchall()[0]
+    return Verdict(
+        rows == distinct == validated and rows > 0 and nulls == 0 and versions == 1,
+        {"rows": rows, "validated_rows": validated, "missing_scores": nulls, "versions": versions},
+    )

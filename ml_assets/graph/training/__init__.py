@@ -1,0 +1,1 @@
+"""Features become a model: the pinned training set, one tuned candidate per algorithm, the best of them refit."""

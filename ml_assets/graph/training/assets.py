@@ -1,0 +1,154 @@
+"""training_set, candidate_NAME and trained_model as Dagster assets."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.training import candidates as competition
+from ml_assets.graph.training import fitting
+from ml_assets.graph.training.pinning import make_pin
+from ml_assets.graph.training.search import Trial
+from ml_assets.resources import LakeResource
+from ml_assets.spec import Candidate, PipelineSpec
+from ml_assets.store import pins
+from ml_assets.store.pins import PARTS
+
+STAGE = "training"
+
+
+def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline.
+
+    Args:
+        spec: The pipeline.
+        texts: File name -> text of its SQL files, which go into the bundle.
+    """
+    tuned = [_candidate(spec, name, candidate) for name, candidate in spec.candidates.items()]
+    return [_training_set(spec), *tuned, _trained_model(spec, texts)]
+
+
+def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "training_set")
+    version = code_version(__name__, spec.target, spec.split, spec.tuning.seed)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "features"), steps.asset_key(spec, "validated_data")],
+        description="The pinned definition of the training rows: snapshot, batches, split. Not a copy.",
+        metadata={"dagster/column_schema": steps.column_schema(pins.COLUMNS)},
+        **steps.common(spec, STAGE, version, {"duckdb"}),
+    )
+    def training_set(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            pin = make_pin(store, spec)
+            pins.save(store, spec.name, pin, steps.commit(context, key))
+        parts = [
+            {"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                "pin": pin.pin_id,
+                "snapshot": pin.snapshot_id,
+                "rows": sum(pin.rows.values()),
+                "dagster/row_count": sum(pin.rows.values()),
+                "features": len(pin.features),
+                "parts": dg.MetadataValue.md(steps.markdown_table(parts)),
+            },
+            data_version=dg.DataVersion(pin.pin_id),
+        )
+
+    return training_set
+
+
+def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, f"candidate_{name}")
+    version = code_version(__name__, candidate, spec.tuning, spec.target, spec.costs)
+    kinds = {"scikitlearn"} if candidate.estimator.startswith("sklearn.") else {"python"}
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "training_set")],
+        description=f"`{candidate.estimator}`, tuned for {spec.metric} by cross-validation on the train part.",
+        **steps.common(spec, STAGE, version, kinds),
+    )
+    def candidate_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store = lake.open()
+
+        def say(trial: Trial, leader: Trial) -> None:
+            context.log.info(
+                f"{name} [{trial.number + 1}/{spec.tuning.trials}] {spec.metric} {trial.mean:.4f} "
+                f"(best {leader.mean:.4f}) in {trial.seconds:.1f} s"
+            )
+
+        with steps.user_errors(pipeline=spec.name, candidate=name):
+            pin = pins.newest(store, spec.name, context.run_id)
+            outcome = competition.compete(store, spec, candidate, pin, say)
+            competition.record(store, spec, name, pin, outcome, steps.commit(context, key))
+        return dg.MaterializeResult(
+            metadata={
+                f"validation_{spec.metric}": outcome.validation_score,
+                f"cv_{spec.metric}": outcome.best.mean,
+                f"train_{spec.metric}": outcome.train_score,
+                f"baseline_{spec.metric}": outcome.baseline_score,
+                "trials": len(outcome.trials),
+                "failed_trials": sum(trial.error is not None for trial in outcome.trials),
+                "seconds": round(outcome.seconds, 2),
+                "params": dg.MetadataValue.json(outcome.best.params),
+                "all_trials": dg.MetadataValue.md(_trials_table(outcome.trials, spec.metric)),
+                "pin": pin.pin_id,
+            }
+        )
+
+    return candidate_asset
+
+
+def _trials_table(trials: list[Trial], metric: str) -> str:
+    return steps.markdown_table(
+        [
+            {"trial": t.number, metric: t.mean, "seconds": t.seconds, "params": json.dumps(t.params), "error": t.error}
+            for t in trials
+        ]
+    )
+
+
+def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "trained_model")
+    version = code_version(__name__, spec.candidates, spec.tuning, spec.target, spec.costs)
+
+    @dg.asset(
+        key=key,
+        deps=[
+            steps.asset_key(spec, "training_set"),
+            *(steps.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
+        ],
+        description="The best candidate by validation score, refit on train and validation rows, under its version number.",
+        **steps.common(spec, STAGE, version, {"scikitlearn"}),
+    )
+    def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.run_id)
+            ranked = competition.ranking(store, spec, pin)
+            model, is_new = fitting.train(
+                store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key)
+            )
+        context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
+        columns = ("candidate", "validation_score", "cv_score", "train_score", "trials", "seconds")
+        return dg.MaterializeResult(
+            metadata={
+                "version": model.version,
+                "candidate": model.candidate,
+                f"validation_{spec.metric}": model.validation_score,
+                "ranking": dg.MetadataValue.md(steps.markdown_table([{c: row[c] for c in columns} for row in ranked])),
+                "bundle": dg.MetadataValue.path(str(lake.paths.bundles / model.bundle)),
+                "pin": pin.pin_id,
+            },
+            data_version=dg.DataVersion(f"{model.version}-{model.fingerprint}"),
+        )
+
+    return trained_model

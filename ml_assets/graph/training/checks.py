@@ -1,0 +1,82 @@
+"""Checks of the training stage."""
+
+import dagster as dg
+
+from ml_assets.errors import ModelError
+from ml_assets.graph import steps
+from ml_assets.graph.training.candidates import rows_of
+from ml_assets.graph.training.pinning import stale_features
+from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins, registry
+
+SAMPLE_ROWS = 1000
+
+
+def training_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
+    """The stage's checks for one pipeline."""
+    return [_training_set_check(spec), *(_candidate_check(spec, name) for name in spec.candidates), _model_check(spec)]
+
+
+def _training_set_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=steps.asset_key(spec, "training_set"),
+        name="features_are_of_one_version",
+        description="All batches of the training set have features made by the same SQL and code.",
+    )
+    def features_are_of_one_version(lake: LakeResource) -> dg.AssetCheckResult:
+        stale = stale_features(lake.open(), spec)
+        return dg.AssetCheckResult(
+            passed=not stale,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"stale_batches": ", ".join(stale) or "none"},
+            description=f"materialize {spec.name}/features for {', '.join(stale)}" if stale else None,
+        )
+
+    return features_are_of_one_version
+
+
+def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=steps.asset_key(spec, f"candidate_{name}"),
+        name="beats_baseline",
+        description="On validation rows the candidate is better than a model that ignores every feature.",
+    )
+    def beats_baseline(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        store = lake.open()
+        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        row = rows_of(store, spec, pin)[name]
+        gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
+        return dg.AssetCheckResult(
+            passed=gain > 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"gain": gain, "score": row["validation_score"], "baseline": row["baseline_score"]},
+        )
+
+    return beats_baseline
+
+
+def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=steps.asset_key(spec, "trained_model"),
+        name="bundle_loads_and_answers",
+        blocking=True,
+        description="The bundle's files are those that were registered, its model is trusted and scores real rows.",
+    )
+    def bundle_loads_and_answers(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        store = lake.open()
+        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        model = registry.of_pin(store, spec.name, pin.pin_id)
+        try:
+            loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)
+        except ModelError as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+        rows = pins.read(store, spec.name, pin, ("test",)).head(SAMPLE_ROWS)
+        scores = estimators.predict_scores(
+            loaded.model, estimators.feature_frame(rows, loaded.schema.features), spec.target.kind
+        )
+        finite = bool((scores == scores).all())
+        return dg.AssetCheckResult(passed=finite, metadata={"rows_scored": len(rows), "version": model.version})
+
+    return bundle_loads_and_answers

@@ -1,0 +1,121 @@
+"""The trained model: the best candidate, refit on train and validation rows, versioned and kept as a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ml_assets.graph.training.candidates import class_names
+from ml_assets.ml import bundle, estimators
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins, registry
+from ml_assets.store.lake import Commit, Lake
+from ml_assets.store.locks import exclusive
+from ml_assets.store.paths import Paths
+from ml_assets.store.pins import LABEL, Pin
+from ml_assets.store.registry import ModelVersion
+
+LOCK_TIMEOUT_S = 3600
+
+
+def train(
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    pin: Pin,
+    winner: Mapping[str, Any],
+    texts: Mapping[str, str],
+    commit: Commit,
+) -> tuple[ModelVersion, bool]:
+    """Fit, save and register the winner; the same pin and recipe give the version that exists already.
+
+    Args:
+        lake: The lake.
+        paths: Where bundles are kept.
+        spec: The pipeline.
+        pin: The training set.
+        winner: Row of the best candidate.
+        texts: File name -> text of the pipeline's SQL files.
+        commit: Who writes.
+
+    Returns:
+        The version, and whether it is new.
+    """
+    params = json.loads(winner["params"])
+    recipe = _recipe(spec, pin, commit.code_version)
+    print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
+    with exclusive(paths.data / "locks" / f"{spec.name}.trained_model.lock", LOCK_TIMEOUT_S, "training a model"):
+        earlier = registry.versions(lake, spec.name)
+        for model in reversed(earlier):
+            if model.fingerprint == print_:
+                bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+                return model, False
+        number = registry.next_version(recipe, earlier)
+        folder = paths.bundles / spec.name / number
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
+        fitted, schema = _fit(lake, spec, pin, winner, params)
+        digest = bundle.save(folder, fitted, schema, texts)
+        row = {
+            "version": number,
+            "candidate": winner["candidate"],
+            "estimator": winner["estimator"],
+            "params": params,
+            "pin_id": pin.pin_id,
+            "snapshot_id": pin.snapshot_id,
+            "train_batches": sorted({*pin.batches["train"], *pin.batches["validation"]}),
+            "recipe": recipe,
+            "fingerprint": print_,
+            "validation_score": winner["validation_score"],
+            "threshold": winner["threshold"],
+            "bundle": f"{spec.name}/{number}",
+            "bundle_sha256": digest,
+            "code_version": commit.code_version,
+            "run_id": commit.run_id,
+        }
+        registry.register(lake, spec.name, row, commit)
+    return registry.of_pin(lake, spec.name, pin.pin_id), True
+
+
+def _fit(
+    lake: Lake, spec: PipelineSpec, pin: Pin, winner: Mapping[str, Any], params: dict[str, Any]
+) -> tuple[Any, bundle.Schema]:
+    rows = pins.read(lake, spec.name, pin, ("train", "validation"))
+    features = estimators.feature_frame(rows, pin.features)
+    labels = estimators.label_array(rows[LABEL], spec.target.kind)
+    model = estimators.make_model(winner["estimator"], params, pin.features, spec.tuning.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same warning is a column of the winner's trial
+        model.fit(features, labels)
+    schema = bundle.Schema(
+        kind=spec.target.kind,
+        target=spec.target.name,
+        columns={column.name: column.type for column in spec.columns if not column.outcome},
+        features=pin.features,
+        classes=class_names(model, spec.target.kind),
+        threshold=winner["threshold"],
+        estimator=winner["estimator"],
+    )
+    return model, schema
+
+
+def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:
+    """Hashes that decide the version number: `schema` is MAJOR, `method` is MINOR."""
+    request = {column.name: column.type for column in spec.columns if not column.outcome}
+    return {
+        "schema": _hash([request, pin.features, spec.target.model_dump()]),
+        "method": _hash(
+            [
+                {name: candidate.model_dump() for name, candidate in spec.candidates.items()},
+                spec.tuning.model_dump(),
+                code_version,
+            ]
+        ),
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

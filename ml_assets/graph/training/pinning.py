@@ -1,0 +1,130 @@
+"""Making a pin: which batches have labels, how they are split, and the hash that identifies the training set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from ml_assets.errors import TrainingError
+from ml_assets.ml.estimators import feature_type
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins
+from ml_assets.store.lake import Lake
+from ml_assets.store.pins import PARTS, Pin
+from ml_assets.store.sql import identifiers, table
+
+MIN_ROWS = 20
+
+
+def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
+    """The training set of this moment.
+
+    Raises:
+        TrainingError: No features, no label that is known, or fewer batches or rows than the split needs.
+    """
+    where = {"pipeline": spec.name}
+    if not lake.exists(f"{spec.name}.features"):
+        raise TrainingError("There are no features yet.", where=where, fix=f"Run the job {spec.name}_ingest first.")
+    features = {
+        name: feature_type(kind) or ""
+        for name, kind in lake.columns(table(f"{spec.name}.features")).items()
+        if name not in ("batch", "row_id")
+    }
+    content = _content_by_batch(lake, spec, list(features))
+    split = spec.split.model_dump()
+    snapshot = lake.snapshot()
+    batches = _divided(spec, sorted(content))
+    definition = {
+        "content": content,
+        "batches": batches,
+        "features": features,
+        "target": spec.target.model_dump(),
+        "split": split,
+        "seed": spec.tuning.seed,
+    }
+    pin = Pin(
+        pin_id=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12],
+        snapshot_id=snapshot,
+        batches=batches,
+        rows=dict.fromkeys(PARTS, 0),
+        features=features,
+        target=spec.target.sql,
+        split=split,
+        seed=spec.tuning.seed,
+    )
+    return _counted(lake, spec, pin)
+
+
+def _content_by_batch(lake: Lake, spec: PipelineSpec, features: list[str]) -> dict[str, list[str]]:
+    """Batch -> labelled rows and a hash of their features and labels, whatever their order; unlabelled ones left out."""
+    rows = lake.con.execute(
+        f"""
+        SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR, sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
+        FROM (SELECT batch, row_id, {identifiers(features)} FROM {table(f"{spec.name}.features")}) f
+        JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {table(f"{spec.name}.validated_data")}) l
+            USING (batch, row_id)
+        WHERE l.label IS NOT NULL GROUP BY f.batch
+        """
+    ).fetchall()
+    if not rows:
+        raise TrainingError(
+            f"The target {spec.target.name!r} is NULL in every row: there is nothing to learn from.",
+            found=f"target.sql: {spec.target.sql}",
+            where={"pipeline": spec.name},
+            fix="Wait for the outcomes, or correct target.sql.",
+        )
+    return {batch: list(content) for batch, *content in rows}
+
+
+def _divided(spec: PipelineSpec, batches: list[str]) -> dict[str, list[str]]:
+    if spec.split.by != "batch":
+        return dict.fromkeys(PARTS, batches)
+    validation, test = int(spec.split.validation), int(spec.split.test)
+    if len(batches) < validation + test + 1:
+        raise TrainingError(
+            f"The split needs at least {validation + test + 1} batches with labels: "
+            f"{test} for test, {validation} for validation and one to train on.",
+            found=f"{len(batches)}: {', '.join(batches)}",
+            where={"pipeline": spec.name},
+            fix="Ingest more batches, or set split: {by: stratified, validation: 0.2, test: 0.2}.",
+        )
+    train = len(batches) - validation - test
+    return {"train": batches[:train], "validation": batches[train : train + validation], "test": batches[train + validation :]}
+
+
+def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
+    """The pin with its row counts; refused where a part is too small or has one class only."""
+    found = lake.con.execute(
+        f"SELECT part, count(*), count(DISTINCT label) FROM ({pins.rows_sql(spec.name, pin)}) GROUP BY part",
+        pins.parameters(pin),
+    ).fetchall()
+    rows = {part: count for part, count, _ in found}
+    classes = {part: count for part, _, count in found}
+    for part in PARTS:
+        if rows.get(part, 0) < MIN_ROWS:
+            raise TrainingError(
+                f"The {part} part has fewer than {MIN_ROWS} labelled rows.",
+                found=f"{rows.get(part, 0)} rows",
+                where={"pipeline": spec.name, "part": part},
+                fix="Ingest more rows, or change split in defs.yaml.",
+            )
+        if spec.target.kind != "regression" and classes[part] < 2:
+            raise TrainingError(
+                f"The {part} part has one class only.",
+                where={"pipeline": spec.name, "part": part, "target": spec.target.name},
+                fix="Correct target.sql, or use split: {by: stratified, ...}.",
+            )
+    return Pin(**{**pin.__dict__, "rows": rows})
+
+
+def stale_features(lake: Lake, spec: PipelineSpec) -> list[str]:
+    """Batches whose features were made by an older code version than the newest ones."""
+    rows = lake.con.execute(
+        """
+        SELECT commit_extra_info ->> 'batch' AS batch, max_by(commit_extra_info ->> 'code_version', snapshot_id) AS version,
+            max(snapshot_id) AS written
+        FROM lake.snapshots() WHERE commit_message = ? GROUP BY 1 ORDER BY written DESC
+        """,
+        [f"{spec.name}/features"],
+    ).fetchall()
+    return sorted(batch for batch, version, _ in rows if version != rows[0][1])

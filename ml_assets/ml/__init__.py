@@ -1,0 +1,1 @@
+"""Pure functions over frames, arrays and models that stages and the scoring server share. No Dagster, no lake."""

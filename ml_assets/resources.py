@@ -1,0 +1,41 @@
+"""Dagster resources: thin handles on the stores."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The lake, as one connection for a run (in-process executor) or a step (any other)."""
+
+    root: str
+    memory_limit: str = "4GiB"
+    _lake: Lake | None = PrivateAttr(default=None)
+
+    @property
+    def paths(self) -> Paths:
+        """Folders of the project."""
+        return Paths.of(Path(self.root))
+
+    def open(self) -> Lake:
+        """The connection; opened at its first use and closed after the run."""
+        if self._lake is None:
+            self._lake = Lake(self.paths.lake, memory_limit=self.memory_limit)
+        return self._lake
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LakeResource]:  # noqa: ARG002
+        try:
+            yield self
+        finally:
+            if self._lake is not None:
+                self._lake.close()
+                self._lake = None

@@ -1,0 +1,536 @@
+"""The lake: DuckLake tables on a SQLite catalog with Parquet files, and the one way to write them.
+
+Belongs here: opening, reading at a snapshot, and atomic writes by one writer at a time.
+Does not: what the tables mean (graph/), or which models exist (registry.py).
+
+A write computes before it takes the lock and holds the lock for its transaction only. Readers are never blocked.
+Why a lock of our own: DuckLake does not retry SQLite's "database is locked", and without a lock parallel writers
+lose commits; two first writes of one batch would both commit on PostgreSQL (docs/lake.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import duckdb
+
+from ml_assets.errors import LakeError, SchemaChange, did_you_mean
+from ml_assets.store.locks import exclusive
+from ml_assets.store.sql import identifier, identifiers, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+CATALOG = "catalog.sqlite"
+PUBLIC_CATALOG = "public.sqlite"
+MAX_RETRIES = 8
+RETRY_TEXTS = ("database is locked", "Transaction conflict", "database table is locked")
+# Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
+# raises; DuckLake itself would keep HUGEINT as DOUBLE and lose digits.
+STORED_AS = {"HUGEINT": "BIGINT", "UHUGEINT": "BIGINT", "UBIGINT": "BIGINT", "TIMESTAMP_NS": "TIMESTAMP"}
+WIDENS = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE"]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Who writes what, kept with the snapshot.
+
+    Args:
+        asset: Asset key such as `flights/features`.
+        run_id: Dagster run.
+        code_version: Code version of the asset.
+        batch: Batch that is written, if it is one.
+    """
+
+    asset: str
+    run_id: str = ""
+    code_version: str = ""
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Put:
+    """Rows for one table.
+
+    Args:
+        table: `schema.noun`.
+        source: A relation of the lake's connection that is computed already, such as a temporary table.
+        batch: Replace the rows of this batch only; None replaces the whole table.
+        append: Add the rows and replace nothing.
+        volatile: Columns that do not count for the data version, such as a time of writing.
+        reshape: The table takes the columns of these rows: others are dropped, and a type may change in a way that
+            loses earlier values. For tables that can be computed again; older snapshots keep everything.
+    """
+
+    table: str
+    source: str
+    batch: str | None = None
+    append: bool = False
+    volatile: tuple[str, ...] = ()
+    reshape: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows made in Python, for a table that only ever grows.
+
+    Args:
+        table: `schema.noun`.
+        types: Column name -> SQL type.
+        rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
+    """
+
+    table: str
+    types: Mapping[str, str]
+    rows: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left in the lake.
+
+    Args:
+        table: `schema.noun`.
+        snapshot_id: The snapshot that the write made.
+        rows: Rows written.
+        bytes: Bytes of new Parquet files.
+        data_version: Hash of schema and rows, whatever their order: equal content, equal version.
+        retries: Times the transaction had to be redone.
+    """
+
+    table: str
+    snapshot_id: int
+    rows: int
+    bytes: int
+    data_version: str
+    retries: int = 0
+
+
+@dataclass
+class Lake:
+    """One connection to the lake. Not for sharing between threads: give each its own.
+
+    Args:
+        folder: Folder of the catalog, the lock and the Parquet files.
+        read_only: Refuse every write; falls back to the published catalog where this user may not write the folder.
+        memory_limit: DuckDB's memory limit, such as `2GiB`; beyond it spills to disk.
+        lock_timeout_s: Seconds to wait for another writer.
+    """
+
+    folder: Path
+    read_only: bool = False
+    memory_limit: str | None = None
+    lock_timeout_s: float = 300
+    _con: duckdb.DuckDBPyConnection | None = field(default=None, repr=False)
+    _wrote: bool = False
+    _values: int = 0
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The DuckDB connection; the lake is attached as `lake`."""
+        if self._con is None:
+            self._con = self._connect()
+        return self._con
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        catalog = self.folder / CATALOG
+        if self.read_only and not catalog.exists():
+            raise LakeError(
+                "There is no lake yet.", where={"folder": self.folder}, fix="Materialize an asset first, see README."
+            )
+        if not self.read_only:
+            self._create(catalog)
+        con = duckdb.connect()
+        con.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        if self.memory_limit:
+            con.execute("SET memory_limit = ?", [self.memory_limit])
+            con.execute("SET temp_directory = ?", [str(self.folder.parent / "tmp")])
+        for extension in ("ducklake", "sqlite_scanner"):
+            load_extension(con, extension)
+        if self.read_only and not os.access(self.folder, os.W_OK):
+            catalog = self.folder / PUBLIC_CATALOG  # a WAL catalog cannot be read without write permission
+        try:
+            self._attach(con, catalog)
+        except duckdb.Error as error:
+            con.close()
+            raise LakeError(
+                "The lake's catalog cannot be opened.",
+                found=str(error).splitlines()[0],
+                where={"file": catalog},
+                fix="Put the catalog back from a backup, or move the folder away to begin a new lake.",
+            ) from error
+        return con
+
+    def _attach(self, con: duckdb.DuckDBPyConnection, catalog: Path) -> None:
+        options = "READ_ONLY, " if self.read_only else ""
+        con.execute(
+            f"ATTACH {_literal(f'ducklake:sqlite:{catalog}')} AS lake ({options}"
+            f"DATA_PATH {_literal(str(self.folder / 'data'))}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT 30000)"
+        )
+
+    def _create(self, catalog: Path) -> None:
+        """A new catalog, in WAL mode from its first byte: a rollback journal lets one failed commit lock everybody."""
+        if catalog.exists():
+            return
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            if catalog.exists():
+                return
+            new = catalog.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            with contextlib.closing(sqlite3.connect(new)) as file:
+                file.execute("PRAGMA journal_mode = WAL")
+            with contextlib.closing(duckdb.connect()) as con:
+                for extension in ("ducklake", "sqlite_scanner"):
+                    load_extension(con, extension)
+                self._attach(con, new)
+                # Rows inlined into the catalog would reserve the column name row_id.
+                con.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
+                con.execute("DETACH lake")
+            with contextlib.closing(sqlite3.connect(new)) as file:
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            new.rename(catalog)
+
+    def close(self) -> None:
+        """Close the connection and, after a write, publish a copy of the catalog for readers who may not write."""
+        if self._con is not None:
+            self._con.close()
+            self._con = None
+        if self._wrote:
+            self._wrote = False
+            self._publish()
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _publish(self) -> None:
+        with self._lock():
+            new = self.folder / (PUBLIC_CATALOG + ".new")
+            new.unlink(missing_ok=True)
+            with (
+                contextlib.closing(sqlite3.connect(self.folder / CATALOG)) as source,
+                contextlib.closing(sqlite3.connect(new)) as target,
+            ):
+                source.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")
+            new.replace(self.folder / PUBLIC_CATALOG)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
+        """Rows of a query as dictionaries."""
+        cursor = self.con.execute(sql, parameters)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def frame(self, sql: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
+        """Rows of a query as a DataFrame."""
+        return self.con.execute(sql, parameters).df()
+
+    def table(
+        self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """A table of the lake, such as `flights.features`, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`).
+
+        Args:
+            name: `schema.noun`.
+            batches: Only the rows of these batches.
+            snapshot: The table as it was at this snapshot.
+
+        Raises:
+            LakeError: There is no such table or snapshot.
+        """
+        if not self.exists(name):
+            raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, self.tables()))
+        sql = f"SELECT * FROM {table(name)}{at(snapshot)}"
+        try:
+            if batches is None:
+                return self.con.sql(sql)
+            return self.con.sql(f"{sql} WHERE list_contains(?, batch)", params=[list(batches)])
+        except duckdb.Error as error:
+            raise LakeError(
+                f"{name} cannot be read at snapshot {snapshot}.",
+                found=str(error).splitlines()[0],
+                fix="`FROM lake.snapshots()` lists the snapshots that exist.",
+            ) from error
+
+    def tables(self) -> list[str]:
+        """Names of all tables, `schema.noun`."""
+        return [
+            f"{schema}.{noun}"
+            for schema, noun in self.con.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
+            ).fetchall()
+        ]
+
+    def exists(self, name: str) -> bool:
+        """Is there such a table?"""
+        schema, _, noun = name.partition(".")
+        return bool(
+            self.con.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?",
+                [schema, noun],
+            ).fetchall()
+        )
+
+    def columns(self, relation: str) -> dict[str, str]:
+        """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
+        return {row[0]: row[1] for row in self.con.execute(f"DESCRIBE FROM {relation}").fetchall()}
+
+    def batches(self, name: str) -> list[str]:
+        """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
+        schema, _, noun = name.partition(".")
+        found = self.con.execute(
+            """
+            SELECT DISTINCT v.partition_value
+            FROM __ducklake_metadata_lake.ducklake_data_file f
+            JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
+            JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
+            JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
+            WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = ? AND t.table_name = ?
+            ORDER BY 1
+            """,
+            [schema, noun],
+        ).fetchall()
+        return [row[0] for row in found]
+
+    def count(self, name: str, batch: str | None = None) -> int:
+        """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
+        if not self.exists(name):
+            return 0
+        where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
+        return int(self.con.execute(f"SELECT count(*) FROM {table(name)}{where}", values).fetchall()[0][0])
+
+    def snapshot(self) -> int:
+        """Id of the newest snapshot."""
+        return int(self.con.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def replace(self, puts: Sequence[Put], commit: Commit) -> list[Written]:
+        """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
+
+        Raises:
+            SchemaChange: A column cannot be stored in the existing table without loss.
+            LakeBusy: Another process kept the lock for longer than `lock_timeout_s`.
+            LakeError: The disk is full, or the catalog cannot be written.
+        """
+        sources = [self._normalised(put) for put in puts]
+        versions = [self._data_version(put, source) for put, source in zip(puts, sources, strict=True)]
+
+        def work() -> None:
+            for put, source in zip(puts, sources, strict=True):
+                self._put(put, source)
+
+        snapshot_id, retries = self._transaction(work, commit)
+        return [
+            Written(
+                table=put.table,
+                snapshot_id=snapshot_id,
+                rows=rows,
+                bytes=self._bytes(put.table, snapshot_id),
+                data_version=version,
+                retries=retries,
+            )
+            for put, (rows, version) in zip(puts, versions, strict=True)
+        ]
+
+    def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
+        """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
+        return self.replace([Put(rows.table, self.values(rows.types, rows.rows), append=True) for rows in tables], commit)
+
+    def values(self, types: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> str:
+        """A temporary table of these rows; returns its name.
+
+        Args:
+            types: Column name -> SQL type.
+            rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
+        """
+        self._values += 1
+        name = f"values_{self._values}"
+        columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in types.items())
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+        if rows:
+            marks = ", ".join("?" for _ in types)
+            cells = [[_cell(row.get(column)) for column in types] for row in rows]
+            self.con.executemany(f"INSERT INTO {name} VALUES ({marks})", cells)
+        return name
+
+    def _normalised(self, put: Put) -> str:
+        """The source as a SELECT whose types the lake stores without loss."""
+        casts = []
+        for column, kind in self.columns(put.source).items():
+            stored = "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind)
+            if stored:
+                casts.append(f"CAST({identifier(column)} AS {stored}) AS {identifier(column)}")
+        replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
+        return f"(SELECT *{replaced} FROM {put.source})"
+
+    def _data_version(self, put: Put, source: str) -> tuple[int, str]:
+        columns = {name: kind for name, kind in self.columns(source).items() if name not in put.volatile}
+        rows, total = self.con.execute(
+            f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
+        ).fetchall()[0]
+        # DuckDB makes no promise that hash() stays the same in its next major version.
+        text = json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total])
+        return int(rows), hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _put(self, put: Put, source: str) -> None:
+        target = table(put.table)
+        schema = put.table.partition(".")[0]
+        columns = self.columns(source)
+        if not self.exists(put.table):
+            self.con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
+            self.con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
+            if put.batch is not None:
+                self.con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
+        else:
+            self._evolve(put, source, columns)
+            if put.batch is not None:
+                self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
+            elif not put.append:
+                self.con.execute(f"DELETE FROM {target}")
+        self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}")
+
+    def _evolve(self, put: Put, source: str, columns: Mapping[str, str]) -> None:
+        """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence."""
+        target = table(put.table)
+        known = {name.lower(): (name, kind) for name, kind in self.columns(target).items()}
+        if put.reshape:
+            wanted = {name.lower() for name in columns}
+            for stored_name, _ in [known.pop(name) for name in list(known) if name not in wanted]:
+                self.con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
+        for column, kind in columns.items():
+            if column.lower() not in known:
+                self.con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
+                continue
+            stored_name, stored = known[column.lower()]
+            if stored == kind or (kind in WIDENS and stored in WIDENS and WIDENS.index(kind) < WIDENS.index(stored)):
+                continue
+            if kind in WIDENS and stored in WIDENS:
+                self.con.execute(f"ALTER TABLE {target} ALTER COLUMN {identifier(stored_name)} SET DATA TYPE {kind}")
+            elif put.reshape:
+                self.con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
+                self.con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
+            elif self.con.execute(f"SELECT count({identifier(column)}) FROM {source}").fetchall()[0][0]:
+                raise SchemaChange(
+                    f"A column of {put.table} cannot change from {stored} to {kind} without losing values.",
+                    where={"table": put.table, "column": column, "batch": put.batch},
+                    fix="Cast the column to its earlier type, or give it a new name.",
+                )
+
+    def _bytes(self, name: str, snapshot_id: int) -> int:
+        schema, _, noun = name.partition(".")
+        return int(
+            self.con.execute(
+                """
+                SELECT coalesce(sum(f.file_size_bytes), 0)
+                FROM __ducklake_metadata_lake.ducklake_data_file f
+                JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id)
+                JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
+                WHERE f.begin_snapshot = ? AND s.schema_name = ? AND t.table_name = ? AND t.end_snapshot IS NULL
+                """,
+                [snapshot_id, schema, noun],
+            ).fetchall()[0][0]
+        )
+
+    def _transaction(self, work: Callable[[], None], commit: Commit) -> tuple[int, int]:
+        """Run `work` in one transaction under the lock. Returns the snapshot id and the number of retries."""
+        if self.read_only:
+            raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
+        con = self.con
+        extra = json.dumps({"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version})
+        with self._lock():
+            for attempt in range(MAX_RETRIES + 1):
+                try:
+                    con.execute("BEGIN")
+                    work()
+                    con.execute(
+                        "CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra]
+                    )
+                    con.execute("COMMIT")
+                    self._wrote = True
+                    return int(con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]), attempt
+                except SchemaChange:
+                    con.execute("ROLLBACK")
+                    raise
+                except duckdb.Error as error:
+                    with contextlib.suppress(duckdb.Error):
+                        con.execute("ROLLBACK")
+                    if attempt == MAX_RETRIES or not any(text in str(error) for text in RETRY_TEXTS):
+                        raise self._write_error(error, commit) from error
+                    time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+                    self._reattach()
+        raise AssertionError("unreachable")
+
+    def _reattach(self) -> None:
+        """A fresh catalog connection; temporary tables live on."""
+        self.con.execute("DETACH lake")
+        self._attach(self.con, self.folder / CATALOG)
+
+    def _write_error(self, error: duckdb.Error, commit: Commit) -> LakeError:
+        fix = "Nothing was changed. Run the same command again."
+        if isinstance(error, duckdb.IOException):
+            fix = f"Nothing was changed. Look at the free disk space of {self.folder}, then run the same command again."
+        return LakeError(
+            "A write to the lake failed.",
+            found=str(error).splitlines()[0],
+            where={"asset": commit.asset, "batch": commit.batch, "lake": self.folder},
+            fix=fix,
+        )
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        """The write lock of the whole lake."""
+        return exclusive(self.folder / (CATALOG + ".lock"), self.lock_timeout_s, "writing to the lake")
+
+
+def at(snapshot: int | None) -> str:
+    """SQL suffix that reads a table at a snapshot."""
+    return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
+
+
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load a DuckDB extension: from its wheel, else where DuckDB keeps its own, else from DuckDB's server.
+
+    DuckDB checks the signature in each case; unsigned extensions are never allowed.
+    """
+    wheel = importlib.util.find_spec(f"duckdb_extension_{name}")
+    files = sorted(Path(wheel.origin).parent.rglob("*.duckdb_extension")) if wheel and wheel.origin else []
+    try:
+        con.execute(f"LOAD {_literal(str(files[0])) if files else name}")
+    except duckdb.Error:
+        try:
+            con.execute(f"INSTALL {name}; LOAD {name}")
+        except duckdb.Error as error:
+            raise LakeError(
+                f"DuckDB's extension {name} cannot be loaded.",
+                found=str(error).splitlines()[0],
+                fix=f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}",
+            ) from error
+
+
+def _literal(text: str) -> str:
+    """A string literal, for the few statements that take no parameters (ATTACH, LOAD)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value, default=str) if isinstance(value, dict) else value

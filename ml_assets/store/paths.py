@@ -1,0 +1,54 @@
+"""Where everything lies on disk: one data folder, found from the project, never from the working directory alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ENV_DATA = "ML_ASSETS_DATA"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders of one project.
+
+    Args:
+        root: The folder that holds pyproject.toml; relative paths of the YAML start here.
+        data: The folder of everything that ml_assets writes.
+    """
+
+    root: Path
+    data: Path
+
+    @classmethod
+    def of(cls, root: Path | None = None) -> Paths:
+        """Paths of the project at `root`, by default the one around the working directory.
+
+        `$ML_ASSETS_DATA` puts the data folder elsewhere.
+        """
+        root = (root or _project_root(Path.cwd())).resolve()
+        return cls(root=root, data=Path(os.environ.get(ENV_DATA) or root / "data").resolve())
+
+    @property
+    def lake(self) -> Path:
+        return self.data / "lake"
+
+    @property
+    def bundles(self) -> Path:
+        return self.data / "bundles"
+
+    @property
+    def reports(self) -> Path:
+        return self.data / "reports"
+
+    def resolve(self, path: str) -> Path:
+        """A path of the YAML, relative to the project root or absolute."""
+        return self.root / path
+
+
+def _project_root(start: Path) -> Path:
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").exists():
+            return folder
+    return start
