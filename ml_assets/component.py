@@ -129,7 +129,9 @@ def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
         file = folder / name
         if not file.is_file():
             present = ", ".join(sorted(path.name for path in folder.glob("*.sql"))) or "none"
-            raise SpecError(f"{place} names a file that does not exist.", found=name, fix=f"SQL files beside it: {present}")
+            raise SpecError(
+                f"{place} names a file that does not exist.", found=name, fix=f"SQL files beside it: {present}"
+            )
         texts[name] = file.read_text(encoding="utf-8")
     return texts
 

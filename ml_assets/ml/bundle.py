@@ -143,7 +143,11 @@ def verify(folder: Path, sha256: str | None = None) -> Schema:
     present = {path.name for path in folder.iterdir()} - {"manifest.json"}
     for name in sorted(present ^ set(manifest["files"])):
         state = "unknown" if name in present else "missing"
-        raise ModelError(f"The bundle has {'an' if state == 'unknown' else 'a'} {state} file.", where={"file": folder / name}, fix=fix)
+        raise ModelError(
+            f"The bundle has {'an' if state == 'unknown' else 'a'} {state} file.",
+            where={"file": folder / name},
+            fix=fix,
+        )
     for name, digest in manifest["files"].items():
         if _sha256(folder / name) != digest:
             raise ModelError("A file of the bundle was changed.", where={"file": folder / name}, fix=fix)

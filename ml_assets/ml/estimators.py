@@ -44,7 +44,9 @@ def check_path(path: str) -> None:
     spec = importlib.util.find_spec(top)
     if spec is None:
         raise SpecError(
-            f"The estimator's package {top!r} is not installed.", found=path, fix=f"pip install {top}, or correct the path."
+            f"The estimator's package {top!r} is not installed.",
+            found=path,
+            fix=f"pip install {top}, or correct the path.",
         )
     names = _names(module)
     if names is not None and name not in names:
@@ -176,9 +178,11 @@ def label_array(labels: pd.Series, kind: str) -> np.ndarray[Any, Any]:
     if kind == "multiclass":
         return labels.astype(str).to_numpy(dtype=str)
     values = set(labels.unique().tolist())
-    if not values <= {0, 1, True, False}:
+    if not values <= {0, 1}:
         raise TrainingError(
-            "A binary target is true/false or 1/0.", found=sorted(map(str, values))[:5], fix="Write target.sql as a predicate."
+            "A binary target is true/false or 1/0.",
+            found=sorted(map(str, values))[:5],
+            fix="Write target.sql as a predicate.",
         )
     return labels.to_numpy(dtype=np.int64)
 

@@ -47,10 +47,15 @@ def all_scores(
     labels: Array, scores: Array, kind: str, threshold: float | None = None, classes: Sequence[str] = ()
 ) -> dict[str, float]:
     """Every metric of the kind."""
-    return {metric: score(metric, labels, scores, kind, threshold, classes) for metric in _functions(kind, threshold, classes)}
+    return {
+        metric: score(metric, labels, scores, kind, threshold, classes)
+        for metric in _functions(kind, threshold, classes)
+    }
 
 
-def _functions(kind: str, threshold: float | None, classes: Sequence[str]) -> dict[str, Callable[[Array, Array], float]]:
+def _functions(
+    kind: str, threshold: float | None, classes: Sequence[str]
+) -> dict[str, Callable[[Array, Array], float]]:
     from sklearn import metrics as m
 
     def decided(function: Callable[..., Any], **options: Any) -> Callable[[Array, Array], float]:
@@ -115,7 +120,8 @@ def bootstrap(
             value = gain(metric, value, score(metric, labels[rows], other[rows], kind, threshold, classes))
         values.append(value)
     array = np.asarray(values)
-    return array[~np.isnan(array)]
+    defined: Array = array[~np.isnan(array)]
+    return defined
 
 
 def interval(values: Array, confidence: float = 0.95) -> tuple[float, float]:

@@ -355,7 +355,9 @@ class Lake:
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
-        return self.replace([Put(rows.table, self.values(rows.types, rows.rows), append=True) for rows in tables], commit)
+        return self.replace(
+            [Put(rows.table, self.values(rows.types, rows.rows), append=True) for rows in tables], commit
+        )
 
     def values(self, types: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> str:
         """A temporary table of these rows; returns its name.
@@ -387,7 +389,8 @@ class Lake:
     def _data_version(self, put: Put, source: str) -> tuple[int, str]:
         columns = {name: kind for name, kind in self.columns(source).items() if name not in put.volatile}
         rows, total = self.con.execute(
-            f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
+            f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR "
+            f"FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
         ).fetchall()[0]
         # DuckDB makes no promise that hash() stays the same in its next major version.
         text = json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total])

@@ -136,7 +136,8 @@ def _part_sql(pin: Pin) -> str:
     draw = f"(md5_number_lower({row})::DOUBLE / 18446744073709551616)"
     if by == "stratified":
         draw = f"(percent_rank() OVER (PARTITION BY l.{LABEL} ORDER BY {draw}))"
-    return f"CASE WHEN {draw} < {test!r} THEN 'test' WHEN {draw} < {test + validation!r} THEN 'validation' ELSE 'train' END"
+    unseen = f"WHEN {draw} < {test!r} THEN 'test' WHEN {draw} < {test + validation!r} THEN 'validation'"
+    return f"CASE {unseen} ELSE 'train' END"
 
 
 def parameters(pin: Pin) -> dict[str, Any]:
@@ -147,7 +148,9 @@ def parameters(pin: Pin) -> dict[str, Any]:
     return {**values, "seed": str(pin.seed)}
 
 
-def read(lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...] = PARTS, extra: tuple[str, ...] = ()) -> pd.DataFrame:
+def read(
+    lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...] = PARTS, extra: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Labelled rows of some parts: batch, row_id, part, label, the features, and `slice_<column>` for each extra.
 
     Raises:

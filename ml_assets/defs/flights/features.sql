@@ -7,7 +7,6 @@ SELECT
     b.distance                                      AS distance_mile,
     b.hour + b.minute / 60                          AS departure_hour,
     dayofweek(make_date(b.year, b.month, b.day))    AS weekday,
-    b.month,
     w.temp                                          AS temperature_f,
     w.humid                                         AS humidity_pct,
     w.wind_speed                                    AS wind_speed_mph,

@@ -86,8 +86,7 @@ def load_references(lake: Lake, spec: PipelineSpec, paths: Paths) -> None:
         file = str(paths.resolve(reference.path))
         try:
             lake.con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {identifier(name)} AS "
-                f"SELECT * EXCLUDE (__file) FROM {reader([file])}",
+                f"CREATE OR REPLACE TEMP TABLE {identifier(name)} AS SELECT * EXCLUDE (__file) FROM {reader([file])}",
                 {"files": [file]},
             )
         except duckdb.Error as error:
@@ -155,7 +154,7 @@ def _explained(error: duckdb.Error, file: str, hidden: set[str]) -> FeatureError
     named = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
     if named and named[1] in hidden:
         return FeatureError(
-            f"{file} names the outcome column {named[1]!r}: it is known only after the event, so a feature of it leaks.",
+            f"{file} names the outcome column {named[1]!r}, which is known only after the event: that would leak.",
             where={"file": file, "column": named[1]},
             fix="Use it in a lookup over earlier batches, or drop `outcome: true` if it is known before.",
         )
@@ -174,7 +173,9 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
         FeatureError: Rows are dropped, doubled, or not of the batch; or there is no row_id.
     """
     if "row_id" not in lake.columns(made):
-        raise FeatureError(f"{file} must select row_id.", where={"file": file}, fix="Begin it with: SELECT b.row_id, ...")
+        raise FeatureError(
+            f"{file} must select row_id.", where={"file": file}, fix="Begin it with: SELECT b.row_id, ..."
+        )
     dropped, doubled, foreign = lake.con.execute(
         f"""
         SELECT (SELECT count(*) FROM batch ANTI JOIN {identifier(made)} USING (row_id)),
@@ -189,8 +190,10 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
     ):
         if rows:
             raise FeatureError(
-                f"{file} {what} rows; it must give exactly one per validated row.", found=f"{rows:,} rows",
-                where={"file": file}, fix=fix,
+                f"{file} {what} rows; it must give exactly one per validated row.",
+                found=f"{rows:,} rows",
+                where={"file": file},
+                fix=fix,
             )
 
 
@@ -227,7 +230,8 @@ def check_key(lake: Lake, made: str, key: list[str], file: str) -> None:
     for name in key:
         if name not in columns:
             raise FeatureError(
-                f"{file} does not select its key {name!r}; {did_you_mean(name, columns)}", where={"file": file, "column": name}
+                f"{file} does not select its key {name!r}; {did_you_mean(name, columns)}",
+                where={"file": file, "column": name},
             )
     repeated = lake.con.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM {identifier(made)} GROUP BY {identifiers(key)} HAVING count(*) > 1)"

@@ -58,7 +58,12 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
                 "files": dg.MetadataValue.md(
                     steps.markdown_table(
                         [
-                            {"batch": a.batch, "file": a.path.rpartition("/")[2], "bytes": a.size_bytes, "status": a.status}
+                            {
+                                "batch": a.batch,
+                                "file": a.path.rpartition("/")[2],
+                                "bytes": a.size_bytes,
+                                "status": a.status,
+                            }
                             for a in found[-50:]
                         ]
                     )
@@ -113,9 +118,7 @@ def read_batch(lake: Lake, spec: PipelineSpec, batch: str, arrived: list[files.A
         **files.typed_parameters(spec, found),
     }
     try:
-        lake.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE raw_batch AS {files.typed_select(spec, found, paths)}", values
-        )
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE raw_batch AS {files.typed_select(spec, found, paths)}", values)
     except duckdb.Error as error:
         raise files.unreadable(error, paths) from error
 

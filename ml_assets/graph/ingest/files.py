@@ -71,12 +71,12 @@ def scan(spec: PipelineSpec, folder: Path, known: Mapping[str, Arrival]) -> list
         arrival = _arrival(entry, pattern, spec.source.settle_seconds)
         earlier = known.get(entry.path)
         if arrival.status == "ready":
-            sha256 = earlier.sha256 if earlier and earlier.sha256 and arrival.same_stat(earlier) else _sha256(entry.path)
+            sha256 = (
+                earlier.sha256 if earlier and earlier.sha256 and arrival.same_stat(earlier) else _sha256(entry.path)
+            )
             arrival = replace(arrival, sha256=sha256)
         found[entry.path] = arrival
-    gone = [
-        replace(arrival, status="vanished", error=None) for path, arrival in known.items() if path not in found
-    ]
+    gone = [replace(arrival, status="vanished", error=None) for path, arrival in known.items() if path not in found]
     return sorted([*found.values(), *gone], key=lambda arrival: arrival.path)
 
 
@@ -91,7 +91,9 @@ def _arrival(entry: os.DirEntry[str], pattern: re.Pattern[str], settle_seconds: 
         modified_at=dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC).replace(tzinfo=None),
     )
     if not match:
-        return replace(arrival, status="unmatched", error=f"The name does not match source.pattern {pattern.pattern!r}.")
+        return replace(
+            arrival, status="unmatched", error=f"The name does not match source.pattern {pattern.pattern!r}."
+        )
     if time.time() - stat.st_mtime < settle_seconds:
         return replace(arrival, status="settling", error=f"Changed less than {settle_seconds:g} s ago.")
     return arrival
@@ -158,7 +160,8 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[s
     `unreadable`. NaN becomes NULL. Parameters: $files, $batch, $sha256 (list, in the order of the files).
     """
     names = {name.lower(): name for name in found}
-    selected, bad = [], []
+    selected: list[str] = []
+    bad: list[str] = []
     for column in spec.columns:
         source = names.get(column.name.lower())
         if source is None:
@@ -167,17 +170,19 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[s
         value, doubt = _typed(column, identifier(source), found[source])
         selected.append(f"{value} AS {identifier(column.name)}")
         if doubt:
-            bad.append(
-                f"CASE WHEN {doubt} THEN concat($name_{len(bad)}, ': ''', CAST({identifier(source)} AS VARCHAR), '''') END"
-            )
+            text = f"CAST({identifier(source)} AS VARCHAR)"
+            bad.append(f"CASE WHEN {doubt} THEN concat($name_{len(bad)}, ': ''', {text}, '''') END")
     declared = {column.name.lower() for column in spec.columns}
     if spec.tolerate.new_columns == "keep":
         selected += [
-            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}" for name in found if name.lower() not in declared
+            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
+            for name in found
+            if name.lower() not in declared
         ]
     return f"""
         SELECT $batch AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
-            parse_filename(__file) AS source_file, list_extract($sha256, list_position($files, __file)) AS source_sha256,
+            parse_filename(__file) AS source_file,
+            list_extract($sha256, list_position($files, __file)) AS source_sha256,
             CAST(list_filter([{", ".join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[]) AS unreadable
         FROM {reader(paths, as_text=True)}"""
 

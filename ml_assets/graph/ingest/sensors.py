@@ -51,7 +51,9 @@ def new_data_sensor(
         refused = [a for a in found if a.status == "refused" and not _same(a, earlier.get(a.path))]
         if not changed and not refused:
             waiting = sum(arrival.status == "settling" for arrival in found)
-            return dg.SkipReason(f"{len(found)} files, none new or changed" + (f", {waiting} settling" if waiting else ""))
+            return dg.SkipReason(
+                f"{len(found)} files, none new or changed" + (f", {waiting} settling" if waiting else "")
+            )
         has_champion = _has_champion(context.instance, spec)
         registered = list(context.instance.get_dynamic_partitions(partitions))
         new = [batch for batch in changed if batch not in registered]

@@ -95,7 +95,9 @@ def reference_frame(lake: Lake, pipeline: str, model: ModelVersion, loaded: bund
     return _compared(features, estimators.predict_scores(loaded.model, features, loaded.schema.kind), loaded)
 
 
-def current_frame(lake: Lake, pipeline: str, batch: str, loaded: bundle.Bundle, sample: int) -> tuple[pd.DataFrame, int]:
+def current_frame(
+    lake: Lake, pipeline: str, batch: str, loaded: bundle.Bundle, sample: int
+) -> tuple[pd.DataFrame, int]:
     """A seeded sample of a batch's features and predictions, and the number of rows that the batch has.
 
     Raises:

@@ -66,7 +66,7 @@ def retrain_schedule(spec: PipelineSpec, job: str) -> list[dg.ScheduleDefinition
     return [
         dg.ScheduleDefinition(
             name=f"{spec.name}_retrain",
-            job=job,
+            job_name=job,
             cron_schedule=spec.retrain.cron,
             execution_timezone="UTC",
             default_status=dg.DefaultScheduleStatus.RUNNING,

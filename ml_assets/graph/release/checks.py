@@ -42,7 +42,7 @@ def _gates_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=steps.asset_key(spec, "evaluation_report"),
         name="gates_passed",
-        description="The version meets every gate of the YAML. A refusal is a decision, so the run goes on to record it.",
+        description="The version meets every gate of the YAML. It only warns: the champion asset records the refusal.",
     )
     def gates_passed(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,7 +48,9 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     name = f"{pipeline}.evaluation_report"
     fields = list(Finding.__dataclass_fields__)
     rows = (
-        lake.rows(f"SELECT {', '.join(fields)} FROM {table(name)} WHERE version = ?", [version]) if lake.exists(name) else []
+        lake.rows(f"SELECT {', '.join(fields)} FROM {table(name)} WHERE version = ?", [version])
+        if lake.exists(name)
+        else []
     )
     if not rows:
         raise ModelError(
@@ -71,7 +72,10 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     elif failed:
         decision, why = "refused", "; ".join(_shortfall(gate) for gate in failed)
     elif spec.gates.approval == "manual":
-        decision, why = "pending", f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`"
+        decision, why = (
+            "pending",
+            f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`",
+        )
     else:
         decision, why = "promoted", f"all {len(gates)} gates passed"
     made = Decision(model.version, decision, why, gates, champion.version if champion else None)

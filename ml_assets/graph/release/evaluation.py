@@ -177,7 +177,14 @@ def _against_champion(
     rows = len(judged.labels)
     return [
         Finding("champion", spec.metric, value, rows),
-        Finding("gain_over_champion", spec.metric, metrics.gain(spec.metric, judged.score(spec.metric), value), rows, low, high),
+        Finding(
+            "gain_over_champion",
+            spec.metric,
+            metrics.gain(spec.metric, judged.score(spec.metric), value),
+            rows,
+            low,
+            high,
+        ),
     ]
 
 

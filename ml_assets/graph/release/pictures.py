@@ -31,8 +31,10 @@ def _calibration(axes: Any, judged: Judged) -> None:
         axes.plot(said, came, marker="o")
         axes.set(title="Calibration on test rows", xlabel="predicted probability", ylabel="share that came true")
     elif judged.schema.kind == "multiclass":
-        shares = [float((judged.decisions == name)[judged.labels == name].mean()) if (judged.labels == name).any() else 0.0
-                  for name in judged.schema.classes]
+        shares = [
+            float((judged.decisions == name)[judged.labels == name].mean()) if (judged.labels == name).any() else 0.0
+            for name in judged.schema.classes
+        ]
         axes.bar(judged.schema.classes, shares)
         axes.set(title="Recall by class on test rows", ylim=(0, 1))
     else:

@@ -40,7 +40,8 @@ def _report(frame, kind: str):  # type: ignore[no-untyped-def]
 
     if kind == "regression":
         definition = DataDefinition(
-            numerical_columns=["target", "prediction"], regression=[Regression(target="target", prediction="prediction")]
+            numerical_columns=["target", "prediction"],
+            regression=[Regression(target="target", prediction="prediction")],
         )
         return Report([RegressionPreset()]).run(Dataset.from_pandas(frame, definition))
     if kind == "binary":

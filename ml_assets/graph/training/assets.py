@@ -47,9 +47,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
         with steps.user_errors(pipeline=spec.name):
             pin = make_pin(store, spec)
             pins.save(store, spec.name, pin, steps.commit(context, key))
-        parts = [
-            {"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS
-        ]
+        parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
             metadata={
                 "pin": pin.pin_id,
@@ -126,7 +124,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             steps.asset_key(spec, "training_set"),
             *(steps.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
         ],
-        description="The best candidate by validation score, refit on train and validation rows, under its version number.",
+        description="The best candidate by validation score, refit on train and validation rows and versioned.",
         **steps.common(spec, STAGE, version, {"scikitlearn"}),
     )
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -134,9 +132,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
         with steps.user_errors(pipeline=spec.name):
             pin = pins.newest(store, spec.name, context.run_id)
             ranked = competition.ranking(store, spec, pin)
-            model, is_new = fitting.train(
-                store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key)
-            )
+            model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
         columns = ("candidate", "validation_score", "cv_score", "train_score", "trials", "seconds")
         return dg.MaterializeResult(

@@ -99,9 +99,7 @@ def compete(
     threshold = None
     if kind == "binary":
         threshold = (
-            metrics.cheapest_threshold(
-                validation_labels, scores, spec.costs.false_positive, spec.costs.false_negative
-            )
+            metrics.cheapest_threshold(validation_labels, scores, spec.costs.false_positive, spec.costs.false_negative)
             if spec.costs
             else 0.5
         )

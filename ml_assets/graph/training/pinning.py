@@ -9,6 +9,7 @@ from ml_assets.errors import TrainingError
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins
+from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Lake
 from ml_assets.store.pins import PARTS, Pin
 from ml_assets.store.sql import identifiers, table
@@ -56,10 +57,11 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
 
 
 def _content_by_batch(lake: Lake, spec: PipelineSpec, features: list[str]) -> dict[str, list[str]]:
-    """Batch -> labelled rows and a hash of their features and labels, whatever their order; unlabelled ones left out."""
+    """Batch -> labelled rows, and hashes of their features and labels that do not depend on the order of rows."""
     rows = lake.con.execute(
         f"""
-        SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR, sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
+        SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR,
+            sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
         FROM (SELECT batch, row_id, {identifiers(features)} FROM {table(f"{spec.name}.features")}) f
         JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {table(f"{spec.name}.validated_data")}) l
             USING (batch, row_id)
@@ -89,7 +91,11 @@ def _divided(spec: PipelineSpec, batches: list[str]) -> dict[str, list[str]]:
             fix="Ingest more batches, or set split: {by: stratified, validation: 0.2, test: 0.2}.",
         )
     train = len(batches) - validation - test
-    return {"train": batches[:train], "validation": batches[train : train + validation], "test": batches[train + validation :]}
+    return {
+        "train": batches[:train],
+        "validation": batches[train : train + validation],
+        "test": batches[train + validation :],
+    }
 
 
 def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
@@ -119,12 +125,9 @@ def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
 
 def stale_features(lake: Lake, spec: PipelineSpec) -> list[str]:
     """Batches whose features were made by an older code version than the newest ones."""
-    rows = lake.con.execute(
-        """
-        SELECT commit_extra_info ->> 'batch' AS batch, max_by(commit_extra_info ->> 'code_version', snapshot_id) AS version,
-            max(snapshot_id) AS written
-        FROM lake.snapshots() WHERE commit_message = ? GROUP BY 1 ORDER BY written DESC
-        """,
-        [f"{spec.name}/features"],
-    ).fetchall()
-    return sorted(batch for batch, version, _ in rows if version != rows[0][1])
+    asset = f"{spec.name}/features"
+    writes = [write for (name, _), write in last_writes(lake, spec.name).items() if name == asset]
+    if not writes:
+        return []
+    newest = max(writes, key=lambda write: write.snapshot_id).code_version
+    return sorted(str(write.batch) for write in writes if write.code_version != newest)

@@ -125,7 +125,10 @@ def search(
     )
     if all(trial.error for trial in trials):
         raise TrainingError(
-            "Every trial failed.", found=trials[-1].error, where={"estimator": candidate.estimator}, fix="Correct its parameters."
+            "Every trial failed.",
+            found=trials[-1].error,
+            where={"estimator": candidate.estimator},
+            fix="Correct its parameters.",
         )
     return trials
 

@@ -1,0 +1,61 @@
+# make demo | test | ui | check | fix | bench | lock | screenshot. Each makes its own environment in .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# BLAS and OpenMP threads fight each other beyond the number of cores; scikit-learn finds the right number itself.
+export PYTHONHASHSEED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test ui check fix bench lock screenshot clean
+
+help:
+	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
+	@echo "make ui     Dagster at http://127.0.0.1:3000, sensors running"
+	@echo "make test   the test suite"
+	@echo "make check  formatting, lint, types, import contracts, docs"
+	@echo "make bench  the flights job against a plain script of the same work"
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/ml-assets home > /dev/null
+	@touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	@$(BIN)/ml-assets demo
+
+ui: $(READY)
+	@$(BIN)/ml-assets ui
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.reference --check
+
+fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python -m docs.reference
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.flights
+
+screenshot: $(READY)
+	$(BIN)/python -m docs.screenshot
+
+lock: $(READY)
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-extras --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/logs data/locks data/tmp

@@ -1,0 +1,18 @@
+"""The asset graph of one pipeline. A stage is a folder and a Dagster group; an asset is a function and a lake table.
+
+ingest       arrivals
+               └─ raw_data *
+                    ├─ validated_data *
+                    └─ quarantine *
+features     lookup_NAME *            <- validated_data
+             features *               <- validated_data, lookup_NAME
+training     training_set             <- features, validated_data
+               └─ candidate_NAME
+                    └─ trained_model  <- training_set
+release      evaluation_report        <- trained_model, training_set
+               └─ champion
+scoring      predictions *            <- features, champion
+monitoring   drift_report *           <- predictions
+
+* one partition per batch. The loop champion -> drift -> training closes through sensors, so the graph has no cycle.
+"""

@@ -1,0 +1,110 @@
+"""One look at a pipeline: what is in the lake, how good the model is, what needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_assets.graph.release.decision import pending
+from ml_assets.store import registry
+from ml_assets.store.lake import Lake
+from ml_assets.store.sql import table
+
+
+@dataclass
+class Summary:
+    """What there is to say about a pipeline.
+
+    Args:
+        rows: Noun -> rows in its table.
+        batches: Batches with validated rows.
+        quarantine: Reasons and rows, most first.
+        candidates: Rows of the newest training.
+        champion: Version in charge, if there is one.
+        test: Metric, value and interval of the champion on its test rows.
+        drift: Per batch: verdict and share.
+        problems: What a person must look at; empty when all is well.
+    """
+
+    pipeline: str
+    rows: dict[str, int] = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    champion: registry.ModelVersion | None = None
+    test: dict[str, Any] | None = None
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def pipelines(lake: Lake) -> list[str]:
+    """Pipelines that have been materialized."""
+    return [name.partition(".")[0] for name in lake.tables() if name.endswith(".arrivals")]
+
+
+def summarize(lake: Lake, pipeline: str) -> Summary:
+    """Read a pipeline's state from the lake."""
+    nouns = ("raw_data", "validated_data", "quarantine", "features", "predictions")
+    found = Summary(
+        pipeline,
+        rows={noun: lake.count(f"{pipeline}.{noun}") for noun in nouns},
+        batches=lake.batches(f"{pipeline}.validated_data"),
+        champion=registry.alias(lake, pipeline, "champion"),
+    )
+    found.quarantine = _if(
+        lake,
+        f"{pipeline}.quarantine",
+        """SELECT split_part(reason, ': ', 1) AS reason, count(*) AS rows
+        FROM (SELECT unnest(reasons) AS reason FROM {t}) GROUP BY 1 ORDER BY 2 DESC""",
+    )
+    found.candidates = _if(
+        lake,
+        f"{pipeline}.candidates",
+        """SELECT candidate, metric, validation_score, cv_score, trials, seconds FROM {t}
+        WHERE pin_id = (SELECT max_by(pin_id, finished_at) FROM {t})
+        QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1
+        ORDER BY validation_score DESC""",
+    )
+    if found.candidates and found.champion:
+        scores = _if(
+            lake,
+            f"{pipeline}.evaluation_report",
+            """SELECT metric, value, low, high, rows FROM {t}
+            WHERE scope = 'test' AND version = $version AND metric = $metric""",
+            {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
+        )
+        found.test = scores[0] if scores else None
+    found.drift = _if(
+        lake,
+        f"{pipeline}.drift_report",
+        "SELECT batch, drifted, share, len(list_filter(columns, lambda c: c.drifted)) AS columns, model_version "
+        "FROM {t} ORDER BY batch",
+    )
+    found.problems = _problems(lake, pipeline, found)
+    return found
+
+
+def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:
+    bad = _if(
+        lake,
+        f"{pipeline}.arrivals",
+        "SELECT path, status, error FROM {t} WHERE status IN ('refused', 'unmatched') ORDER BY path",
+    )
+    problems = [f"{row['path']} is {row['status']}: {row['error']}" for row in bad]
+    ready = _if(lake, f"{pipeline}.arrivals", "SELECT DISTINCT batch FROM {t} WHERE status = 'ready' ORDER BY 1")
+    missing = sorted({row["batch"] for row in ready} - set(found.batches))
+    problems += [f"batch {batch} has arrived but has no validated rows" for batch in missing]
+    if found.candidates and found.champion is None:
+        decisions = _if(
+            lake, f"{pipeline}.champion", "SELECT version, decision, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
+        )
+        problems += [f"no champion: version {row['version']} was {row['decision']}: {row['why']}" for row in decisions]
+    problems += [
+        f"version {version} waits for `ml-assets approve {pipeline} {version}`" for version in pending(lake, pipeline)
+    ]
+    return problems
+
+
+def _if(lake: Lake, name: str, sql: str, parameters: dict[str, object] | None = None) -> list[dict[str, Any]]:
+    """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
+    return lake.rows(sql.format(t=table(name)), parameters or {}) if lake.exists(name) else []
