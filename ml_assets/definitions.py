@@ -5,8 +5,9 @@ from pathlib import Path
 
 import dagster as dg
 
-# Dagster marks its asset checks as beta; every command would begin with that.
+# Dagster marks backfill policies as beta and checks per partition as preview; every command would begin with that.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 defs = dg.Definitions.merge(
     dg.load_from_defs_folder(path_within_project=Path(__file__).parent),

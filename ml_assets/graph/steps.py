@@ -68,7 +68,7 @@ class Result:
 def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | None = None) -> Commit:
     """Who writes, for the snapshot's message."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
-    return Commit(asset=key.to_user_string(), run_id=context.run_id, code_version=version, batch=batch)
+    return Commit(asset=key.to_user_string(), run_id=context.run.run_id, code_version=version, batch=batch)
 
 
 def written_metadata(written: Written, seconds: float) -> Metadata:

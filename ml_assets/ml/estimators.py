@@ -137,7 +137,9 @@ def make_preprocessor(estimator: Any, types: FeatureTypes) -> Any:
         number: Any = "passthrough"
         category: Any = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     else:
-        number = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+        number = make_pipeline(
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
+        )
         category = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20)
     return ColumnTransformer([("numbers", number, numbers), ("categories", category, categories)])
 

@@ -38,7 +38,7 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
         with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run_id)
+            pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
             champion = registry.alias(store, spec.name, "champion")
             found, judged = evaluation.evaluate(store, paths, spec, pin, model, champion)
@@ -97,7 +97,7 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
         with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run_id)
+            pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
             made = decision.decide(store, spec, model, steps.commit(context, key))
             current = registry.alias(store, spec.name, "champion")

@@ -25,7 +25,7 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = registry.of_pin(store, spec.name, pin.pin_id)
         fitted = ", ".join(model.train_batches)
         seen = pins.rows_in_two_parts(store, spec.name, pin)
@@ -46,7 +46,7 @@ def _gates_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def gates_passed(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = registry.of_pin(store, spec.name, pin.pin_id)
         judged = gates.judge(spec, decision.findings(store, spec.name, model.version))
         failed = [gate.gate for gate in judged if not gate.passed]

@@ -84,7 +84,7 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
             )
 
         with steps.user_errors(pipeline=spec.name, candidate=name):
-            pin = pins.newest(store, spec.name, context.run_id)
+            pin = pins.newest(store, spec.name, context.run.run_id)
             outcome = competition.compete(store, spec, candidate, pin, say)
             competition.record(store, spec, name, pin, outcome, steps.commit(context, key))
         return dg.MaterializeResult(
@@ -130,7 +130,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
         with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run_id)
+            pin = pins.newest(store, spec.name, context.run.run_id)
             ranked = competition.ranking(store, spec, pin)
             model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")

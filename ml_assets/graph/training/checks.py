@@ -45,7 +45,7 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
     )
     def beats_baseline(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         row = rows_of(store, spec, pin)[name]
         gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
@@ -66,7 +66,7 @@ def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def bundle_loads_and_answers(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run_id)
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = registry.of_pin(store, spec.name, pin.pin_id)
         try:
             loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)

@@ -1,0 +1,263 @@
+"""Tiny pipelines that are really materialized, in process, on files that the tests write."""
+
+from __future__ import annotations
+
+import copy
+import os
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ml_assets.component import build_pipeline
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+
+# A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
+SPEC: dict[str, Any] = {
+    "name": "loans",
+    "owners": ["team:credit"],
+    "source": {
+        "path": "data/incoming/loans",
+        "pattern": r"loans_(?P<batch>\d+)\.(parquet|csv|jsonl)",
+        "settle_seconds": 0,
+    },
+    "references": {"regions": {"path": "data/reference/regions.csv"}},
+    "columns": [
+        {"name": "loan", "type": "integer", "min": 1},
+        {"name": "income", "type": "number", "nullable": True, "min": 0},
+        {"name": "region", "type": "string", "regex": "[A-Z]"},
+        {"name": "signed", "type": "timestamp"},
+        {"name": "late_days", "type": "number", "nullable": True, "outcome": True},
+    ],
+    "key": ["loan"],
+    "rules": {"paid_or_open": "late_days IS NULL OR late_days >= 0"},
+    "tolerate": {"quarantined": 0.2},
+    "target": {"name": "late", "sql": "late_days > 10", "kind": "binary"},
+    "lookups": {"region_history": {"key": ["region"], "sql": "region_history.sql", "batches": 2}},
+    "features": "features.sql",
+    "candidates": {
+        "tree": {
+            "estimator": "sklearn.tree.DecisionTreeClassifier",
+            "params": {"min_samples_leaf": 10},
+            "search": {"max_depth": {"low": 1, "high": 5}},
+        },
+        "linear": {"estimator": "sklearn.linear_model.LogisticRegression", "search": {"C": [0.1, 1.0]}},
+    },
+    "tuning": {"trials": 2, "folds": 2},
+    "gates": {"metrics": {"roc_auc": {"min": 0.6}}, "slices": {"by": ["region"], "min": 0.3, "min_rows": 20}},
+    "monitoring": {"sample": 1000},
+}
+SQL = {
+    "features.sql": """
+        SELECT b.row_id, b.income, b.region, hour(b.signed) AS signed_hour, r.unemployment, h.late_share
+        FROM batch b
+        LEFT JOIN regions r ON r.region = b.region
+        LEFT JOIN region_history h ON h.region = b.region
+    """,
+    "region_history.sql": "SELECT region, avg(late::INT) AS late_share FROM history GROUP BY region",
+}
+REGIONS = "region,unemployment\nA,0.02\nB,0.05\nC,0.11\n"
+
+
+def loans(batch: int, rows: int = 150, shift: float = 0.0) -> pd.DataFrame:
+    """A batch of loans; `shift` moves every income, which is drift."""
+    rng = np.random.default_rng(batch)
+    region = rng.choice(["A", "B", "C"], rows)
+    income = rng.normal(30, 8, rows).round(2).clip(1)
+    risk = 1 / (1 + np.exp((income - 27 + 6 * (region == "A")) / 3))
+    late = rng.random(rows) < risk
+    return pd.DataFrame(
+        {
+            "loan": np.arange(1, rows + 1) + 1000 * batch,
+            "income": income + shift,
+            "region": region,
+            "signed": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 72, rows), unit="h"),
+            "late_days": np.where(late, rng.integers(11, 90, rows), rng.integers(0, 10, rows)).astype(float),
+        }
+    )
+
+
+@dataclass
+class Project:
+    """A project folder with one pipeline, and a Dagster instance of its own."""
+
+    root: Path
+    spec_dict: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(SPEC))
+    sql: dict[str, str] = field(default_factory=lambda: dict(SQL))
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    def __post_init__(self) -> None:
+        (self.root / "pyproject.toml").touch()
+        self.source.mkdir(parents=True, exist_ok=True)
+        reference = self.root / "data/reference/regions.csv"
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(REGIONS)
+
+    @property
+    def spec(self) -> PipelineSpec:
+        return PipelineSpec.model_validate(self.spec_dict)
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.root, self.root / "data")
+
+    @property
+    def source(self) -> Path:
+        return self.root / self.spec_dict["source"]["path"]
+
+    def write(self, batch: int, frame: pd.DataFrame | None = None, suffix: str = "parquet") -> Path:
+        """Let a batch arrive."""
+        frame = loans(batch) if frame is None else frame
+        file = self.source / f"loans_{batch}.{suffix}"
+        if suffix == "parquet":
+            frame.to_parquet(file)
+        elif suffix == "csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_json(file, orient="records", lines=True, date_format="iso")
+        return file
+
+    def defs(self) -> dg.Definitions:
+        folder = self.root / "sql"
+        folder.mkdir(exist_ok=True)
+        for name, text in self.sql.items():
+            (folder / name).write_text(textwrap.dedent(text))
+        return dg.Definitions.merge(
+            build_pipeline(self.spec, folder, self.paths), dg.Definitions(executor=dg.in_process_executor)
+        )
+
+    def materialize(self, *nouns: str, batches: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+        """Materialize assets, with their checks, in process; never raises for a failed step."""
+        tags = (
+            {"dagster/asset_partition_range_start": batches[0], "dagster/asset_partition_range_end": batches[-1]}
+            if batches
+            else {}
+        )
+        job = self.defs().resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            asset_selection=[dg.AssetKey([self.spec.name, noun]) for noun in nouns],
+            instance=self.instance,
+            tags=tags,
+            raise_on_error=False,
+        )
+
+    def arrive(self) -> dg.ExecuteInProcessResult:
+        return self.materialize("arrivals")
+
+    def ingest(self, *batches: str) -> dg.ExecuteInProcessResult:
+        """arrivals, then everything up to features."""
+        assert self.arrive().success
+        lookups = [f"lookup_{name}" for name in self.spec.lookups]
+        return self.materialize("raw_data", "validated_data", "quarantine", *lookups, "features", batches=batches)
+
+    def train(self) -> dg.ExecuteInProcessResult:
+        candidates = [f"candidate_{name}" for name in self.spec.candidates]
+        return self.materialize("training_set", *candidates, "trained_model", "evaluation_report", "champion")
+
+    def watch(self, *batches: str) -> dg.ExecuteInProcessResult:
+        return self.materialize("predictions", "drift_report", batches=batches)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Rows of a query; {p} is the pipeline's schema in the lake."""
+        with Lake(self.paths.lake, read_only=True) as lake:
+            return lake.rows(sql.replace("{p}", f"lake.{self.spec.name}"), parameters)
+
+    def value(self, sql: str) -> Any:
+        (row,) = self.rows(sql)
+        return next(iter(row.values()))
+
+
+def failure_text(result: dg.ExecuteInProcessResult) -> str:
+    """The descriptions of all failed steps."""
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return "\n".join(f.user_failure_data.description if f.user_failure_data else str(f.error) for f in failures)
+
+
+def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str | None], bool]:
+    """(noun, check, batch) -> passed, for every evaluation of a run."""
+    return {(e.asset_key.path[-1], e.check_name, e.partition): e.passed for e in result.get_asset_check_evaluations()}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project without files."""
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Four batches ingested, a champion trained, the fifth batch scored and watched. For reading only."""
+    made = Project(tmp_path_factory.mktemp("trained"))
+    for batch in range(1, 6):
+        made.write(batch)
+    for result in (made.ingest("1", "2", "3", "4"), made.train()):
+        assert result.success, failure_text(result)
+    for result in (made.ingest("5"), made.watch("5")):
+        assert result.success, failure_text(result)
+    return made
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """An empty lake."""
+    with Lake(tmp_path / "lake") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def write_project() -> Callable[..., Path]:
+    """Write a project folder as a third party would have it: pyproject, definitions, defs/loans."""
+
+    def write(root: Path, spec: dict[str, Any] | None = None, sql: dict[str, str] | None = None) -> Path:
+        package = root / "credit"
+        folder = package / "defs" / "loans"
+        folder.mkdir(parents=True)
+        (root / "pyproject.toml").write_text(
+            '[tool.dagster]\nmodule_name = "credit.definitions"\ncode_location_name = "credit"\n'
+            '[tool.dg]\ndirectory_type = "project"\n'
+            '[tool.dg.project]\nroot_module = "credit"\ncode_location_name = "credit"\n'
+        )
+        (root / "workspace.yaml").write_text(
+            "load_from: [{python_module: {module_name: credit.definitions, location_name: credit}}]\n"
+        )
+        (package / "__init__.py").touch()
+        (package / "defs" / "__init__.py").touch()
+        (package / "definitions.py").write_text(
+            "from pathlib import Path\nimport dagster as dg\n"
+            "defs = dg.Definitions.merge(\n"
+            "    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
+            "    dg.Definitions(executor=dg.in_process_executor),\n)\n"
+        )
+        document = {"type": "ml_assets.MLPipeline", "attributes": spec or SPEC}
+        (folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        for name, text in (sql or SQL).items():
+            (folder / name).write_text(textwrap.dedent(text))
+        reference = root / "data/reference/regions.csv"
+        reference.parent.mkdir(parents=True)
+        reference.write_text(REGIONS)
+        (root / "data/incoming/loans").mkdir(parents=True)
+        return root
+
+    return write
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Poll a condition; fail with its name after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.5)
+
+
+os.environ.pop("ML_ASSETS_DATA", None)  # a developer's setting must not reach the tests

@@ -1,0 +1,281 @@
+"""The lake keeps what it promises: one writer, whole writes, no silent change of a value."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+from ml_assets.errors import LakeBusy, LakeError, SchemaChange
+from ml_assets.store.lake import CATALOG, PUBLIC_CATALOG, Commit, Lake, Put, Rows
+from ml_assets.store.locks import exclusive
+
+BY = Commit(asset="t/x", run_id="run", code_version="v1", batch="a")
+
+
+def put(lake: Lake, sql: str, batch: str | None = "a", **options: object):  # type: ignore[no-untyped-def]
+    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS {sql}")
+    return lake.replace([Put("t.x", "made", batch, **options)], BY)[0]  # type: ignore[arg-type]
+
+
+def test_replace_of_a_batch_leaves_the_others(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    put(lake, "SELECT 'b' AS batch, 2 AS v", "b")
+    written = put(lake, "SELECT 'a' AS batch, unnest([10, 11]) AS v")
+    assert sorted(lake.table("t.x").fetchall()) == [("a", 10), ("a", 11), ("b", 2)]
+    assert (written.rows, written.retries) == (2, 0)
+    assert written.bytes > 0
+    assert lake.batches("t.x") == ["a", "b"]
+    assert lake.count("t.x", "a") == 2
+
+
+def test_a_snapshot_says_who_wrote_it_and_can_be_read_again(lake: Lake) -> None:
+    first = put(lake, "SELECT 'a' AS batch, 1 AS v")
+    put(lake, "SELECT 'a' AS batch, 2 AS v")
+    assert lake.table("t.x", snapshot=first.snapshot_id).fetchall() == [("a", 1)]
+    (row,) = lake.rows("FROM lake.snapshots() WHERE snapshot_id = ?", [first.snapshot_id])
+    assert (row["author"], row["commit_message"]) == ("ml_assets", "t/x")
+    assert json.loads(row["commit_extra_info"]) == {"run_id": "run", "batch": "a", "code_version": "v1"}
+
+
+def test_several_tables_appear_in_one_snapshot_or_not_at_all(lake: Lake) -> None:
+    lake.con.execute("CREATE TEMP TABLE one AS SELECT 'a' AS batch, 1 AS v; CREATE TEMP TABLE two AS FROM one")
+    first, second = lake.replace([Put("t.one", "one", "a"), Put("t.two", "two", "a")], BY)
+    assert first.snapshot_id == second.snapshot_id
+    lake.con.execute("CREATE OR REPLACE TEMP TABLE one AS SELECT 'a' AS batch, 2 AS v")
+    lake.con.execute("CREATE OR REPLACE TEMP TABLE two AS SELECT 'a' AS batch, 'text' AS v")
+    with pytest.raises(SchemaChange, match="INTEGER to VARCHAR"):
+        lake.replace([Put("t.one", "one", "a"), Put("t.two", "two", "a")], BY)
+    assert lake.table("t.one").fetchall() == [("a", 1)]
+
+
+def test_data_version_is_of_content_alone(lake: Lake) -> None:
+    base = "SELECT 'a' AS batch, unnest([1, 2]) AS v"
+    first = put(lake, base).data_version
+    assert put(lake, base + " ORDER BY v DESC").data_version == first
+    assert put(lake, "SELECT 'a' AS batch, unnest([1, 3]) AS v").data_version != first
+    assert put(lake, "SELECT 'a' AS batch, unnest([1, 2])::BIGINT AS v").data_version != first
+    with_time = put(lake, base.replace("AS v", "AS v, now() AS t"), volatile=("t",)).data_version
+    assert put(lake, base.replace("AS v", "AS v, now() AS t"), volatile=("t",)).data_version == with_time
+
+
+def test_values_are_never_changed_in_silence(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    put(lake, "SELECT 'b' AS batch, 1.7::DOUBLE AS v", "b")
+    assert sorted(lake.table("t.x").fetchall()) == [("a", 1.0), ("b", 1.7)]
+    big = 2**53 + 1
+    put(lake, f"SELECT 'c' AS batch, sum(x) AS total FROM (SELECT {big} AS x)", "c")
+    assert lake.rows("SELECT total FROM lake.t.x WHERE batch = 'c'") == [{"total": big}]
+    with pytest.raises(duckdb.ConversionException):
+        put(lake, "SELECT 'd' AS batch, 170141183460469231731687303715884105727::HUGEINT AS total", "d")
+
+
+def test_categories_are_kept_as_text(lake: Lake) -> None:
+    frame = pd.DataFrame({"batch": ["a", "a"], "c": pd.Categorical(["x", "y"])})
+    lake.con.register("frame", frame)
+    put(lake, "SELECT * FROM frame")
+    assert lake.columns('lake."t"."x"')["c"] == "VARCHAR"
+
+
+def test_a_column_of_nulls_fits_any_type(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 'text' AS v")
+    put(lake, "SELECT 'b' AS batch, NULL AS v", "b")
+    assert lake.count("t.x") == 2
+
+
+def test_reshape_takes_the_columns_of_the_rows(lake: Lake) -> None:
+    before = put(lake, "SELECT 'a' AS batch, 1 AS gone, 2 AS v")
+    put(lake, "SELECT 'b' AS batch, 'text' AS v", "b", reshape=True)
+    assert lake.columns('lake."t"."x"') == {"batch": "VARCHAR", "v": "VARCHAR"}
+    assert lake.table("t.x", snapshot=before.snapshot_id).fetchall() == [("a", 1, 2)]
+
+
+def test_append_keeps_nested_values_and_json(lake: Lake) -> None:
+    types = {"name": "VARCHAR", "list_": "DOUBLE[]", "params": "JSON"}
+    lake.append([Rows("t.log", types, [{"name": "n", "list_": [1.5], "params": {"a": 1}}])], BY)
+    lake.append([Rows("t.log", types, [{"name": "m"}]), Rows("t.other", types, [{"name": "o"}])], BY)
+    assert lake.table("t.log").fetchall() == [("n", [1.5], '{"a": 1}'), ("m", None, None)]
+    assert lake.count("t.other") == 1
+
+
+def test_read_only_refuses_writes_and_names_a_missing_table(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    with Lake(lake.folder, read_only=True) as reader:
+        with pytest.raises(LakeError, match="read-only"):
+            put(reader, "SELECT 'a' AS batch, 2 AS v")
+        with pytest.raises(LakeError, match=r"no table t\.y") as caught:
+            reader.table("t.y")
+        assert "t.x" in str(caught.value)
+        with pytest.raises(LakeError, match="snapshot 999"):
+            reader.table("t.x", snapshot=999)
+    with pytest.raises(LakeError, match="no lake yet"):
+        Lake(lake.folder / "elsewhere", read_only=True).tables()
+
+
+def test_a_broken_catalog_is_named(tmp_path: Path) -> None:
+    (tmp_path / CATALOG).write_bytes(b"this is no database" * 100)
+    with pytest.raises(LakeError, match="catalog cannot be opened") as caught:
+        Lake(tmp_path).tables()
+    assert str(tmp_path / CATALOG) in str(caught.value)
+
+
+def test_the_catalog_is_in_wal_mode_and_a_reader_never_blocks_a_writer(lake: Lake) -> None:
+    """In rollback mode the writer's commit fails here, and locks the lake for everybody until its process ends."""
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    assert sqlite3.connect(lake.folder / CATALOG).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with Lake(lake.folder, read_only=True) as reader:
+        reader.con.execute("BEGIN")
+        assert reader.table("t.x").fetchall() == [("a", 1)]
+        put(lake, "SELECT 'a' AS batch, 2 AS v")
+        assert reader.table("t.x").fetchall() == [("a", 1)]
+        reader.con.execute("COMMIT")
+        assert reader.table("t.x").fetchall() == [("a", 2)]
+
+
+def test_readers_without_write_permission_use_the_published_copy(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    lake.close()
+    code = textwrap.dedent(f"""
+        import os
+        from pathlib import Path
+        from ml_assets.store.lake import Lake
+        Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall()  # imports what the other user may not read
+        os.setuid(65534)
+        assert not os.access({str(lake.folder)!r}, os.W_OK)
+        print(Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall())
+    """)
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in [lake.folder, *lake.folder.parents]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "Permission denied" in shown.stderr and str(Path(sys.prefix)) in shown.stderr:
+        pytest.skip("the other user cannot read this Python environment")
+    assert shown.stdout.strip() == "[('a', 1)]", shown.stderr
+    assert (lake.folder / PUBLIC_CATALOG).exists()
+
+
+def _write_many(folder: Path, table: str, batch: str, times: int) -> None:
+    with Lake(folder) as lake:
+        for number in range(times):
+            lake.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS SELECT '{batch}' AS batch, {number} AS v FROM range(50)")
+            lake.replace([Put(table, "made", batch)], Commit(asset="t/x", batch=batch))
+
+
+@pytest.mark.parametrize("same_batch", [True, False])
+def test_parallel_writers_lose_and_double_nothing(tmp_path: Path, same_batch: bool) -> None:
+    """Without the lock, four writers lose a third of their commits; on one batch both first writes may survive."""
+    folder = tmp_path / "lake"
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=_write_many, args=(folder, "t.x", "a" if same_batch else str(n), 6)) for n in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with Lake(folder, read_only=True) as lake:
+        counts = dict(lake.con.execute("SELECT batch, count(*) FROM lake.t.x GROUP BY 1").fetchall())
+        assert counts == ({"a": 50} if same_batch else {"0": 50, "1": 50, "2": 50})
+        written = lake.rows("SELECT count(*) AS n FROM lake.snapshots() WHERE commit_message = 't/x'")
+    assert written == [{"n": 18}]
+
+
+def test_a_killed_writer_leaves_whole_batches_and_no_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    with Lake(folder) as lake:
+        put(lake, "SELECT 'a' AS batch, -1 AS v FROM range(50)")
+    spawn = multiprocessing.get_context("spawn")
+    for delay in (0.9, 1.1, 1.3, 1.5):
+        worker = spawn.Process(target=_write_many, args=(folder, "t.x", "a", 10_000))
+        worker.start()
+        time.sleep(delay)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+        with Lake(folder, lock_timeout_s=5) as lake:
+            rows, distinct = lake.con.execute("SELECT count(*), count(DISTINCT v) FROM lake.t.x").fetchall()[0]
+            assert (rows, distinct) == (50, 1)
+            put(lake, "SELECT 'a' AS batch, -1 AS v FROM range(50)")
+
+
+def test_a_writer_that_waits_too_long_names_the_holder(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    lake.lock_timeout_s = 0.1
+    with (
+        exclusive(lake.folder / (CATALOG + ".lock"), 1, "testing"),
+        pytest.raises(LakeBusy, match="writing to the lake") as caught,
+    ):
+        put(lake, "SELECT 'a' AS batch, 2 AS v")
+    assert f"process {os.getpid()}" in str(caught.value)
+
+
+def test_a_conflict_with_a_writer_that_ignores_the_lock_is_redone(lake: Lake) -> None:
+    put(lake, "SELECT 'a' AS batch, 1 AS v")
+    with Lake(lake.folder) as other:
+        other.con.execute("BEGIN; UPDATE lake.t.x SET v = 5")
+        done = []
+
+        def work() -> None:
+            lake.con.execute("DELETE FROM lake.t.x WHERE batch = 'a'")
+            lake.con.execute("INSERT INTO lake.t.x VALUES ('a', 7)")
+            if not done:
+                other.con.execute("COMMIT")
+                done.append(True)
+
+        _, retries = lake._transaction(work, BY)
+    assert retries == 1
+    assert lake.table("t.x").fetchall() == [("a", 7)]
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    code = textwrap.dedent(f"""
+        import resource
+        from pathlib import Path
+        from ml_assets.errors import LakeError
+        from ml_assets.store.lake import Commit, Lake, Put
+        lake = Lake(Path({str(tmp_path / "lake")!r}))
+        by = Commit(asset="t/x")
+        lake.con.execute("CREATE TEMP TABLE small AS SELECT 'a' AS batch, 1.0::DOUBLE AS v")
+        lake.replace([Put("t.x", "small", "a")], by)
+        lake.con.execute("CREATE TEMP TABLE large AS SELECT 'a' AS batch, random() AS v FROM range(2000000)")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+        try:
+            lake.replace([Put("t.x", "large", "a")], by)
+        except LakeError as error:
+            print("refused", "disk" in str(error))
+        print(lake.table("t.x").fetchall())
+    """)
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert shown.stdout.split("\n")[:2] == ["refused True", "[('a', 1.0)]"], shown.stderr
+
+
+def test_a_changed_extension_is_not_loaded(tmp_path: Path) -> None:
+    spec = find_spec("duckdb_extension_ducklake")
+    assert spec is not None
+    assert spec.origin is not None
+    source = next(Path(spec.origin).parent.rglob("*.duckdb_extension"))
+    copy = tmp_path / source.name
+    shutil.copy(source, copy)
+    with copy.open("r+b") as file:
+        file.seek(100_000)
+        byte = file.read(1)
+        file.seek(100_000)
+        file.write(bytes([byte[0] ^ 1]))
+    with duckdb.connect() as con, pytest.raises(duckdb.IOException, match="signature"):
+        con.execute(f"LOAD '{copy}'")

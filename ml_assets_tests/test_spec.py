@@ -1,0 +1,108 @@
+"""The YAML's words: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from ml_assets.ml import metrics
+from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets_tests.conftest import SPEC
+
+
+def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(spec: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        place: Any = spec
+        for part in parents:
+            place = place[int(part)] if part.isdigit() else place[part]
+        place[int(last) if last.isdigit() else last] = value
+
+    return change
+
+
+def _drop(key: str) -> Callable[[dict[str, Any]], None]:
+    return lambda spec: spec.pop(key)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "text"),
+    [
+        (_set("targte", {}), "targte", "unknown key 'targte'; did you mean 'target'?"),
+        (_set("columns.0.typ", "x"), "columns.0.typ", "unknown key 'typ'; did you mean 'type'?"),
+        (_set("columns.0.type", "int"), "columns.0.type", "'int' is not a valid word; did you mean 'integer'?"),
+        (_set("target.kind", "classification"), "target.kind", "'classification' is not a valid word"),
+        (_set("tolerate.quarantined", 2), "tolerate.quarantined", "less than or equal to 1; found 2"),
+        (_set("tuning.trials", 0), "tuning.trials", "greater than or equal to 1; found 0"),
+        (_set("tuning.metric", "roc"), "", "tuning.metric: no binary metric 'roc'; did you mean 'roc_auc'?"),
+        (_set("gates.metrics.auc", {"min": 1}), "", "gates.metrics.auc: no binary metric 'auc'"),
+        (_set("key", ["lon"]), "", "key: no column 'lon'; did you mean 'loan'?"),
+        (_set("gates.slices.by", ["regio"]), "", "gates.slices.by: no column 'regio'; did you mean 'region'?"),
+        (_set("source.pattern", "loans.csv"), "source.pattern", "needs a group (?P<batch>...)"),
+        (_set("source.pattern", "(?P<batch>"), "source.pattern", "not a regular expression"),
+        (_set("columns.1.regex", "x"), "columns.1", "regex is for string columns; 'income' is a number"),
+        (_set("columns.1.max", -1), "columns.1", "min 0 is greater than max -1"),
+        (_set("columns.1.name", "LOAN"), "", "column 'loan' is declared twice"),
+        (_set("columns.1.name", "row_id"), "", "'row_id' has a name that ml_assets uses itself"),
+        (_set("target.name", "income"), "", "target.name 'income' is also a column"),
+        (_set("split", {"by": "random"}), "split", "validation + test must stay below 0.9; found 1 + 1"),
+        (_set("split", {"by": "group", "validation": 0.2, "test": 0.2}), "split", "`group` names the column"),
+        (_set("candidates.linear.params", {"C": 1}), "candidates.linear", "'C' is under params and under search"),
+        (_set("candidates.tree.search.max_depth.low", 9), "candidates.tree.search.max_depth", "low must be below high"),
+        (_set("candidates", {}), "candidates", "at least 1 item"),
+        (_set("name", "Loans!"), "name", "found 'Loans!'"),
+        (_drop("target"), "target", "the key 'target' is missing"),
+        (_set("lookups.regions", {"key": ["region"], "sql": "x.sql"}), "", "'regions' names two tables"),
+    ],
+)
+def test_wrong_yaml_is_refused(change: Callable[[dict[str, Any]], None], place: str, text: str) -> None:
+    spec = copy.deepcopy(SPEC)
+    change(spec)
+    with pytest.raises(ValidationError) as caught:
+        PipelineSpec.model_validate(spec)
+    lines = {".".join(map(str, e["loc"])): e["msg"] for e in caught.value.errors()}
+    matching = [message for loc, message in lines.items() if loc.startswith(place)]
+    assert any(text in message for message in matching), lines
+
+
+def test_yaml_reads_on_as_true_and_so_do_we() -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["retrain"] = {True: ["drift"]}
+    assert PipelineSpec.model_validate(spec).retrain.on == ["drift"]
+
+
+def test_keys_without_effect_are_named() -> None:
+    spec = copy.deepcopy(SPEC)
+    assert PipelineSpec.model_validate(spec).without_effect() == []
+    spec["serving"] = {"routes": {"champion": 1.0}}
+    spec["gates"]["serving"] = {"p95_ms": 10}
+    spec["retrain"] = {"on": ["drift", {"new_batches": 3}]}
+    found = PipelineSpec.model_validate(spec).without_effect()
+    assert [words.split(":")[0] for words in found] == ["gates.serving", "serving", "retrain.on"]
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    from typing import get_args
+
+    yield model
+    for field in model.model_fields.values():
+        waiting = [field.annotation]
+        while waiting:
+            kind = waiting.pop()
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _models(kind)
+            waiting += get_args(kind)
+
+
+def test_every_field_is_described() -> None:
+    bare = [f"{m.__name__}.{n}" for m in _models(PipelineSpec) for n, f in m.model_fields.items() if not f.description]
+    assert bare == []
+
+
+@pytest.mark.parametrize("kind", list(METRICS))
+def test_metrics_that_the_yaml_names_are_those_that_are_computed(kind: str) -> None:
+    assert list(metrics._functions(kind, 0.5, ["a", "b"])) == list(METRICS[kind])
