@@ -8,7 +8,9 @@ from ml_assets.errors import FeatureError, MLAssetsError, did_you_mean
 
 
 def test_error_text_has_all_four_parts() -> None:
-    error = FeatureError("It drops rows.", found="3 rows", where={"file": "features.sql", "column": None}, fix="LEFT JOIN.")
+    error = FeatureError(
+        "It drops rows.", found="3 rows", where={"file": "features.sql", "column": None}, fix="LEFT JOIN."
+    )
     error.at(pipeline="loans", batch="7")
     assert str(error).splitlines() == [
         "It drops rows.",

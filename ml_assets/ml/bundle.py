@@ -37,6 +37,14 @@ TRUSTED = frozenset(
         "sklearn._loss.loss.HalfMultinomialLoss",
         "sklearn._loss.loss.HalfSquaredError",
         "sklearn.compose._column_transformer._RemainderColsList",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.metrics._dist_metrics.EuclideanDistance",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neighbors._ball_tree.BallTree",
     }
@@ -54,7 +62,7 @@ class Schema:
         features: Feature name -> number | category, in the model's order.
         classes: Labels in the order of the model's probabilities (multiclass).
         threshold: Decision threshold (binary).
-        estimator: Import path; the audit trusts this type beside scikit-learn's.
+        estimator: Module and name of the estimator's class; the audit trusts this type beside scikit-learn's.
     """
 
     kind: str

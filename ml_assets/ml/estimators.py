@@ -99,6 +99,12 @@ def estimator_class(path: str) -> type:
     return found
 
 
+def class_path(path: str) -> str:
+    """Module and name under which a model file knows the class at an import path."""
+    found = estimator_class(path)
+    return f"{found.__module__}.{found.__qualname__}"
+
+
 def make_estimator(path: str, params: Mapping[str, Any], seed: int) -> Any:
     """An unfitted estimator; seeded where it takes a seed.
 

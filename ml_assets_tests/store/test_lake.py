@@ -172,7 +172,9 @@ def test_readers_without_write_permission_use_the_published_copy(lake: Lake) -> 
 def _write_many(folder: Path, table: str, batch: str, times: int) -> None:
     with Lake(folder) as lake:
         for number in range(times):
-            lake.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS SELECT '{batch}' AS batch, {number} AS v FROM range(50)")
+            lake.con.execute(
+                f"CREATE OR REPLACE TEMP TABLE made AS SELECT '{batch}' AS batch, {number} AS v FROM range(50)"
+            )
             lake.replace([Put(table, "made", batch)], Commit(asset="t/x", batch=batch))
 
 

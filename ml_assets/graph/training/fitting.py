@@ -97,7 +97,7 @@ def _fit(
         features=pin.features,
         classes=class_names(model, spec.target.kind),
         threshold=winner["threshold"],
-        estimator=winner["estimator"],
+        estimator=estimators.class_path(winner["estimator"]),
     )
     return model, schema
 

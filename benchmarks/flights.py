@@ -1,0 +1,231 @@
+"""The flights job against a plain script of the same work: wall time, CPU time and peak memory, in turn.
+
+    python -m benchmarks.flights [--rounds 3] [--keep FOLDER]
+
+Each round makes a new project folder with an empty lake, runs the two commands that a user types, and then the script.
+Making the folders, and checking that both did the same work, is outside the measured time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parent / "ml_assets"
+MODULE = "benchmark_project"
+PYPROJECT = f'[tool.dg]\ndirectory_type = "project"\n\n[tool.dg.project]\nroot_module = "{MODULE}"\n'
+LIBRARIES = ("dagster", "duckdb", "scikit-learn", "evidently", "pandas")
+GOAL = 1.5
+MOST_DIFFERENCE = 0.02
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What processes cost, from their start to their exit.
+
+    Args:
+        wall_s: Wall time, in seconds.
+        cpu_s: User and system time, in seconds.
+        peak_mib: Greatest resident memory of one process, in MiB.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+    def __add__(self, later: Cost) -> Cost:
+        return Cost(self.wall_s + later.wall_s, self.cpu_s + later.cpu_s, max(self.peak_mib, later.peak_mib))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: the job's two commands, the script, and the facts that each left behind."""
+
+    register: Cost
+    run: Cost
+    plain: Cost
+    job_facts: dict[str, Any]
+    plain_facts: dict[str, Any]
+
+    @property
+    def job(self) -> Cost:
+        return self.register + self.run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.flights", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="times that both are run (default: 3)")
+    parser.add_argument("--keep", type=Path, help="work in this new folder and keep it, instead of a temporary one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="flights-") as temporary:
+        folder = options.keep or Path(temporary)
+        data = in_other_process(prepare, folder.resolve() / "source")
+        print_setting(data, options.rounds)
+        rounds = []
+        for number in range(1, options.rounds + 1):
+            rounds.append(run_round(data, folder.resolve() / f"round_{number}"))
+            job, plain = rounds[-1].job, rounds[-1].plain
+            print(f"round {number}   job {job.wall_s:.1f} s, plain {plain.wall_s:.1f} s", flush=True)
+    print_costs(rounds)
+    return 0 if all(map(agree, rounds)) else 1
+
+
+def in_other_process(function: Any, *arguments: Any) -> Any:
+    """Call a function elsewhere: a child's peak memory starts at its parent's, so this process must stay small."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def prepare(folder: Path) -> Path:
+    """Write the twelve files and the weather once. Returns the data folder that holds incoming/ and reference/."""
+    from ml_assets.demo import BATCHES, write_months, write_reference
+    from ml_assets.store.paths import Paths
+
+    paths = Paths(root=folder, data=folder / "data")
+    write_reference(paths)
+    write_months(paths, BATCHES)
+    return paths.data
+
+
+def run_round(data: Path, folder: Path) -> Round:
+    """Run the job in a new project, then the script, on copies of the same files."""
+    project, out = folder / "project", folder / "plain"
+    make_project(data, project)
+    out.mkdir()
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(project / "data" / "dagster"),
+        "ML_ASSETS_DATA": str(project / "data"),
+    }
+    months = sorted(file.stem.removeprefix("flights_") for file in (data / "incoming" / "flights").iterdir())
+    materialize = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
+    register = [*materialize, 'key:"flights/arrivals"']
+    run = [*materialize, "*", "--partition-range", f"{months[0]}...{months[-1]}"]
+    script = [HERE / "plain_flights.py", data / "incoming" / "flights", data / "reference" / "weather.parquet"]
+    plain = [sys.executable, *map(str, [*script, PACKAGE / "defs" / "flights", out])]
+    return Round(
+        register=measured(register, project, environment),
+        run=measured(run, project, environment),
+        plain=measured(plain, folder, environment),
+        job_facts=in_other_process(job_facts, project / "data"),
+        plain_facts=json.loads((out / "result.json").read_text()),
+    )
+
+
+def make_project(data: Path, project: Path) -> None:
+    """A project of its own: pyproject.toml, our definitions.py, the flights pipeline, the files, an empty lake."""
+    shutil.copytree(PACKAGE / "defs" / "flights", project / MODULE / "defs" / "flights")
+    shutil.copy(PACKAGE / "definitions.py", project / MODULE / "definitions.py")
+    (project / MODULE / "__init__.py").touch()
+    (project / "pyproject.toml").write_text(PYPROJECT)
+    for name in ("incoming", "reference"):
+        shutil.copytree(data / name, project / "data" / name)
+    (project / "data" / "dagster").mkdir()
+    shutil.copy(PACKAGE / "dagster.yaml", project / "data" / "dagster" / "dagster.yaml")
+
+
+def measured(command: list[str], folder: Path, environment: dict[str, str]) -> Cost:
+    """Run a command in a folder and wait for its exit; what it prints goes to output.log there.
+
+    Raises:
+        RuntimeError: It failed; the text ends with the last lines of its output.
+    """
+    log = folder / "output.log"
+    with log.open("a") as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        last = "\n".join(log.read_text().splitlines()[-40:])
+        raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}\n{last}")
+    unit = 1024 if sys.platform == "linux" else 1024**2  # ru_maxrss is in KiB on Linux, in bytes on macOS
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+
+
+def job_facts(data: Path) -> dict[str, Any]:
+    """What the job left in the lake, in the words of the script's result.json."""
+    from ml_assets.store.lake import Lake
+    from ml_assets.store.registry import need_alias
+
+    with Lake(data / "lake", read_only=True) as lake:
+        sql = "SELECT value FROM lake.flights.evaluation_report WHERE scope = 'test' AND metric = 'roc_auc'"
+        return {
+            "validated_rows": lake.count("flights.validated_data"),
+            "quarantined_rows": lake.count("flights.quarantine"),
+            "scored_rows": lake.count("flights.predictions"),
+            "drift_reports": len(list((data / "reports").glob("flights/drift/*.html"))),
+            "trials": lake.count("flights.trials"),
+            "champion": need_alias(lake, "flights", "champion").candidate,
+            "test_roc_auc": lake.con.execute(sql).fetchall()[0][0],
+        }
+
+
+def agree(one: Round) -> bool:
+    """Did both do the same work? Equal counts and champion, and a test ROC AUC within 0.02."""
+    job, plain = dict(one.job_facts), dict(one.plain_facts)
+    difference = abs(job.pop("test_roc_auc") - plain.pop("test_roc_auc"))
+    return job == plain and difference <= MOST_DIFFERENCE
+
+
+def print_setting(data: Path, rounds: int) -> None:
+    """Machine, versions, data and command."""
+    files = list((data / "incoming" / "flights").iterdir())
+    size_mib = sum(file.stat().st_size for file in files) / 1024**2
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    print(f"machine   {cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}")
+    print(f"versions  python {platform.python_version()}, {libraries}")
+    print(f"data      {len(files)} files, {size_mib:.1f} MiB")
+    print(f"command   python -m benchmarks.flights --rounds {rounds}", flush=True)
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def print_costs(rounds: list[Round]) -> None:
+    """Minimum and median of each cost, and the ratio of job to script."""
+    print(f"\n{'':24}{'job':>10}{'plain':>10}{'ratio':>8}{'run alone':>12}{'ratio':>8}")
+    for label, field in (("wall time, s", "wall_s"), ("CPU time, s", "cpu_s"), ("peak memory, MiB", "peak_mib")):
+        for name, summary in (("min", min), ("median", statistics.median)):
+            job, run, plain = (
+                summary(getattr(getattr(one, part), field) for one in rounds) for part in ("job", "run", "plain")
+            )
+            print(f"{label:17}{name:7}{job:10.1f}{plain:10.1f}{job / plain:8.2f}{run:12.1f}{run / plain:8.2f}")
+    ratio = statistics.median(one.job.wall_s for one in rounds) / statistics.median(one.plain.wall_s for one in rounds)
+    print(f"\ngoal: at most {GOAL} times the script's wall time; {'met' if ratio <= GOAL else 'NOT met'}: {ratio:.2f}")
+    print("\nwhat both did" + " " * 11 + f"{'job':>10}{'plain':>10}")
+    for name, value in rounds[-1].job_facts.items():
+        print(f"{name:24}{_text(value):>10}{_text(rounds[-1].plain_facts[name]):>10}")
+    print("the same work" if all(map(agree, rounds)) else "NOT the same work: the ratio says nothing")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Version numbers and aliases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ml_assets.errors import ModelError
+from ml_assets.store import registry
+from ml_assets.store.lake import Commit, Lake
+from ml_assets.store.registry import ModelVersion
+
+BY = Commit(asset="loans/champion", run_id="run")
+
+
+def model(version: str, schema: str = "s", method: str = "m", **changes: Any) -> ModelVersion:
+    values: dict[str, Any] = {
+        "version": version,
+        "candidate": "tree",
+        "pin_id": "pin",
+        "snapshot_id": 1,
+        "train_batches": ["1"],
+        "recipe": {"schema": schema, "method": method},
+        "fingerprint": version,
+        "validation_score": 0.7,
+        "threshold": 0.5,
+        "bundle": f"loans/{version}",
+        "bundle_sha256": "x",
+    }
+    return ModelVersion(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "number"),
+    [
+        ({"schema": "s", "method": "m"}, "1.2.4"),
+        ({"schema": "s", "method": "other"}, "1.3.0"),
+        ({"schema": "other", "method": "m"}, "2.0.0"),
+        ({"schema": "other", "method": "other"}, "2.0.0"),
+    ],
+)
+def test_a_version_number_says_what_changed(recipe: dict[str, str], number: str) -> None:
+    assert registry.next_version(recipe, [model("1.2.2"), model("1.2.3")]) == number
+
+
+def test_the_first_version_and_ten_after_nine() -> None:
+    assert registry.next_version({"schema": "s", "method": "m"}, []) == "1.0.0"
+    assert registry.next_version({"schema": "s", "method": "m"}, [model("1.0.10"), model("1.0.9")]) == "1.0.11"
+
+
+def test_an_alias_names_what_its_newest_event_says(lake: Lake) -> None:
+    assert registry.alias(lake, "loans", "champion") is None
+    with pytest.raises(ModelError, match="no champion yet"):
+        registry.need_alias(lake, "loans", "champion")
+    for number in ("1.0.0", "1.0.1"):
+        registry.register(lake, "loans", model(number).__dict__, BY)
+        lake.append([registry.alias_event("loans", "champion", number, "better", "ana", "run")], BY)
+    assert registry.need_alias(lake, "loans", "champion") == model("1.0.1")
+    lake.append([registry.alias_event("loans", "champion", "1.0.0", "rollback", "ana", "run")], BY)
+    assert registry.need_alias(lake, "loans", "champion").version == "1.0.0"
+    assert lake.count("loans.alias_events") == 3
+    assert registry.of_pin(lake, "loans", "pin").version == "1.0.1"
+    with pytest.raises(ModelError, match="newest training set"):
+        registry.of_pin(lake, "loans", "another")
