@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -42,14 +43,21 @@ class Cost:
         wall_s: Wall time, in seconds.
         cpu_s: User and system time, in seconds.
         peak_mib: Greatest resident memory of one process, in MiB.
+        others_s: CPU time that the rest of the machine used meanwhile, in seconds; NaN where that cannot be told.
     """
 
     wall_s: float
     cpu_s: float
     peak_mib: float
+    others_s: float
 
     def __add__(self, later: Cost) -> Cost:
-        return Cost(self.wall_s + later.wall_s, self.cpu_s + later.cpu_s, max(self.peak_mib, later.peak_mib))
+        return Cost(
+            self.wall_s + later.wall_s,
+            self.cpu_s + later.cpu_s,
+            max(self.peak_mib, later.peak_mib),
+            self.others_s + later.others_s,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,7 @@ def main() -> int:
         rounds = []
         for number in range(1, options.rounds + 1):
             rounds.append(run_round(data, folder.resolve() / f"round_{number}"))
-            job, plain = rounds[-1].job, rounds[-1].plain
-            print(f"round {number}   job {job.wall_s:.1f} s, plain {plain.wall_s:.1f} s", flush=True)
+            print_round(number, rounds[-1])
     print_costs(rounds)
     return 0 if all(map(agree, rounds)) else 1
 
@@ -147,16 +154,26 @@ def measured(command: list[str], folder: Path, environment: dict[str, str]) -> C
     """
     log = folder / "output.log"
     with log.open("a") as output:
-        started = time.perf_counter()
+        busy_before, started = busy_s(), time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
+        wall_s, busy = time.perf_counter() - started, busy_s() - busy_before
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         last = "\n".join(log.read_text().splitlines()[-40:])
         raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}\n{last}")
     unit = 1024 if sys.platform == "linux" else 1024**2  # ru_maxrss is in KiB on Linux, in bytes on macOS
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Cost(wall_s, cpu_s, usage.ru_maxrss / unit, max(busy - cpu_s, 0.0))
+
+
+def busy_s() -> float:
+    """CPU seconds that all processes have used since the machine started; NaN where /proc does not tell."""
+    try:
+        user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    except OSError:
+        return math.nan
+    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
 
 
 def job_facts(data: Path) -> dict[str, Any]:
@@ -204,6 +221,12 @@ def cpu_model() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def print_round(number: int, one: Round) -> None:
+    """Wall times of a round, and how far other processes disturbed it."""
+    others = f"other processes used {one.job.others_s:.1f} and {one.plain.others_s:.1f} s of CPU time"
+    print(f"round {number}   job {one.job.wall_s:.1f} s, plain {one.plain.wall_s:.1f} s; {others}", flush=True)
 
 
 def print_costs(rounds: list[Round]) -> None:

@@ -64,7 +64,7 @@ class MLPipeline(dg.Component):
         try:
             return build_pipeline(self.spec, context.path, Paths.of(context.project_root))
         except MLAssetsError as error:
-            raise error.at(pipeline=self.spec.name, file=context.path / YAML_FILE) from None
+            raise error.at(pipeline=self.spec.name, yaml=context.path / YAML_FILE) from None
 
 
 def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definitions:

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from ml_assets.errors import SourceError
 from ml_assets.store.audit import last_writes
-from ml_assets.store.lake import CATALOG, Lake
+from ml_assets.store.connection import CATALOG
+from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
 YEAR = 2013
@@ -93,11 +94,16 @@ def materialize(paths: Paths, console: Console, arguments: list[str]) -> bool:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    in_error = False
     with log.open("a") as file:
         for line in process.stdout or ():
             file.write(line)
-            if message := _progress(line):
-                console.print(f"    {message}", markup=False)
+            message = _progress(line)
+            in_error = "STEP_FAILURE" in line or (
+                in_error and not line.startswith("Stack Trace") and " - dagster - " not in line
+            )
+            if message or (in_error and line.strip()):
+                console.print(f"    {message or line.rstrip()}", markup=False)
     if process.wait():
         console.print(f"  [red]failed[/]; the whole log is {log}")
     return process.returncode == 0

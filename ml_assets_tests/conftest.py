@@ -92,9 +92,9 @@ class Project:
     """A project folder with one pipeline, and a Dagster instance of its own."""
 
     root: Path
+    instance: dg.DagsterInstance
     spec_dict: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(SPEC))
     sql: dict[str, str] = field(default_factory=lambda: dict(SQL))
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def __post_init__(self) -> None:
         (self.root / "pyproject.toml").touch()
@@ -135,6 +135,11 @@ class Project:
         return dg.Definitions.merge(
             build_pipeline(self.spec, folder, self.paths), dg.Definitions(executor=dg.in_process_executor)
         )
+
+    def tick(self, name: str, cursor: str | None = None) -> Any:
+        """Evaluate a sensor once."""
+        sensor = next(sensor for sensor in self.defs().sensors or () if sensor.name == name)
+        return sensor(dg.build_sensor_context(instance=self.instance, cursor=cursor))
 
     def materialize(self, *nouns: str, batches: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
         """Materialize assets, with their checks, in process; never raises for a failed step."""
@@ -189,22 +194,22 @@ def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     """A project without files."""
-    return Project(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Project(tmp_path, instance)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Four batches ingested, a champion trained, the fifth batch scored and watched. For reading only."""
-    made = Project(tmp_path_factory.mktemp("trained"))
-    for batch in range(1, 6):
-        made.write(batch)
-    for result in (made.ingest("1", "2", "3", "4"), made.train()):
-        assert result.success, failure_text(result)
-    for result in (made.ingest("5"), made.watch("5")):
-        assert result.success, failure_text(result)
-    return made
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Project(tmp_path_factory.mktemp("trained"), instance)
+        for batch in range(1, 6):
+            made.write(batch)
+        for result in (made.ingest("1", "2", "3", "4"), made.train(), made.ingest("5"), made.watch("5")):
+            assert result.success, failure_text(result)
+        yield made
 
 
 @pytest.fixture

@@ -12,30 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
-import os
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
-from ml_assets.store.locks import exclusive
+from ml_assets.store.connection import CATALOG, attach, catalog_lock, connect, publish_catalog
 from ml_assets.store.sql import identifier, identifiers, table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-T = TypeVar("T")
-
-CATALOG = "catalog.sqlite"
-PUBLIC_CATALOG = "public.sqlite"
 MAX_RETRIES = 8
 RETRY_TEXTS = ("database is locked", "Transaction conflict", "database table is locked")
 # Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
@@ -138,73 +128,12 @@ class Lake:
     _wrote: bool = False
     _values: int = 0
 
-    # -- opening ------------------------------------------------------------------------------------------------
-
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
-        """The DuckDB connection; the lake is attached as `lake`."""
+        """The DuckDB connection, opened at its first use; the lake is attached as `lake`."""
         if self._con is None:
-            self._con = self._connect()
+            self._con = connect(self.folder, self.read_only, self.memory_limit, self.lock_timeout_s)
         return self._con
-
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        catalog = self.folder / CATALOG
-        if self.read_only and not catalog.exists():
-            raise LakeError(
-                "There is no lake yet.", where={"folder": self.folder}, fix="Materialize an asset first, see README."
-            )
-        if not self.read_only:
-            self._create(catalog)
-        con = duckdb.connect()
-        con.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        if self.memory_limit:
-            con.execute("SET memory_limit = ?", [self.memory_limit])
-            con.execute("SET temp_directory = ?", [str(self.folder.parent / "tmp")])
-        for extension in ("ducklake", "sqlite_scanner"):
-            load_extension(con, extension)
-        if self.read_only and not os.access(self.folder, os.W_OK):
-            catalog = self.folder / PUBLIC_CATALOG  # a WAL catalog cannot be read without write permission
-        try:
-            self._attach(con, catalog)
-        except duckdb.Error as error:
-            con.close()
-            raise LakeError(
-                "The lake's catalog cannot be opened.",
-                found=str(error).splitlines()[0],
-                where={"file": catalog},
-                fix="Put the catalog back from a backup, or move the folder away to begin a new lake.",
-            ) from error
-        return con
-
-    def _attach(self, con: duckdb.DuckDBPyConnection, catalog: Path) -> None:
-        options = "READ_ONLY, " if self.read_only else ""
-        con.execute(
-            f"ATTACH {_literal(f'ducklake:sqlite:{catalog}')} AS lake ({options}"
-            f"DATA_PATH {_literal(str(self.folder / 'data'))}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT 30000)"
-        )
-
-    def _create(self, catalog: Path) -> None:
-        """A new catalog, in WAL mode from its first byte: a rollback journal lets one failed commit lock everybody."""
-        if catalog.exists():
-            return
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        with self._lock():
-            if catalog.exists():
-                return
-            new = catalog.with_suffix(".new")
-            new.unlink(missing_ok=True)
-            with contextlib.closing(sqlite3.connect(new)) as file:
-                file.execute("PRAGMA journal_mode = WAL")
-            with contextlib.closing(duckdb.connect()) as con:
-                for extension in ("ducklake", "sqlite_scanner"):
-                    load_extension(con, extension)
-                self._attach(con, new)
-                # Rows inlined into the catalog would reserve the column name row_id.
-                con.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
-                con.execute("DETACH lake")
-            with contextlib.closing(sqlite3.connect(new)) as file:
-                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            new.rename(catalog)
 
     def close(self) -> None:
         """Close the connection and, after a write, publish a copy of the catalog for readers who may not write."""
@@ -213,25 +142,13 @@ class Lake:
             self._con = None
         if self._wrote:
             self._wrote = False
-            self._publish()
+            publish_catalog(self.folder, self.lock_timeout_s)
 
     def __enter__(self) -> Lake:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _publish(self) -> None:
-        with self._lock():
-            new = self.folder / (PUBLIC_CATALOG + ".new")
-            new.unlink(missing_ok=True)
-            with (
-                contextlib.closing(sqlite3.connect(self.folder / CATALOG)) as source,
-                contextlib.closing(sqlite3.connect(new)) as target,
-            ):
-                source.backup(target)
-                target.execute("PRAGMA journal_mode = DELETE")
-            new.replace(self.folder / PUBLIC_CATALOG)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -240,10 +157,6 @@ class Lake:
         cursor = self.con.execute(sql, parameters)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def frame(self, sql: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
-        """Rows of a query as a DataFrame."""
-        return self.con.execute(sql, parameters).df()
 
     def table(
         self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
@@ -461,7 +374,7 @@ class Lake:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         con = self.con
         extra = json.dumps({"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version})
-        with self._lock():
+        with catalog_lock(self.folder, self.lock_timeout_s):
             for attempt in range(MAX_RETRIES + 1):
                 try:
                     con.execute("BEGIN")
@@ -487,7 +400,7 @@ class Lake:
     def _reattach(self) -> None:
         """A fresh catalog connection; temporary tables live on."""
         self.con.execute("DETACH lake")
-        self._attach(self.con, self.folder / CATALOG)
+        attach(self.con, self.folder / CATALOG)
 
     def _write_error(self, error: duckdb.Error, commit: Commit) -> LakeError:
         fix = "Nothing was changed. Run the same command again."
@@ -500,39 +413,10 @@ class Lake:
             fix=fix,
         )
 
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
-        """The write lock of the whole lake."""
-        return exclusive(self.folder / (CATALOG + ".lock"), self.lock_timeout_s, "writing to the lake")
-
 
 def at(snapshot: int | None) -> str:
     """SQL suffix that reads a table at a snapshot."""
     return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
-
-
-def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load a DuckDB extension: from its wheel, else where DuckDB keeps its own, else from DuckDB's server.
-
-    DuckDB checks the signature in each case; unsigned extensions are never allowed.
-    """
-    wheel = importlib.util.find_spec(f"duckdb_extension_{name}")
-    files = sorted(Path(wheel.origin).parent.rglob("*.duckdb_extension")) if wheel and wheel.origin else []
-    try:
-        con.execute(f"LOAD {_literal(str(files[0])) if files else name}")
-    except duckdb.Error:
-        try:
-            con.execute(f"INSTALL {name}; LOAD {name}")
-        except duckdb.Error as error:
-            raise LakeError(
-                f"DuckDB's extension {name} cannot be loaded.",
-                found=str(error).splitlines()[0],
-                fix=f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}",
-            ) from error
-
-
-def _literal(text: str) -> str:
-    """A string literal, for the few statements that take no parameters (ATTACH, LOAD)."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _cell(value: object) -> object:

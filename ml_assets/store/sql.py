@@ -17,3 +17,8 @@ def table(name: str) -> str:
     """`flights.features` as a quoted table of the lake."""
     schema, _, noun = name.partition(".")
     return f"lake.{identifier(schema)}.{identifier(noun)}"
+
+
+def literal(text: str) -> str:
+    """A quoted string, for the few statements that take no parameters: ATTACH, LOAD, SET."""
+    return "'" + text.replace("'", "''") + "'"

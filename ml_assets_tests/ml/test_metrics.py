@@ -63,7 +63,7 @@ def test_paired_gain_is_surer_than_two_single_intervals() -> None:
 @pytest.mark.parametrize(("false_positive", "false_negative"), [(1, 1), (1, 4), (10, 1), (0, 1), (1, 0)])
 def test_the_cheapest_threshold_is_the_brute_force_one(false_positive: float, false_negative: float) -> None:
     def cost(threshold: float) -> float:
-        decided = SCORES >= threshold
+        decided = threshold <= SCORES
         return float(
             false_positive * np.sum(decided & (LABELS == 0)) + false_negative * np.sum(~decided & (LABELS == 1))
         )

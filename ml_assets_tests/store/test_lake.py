@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import LakeBusy, LakeError, SchemaChange
-from ml_assets.store.lake import CATALOG, PUBLIC_CATALOG, Commit, Lake, Put, Rows
+from ml_assets.store.connection import CATALOG, PUBLIC_CATALOG
+from ml_assets.store.lake import Commit, Lake, Put, Rows
 from ml_assets.store.locks import exclusive
 
 BY = Commit(asset="t/x", run_id="run", code_version="v1", batch="a")
@@ -152,7 +153,7 @@ def test_readers_without_write_permission_use_the_published_copy(lake: Lake) -> 
         import os
         from pathlib import Path
         from ml_assets.store.lake import Lake
-        Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall()  # imports what the other user may not read
+        Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall()  # imports, while it may
         os.setuid(65534)
         assert not os.access({str(lake.folder)!r}, os.W_OK)
         print(Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall())

@@ -34,7 +34,7 @@ def fill(lake: Lake, value: float) -> None:
 
 def pin(lake: Lake, split: dict[str, Any]) -> Pin:
     by_batch = {"train": ["1"], "validation": ["2"], "test": ["3"]}
-    batches = by_batch if split["by"] == "batch" else dict.fromkeys(pins.PARTS, ["1", "2", "3"])
+    batches = by_batch if split["by"] == "batch" else {part: ["1", "2", "3"] for part in pins.PARTS}
     rows = dict.fromkeys(pins.PARTS, 0)
     return Pin("p", lake.snapshot(), batches, rows, {"x": "number"}, "CASE WHEN row_id > 0 THEN y END", split, 7)
 

@@ -19,7 +19,7 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
-from ml_assets.store.sql import identifier, identifiers, table
+from ml_assets.store.sql import identifier, identifiers, literal, table
 
 SAFE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 
@@ -31,7 +31,8 @@ def check_select(sql: str, allowed: Iterable[str], file: str) -> None:
         FeatureError: A syntax error, another kind of statement, or a table that it may not see.
     """
     with duckdb.connect() as con:
-        (text,) = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
+        # The text as a literal: a parameter makes DuckDB import pandas, and every code location load comes by here.
+        (text,) = con.execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()[0]
     tree = json.loads(text)
     if tree["error"]:
         position = int(tree.get("position") or 0)

@@ -1,0 +1,150 @@
+"""The pipeline's SELECTs: what they may see, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from ml_assets.errors import FeatureError
+from ml_assets.graph.features.select import check_select, feature_types
+from ml_assets_tests.conftest import SQL, Project, failure_text, loans
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT row_id, 1 AS one FROM batch",
+        "WITH b AS (SELECT * FROM batch) SELECT b.row_id, r.x FROM b LEFT JOIN regions r USING (region) -- fine",
+        "SELECT row_id, (SELECT max(x) FROM regions) AS x FROM Batch;",
+        "SELECT row_id, unnest([1]) AS x FROM batch, range(1)",
+    ],
+)
+def test_selects_over_the_views_pass(sql: str) -> None:
+    check_select(sql, ["batch", "regions"], "features.sql")
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("SELECT row_id FROM batches", "reads the table 'batches', which it may not see; did you mean 'batch'"),
+        ("SELECT * FROM lake.loans.validated_data", "reads the table 'lake.loans.validated_data'"),
+        ("SELECT * FROM batch WHERE EXISTS (FROM loans.raw_data)", "reads the table 'loans.raw_data'"),
+        ("SELECT * FROM 'data/incoming/loans/loans_1.parquet'", "reads the table 'data/incoming"),
+        ("SELECT * FROM read_parquet('x.parquet')", r"calls read_parquet\(\)"),
+        ("SELECT * FROM query('FROM lake.loans.raw_data')", r"calls query\(\)"),
+        ("SELECT row_id FROM batch WHER x", "not a SELECT that can be parsed"),
+        ("DROP TABLE batch", "not a SELECT that can be parsed"),
+        ("SELECT 1; SELECT 2", "must hold one SELECT"),
+    ],
+)
+def test_what_a_select_may_not_do(sql: str, text: str) -> None:
+    with pytest.raises(FeatureError, match=text):
+        check_select(sql, ["batch", "regions"], "features.sql")
+
+
+def test_a_syntax_error_has_its_line() -> None:
+    with pytest.raises(FeatureError) as caught:
+        check_select("SELECT row_id,\n  x\nFORM batch, y", ["batch"], "features.sql")
+    assert "file features.sql, line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("SELECT row_id, late_days FROM batch", "names the outcome column 'late_days', which is known only after"),
+        ("SELECT b.row_id, b.late_days FROM batch b", "names the outcome column 'late_days'"),
+        ("SELECT row_id, late FROM batch", "names the outcome column 'late'"),
+        ("SELECT row_id, incme FROM batch", '"incme" not found'),
+        ("SELECT row_id, income FROM batch WHERE income > 30", "drops rows"),
+        ("SELECT b.row_id, r.unemployment FROM batch b, regions r", "doubles rows"),
+        ("SELECT row_id + 1000 AS row_id, income FROM batch", "drops rows"),
+        ("SELECT income FROM batch", "must select row_id"),
+        ("SELECT row_id FROM batch", "selects no feature"),
+        ("SELECT row_id, signed FROM batch", "The feature 'signed' is a TIMESTAMP"),
+        ("SELECT row_id, 1 / 0 + CAST(region AS INT) AS x FROM batch", "Could not convert string"),
+    ],
+)
+def test_a_wrong_features_select_is_one_clear_error(project: Project, sql: str, text: str) -> None:
+    project.write(1)
+    assert project.ingest("1").success
+    project.sql["features.sql"] = sql
+    result = project.materialize("features", batches=["1"])
+    assert not result.success
+    found = failure_text(result)
+    assert text in found
+    assert "pipeline loans, batch 1" in found
+    assert "features.sql" in found
+    assert "Traceback" not in found
+    assert project.value("SELECT count(*) FROM {p}.features") == 150  # what was good before
+
+
+def test_the_batch_view_has_no_outcome_under_any_name(project: Project) -> None:
+    project.write(1, loans(1).assign(undeclared="text"))
+    project.sql["features.sql"] = "SELECT COLUMNS(* EXCLUDE (batch, signed)) FROM batch"
+    assert project.ingest("1").success
+    (row,) = project.rows("SELECT * FROM {p}.features LIMIT 1")
+    assert sorted(row) == ["batch", "income", "loan", "region", "row_id"]
+
+
+def test_feature_types() -> None:
+    columns = {"batch": "VARCHAR", "row_id": "BIGINT", "a": "DOUBLE", "b": "BOOLEAN", "c": "VARCHAR"}
+    assert feature_types(columns, "f.sql") == {"a": "number", "b": "number", "c": "category"}
+
+
+def test_lookups_see_earlier_batches_only_and_at_most_so_many(project: Project) -> None:
+    for batch in range(1, 5):
+        project.write(batch)
+    project.sql["region_history.sql"] = (
+        "SELECT region, list(DISTINCT batch ORDER BY batch) AS seen, avg(late::INT) AS late_share "
+        "FROM history GROUP BY region"
+    )
+    assert project.ingest("1", "2", "3", "4").success
+    rows = project.rows("SELECT DISTINCT batch, seen FROM {p}.lookup_region_history ORDER BY batch")
+    assert rows == [
+        {"batch": "2", "seen": ["1"]},
+        {"batch": "3", "seen": ["1", "2"]},
+        {"batch": "4", "seen": ["2", "3"]},
+    ]
+    assert project.value("SELECT count(late_share) FROM {p}.features WHERE batch = '1'") == 0
+    expected = project.value(
+        "SELECT avg((late_days > 10)::INT) FROM {p}.validated_data WHERE batch IN ('2', '3') AND region = 'A'"
+    )
+    assert project.value("SELECT max(late_share) FROM {p}.features WHERE batch = '4' AND region = 'A'") == expected
+
+
+def test_a_lookup_with_two_rows_for_a_key_is_refused(project: Project) -> None:
+    project.write(1)
+    project.write(2)
+    project.sql["region_history.sql"] = "SELECT region, late FROM history"
+    project.sql["features.sql"] = "SELECT row_id, income FROM batch"
+    assert project.ingest("1").success  # the first batch has no history: nothing is doubled
+    text = failure_text(project.ingest("2"))
+    assert "more than one row for a key (region)" in text
+    assert "GROUP BY region" in text
+
+
+def test_a_lookup_without_its_key_is_refused(project: Project) -> None:
+    project.write(1)
+    project.sql["region_history.sql"] = "SELECT region AS area, count(*) AS n FROM history GROUP BY 1"
+    text = failure_text(project.ingest("1"))
+    assert "does not select its key 'region'" in text
+
+
+def test_a_missing_reference_is_named(project: Project) -> None:
+    project.write(1)
+    (project.root / "data/reference/regions.csv").unlink()
+    text = failure_text(project.ingest("1"))
+    assert "The reference 'regions' cannot be read" in text
+    assert "regions.csv" in text
+
+
+def test_a_new_feature_and_a_changed_type_reshape_the_table(project: Project) -> None:
+    for batch in (1, 2):
+        project.write(batch)
+    assert project.ingest("1", "2").success
+    project.sql["features.sql"] = SQL["features.sql"].replace(
+        "b.income,", "round(b.income)::VARCHAR AS income, 7 AS seven,"
+    )
+    assert project.materialize("features", batches=["1", "2"]).success
+    (row,) = project.rows("SELECT * FROM {p}.features LIMIT 1")
+    assert isinstance(row["income"], str)
+    assert row["seven"] == 7

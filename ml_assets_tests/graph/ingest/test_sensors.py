@@ -1,0 +1,88 @@
+"""The new-data sensor takes up each content once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from ml_assets_tests.conftest import Project, loans
+
+
+def tick(project: Project, cursor: str | None = None) -> Any:
+    return project.tick("loans_new_data", cursor)
+
+
+def ranges(result: dg.SensorResult) -> list[tuple[str, str]]:
+    return [
+        (r.tags["dagster/asset_partition_range_start"], r.tags["dagster/asset_partition_range_end"])
+        for r in result.run_requests or []
+    ]
+
+
+def test_many_new_files_make_one_run(project: Project) -> None:
+    for batch in (1, 2, 3):
+        project.write(batch)
+    result = tick(project)
+    assert ranges(result) == [("1", "3")]
+    (request,) = result.dynamic_partitions_requests
+    assert list(request.partition_keys) == ["1", "2", "3"]
+    nouns = {key.path[-1] for key in result.run_requests[0].asset_selection}
+    assert "features" in nouns
+    assert "predictions" not in nouns  # there is no champion yet
+    project.instance.add_dynamic_partitions("loans_batches", request.partition_keys)
+    again = tick(project, result.cursor)
+    assert isinstance(again, dg.SkipReason)
+    assert "none new or changed" in str(again.skip_message)
+
+
+def test_changed_files_are_ranges_of_registered_neighbours(project: Project) -> None:
+    for batch in (1, 2, 3):
+        project.write(batch)
+    first = tick(project)
+    project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3"])
+    project.write(1, loans(1, rows=9))
+    project.write(3, loans(3, rows=9))
+    project.write(4)
+    second = tick(project, first.cursor)
+    assert ranges(second) == [("1", "1"), ("3", "4")]
+    keys = {r.run_key for r in [*first.run_requests, *second.run_requests]}
+    assert len(keys) == 3
+
+
+def test_a_file_that_returns_to_its_earlier_bytes_is_taken_up_again(project: Project) -> None:
+    """Dagster drops a run key that it has seen, for ever."""
+    file = project.write(1)
+    keys, cursor = [], None
+    for rows, changed in ((150, 10), (9, 20), (150, 30)):
+        project.write(1, loans(1, rows=rows))
+        os.utime(file, (changed, changed))
+        result = tick(project, cursor)
+        project.instance.add_dynamic_partitions("loans_batches", ["1"])
+        keys.append(result.run_requests[0].run_key)
+        cursor = result.cursor
+    assert len(set(keys)) == 3
+
+
+def test_a_refused_file_is_recorded_once_and_taken_up_when_mended(project: Project) -> None:
+    (project.source / "loans_1.parquet").touch()
+    first = tick(project)
+    assert [[key.path[-1] for key in r.asset_selection] for r in first.run_requests] == [["arrivals"]]
+    assert isinstance(tick(project, first.cursor), dg.SkipReason)
+    project.write(1)
+    assert ranges(tick(project, first.cursor)) == [("1", "1")]
+
+
+def test_a_settling_file_waits_and_a_missing_folder_is_a_reason(project: Project) -> None:
+    project.spec_dict["source"]["settle_seconds"] = 60
+    project.write(1)
+    assert "1 settling" in str(tick(project).skip_message)
+    (project.source / "loans_1.parquet").unlink()
+    project.source.rmdir()
+    assert "folder does not exist" in str(tick(project).skip_message)
+
+
+def test_with_a_champion_everything_runs(trained: Project) -> None:
+    result = tick(trained)
+    assert result.run_requests[0].asset_selection is None

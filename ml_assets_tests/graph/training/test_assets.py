@@ -1,0 +1,157 @@
+"""Training sets, candidates, versions: on real materializations."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ml_assets.ml import bundle
+from ml_assets.store import pins, registry
+from ml_assets.store.lake import Lake
+from ml_assets_tests.conftest import Project, check_results, failure_text, loans
+
+
+def test_the_pin_divides_batches_in_order(trained: Project) -> None:
+    (row,) = trained.rows("SELECT * FROM {p}.training_set")
+    assert (row["train_batches"], row["validation_batches"], row["test_batches"]) == (["1", "2"], ["3"], ["4"])
+    assert (row["train_rows"], row["validation_rows"], row["test_rows"]) == (300, 150, 150)
+
+
+def test_every_trial_is_a_row(trained: Project) -> None:
+    rows = trained.rows("SELECT * FROM {p}.trials ORDER BY candidate, trial")
+    assert [(row["candidate"], row["trial"]) for row in rows] == [
+        ("linear", 0),
+        ("linear", 1),
+        ("tree", 0),
+        ("tree", 1),
+    ]
+    for row in rows:
+        assert row["metric"] == "roc_auc"
+        assert row["score"] == pytest.approx(sum(row["fold_scores"]) / 2)
+        assert len(row["fold_scores"]) == 2
+        assert row["pin_id"] == rows[0]["pin_id"]
+        assert row["code_version"]
+    assert {"max_depth", "min_samples_leaf"} == set(json.loads(rows[2]["params"]))
+
+
+def test_the_best_candidate_by_validation_becomes_the_model(trained: Project) -> None:
+    scores = {row["candidate"]: row["validation_score"] for row in trained.rows("SELECT * FROM {p}.candidates")}
+    (model,) = trained.rows("SELECT * FROM {p}.trained_model")
+    assert model["candidate"] == max(scores, key=lambda name: scores[name])
+    assert model["version"] == "1.0.0"
+    assert model["train_batches"] == ["1", "2", "3"]
+    folder = trained.paths.bundles / model["bundle"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "features.sql",
+        "manifest.json",
+        "model.skops",
+        "region_history.sql",
+        "schema.json",
+    ]
+    loaded = bundle.load(folder, model["bundle_sha256"])
+    assert loaded.schema.features == {
+        "income": "number",
+        "region": "category",
+        "signed_hour": "number",
+        "unemployment": "number",
+        "late_share": "number",
+    }
+    assert "late_days" not in loaded.schema.columns
+
+
+def test_a_model_can_be_rebuilt_from_its_pin(trained: Project) -> None:
+    from ml_assets.ml import estimators
+
+    with Lake(trained.paths.lake, read_only=True) as lake:
+        (model,) = registry.versions(lake, "loans")
+        row = lake.rows("SELECT estimator, params FROM lake.loans.trained_model")[0]
+        pin = pins.newest(lake, "loans", pin_id=model.pin_id)
+        rows = pins.read(lake, "loans", pin, ("train", "validation"))
+        test = estimators.feature_frame(pins.read(lake, "loans", pin, ("test",)), pin.features)
+    again = estimators.make_model(row["estimator"], json.loads(row["params"]), pin.features, pin.seed)
+    again.fit(estimators.feature_frame(rows, pin.features), estimators.label_array(rows["label"], "binary"))
+    kept = bundle.load(trained.paths.bundles / model.bundle).model
+    assert (again.predict_proba(test) == kept.predict_proba(test)).all()
+
+
+def ingested(project: Project, count: int) -> None:
+    for batch in range(1, count + 1):
+        project.write(batch)
+    assert project.ingest(*(str(batch) for batch in range(1, count + 1))).success
+
+
+def test_training_again_on_the_same_data_gives_the_same_version(project: Project) -> None:
+    ingested(project, 3)
+    for _ in range(2):
+        result = project.train()
+        assert result.success, failure_text(result)
+    assert [row["version"] for row in project.rows("SELECT version FROM {p}.trained_model")] == ["1.0.0"]
+    decisions = [row["decision"] for row in project.rows("SELECT decision FROM {p}.champion ORDER BY decided_at")]
+    assert decisions == ["promoted", "kept"]
+
+
+def test_version_numbers_follow_what_changed(project: Project) -> None:
+    ingested(project, 4)
+    assert project.train().success
+    project.write(4, loans(40))  # other data
+    assert project.ingest("4").success
+    assert project.train().success
+    project.spec_dict["candidates"]["tree"]["params"]["min_samples_leaf"] = 5  # another method
+    assert project.train().success
+    project.sql["features.sql"] = "SELECT row_id, income FROM batch"  # other features
+    assert project.ingest("1", "2", "3", "4").success
+    assert project.train().success
+    versions = [row["version"] for row in project.rows("SELECT version FROM {p}.trained_model ORDER BY created_at")]
+    assert versions == ["1.0.0", "1.0.1", "1.1.0", "2.0.0"]
+
+
+def test_features_of_two_versions_are_named(project: Project) -> None:
+    ingested(project, 3)
+    project.sql["features.sql"] = "SELECT row_id, income, region FROM batch"
+    assert project.materialize("features", batches=["3"]).success
+    result = project.materialize("training_set")
+    assert not check_results(result)[("training_set", "features_are_of_one_version", None)]
+
+
+def test_a_bundle_of_a_run_that_died_is_replaced(project: Project) -> None:
+    ingested(project, 3)
+    leftover = project.paths.bundles / "loans" / "1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "half.txt").touch()
+    result = project.train()
+    assert result.success, failure_text(result)
+    assert not (leftover / "half.txt").exists()
+
+
+def test_a_wrong_parameter_names_candidate_and_nearest(project: Project) -> None:
+    ingested(project, 3)
+    project.spec_dict["candidates"]["tree"]["params"] = {"min_sample_leaf": 3}
+    text = failure_text(project.train())
+    assert "did you mean 'min_samples_leaf'?" in text
+    assert "pipeline loans, candidate tree" in text
+
+
+def test_trained_model_without_its_candidates_names_the_next_step(project: Project) -> None:
+    ingested(project, 3)
+    assert project.materialize("training_set").success
+    text = failure_text(project.materialize("trained_model"))
+    assert "has not been trained on the newest training set" in text
+    assert "Materialize loans/candidate_" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "batches", "text"),
+    [
+        ("CASE WHEN false THEN true END", 3, "The target 'late' is NULL in every row"),
+        ("late_days > 10", 2, "The split needs at least 3 batches with labels"),
+        ("late_days > 1000", 3, "part has one class only"),
+        ("CASE WHEN row_id < 9 THEN late_days > 10 END", 3, "fewer than 20 labelled rows"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_clear_error(project: Project, target: str, batches: int, text: str) -> None:
+    project.spec_dict["target"]["sql"] = target.replace("row_id", "loan % 1000")
+    ingested(project, batches)
+    found = failure_text(project.train())
+    assert text in found
+    assert "pipeline loans" in found

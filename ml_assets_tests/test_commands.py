@@ -1,0 +1,143 @@
+"""Every command that the README names, as a process, in a third party's project."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ml_assets.store.lake import Lake
+from ml_assets_tests.conftest import loans
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, write_project: Callable[..., Path]) -> Path:
+    """A project as a third party has it, with three batches in its folder."""
+    root = write_project(tmp_path_factory.mktemp("credit"))
+    for batch in (1, 2, 3):
+        loans(batch).to_parquet(root / f"data/incoming/loans/loans_{batch}.parquet")
+    home = root / "data" / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    return root
+
+
+def run(project: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=project,
+        env={
+            **os.environ,
+            "DAGSTER_HOME": str(project / "data" / "dagster"),
+            "PYTHONPATH": str(project),
+            "PYTHONWARNINGS": "ignore",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def ok(shown: subprocess.CompletedProcess[str]) -> str:
+    assert shown.returncode == 0, shown.stdout[-3000:] + shown.stderr[-3000:]
+    return shown.stdout
+
+
+M = ("-m", "credit.definitions")
+
+
+def test_looking_at_a_project(project: Path) -> None:
+    ok(run(project, "dg", "check", "yaml"))
+    listed = json.loads(ok(run(project, "dg", "list", "defs", "--json")))
+    assert "loans/champion" in json.dumps(listed)
+    ok(run(project, "dagster", "definitions", "validate"))
+    ok(run(project, "dagster", "definitions", "validate", "-w", "workspace.yaml"))
+    assert "loans/drift_report" in ok(run(project, "dagster", "asset", "list", *M)).split()
+
+
+def test_materializing_from_the_command_line(project: Path) -> None:
+    materialize = ("dagster", "asset", "materialize")
+    arrivals, champion = 'key:"loans/arrivals"', '+key:"loans/champion"'
+    unknown = run(project, *materialize, *M, "--select", 'key:"loans/raw_data"', "--partition", "1")
+    assert unknown.returncode != 0  # a batch must be registered first
+    ok(run(project, *materialize, "--select", arrivals, DAGSTER_MODULE_NAME="credit.definitions"))
+    ok(run(project, *materialize, *M, "--select", 'key:"loans/raw_data"', "--partition", "1"))
+    ok(run(project, *materialize, *M, "--select", champion, "--partition-range", "1...3"))
+    selection = 'key:"loans/predictions" or key:"loans/drift_report"'
+    ok(run(project, "dg", "launch", "--assets", selection, "--partition-range", "2...3"))
+    ok(run(project, "dg", "launch", "--assets", 'key:"loans/predictions"', "--partition", "1"))
+    with Lake(project / "data/lake", read_only=True) as lake:
+        assert lake.batches("loans.predictions") == ["1", "2", "3"]
+        assert lake.batches("loans.drift_report") == ["2", "3"]
+    shown = ok(run(project, "ml-assets", "summary"))
+    assert "version 1.0.0" in shown
+    assert "2 watched" in shown
+
+
+def test_a_users_mistake_shows_its_text_and_fails(project: Path) -> None:
+    features = project / "credit/defs/loans/features.sql"
+    text = features.read_text()
+    try:
+        features.write_text("SELECT row_id, late_days FROM batch")
+        shown = run(
+            project, "dagster", "asset", "materialize", *M, "--select", 'key:"loans/features"', "--partition", "1"
+        )
+    finally:
+        features.write_text(text)
+    assert shown.returncode == 1
+    assert "features.sql names the outcome column 'late_days'" in shown.stderr
+    assert "where: pipeline loans, batch 1, file features.sql, column late_days" in shown.stderr
+
+
+def test_own_commands_never_show_a_traceback(project: Path, tmp_path: Path) -> None:
+    nothing = run(tmp_path, "ml-assets", "summary")
+    assert nothing.returncode == 1
+    assert nothing.stderr.startswith("Error: There is no lake yet.")
+    wrong = run(project, "ml-assets", "summary", "loan")
+    assert wrong.returncode == 1
+    assert "did you mean 'loans'?" in wrong.stderr
+    refused = run(project, "ml-assets", "approve", "loans", "7.0.0", "--why", "x")
+    assert refused.returncode == 1
+    assert "does not wait for approval" in refused.stderr
+    for shown in (nothing, wrong, refused):
+        assert "Traceback" not in shown.stderr
+    home = run(tmp_path, "ml-assets", "home", DAGSTER_HOME="")
+    assert Path(home.stdout.strip(), "dagster.yaml").exists()
+    assert "DAGSTER_HOME=" in (tmp_path / ".env").read_text()
+
+
+def test_a_wrong_yaml_fails_with_file_and_line(project: Path) -> None:
+    file = project / "credit/defs/loans/defs.yaml"
+    text = file.read_text()
+    try:
+        file.write_text(text + "  targte: {}\n")
+        shown = run(project, "dagster", "definitions", "validate")
+        checked = run(project, "dg", "check", "yaml")
+    finally:
+        file.write_text(text)
+    for one in (shown, checked):
+        assert one.returncode != 0
+        assert f"defs.yaml:{text.count(chr(10)) + 1}" in one.stdout + one.stderr
+    assert "unknown key 'targte'; did you mean 'target'?" in shown.stdout + shown.stderr
+
+
+def test_plain_duckdb_opens_the_lake(project: Path) -> None:
+    """The lines of the README, in a process that knows nothing of ml_assets but the extensions' wheels."""
+    code = (
+        "import duckdb, pathlib, duckdb_extension_ducklake, duckdb_extension_sqlite_scanner\n"
+        "con = duckdb.connect()\n"
+        "for wheel in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner):\n"
+        "    con.execute(f\"LOAD '{next(pathlib.Path(wheel.__file__).parent.rglob('*.duckdb_extension'))}'\")\n"
+        "con.execute(\"ATTACH 'ducklake:sqlite:data/lake/public.sqlite' AS lake (READ_ONLY)\")\n"
+        "print(con.execute('SELECT count(*), avg(score) > 0 FROM lake.loans.predictions').fetchall())\n"
+    )
+    assert ok(run(project, "python", "-c", code)).strip() == "[(450, True)]"

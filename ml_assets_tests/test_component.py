@@ -1,0 +1,162 @@
+"""The component in a third party's project: loading, and errors with file and line."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ml_assets
+from ml_assets_tests.conftest import SPEC, SQL
+
+
+@pytest.fixture
+def load(tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Import the definitions of a project as Dagster does."""
+
+    def load_(spec: dict[str, Any] | None = None, sql: dict[str, str] | None = None, text: str = "") -> Any:
+        write_project(tmp_path, spec, sql)
+        if text:
+            (tmp_path / "credit/defs/loans/defs.yaml").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [name for name in sys.modules if name.split(".")[0] == "credit"]:
+            monkeypatch.delitem(sys.modules, name)
+        return importlib.import_module("credit.definitions").defs
+
+    return load_
+
+
+def error_of(load: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    with pytest.raises(Exception) as caught:
+        load(*arguments, **options)
+    texts, error = [], caught.value
+    chain: BaseException | None = error
+    while chain is not None:
+        texts.append(str(chain))
+        chain = chain.__cause__ or chain.__context__
+    return "\n".join(texts)
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(SPEC), **changes}
+
+
+def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
+    graph = load().resolve_asset_graph()
+    nouns = {key.path[-1] for key in graph.get_all_asset_keys()}
+    assert nouns == {
+        "arrivals",
+        "raw_data",
+        "validated_data",
+        "quarantine",
+        "lookup_region_history",
+        "features",
+        "training_set",
+        "candidate_tree",
+        "candidate_linear",
+        "trained_model",
+        "evaluation_report",
+        "champion",
+        "predictions",
+        "drift_report",
+    }
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.group_name.startswith("loans_")
+        assert node.description
+        assert node.kinds
+        assert node.owners == ["team:credit"]
+        assert node.code_version
+
+
+def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
+    defs = load(changed(retrain={"cron": "0 3 * * *"}))
+    assert sorted(job.name for job in defs.jobs) == ["loans_ingest", "loans_train"]
+    assert sorted(sensor.name for sensor in defs.sensors) == ["loans_drift", "loans_new_data"]
+    assert [schedule.name for schedule in defs.schedules] == ["loans_retrain"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "problem"),
+    [
+        ("  targte: {name: late}", "attributes.targte at", "unknown key 'targte'; did you mean 'target'?"),
+        ("  tuning: {trials: 0}", "attributes.tuning.trials at", "greater than or equal to 1; found 0"),
+        ("  split: {by: month}", "attributes.split.by at", "'month' is not a valid word"),
+        ("  gates: {slices: {by: [x], mni: 1}}", "attributes.gates.slices.mni at", "did you mean 'min'?"),
+    ],
+)
+def test_wrong_yaml_has_file_and_line(
+    load: Callable[..., Any], tmp_path: Path, line: str, text: str, problem: str
+) -> None:
+    import yaml
+
+    spec = copy.deepcopy(SPEC)
+    key = line.strip().split(":")[0]
+    spec.pop(key, None)
+    document = yaml.safe_dump({"type": "ml_assets.MLPipeline", "attributes": spec}, sort_keys=False) + line + "\n"
+    number = document.count("\n")
+    found = error_of(load, text=document)
+    assert text in found
+    assert f"credit/defs/loans/defs.yaml:{number}" in found
+    assert problem in found
+
+
+def test_a_key_that_stands_twice_is_refused(load: Callable[..., Any]) -> None:
+    import yaml
+
+    document = yaml.safe_dump({"type": "ml_assets.MLPipeline", "attributes": SPEC}, sort_keys=False)
+    found = error_of(load, text=document + "  key: [loan]\n")
+    assert "The key 'key' stands twice" in found
+    assert f"defs.yaml:{document.count(chr(10)) + 1}" in found
+
+
+@pytest.mark.parametrize(
+    ("spec", "sql", "text"),
+    [
+        (changed(features="feature.sql"), SQL, "features names a file that does not exist"),
+        (changed(), {**SQL, "features.sql": "SELEC row_id"}, "features.sql is not a SELECT that can be parsed"),
+        (changed(), {**SQL, "features.sql": "FROM lake.loans.raw_data"}, "reads the table 'lake.loans.raw_data'"),
+        (changed(), {**SQL, "region_history.sql": "SELECT * FROM batch"}, "reads the table 'batch'"),
+        (changed(rules={"typo": "lat_days > 1"}), SQL, "rules.typo is not a SQL expression"),
+        (
+            changed(candidates={"tree": {"estimator": "sklearn.tree.DecisionTree"}}),
+            SQL,
+            "sklearn.tree has no 'DecisionTree'",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_at_load(
+    load: Callable[..., Any], spec: dict[str, Any], sql: dict[str, str], text: str
+) -> None:
+    found = error_of(load, spec, sql)
+    assert text in found
+    assert "pipeline loans" in found
+    assert "credit/defs/loans/defs.yaml" in found
+
+
+def test_environment_variables_are_rendered(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOANS_FOLDER", "data/elsewhere")
+    source = {**SPEC["source"], "path": "{{ env.LOANS_FOLDER }}"}
+    defs = load(changed(source=source))
+    (sensor,) = [sensor for sensor in defs.sensors if sensor.name == "loans_new_data"]
+    assert "data/elsewhere" in sensor.description
+
+
+def test_keys_without_effect_are_said_at_load(load: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "ml_assets"):
+        load(changed(serving={"routes": {"champion": 1.0}}))
+    assert "without effect in this version: serving" in caplog.text
+
+
+def test_public_names_are_those_that_exist() -> None:
+    assert dir(ml_assets) == sorted(ml_assets.__all__)
+    for name in ml_assets.__all__:
+        assert getattr(ml_assets, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ml_assets.nothing  # noqa: B018

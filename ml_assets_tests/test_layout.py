@@ -1,0 +1,89 @@
+"""The house is as it is drawn: layers, the graph's picture, its snapshot, the file sizes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_assets.graph
+from ml_assets.definitions import defs
+
+ROOT = Path(__file__).parents[1]
+SNAPSHOT = Path(__file__).parent / "graph.txt"
+
+
+def drawn() -> str:
+    """The flights graph as text: keys, groups, partitions, upstream assets, checks; then jobs and sensors."""
+    graph = defs.resolve_asset_graph()
+    lines = []
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        star = " *" if node.partitions_def else ""
+        lines.append(f"{key.to_user_string()}{star}  [{node.group_name}] {', '.join(sorted(node.kinds))}")
+        lines += [f"    <- {parent.to_user_string()}" for parent in sorted(node.parent_keys)]
+        for check in sorted(node.check_keys, key=lambda check: check.name):
+            blocking = " (blocking)" if graph.get(check).blocking else ""
+            lines.append(f"    ? {check.name}{blocking}")
+    lines += [f"job {job.name}" for job in sorted(defs.jobs or (), key=lambda job: job.name)]
+    lines += [f"sensor {sensor.name}" for sensor in sorted(defs.sensors or (), key=lambda sensor: sensor.name)]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_graph_is_its_snapshot() -> None:
+    """A change of the graph shows as a diff of graph.txt; `python -m ml_assets_tests.test_layout` renews it."""
+    assert drawn() == SNAPSHOT.read_text()
+
+
+def test_the_docstring_draws_the_graph() -> None:
+    drawing = ml_assets.graph.__doc__ or ""
+    nodes = {key.path[-1] for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    nodes = {re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", noun) for noun in nodes}
+    words = set(re.findall(r"[a-z]+_?(?:[a-z]+|NAME)\w*", drawing.split("\n\n* ")[0]))
+    assert nodes <= words
+    for key in defs.resolve_asset_graph().get_all_asset_keys():
+        node = defs.resolve_asset_graph().get(key)
+        noun = re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", key.path[-1])
+        starred = bool(re.search(rf"\b{noun} \*", drawing))
+        assert starred == bool(node.partitions_def), noun
+
+
+def test_import_contracts_hold() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stdout
+    assert "0 broken" in shown.stdout
+
+
+def test_loading_the_code_location_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, ml_assets.definitions; "
+        "print(sorted({'evidently', 'sklearn', 'pandas', 'optuna', 'skops', 'matplotlib'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_files_stay_small() -> None:
+    long = {
+        str(file.relative_to(ROOT)): lines
+        for file in (ROOT / "ml_assets").rglob("*.py")
+        if (lines := file.read_text().count("\n")) > 500
+    }
+    assert long == {}
+
+
+def test_tests_mirror_the_stages() -> None:
+    package, tests = ROOT / "ml_assets" / "graph", ROOT / "ml_assets_tests" / "graph"
+    stages = {folder.name for folder in package.iterdir() if (folder / "assets.py").exists()}
+    assert stages == {folder.name for folder in tests.iterdir() if list(folder.glob("test_*.py"))}
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(drawn())
