@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import io
 import json
 import os
 import shutil
@@ -20,113 +19,107 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import click
-from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
 from ml_assets.store.paths import Paths
 
 ROOT = Path(__file__).parents[1]
-IMAGES = ROOT / "docs" / "images"
+PIPELINE, LAST = "flights", "drift_report"  # LAST is the asset that ends the graph and the demo
+SHOTS = {  # picture: page, a text that it shows when it is ready, width and height of the window
+    "graph": ("/asset-groups?expanded={groups}", LAST, 1900, 2200),
+    "evaluation": (f"/assets/{PIPELINE}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
+    "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
+}
+SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync "
     "--disable-component-update --hide-scrollbars --remote-debugging-port=0 about:blank"
 )
-PIPELINE, LAST = "flights", "drift_report"  # LAST is the asset that ends the graph and the demo
-SECONDS = 90  # to wait for the server, the browser, and each picture
-SHARPNESS, COLORS, MARGIN = 2, 256, 12  # pixels for one of the page; colors of a PNG; page pixels around the graph
 # The UI's own settings: narrow navigation, a graph that fits a README's column, two lines below each asset's name.
 CHOSEN = {"dagster-nav-collapsed": True, "asset-graph-direction": "vertical", "asset-node-facets": ["checks", "status"]}
-CHOOSE = "Object.entries({}).forEach(([key, value]) => localStorage.setItem(key, JSON.stringify(value)))"
+CHOOSE = f"for (const [k, v] of Object.entries({json.dumps(CHOSEN)})) localStorage.setItem(k, JSON.stringify(v))"
 ASSETS = "{assetNodes {groupName assetKey {path} assetMaterializations(limit: 1) {runId}}}"
+# The rectangle around the graph, with a margin of 12.
 GRAPH = """(() => { const all = [...document.querySelectorAll('foreignObject')].map(e => e.getBoundingClientRect());
-    const x = Math.min(...all.map(e => e.left)), y = Math.min(...all.map(e => e.top));
-    return [x, y, Math.max(...all.map(e => e.right)) - x, Math.max(...all.map(e => e.bottom)) - y]; })()"""
-
-
-class Shot(NamedTuple):
-    """A picture: its name, the page, a text that the page shows when it is ready, the window's size."""
-
-    name: str
-    path: str
-    text: str
-    width: int
-    height: int
-    only_graph: bool = False
-
-
-def shots(groups: list[str]) -> list[Shot]:
-    """The pictures. The address names the groups of the graph that are expanded."""
-    expanded, asset = quote(",".join(f"global@global:{group}" for group in groups)), f"/assets/{PIPELINE}"
-    return [
-        Shot("graph", f"/asset-groups?expanded={expanded}", LAST, 1900, 2200, only_graph=True),
-        Shot("evaluation", f"{asset}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
-        Shot("checks", f"{asset}/{LAST}?view=checks", "failed_batches", 1240, 620),
-    ]
+    const x = Math.min(...all.map(e => e.left)) - 12, y = Math.min(...all.map(e => e.top)) - 12;
+    const right = Math.max(...all.map(e => e.right)) + 12, bottom = Math.max(...all.map(e => e.bottom)) + 12;
+    return {x, y, width: right - x, height: bottom - y, scale: 1}; })()"""
 
 
 def wait_for(what: str, look: Callable[[], Any]) -> Any:
     """The first true answer; until then there may be no connection, no file, or none of the expected content."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        with contextlib.suppress(OSError, ValueError, LookupError, http.client.HTTPException):
             if found := look():
                 return found
         time.sleep(0.5)
-    raise click.ClickException(f"No {what} after {SECONDS} s.")
+    raise click.ClickException(f"After {SECONDS} s there is no {what}")
 
 
 @contextlib.contextmanager
 def running(command: list[str], **options: Any) -> Iterator[None]:
     """Run a program while the block runs."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # noqa: S603
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet, **options) as process:  # noqa: S603 - our own commands
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
-def ask(port: int, method: str, path: str, body: object = None) -> Any:
+def ask(port: int, path: str) -> Any:
     """JSON from a local server."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-    return json.loads(connection.getresponse().read())
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+
+
+def assets(port: int) -> dict[str, Any]:
+    """The pipeline's assets, by name, as the UI's server knows them."""
+    nodes = ask(port, f"/graphql?query={quote(ASSETS)}")["data"]["assetNodes"]
+    return {node["assetKey"]["path"][-1]: node for node in nodes if node["assetKey"]["path"][0] == PIPELINE}
+
+
+@contextlib.contextmanager
+def browser(program: str, profile: Path) -> Iterator[ClientConnection]:
+    """The DevTools connection to the page of a headless Chromium with a new profile."""
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # else it refuses to run as root
+    with running([program, *root, f"--user-data-dir={profile}", *FLAGS.split()]):
+        port = wait_for("answer of Chromium", lambda: int((profile / "DevToolsActivePort").read_text().split()[0]))
+        page = next(target for target in ask(port, "/json/list") if target["type"] == "page")
+        with connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None) as connection:
+            yield connection
 
 
 def call(page: ClientConnection, method: str, **params: Any) -> dict[str, Any]:
-    """A command of the DevTools protocol, and its result."""
+    """The result of a command of the DevTools protocol."""
     page.send(json.dumps({"id": 1, "method": method, "params": params}))
     while (answer := json.loads(page.recv(SECONDS))).get("id") != 1:
         pass  # an event
     return dict(answer["result"])
 
 
-def take(page: ClientConnection, shot: Shot, address: str) -> Image.Image:
-    """Open a page and take its picture once three in a row, a second apart, are the same."""
-    size = {"width": shot.width, "height": shot.height, "deviceScaleFactor": SHARPNESS, "mobile": False}
-    call(page, "Emulation.setDeviceMetricsOverride", **size)
+def take(page: ClientConnection, address: str, text: str, only_graph: bool) -> bytes:
+    """Open a page; its PNG, once three in a row, a second apart, are the same."""
     call(page, "Page.navigate", url=address)
     seen: list[str] = []
+    script = f"[document.body.innerText, {GRAPH}]"
 
     def still() -> bool:
-        text = call(page, "Runtime.evaluate", expression="document.body.innerText")["result"]["value"]
-        box = call(page, "Runtime.evaluate", expression=GRAPH, returnByValue=True)["result"]["value"]
-        if shot.text not in text:
-            return False
-        x, y, width, height = box if shot.only_graph else (MARGIN, MARGIN, shot.width, shot.height)
-        edge = 2 * MARGIN if shot.only_graph else 0
-        clip = {"x": x - MARGIN, "y": y - MARGIN, "width": width + edge, "height": height + edge, "scale": 1}
-        time.sleep(1)
-        seen.append(call(page, "Page.captureScreenshot", clip=clip)["data"])
+        shown, box = call(page, "Runtime.evaluate", expression=script, returnByValue=True)["result"]["value"]
+        if text in shown:
+            seen.append(call(page, "Page.captureScreenshot", **({"clip": box} if only_graph else {}))["data"])
+            time.sleep(1)
         return len(seen) > 2 and len(set(seen[-3:])) == 1
 
-    wait_for(f"finished page with {shot.text!r} at {address}", still)
-    return Image.open(io.BytesIO(base64.b64decode(seen[-1]))).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    wait_for(f"finished page with {text!r} at {address}", still)
+    return base64.b64decode(seen[-1])
 
 
 @click.command()
@@ -141,33 +134,24 @@ def main(home: Path | None) -> None:
         raise click.ClickException(f"{home} is no home of Dagster. Next: make demo")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    with contextlib.ExitStack() as stack:
-        # A folder of its own: started in the project's, the server would take DAGSTER_HOME from .env.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        server = [sys.executable, "-m", "dagster_webserver", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1"]
-        environment = {**os.environ, "DAGSTER_HOME": str(home)}
-        stack.enter_context(running([*server, "-p", str(port)], cwd=folder, env=environment))
-        nodes = wait_for(
-            "answer of Dagster", lambda: ask(port, "POST", "/graphql", {"query": ASSETS})["data"]["assetNodes"]
-        )
-        ours = {node["assetKey"]["path"][-1]: node for node in nodes if node["assetKey"]["path"][0] == PIPELINE}
-        if LAST not in ours or not ours[LAST]["assetMaterializations"]:
+    server = [sys.executable, *f"-m dagster_webserver -h 127.0.0.1 -p {port} -w".split(), str(ROOT / "workspace.yaml")]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
+        # A working directory of its own: in the project's, the server would take DAGSTER_HOME from .env.
+        stack.enter_context(running(server, cwd=folder, env={**os.environ, "DAGSTER_HOME": str(home)}))
+        found = wait_for("pipeline in Dagster. Next: dg check defs", lambda: assets(port))
+        if not found[LAST]["assetMaterializations"]:
             raise click.ClickException(f"{PIPELINE}/{LAST} has no data in {home}. Next: make demo")
-        profile = folder / "profile"
-        root = (
-            ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        )  # Chromium refuses root otherwise
-        stack.enter_context(running([program, *root, f"--user-data-dir={profile}", *FLAGS.split()]))
-        debug = int(wait_for("answer of Chromium", lambda: (profile / "DevToolsActivePort").read_text().split()[0]))
-        target = next(target for target in ask(debug, "GET", "/json/list") if target["type"] == "page")
-        page = stack.enter_context(connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None))
+        groups = sorted({f"global@global:{asset['groupName']}" for asset in found.values()})
+        page = stack.enter_context(browser(program, Path(folder) / "profile"))
         call(page, "Page.enable")
-        call(page, "Page.addScriptToEvaluateOnNewDocument", source=CHOOSE.format(json.dumps(CHOSEN)))
-        IMAGES.mkdir(exist_ok=True)
-        for shot in shots(sorted({node["groupName"] for node in ours.values()})):
-            target = IMAGES / f"{shot.name}.png"
-            take(page, shot, f"http://127.0.0.1:{port}{shot.path}").save(target, optimize=True)
-            click.echo(f"{target.relative_to(ROOT)}: {target.stat().st_size:,} bytes")
+        call(page, "Page.addScriptToEvaluateOnNewDocument", source=CHOOSE)
+        for name, (path, text, width, height) in SHOTS.items():
+            size = {"width": width, "height": height, "deviceScaleFactor": SHARPNESS, "mobile": False}
+            call(page, "Emulation.setDeviceMetricsOverride", **size)
+            address = f"http://127.0.0.1:{port}{path.format(groups=quote(','.join(groups)))}"
+            picture = take(page, address, text, only_graph=name == "graph")
+            (ROOT / "docs" / "images" / f"{name}.png").write_bytes(picture)
+            click.echo(f"docs/images/{name}.png: {len(picture):,} bytes")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def run_demo(paths: Paths, console: Console) -> bool:
             continue
         console.print("  to do: " + ", ".join(stale))
         # Ten months come before any champion: they train it. The other two are scored by it.
-        select = '+key:"flights/champion"' if batches == FIRST else _keys(_nouns(batches))
+        upstream = '+key:"flights/champion",key:"flights/quarantine"'
+        select = upstream if batches == FIRST else _keys([*_nouns(batches), "quarantine"])
         span = f"{batches[0]}...{batches[-1]}"
         for arguments in (["--select", 'key:"flights/arrivals"'], ["--select", select, "--partition-range", span]):
             if not materialize(paths, console, arguments):

@@ -1,0 +1,93 @@
+"""Writes docs/yaml.md from the descriptions in ml_assets/spec.py: `python -m docs.reference [--check]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ml_assets.spec import METRICS, PipelineSpec
+
+PAGE = Path(__file__).parent / "yaml.md"
+HEAD = """# The YAML, key by key
+
+One file `defs.yaml` in a folder of its own under `defs/` declares one pipeline; its SQL files lie beside it.
+This page is written by `make fix` from the descriptions in `ml_assets/spec.py`. A whole example is
+[the flights pipeline](../ml_assets/defs/flights/defs.yaml).
+
+```yaml
+type: ml_assets.MLPipeline
+attributes:
+  name: flights
+  ...
+```
+
+Wrong YAML is refused at load with file, line, the rule, what was found and the nearest valid word. `dg check yaml`
+checks one file per kind of component only; `dagster definitions validate` checks them all.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, model in sections(PipelineSpec, "attributes"):
+        parts.append(f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{rows(model)}")
+    metrics = "\n".join(f"- {kind}: {', '.join(f'`{name}`' for name in names)}" for kind, names in METRICS.items())
+    parts.append(f"## Metrics\n\n{metrics}\n")
+    return "\n".join(parts)
+
+
+def sections(model: type[BaseModel], title: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """A title and model for each mapping of the YAML, depth first."""
+    yield title, model
+    for name, field in model.model_fields.items():
+        for inner, suffix in models_in(field.annotation):
+            yield from sections(inner, f"{name}{suffix}" if title == "attributes" else f"{title}.{name}{suffix}")
+
+
+def models_in(annotation: Any, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]:
+    """Models inside an annotation, with `.NAME` for a mapping and `[]` for a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, suffix
+    mark = {dict: ".NAME", list: "[]"}.get(get_origin(annotation), "")  # type: ignore[arg-type]
+    for argument in get_args(annotation):
+        yield from models_in(argument, suffix + mark)
+
+
+def rows(model: type[BaseModel]) -> str:
+    """The fields of a model as a table."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        lines.append(f"| `{name}` | {default(field)} | {(field.description or '').replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def default(field: FieldInfo) -> str:
+    """A field's default as it would stand in YAML."""
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "see below"
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, dict):
+        return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
+    return f"`[{', '.join(map(str, value))}]`" if isinstance(value, list) else f"`{value}`"
+
+
+def main() -> None:
+    """Write the page, or with --check fail where it is not up to date."""
+    if "--check" in sys.argv:
+        if not PAGE.exists() or PAGE.read_text() != page():
+            sys.exit(f"{PAGE} is not up to date: make fix")
+        return
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
