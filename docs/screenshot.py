@@ -36,19 +36,17 @@ SHOTS = {  # picture: page, a text that it shows when it is ready, width and hei
 }
 SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync "
-    "--disable-component-update --hide-scrollbars --remote-debugging-port=0 about:blank"
-)
+FLAGS = """--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync
+    --disable-component-update --hide-scrollbars --remote-debugging-port=0 about:blank"""
 # The UI's own settings: narrow navigation, a graph that fits a README's column, two lines below each asset's name.
 CHOSEN = {"dagster-nav-collapsed": True, "asset-graph-direction": "vertical", "asset-node-facets": ["checks", "status"]}
 CHOOSE = f"for (const [k, v] of Object.entries({json.dumps(CHOSEN)})) localStorage.setItem(k, JSON.stringify(v))"
-ASSETS = "{assetNodes {groupName assetKey {path} assetMaterializations(limit: 1) {runId}}}"
-# The rectangle around the graph, with a margin of 12.
-GRAPH = """(() => { const all = [...document.querySelectorAll('foreignObject')].map(e => e.getBoundingClientRect());
-    const x = Math.min(...all.map(e => e.left)) - 12, y = Math.min(...all.map(e => e.top)) - 12;
-    const right = Math.max(...all.map(e => e.right)) + 12, bottom = Math.max(...all.map(e => e.bottom)) + 12;
-    return {x, y, width: right - x, height: bottom - y, scale: 1}; })()"""
+ASSETS = "/graphql?query=" + quote("{assetNodes {groupName assetKey {path} assetMaterializations(limit: 1) {runId}}}")
+# The text of the page, and the rectangle around the graph with a margin of 12.
+LOOK = """(() => { const all = [...document.querySelectorAll('foreignObject')].map(e => e.getBoundingClientRect());
+    const edge = (side, sign) => sign * (Math.max(...all.map(e => sign * e[side])) + 12), x = edge('left', -1);
+    const y = edge('top', -1), graph = {x, y, width: edge('right', 1) - x, height: edge('bottom', 1) - y, scale: 1};
+    return [document.body.innerText, graph]; })()"""
 
 
 def wait_for(what: str, look: Callable[[], Any]) -> Any:
@@ -65,8 +63,7 @@ def wait_for(what: str, look: Callable[[], Any]) -> Any:
 @contextlib.contextmanager
 def running(command: list[str], **options: Any) -> Iterator[None]:
     """Run a program while the block runs."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet, **options) as process:  # noqa: S603 - our own commands
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:  # noqa: S603
         try:
             yield
         finally:
@@ -78,12 +75,6 @@ def ask(port: int, path: str) -> Any:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
-
-
-def assets(port: int) -> dict[str, Any]:
-    """The pipeline's assets, by name, as the UI's server knows them."""
-    nodes = ask(port, f"/graphql?query={quote(ASSETS)}")["data"]["assetNodes"]
-    return {node["assetKey"]["path"][-1]: node for node in nodes if node["assetKey"]["path"][0] == PIPELINE}
 
 
 @contextlib.contextmanager
@@ -109,10 +100,9 @@ def take(page: ClientConnection, address: str, text: str, only_graph: bool) -> b
     """Open a page; its PNG, once three in a row, a second apart, are the same."""
     call(page, "Page.navigate", url=address)
     seen: list[str] = []
-    script = f"[document.body.innerText, {GRAPH}]"
 
     def still() -> bool:
-        shown, box = call(page, "Runtime.evaluate", expression=script, returnByValue=True)["result"]["value"]
+        shown, box = call(page, "Runtime.evaluate", expression=LOOK, returnByValue=True)["result"]["value"]
         if text in shown:
             seen.append(call(page, "Page.captureScreenshot", **({"clip": box} if only_graph else {}))["data"])
             time.sleep(1)
@@ -138,10 +128,11 @@ def main(home: Path | None) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
         # A working directory of its own: in the project's, the server would take DAGSTER_HOME from .env.
         stack.enter_context(running(server, cwd=folder, env={**os.environ, "DAGSTER_HOME": str(home)}))
-        found = wait_for("pipeline in Dagster. Next: dg check defs", lambda: assets(port))
-        if not found[LAST]["assetMaterializations"]:
+        nodes = wait_for("asset in Dagster. Next: dg check defs", lambda: ask(port, ASSETS)["data"]["assetNodes"])
+        last = [node for node in nodes if node["assetKey"]["path"] == [PIPELINE, LAST]]
+        if not last or not last[0]["assetMaterializations"]:
             raise click.ClickException(f"{PIPELINE}/{LAST} has no data in {home}. Next: make demo")
-        groups = sorted({f"global@global:{asset['groupName']}" for asset in found.values()})
+        groups = sorted({f"global@global:{node['groupName']}" for node in nodes})
         page = stack.enter_context(browser(program, Path(folder) / "profile"))
         call(page, "Page.enable")
         call(page, "Page.addScriptToEvaluateOnNewDocument", source=CHOOSE)
