@@ -19,7 +19,7 @@ help:
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r constraints.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/ml-assets home > /dev/null
 	@touch $@
@@ -54,7 +54,7 @@ screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot
 
 lock: $(READY)
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-extras --allow-unsafe --no-strip-extras --no-header \
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-extras --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o constraints.txt pyproject.toml
 
 clean:
