@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# BLAS and OpenMP threads fight each other beyond the number of cores; scikit-learn finds the right number itself.
-export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test ui check fix bench lock screenshot clean

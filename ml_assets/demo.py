@@ -96,16 +96,15 @@ def materialize(paths: Paths, console: Console, arguments: list[str]) -> bool:
         text=True,
     )
     in_error = False
-    with log.open("a") as file:
+    with process, log.open("a") as file:
         for line in process.stdout or ():
             file.write(line)
+            is_ours = " - dagster - " in line
+            in_error = "STEP_FAILURE" in line or (in_error and not is_ours and not line.startswith("Stack Trace"))
             message = _progress(line)
-            in_error = "STEP_FAILURE" in line or (
-                in_error and not line.startswith("Stack Trace") and " - dagster - " not in line
-            )
             if message or (in_error and line.strip()):
                 console.print(f"    {message or line.rstrip()}", markup=False)
-    if process.wait():
+    if process.returncode:
         console.print(f"  [red]failed[/]; the whole log is {log}")
     return process.returncode == 0
 

@@ -9,6 +9,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,19 @@ def make_estimator(path: str, params: Mapping[str, Any], seed: int) -> Any:
     return kind(**{**params, **seeded})
 
 
+def fit_model(
+    path: str, params: Mapping[str, Any], features: pd.DataFrame, labels: Any, types: FeatureTypes, seed: int
+) -> Any:
+    """A fitted model: preprocessing and estimator as one Pipeline, on those features that have a value.
+
+    Its warnings are dropped: the search keeps those of the same parameters with their trial.
+    """
+    model = make_model(path, params, present(features, types), seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(features, labels)
+
+
 def make_preprocessor(estimator: Any, types: FeatureTypes) -> Any:
     """The preprocessing that suits an estimator.
 
@@ -143,9 +157,7 @@ def make_preprocessor(estimator: Any, types: FeatureTypes) -> Any:
         number: Any = "passthrough"
         category: Any = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     else:
-        number = make_pipeline(
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
-        )
+        number = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
         category = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20)
     return ColumnTransformer([("numbers", number, numbers), ("categories", category, categories)])
 
@@ -156,6 +168,20 @@ def make_model(path: str, params: Mapping[str, Any], types: FeatureTypes, seed: 
 
     estimator = make_estimator(path, params, seed)
     return Pipeline([("preprocess", make_preprocessor(estimator, types)), ("estimator", estimator)])
+
+
+def present(features: pd.DataFrame, types: FeatureTypes) -> dict[str, str]:
+    """The types of those features that have a value in some row: nothing can be learned from the others.
+
+    A lookup has none in the first batch, for example.
+
+    Raises:
+        TrainingError: No feature has a value.
+    """
+    found = {name: kind for name, kind in types.items() if features[name].notna().any()}
+    if not found:
+        raise TrainingError("No feature has a value in the training rows.", found=", ".join(types))
+    return found
 
 
 def feature_frame(frame: pd.DataFrame, types: FeatureTypes) -> pd.DataFrame:

@@ -72,6 +72,17 @@ def test_a_wrong_parameter_names_the_nearest() -> None:
         estimators.make_estimator("sklearn.utils.Bunch", {}, 0)
 
 
+def test_features_without_any_value_are_left_out() -> None:
+    frame = estimators.feature_frame(FRAME.assign(amount=np.nan), TYPES)
+    types = estimators.present(frame, TYPES)
+    assert list(types) == ["flag", "city"]
+    for path in ("sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.linear_model.LogisticRegression"):
+        model = estimators.make_model(path, {}, types, 0).fit(frame, LABELS)
+        assert np.isfinite(estimators.predict_scores(model, frame, "binary")).all()
+    with pytest.raises(TrainingError, match="No feature has a value"):
+        estimators.present(frame.assign(flag=np.nan, city=np.nan), TYPES)
+
+
 def test_labels() -> None:
     assert estimators.label_array(pd.Series([True, False]), "binary").tolist() == [1, 0]
     assert estimators.label_array(pd.Series([1, 2]), "multiclass").tolist() == ["1", "2"]

@@ -92,7 +92,7 @@ def compete(
     prepared = prepare_folds(candidate, train, train_labels, pin.features, positions, seed)
     trials = search(candidate, prepared, kind, metric, spec.tuning, on_trial)
     winner = best(trials, metric)
-    model = estimators.make_model(candidate.estimator, winner.params, pin.features, seed).fit(train, train_labels)
+    model = estimators.fit_model(candidate.estimator, winner.params, train, train_labels, pin.features, seed)
     classes = class_names(model, kind)
     validation, validation_labels = features[~is_train], labels[~is_train]
     scores = estimators.predict_scores(model, validation, kind)

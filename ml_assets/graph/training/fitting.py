@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,10 +85,7 @@ def _fit(
     rows = pins.read(lake, spec.name, pin, ("train", "validation"))
     features = estimators.feature_frame(rows, pin.features)
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
-    model = estimators.make_model(winner["estimator"], params, pin.features, spec.tuning.seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the same warning is a column of the winner's trial
-        model.fit(features, labels)
+    model = estimators.fit_model(winner["estimator"], params, features, labels, pin.features, spec.tuning.seed)
     schema = bundle.Schema(
         kind=spec.target.kind,
         target=spec.target.name,

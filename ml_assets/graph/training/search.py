@@ -65,11 +65,11 @@ def prepare_folds(
         seed: Seed of the estimator.
     """
     made = []
+    estimator = estimators.make_estimator(candidate.estimator, candidate.params, seed)
     for train, validation in positions:
-        preprocessor = estimators.make_preprocessor(
-            estimators.make_estimator(candidate.estimator, candidate.params, seed), types
-        )
-        fitted = preprocessor.fit_transform(features.iloc[train])
+        rows = features.iloc[train]
+        preprocessor = estimators.make_preprocessor(estimator, estimators.present(rows, types))
+        fitted = preprocessor.fit_transform(rows)
         made.append(Fold(fitted, labels[train], preprocessor.transform(features.iloc[validation]), labels[validation]))
     return made
 

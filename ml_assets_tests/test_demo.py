@@ -1,0 +1,112 @@
+"""The demo on the real flights, cut to four months and small searches so that it takes seconds."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from rich.console import Console
+
+from ml_assets import demo
+from ml_assets.store.audit import last_writes
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.summary import summarize
+from ml_assets_tests.conftest import Project, failure_text
+
+FLIGHTS = Path(demo.__file__).parent / "defs" / "flights"
+
+
+class Flights(Project):
+    """The shipped pipeline in a folder of the test."""
+
+    def __post_init__(self) -> None:
+        document = yaml.safe_load((FLIGHTS / "defs.yaml").read_text())
+        self.spec_dict: dict[str, Any] = copy.deepcopy(document["attributes"])
+        self.spec_dict["tuning"] = {"trials": 1, "folds": 2}
+        self.spec_dict["candidates"]["boosting"]["params"]["max_iter"] = 20
+        self.spec_dict["monitoring"] = {"sample": 3000}
+        self.sql = {file.name: file.read_text() for file in FLIGHTS.glob("*.sql")}
+        (self.root / "pyproject.toml").touch()
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flights]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Flights(tmp_path_factory.mktemp("flights"), instance)
+        demo.write_reference(made.paths)
+        assert len(demo.write_months(made.paths, demo.BATCHES[:4])) == 4
+        assert demo.write_months(made.paths, demo.BATCHES[:4]) == []
+        months = demo.BATCHES[:3]
+        for result in (made.ingest(*months), made.train(), made.ingest(demo.BATCHES[3]), made.watch(demo.BATCHES[3])):
+            assert result.success, failure_text(result)
+        yield made
+
+
+def test_real_flights_reach_predictions_and_a_drift_report(flights: Flights) -> None:
+    with Lake(flights.paths.lake, read_only=True) as lake:
+        found = summarize(lake, "flights")
+    assert found.rows["raw_data"] == 27_004 + 24_951 + 28_834 + 28_330
+    assert found.rows["features"] == found.rows["raw_data"]
+    assert found.rows["predictions"] == 28_330
+    assert found.problems == []
+    assert found.champion is not None
+    assert found.test is not None
+    assert found.test["value"] > 0.55  # better than chance on a month that it has not seen
+    assert [row["batch"] for row in found.drift] == ["2013-04"]
+
+
+def test_features_of_flights_hold_no_outcome(flights: Flights) -> None:
+    (row,) = flights.rows("SELECT * FROM {p}.features LIMIT 1")
+    assert not {"dep_delay", "arr_delay", "air_time", "dep_time", "arr_time", "late"} & set(row)
+
+
+def test_the_weather_is_of_the_flights_own_hour(flights: Flights) -> None:
+    matched = flights.value("SELECT count(temperature_f) / count(*) FROM {p}.features")
+    assert matched > 0.95
+
+
+def test_files_look_as_they_would_have_arrived(flights: Flights) -> None:
+    from datetime import UTC, datetime
+
+    file = flights.source / "flights_2013-02.parquet"
+    assert datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat() == "2013-02-28"
+
+
+def test_a_finished_demo_finds_everything_fresh_and_a_change_stale(
+    flights: Flights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Freshness is told by code versions in the lake, so here the definitions are those that wrote it."""
+    import ml_assets.definitions
+
+    monkeypatch.setattr(ml_assets.definitions, "defs", flights.defs())
+    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == list(demo.WATCHED)
+    monkeypatch.setattr(demo, "FIRST", demo.BATCHES[:3])
+    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == []
+    flights.sql["features.sql"] += "-- a remark in SQL counts: nobody can tell that it means nothing"
+    monkeypatch.setattr(ml_assets.definitions, "defs", flights.defs())
+    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == ["features"]
+
+
+def test_last_writes_name_run_and_code_version(flights: Flights) -> None:
+    with Lake(flights.paths.lake, read_only=True) as lake:
+        writes = last_writes(lake, "flights")
+    write = writes[("flights/features", "2013-01")]
+    assert len(write.run_id) == 36
+    assert len(write.code_version) == 12
+    assert ("flights/champion", None) in writes
+
+
+def test_a_failed_command_shows_its_error_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = Paths(tmp_path, tmp_path / "data")
+    (tmp_path / "pyproject.toml").touch()
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)
+    assert not demo.materialize(paths, Console(), ["--select", "key:nothing"])
+    assert "failed; the whole log is" in capsys.readouterr().out.replace("\n", " ")
+    assert (tmp_path / "data/logs/demo.log").stat().st_size > 0
