@@ -44,7 +44,8 @@ Spec = dict[str, Any]
 Types = dict[str, str]
 
 SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "timestamp": "TIMESTAMP"}
-SEED = 0
+SEED = 0  # the default of tuning.seed
+SEARCH = {"trials": 20, "folds": 3, "seconds": 300}  # the defaults of tuning
 REPORT_ROWS = 20_000
 RESAMPLES = 200
 
@@ -213,7 +214,7 @@ def make_model(spec: Spec, name: str, params: dict[str, Any], types: Types) -> P
 
 def tune(spec: Spec, name: str, types: Types, train: Frame, validation: Frame) -> dict[str, Any]:
     """Search a candidate on time-ordered folds of the train rows, refit it on them, score it on the validation rows."""
-    candidate, tuning = spec["candidates"][name], spec["tuning"]
+    candidate, tuning = spec["candidates"][name], {**SEARCH, **spec["tuning"]}
     features, y = frame(train, types), train["label"].to_numpy()
     folds = []
     for fit, held in TimeSeriesSplit(tuning["folds"]).split(features):

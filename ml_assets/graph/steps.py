@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +77,6 @@ def written_metadata(written: Written, seconds: float) -> Metadata:
     """Numbers of a write that Dagster shows and plots."""
     return {
         "dagster/row_count": written.rows,
-        "rows": written.rows,
         "seconds": round(seconds, 3),
         "size_bytes": written.bytes,
         "snapshot": written.snapshot_id,
@@ -145,7 +145,7 @@ def each_batch(
     for key in selected:
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={"rows_of_run": totals[key], "batches_refused": len(errors)},
+            metadata={"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {},
             data_version=dg.DataVersion(combined_version(versions[key])),
         )
 
@@ -184,7 +184,9 @@ def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return "not defined" if math.isnan(value) else f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 

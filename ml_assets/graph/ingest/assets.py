@@ -1,5 +1,6 @@
 """arrivals, raw_data, validated_data and quarantine as Dagster assets."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from typing import Any
@@ -39,6 +40,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         **steps.common(spec, STAGE, version, {"duckdb"}),
     )
     def arrivals(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        started = time.monotonic()
         with steps.user_errors(pipeline=spec.name):
             store = lake.open()
             found = stock.take_stock(spec, lake.paths.resolve(spec.source.path), stock.known(store, spec))
@@ -52,7 +54,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
             context.log.error(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
-                **steps.written_metadata(written, 0),
+                **steps.written_metadata(written, time.monotonic() - started),
                 "batches": len(batches),
                 "files_not_ready": sum(arrival.status != "ready" for arrival in found),
                 "files": dg.MetadataValue.md(

@@ -46,16 +46,16 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             write_page(judged, page, spec.tuning.seed)
             rows = evaluation.as_rows(found, model.version, pin.pin_id)
             (written,) = store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
-        test = {f"test_{finding.metric}": finding.value for finding in found if finding.scope == "test"}
+        test = {f"test_{finding.metric}": round(finding.value, 6) for finding in found if finding.scope == "test"}
         return dg.MaterializeResult(
             metadata={
-                **test,
                 "version": model.version,
                 "test_rows": len(judged.labels),
                 "metrics": dg.MetadataValue.md(_metrics_table(found)),
                 "slices": dg.MetadataValue.md(_slices_table(found)),
                 "picture": dg.MetadataValue.md(evaluation_picture(judged, found)),
                 **steps.page_links(paths, page),
+                **test,
             },
             data_version=dg.DataVersion(written.data_version),
         )

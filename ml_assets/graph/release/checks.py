@@ -54,7 +54,12 @@ def _gates_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             passed=not failed,
             severity=dg.AssetCheckSeverity.WARN,
             description=f"version {model.version} fails {', '.join(failed)}" if failed else None,
-            metadata={"gates": dg.MetadataValue.md(steps.markdown_table([gate.as_row() for gate in judged]))},
+            metadata={
+                "version": model.version,
+                "passed": len(judged) - len(failed),
+                "failed": ", ".join(failed) or "none",
+                "gates": dg.MetadataValue.md(steps.markdown_table([gate.as_row() for gate in judged])),
+            },
         )
 
     return gates_passed

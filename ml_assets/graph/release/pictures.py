@@ -44,8 +44,9 @@ def _calibration(axes: Any, judged: Judged) -> None:
 
 
 def _slices(axes: Any, found: Sequence[Finding]) -> None:
-    slices = [f for f in found if f.scope == "slice" and f.value == f.value][:30]
+    slices = sorted((f for f in found if f.scope == "slice" and f.value == f.value), key=lambda f: f.value)[:30]
     names = [f"{f.slice_by}={f.slice}" for f in slices]
     axes.barh(names, [f.value for f in slices])
     axes.invert_yaxis()
+    axes.tick_params(labelsize=7)
     axes.set(title=f"{slices[0].metric} by slice" if slices else "no slices declared")

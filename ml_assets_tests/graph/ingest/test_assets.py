@@ -27,7 +27,7 @@ def test_broken_rows_go_to_quarantine_with_every_reason(project: Project) -> Non
     (event,) = [
         e for e in result.asset_materializations_for_node("loans__validate") if e.asset_key.path[-1] == "quarantine"
     ]
-    assert event.metadata["rows"].value == 6
+    assert event.metadata["dagster/row_count"].value == 6
     assert "| income.min | 6 |" in str(event.metadata["reasons"].value)
 
 
