@@ -31,7 +31,7 @@ ui: $(READY)
 	@$(BIN)/ml-assets ui
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -20,7 +20,6 @@ from rich.console import Console
 
 from ml_assets.errors import SourceError
 from ml_assets.store.audit import last_writes
-from ml_assets.store.connection import CATALOG
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -63,14 +62,14 @@ def _keys(nouns: Sequence[str]) -> str:
 
 def _not_fresh(paths: Paths, batches: Sequence[str]) -> list[str]:
     """Assets that some batch lacks, or that were made by other code or SQL than today's."""
-    if not (paths.lake / CATALOG).exists():
+    with Lake(paths.lake, read_only=True) as lake:
+        writes = last_writes(lake, "flights") if lake.is_there() else {}
+    if not writes:
         return list(_nouns(batches))
     from ml_assets.definitions import defs
 
     graph = defs.resolve_asset_graph()
     versions = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
-    with Lake(paths.lake, read_only=True) as lake:
-        writes = last_writes(lake, "flights")
     stale = []
     for noun in _nouns(batches):
         asset = f"flights/{noun}"

@@ -70,7 +70,7 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
             lake,
             f"{pipeline}.evaluation_report",
             """SELECT metric, value, low, high, rows FROM {t}
-            WHERE scope = 'test' AND version = $version AND metric = $metric""",
+            WHERE scope = 'test' AND version = $version AND metric = $metric ORDER BY evaluated_at DESC LIMIT 1""",
             {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
         )
         found.test = scores[0] if scores else None

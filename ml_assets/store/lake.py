@@ -144,6 +144,10 @@ class Lake:
             self._wrote = False
             publish_catalog(self.folder, self.lock_timeout_s)
 
+    def is_there(self) -> bool:
+        """Has anything made the lake yet?"""
+        return (self.folder / CATALOG).exists()
+
     def __enter__(self) -> Lake:
         return self
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.errors import SourceError
+from ml_assets.graph.ingest import files
 from ml_assets.graph.ingest.files import Arrival, header, scan
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
 from ml_assets.store.sql import table
 
 COLUMNS = {
@@ -32,6 +34,22 @@ def known(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
         return {}
     rows = lake.rows(f"SELECT {', '.join(COLUMNS)} FROM {table(name)}")
     return {row["path"]: Arrival(**row) for row in rows}
+
+
+def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
+    """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
+    with Lake(paths.lake, read_only=True) as lake:
+        if not lake.is_there() or not lake.exists(f"{spec.name}.raw_data"):
+            return {}
+        read = lake.con.execute(
+            f"SELECT DISTINCT batch, source_sha256 FROM {table(f'{spec.name}.raw_data')}"
+        ).fetchall()
+        made = set(lake.batches(f"{spec.name}.features"))
+        return {
+            path: arrival
+            for path, arrival in known(lake, spec).items()
+            if (arrival.batch, arrival.sha256) in read and arrival.batch in made
+        }
 
 
 def take_stock(spec: PipelineSpec, folder: Path, earlier: Mapping[str, Arrival]) -> list[Arrival]:
@@ -96,6 +114,6 @@ def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
         raise SourceError("No file has arrived for the batch.", where={"folder": spec.source.path}, fix=again)
     for arrival in ready:
         path = Path(arrival.path)
-        if not path.exists() or path.stat().st_size != arrival.size_bytes:
+        if not path.exists() or not files.of_path(path).same_stat(arrival):
             raise SourceError("The file has changed since it was seen.", where={"file": path}, fix=again)
     return ready

@@ -9,7 +9,6 @@ import datetime as dt
 import hashlib
 import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,21 +79,22 @@ def scan(spec: PipelineSpec, folder: Path, known: Mapping[str, Arrival]) -> list
     return sorted([*found.values(), *gone], key=lambda arrival: arrival.path)
 
 
+def of_path(path: Path) -> Arrival:
+    """A file's size and time of change, and nothing that its name or bytes say."""
+    stat = path.stat()
+    changed = dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC).replace(tzinfo=None)
+    return Arrival(path=str(path), batch=None, sha256=None, size_bytes=stat.st_size, modified_at=changed)
+
+
 def _arrival(entry: os.DirEntry[str], pattern: re.Pattern[str], settle_seconds: float) -> Arrival:
-    stat = entry.stat()
     match = pattern.fullmatch(entry.name)
-    arrival = Arrival(
-        path=entry.path,
-        batch=match["batch"] if match else None,
-        sha256=None,
-        size_bytes=stat.st_size,
-        modified_at=dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC).replace(tzinfo=None),
-    )
+    arrival = replace(of_path(Path(entry.path)), batch=match["batch"] if match else None)
     if not match:
         return replace(
             arrival, status="unmatched", error=f"The name does not match source.pattern {pattern.pattern!r}."
         )
-    if time.time() - stat.st_mtime < settle_seconds:
+    age = dt.datetime.now(dt.UTC).replace(tzinfo=None) - arrival.modified_at
+    if age.total_seconds() < settle_seconds:
         return replace(arrival, status="settling", error=f"Changed less than {settle_seconds:g} s ago.")
     return arrival
 

@@ -13,6 +13,8 @@ from ml_assets.graph import steps
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import registry
+from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
 INTERVAL_S = 5
@@ -25,6 +27,8 @@ def new_data_sensor(
     before_champion: Sequence[dg.AssetKey],
 ) -> dg.SensorDefinition:
     """Watch the source folder; its cursor is what it has seen, so that a file is taken up once for each content.
+
+    Without a cursor it begins with what the lake holds: files that were ingested by hand are not taken up again.
 
     Args:
         spec: The pipeline.
@@ -42,8 +46,8 @@ def new_data_sensor(
         description=f"New and changed files in {spec.source.path} become one run of {job}.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        earlier = _read(context.cursor)
         try:
+            earlier = _read(context.cursor) if context.cursor else stock.ingested(paths, spec)
             found = stock.take_stock(spec, paths.resolve(spec.source.path), earlier)
         except MLAssetsError as error:
             return dg.SkipReason(str(error))
@@ -54,7 +58,8 @@ def new_data_sensor(
             return dg.SkipReason(
                 f"{len(found)} files, none new or changed" + (f", {waiting} settling" if waiting else "")
             )
-        has_champion = _has_champion(context.instance, spec)
+        with Lake(paths.lake, read_only=True) as lake:
+            has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
         registered = list(context.instance.get_dynamic_partitions(partitions))
         new = [batch for batch in changed if batch not in registered]
         requests = [
@@ -85,13 +90,6 @@ def _same(arrival: Arrival, earlier: Arrival | None) -> bool:
     return earlier is not None and (arrival.sha256, arrival.status) == (earlier.sha256, earlier.status)
 
 
-def _has_champion(instance: dg.DagsterInstance, spec: PipelineSpec) -> bool:
-    event = instance.get_latest_materialization_event(steps.asset_key(spec, "champion"))
-    if event is None or event.asset_materialization is None:
-        return False
-    return event.asset_materialization.metadata["champion"].value != "none"
-
-
 def _ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator[list[str]]:
     """Wanted batches as runs of neighbours in the order of registration, which is what range tags mean."""
     neighbours: list[str] = []
@@ -111,11 +109,10 @@ def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _read(cursor: str | None) -> dict[str, Arrival]:
-    rows = json.loads(cursor) if cursor else []
+def _read(cursor: str) -> dict[str, Arrival]:
     return {
         row["path"]: Arrival(**{**row, "modified_at": dt.datetime.fromisoformat(row["modified_at"]), "error": None})
-        for row in rows
+        for row in json.loads(cursor)
     }
 
 

@@ -45,7 +45,7 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             page = paths.reports / spec.name / "evaluation" / f"{model.version}.html"
             write_page(judged, page, spec.tuning.seed)
             rows = evaluation.as_rows(found, model.version, pin.pin_id)
-            (written,) = store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
+            store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
         test = {f"test_{finding.metric}": round(finding.value, 6) for finding in found if finding.scope == "test"}
         return dg.MaterializeResult(
             metadata={
@@ -57,7 +57,6 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
                 **steps.page_links(paths, page),
                 **test,
             },
-            data_version=dg.DataVersion(written.data_version),
         )
 
     return evaluation_report

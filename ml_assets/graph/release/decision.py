@@ -48,7 +48,11 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     name = f"{pipeline}.evaluation_report"
     fields = list(Finding.__dataclass_fields__)
     rows = (
-        lake.rows(f"SELECT {', '.join(fields)} FROM {table(name)} WHERE version = ?", [version])
+        lake.rows(
+            f"""SELECT {", ".join(fields)} FROM {table(name)} WHERE version = ?
+            QUALIFY evaluated_at = max(evaluated_at) OVER ()""",
+            [version],
+        )
         if lake.exists(name)
         else []
     )

@@ -15,7 +15,7 @@ from ml_assets.store import pins
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import LABEL, Pin
-from ml_assets.store.registry import ModelVersion
+from ml_assets.store.registry import ModelVersion, now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 COLUMNS = {
     "version": "VARCHAR",
     "pin_id": "VARCHAR",
+    "evaluated_at": "TIMESTAMP",
     "scope": "VARCHAR",
     "slice_by": "VARCHAR",
     "slice": "VARCHAR",
@@ -105,7 +106,8 @@ def evaluate(
 
 def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:
     """Findings as rows of `evaluation_report`."""
-    return [{"version": version, "pin_id": pin_id, **asdict(finding)} for finding in found]
+    shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
+    return [{**shared, **asdict(finding)} for finding in found]
 
 
 def _judge(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:

@@ -83,6 +83,20 @@ def test_a_settling_file_waits_and_a_missing_folder_is_a_reason(project: Project
     assert "folder does not exist" in str(tick(project).skip_message)
 
 
+def test_what_was_ingested_by_hand_is_not_taken_up_again(project: Project) -> None:
+    for batch in (1, 2):
+        project.write(batch)
+    assert project.ingest("1", "2").success
+    project.write(2, loans(20))
+    project.write(3)
+    assert ranges(tick(project)) == [("2", "3")]
+
+
 def test_with_a_champion_everything_runs(trained: Project) -> None:
-    result = tick(trained)
+    assert isinstance(tick(trained), dg.SkipReason)
+    file = trained.write(6)
+    try:
+        result = tick(trained)
+    finally:
+        file.unlink()
     assert result.run_requests[0].asset_selection is None
