@@ -5,8 +5,6 @@ is therefore materialized with the metadata `refused`, its checks fail, its earl
 run passes, the step fails.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import math
@@ -20,8 +18,9 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
+from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Commit, Written
+from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
 
 Metadata = dict[str, Any]
@@ -199,46 +198,83 @@ class Verdict:
     description: str | None = None
 
 
-def verdicts_by_batch(
-    context: dg.AssetCheckExecutionContext,
-    key: dg.AssetKey,
-    judges: Mapping[str, Callable[[str], Verdict]],
-    warnings: Sequence[str] = (),
-) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
-    """Run checks for each batch of the run.
-
-    A blocking check stops what follows only where no batch passes: the data path itself keeps a refused batch out.
+@dataclass(frozen=True)
+class BatchCheck:
+    """A check of each batch.
 
     Args:
-        context: The step.
-        key: Asset that is checked.
-        judges: Check name -> its verdict on a batch.
-        warnings: Checks that only ever warn.
+        name: Its name in Dagster.
+        description: What holds where it passes.
+        judge: Takes the lake and a batch.
+        blocking: Nothing that follows runs where no batch of a run passes.
     """
-    step = context.op_execution_context
-    batches = sorted(step.partition_keys)
-    is_range = RANGE_TAG in step.run.tags
-    for name, judge in judges.items():
-        verdicts = {batch: judge(batch) for batch in batches}
-        for batch, verdict in verdicts.items():
-            if is_range:  # Dagster gives the result below to a batch only in a run of one partition key
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=name,
-                    passed=verdict.passed,
-                    metadata=verdict.metadata,
-                    description=verdict.description,
-                    partition=batch,
-                )
-        failed = [batch for batch, verdict in verdicts.items() if not verdict.passed]
-        first = verdicts[failed[0] if failed else batches[0]]
-        severe = len(failed) == len(batches) and name not in warnings
-        severity = dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN
-        yield dg.AssetCheckResult(
+
+    name: str
+    description: str
+    judge: Callable[[Lake, str], Verdict]
+    blocking: bool = True
+
+
+def batch_checks(
+    spec: PipelineSpec, noun: str, checks: Sequence[BatchCheck], deps: Sequence[dg.AssetKey] = ()
+) -> dg.AssetChecksDefinition:
+    """The checks of a partitioned asset, in one step.
+
+    Args:
+        spec: The pipeline.
+        noun: The asset.
+        checks: What is judged.
+        deps: Other assets that must be there first.
+    """
+    key = asset_key(spec, noun)
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__{noun}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=key,
+                additional_deps=deps,
+                blocking=check.blocking,
+                partitions_def=batches_of(spec),
+                description=check.description,
+            )
+            for check in checks
+        ],
+    )
+    def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        step, store = context.op_execution_context, lake.open()
+        for check in checks:
+            verdicts = {batch: check.judge(store, batch) for batch in sorted(step.partition_keys)}
+            if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
+                yield from _evaluations(key, check.name, verdicts)
+            yield _overall(key, check, verdicts)
+
+    return checked
+
+
+def _evaluations(key: dg.AssetKey, name: str, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckEvaluation]:
+    for batch, verdict in verdicts.items():
+        yield dg.AssetCheckEvaluation(
             asset_key=key,
             check_name=name,
-            passed=not failed,
-            severity=severity,
-            metadata={**first.metadata, "batches": len(batches), "failed_batches": ", ".join(failed) or "none"},
-            description=first.description,
+            passed=verdict.passed,
+            metadata=verdict.metadata,
+            description=verdict.description,
+            partition=batch,
         )
+
+
+def _overall(key: dg.AssetKey, check: BatchCheck, verdicts: Mapping[str, Verdict]) -> dg.AssetCheckResult:
+    """The verdict on a run. It stops what follows only where no batch passes: the data path keeps a refused one out."""
+    failed = [batch for batch, verdict in verdicts.items() if not verdict.passed]
+    first = verdicts[failed[0] if failed else next(iter(verdicts))]
+    severe = check.blocking and len(failed) == len(verdicts)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check.name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        metadata={**first.metadata, "batches": str(len(verdicts)), "failed_batches": ", ".join(failed) or "none"},
+        description=first.description,
+    )

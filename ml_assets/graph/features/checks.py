@@ -1,13 +1,9 @@
 """Checks of the features stage."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.steps import Verdict
-from ml_assets.resources import LakeResource
+from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.lake import Lake
 from ml_assets.store.sql import identifier, identifiers, table
@@ -19,27 +15,13 @@ def feature_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def _lookup_checks(spec: PipelineSpec, name: str, columns: list[str]) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, f"lookup_{name}")
-
-    @dg.multi_asset_check(
-        name=f"{spec.name}__lookup_{name}_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "key_is_unique",
-                asset=key,
-                blocking=True,
-                partitions_def=steps.batches_of(spec),
-                description=f"One row per {', '.join(columns)} and batch.",
-            )
-        ],
+    noun = f"lookup_{name}"
+    unique = BatchCheck(
+        "key_is_unique",
+        f"One row per {', '.join(columns)} and batch.",
+        lambda lake, batch: _key_is_unique(lake, f"{spec.name}.{noun}", columns, batch),
     )
-    def lookup_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        store = lake.open()
-        yield from steps.verdicts_by_batch(
-            context, key, {"key_is_unique": lambda batch: _key_is_unique(store, steps.table_of(key), columns, batch)}
-        )
-
-    return lookup_checks
+    return steps.batch_checks(spec, noun, [unique])
 
 
 def _key_is_unique(lake: Lake, name: str, columns: list[str], batch: str) -> Verdict:
@@ -52,36 +34,20 @@ def _key_is_unique(lake: Lake, name: str, columns: list[str], batch: str) -> Ver
 
 
 def _features_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, "features")
-    batches = steps.batches_of(spec)
-
-    @dg.multi_asset_check(
-        name=f"{spec.name}__features_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "one_row_per_validated_row",
-                asset=key,
-                blocking=True,
-                partitions_def=batches,
-                description="features and validated_data hold the same row ids.",
-            ),
-            dg.AssetCheckSpec(
-                "no_empty_feature",
-                asset=key,
-                partitions_def=batches,
-                description="No feature is NULL in every row. The first batch has no history, so its lookups may be.",
-            ),
-        ],
-    )
-    def features_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        store = lake.open()
-        judges = {
-            "one_row_per_validated_row": lambda batch: _same_rows(store, spec.name, batch),
-            "no_empty_feature": lambda batch: _no_empty_feature(store, steps.table_of(key), batch),
-        }
-        yield from steps.verdicts_by_batch(context, key, judges, warnings=["no_empty_feature"])
-
-    return features_checks
+    checks = [
+        BatchCheck(
+            "one_row_per_validated_row",
+            "features and validated_data hold the same row ids.",
+            lambda lake, batch: _same_rows(lake, spec.name, batch),
+        ),
+        BatchCheck(
+            "no_empty_feature",
+            "No feature is NULL in every row. The first batch has no history, so its lookups may be.",
+            lambda lake, batch: _no_empty_feature(lake, f"{spec.name}.features", batch),
+            blocking=False,
+        ),
+    ]
+    return steps.batch_checks(spec, "features", checks)
 
 
 def _same_rows(lake: Lake, pipeline: str, batch: str) -> Verdict:

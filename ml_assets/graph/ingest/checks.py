@@ -1,12 +1,9 @@
 """Checks of the ingest stage."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.steps import Verdict
+from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.lake import Lake
@@ -42,24 +39,12 @@ def _arrivals_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 
 def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, "raw_data")
-    batches = steps.batches_of(spec)
-
-    @dg.multi_asset_check(
-        name=f"{spec.name}__raw_data_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "has_rows", asset=key, blocking=True, partitions_def=batches, description="The batch has rows."
-            )
-        ],
+    name = f"{spec.name}.raw_data"
+    return steps.batch_checks(
+        spec,
+        "raw_data",
+        [BatchCheck("has_rows", "The batch has rows.", lambda lake, batch: _has_rows(lake, name, batch))],
     )
-    def raw_data_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        store = lake.open()
-        yield from steps.verdicts_by_batch(
-            context, key, {"has_rows": lambda batch: _has_rows(store, steps.table_of(key), batch)}
-        )
-
-    return raw_data_checks
 
 
 def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
@@ -68,38 +53,19 @@ def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
 
 
 def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, "validated_data")
-    batches = steps.batches_of(spec)
-
-    @dg.multi_asset_check(
-        name=f"{spec.name}__validated_data_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "no_row_is_lost",
-                asset=key,
-                additional_deps=[steps.asset_key(spec, "quarantine")],
-                blocking=True,
-                partitions_def=batches,
-                description="Each raw row is either validated or in quarantine, never both.",
-            ),
-            dg.AssetCheckSpec(
-                "within_tolerance",
-                asset=key,
-                blocking=True,
-                partitions_def=batches,
-                description=f"At most {spec.tolerate.quarantined:.1%} of the rows break a rule.",
-            ),
-        ],
-    )
-    def validated_data_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        store = lake.open()
-        judges = {
-            "no_row_is_lost": lambda batch: _no_row_is_lost(store, spec.name, batch),
-            "within_tolerance": lambda batch: _within_tolerance(store, spec, batch),
-        }
-        yield from steps.verdicts_by_batch(context, key, judges)
-
-    return validated_data_checks
+    checks = [
+        BatchCheck(
+            "no_row_is_lost",
+            "Each raw row is either validated or in quarantine, never both.",
+            lambda lake, batch: _no_row_is_lost(lake, spec.name, batch),
+        ),
+        BatchCheck(
+            "within_tolerance",
+            f"At most {spec.tolerate.quarantined:.1%} of the rows break a rule.",
+            lambda lake, batch: _within_tolerance(lake, spec, batch),
+        ),
+    ]
+    return steps.batch_checks(spec, "validated_data", checks, deps=[steps.asset_key(spec, "quarantine")])
 
 
 def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:

@@ -82,6 +82,13 @@ class Judged:
             metric, self.labels[rows], self.scores[rows], self.schema.kind, self.schema.threshold, self.schema.classes
         )
 
+    def bootstrap(self, metric: str, seed: int, other: Array | None = None) -> Array:
+        """Values of a metric on resampled rows, or the gains over `other` scores on the same rows."""
+        schema = self.schema
+        return metrics.bootstrap(
+            metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes, other=other, seed=seed
+        )
+
 
 def evaluate(
     lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, champion: ModelVersion | None
@@ -120,17 +127,7 @@ def _test(spec: PipelineSpec, judged: Judged) -> list[Finding]:
     values = metrics.all_scores(
         judged.labels, judged.scores, judged.schema.kind, judged.schema.threshold, judged.schema.classes
     )
-    low, high = metrics.interval(
-        metrics.bootstrap(
-            spec.metric,
-            judged.labels,
-            judged.scores,
-            judged.schema.kind,
-            judged.schema.threshold,
-            judged.schema.classes,
-            seed=spec.tuning.seed,
-        )
-    )
+    low, high = metrics.interval(judged.bootstrap(spec.metric, spec.tuning.seed))
     rows = len(judged.labels)
     ends = {spec.metric: (low, high)}
     return [Finding("test", name, value, rows, *ends.get(name, (None, None))) for name, value in values.items()]
@@ -164,16 +161,7 @@ def _against_champion(
     if not set(loaded.schema.features) <= set(judged.rows.columns) or loaded.schema.target != judged.schema.target:
         return []
     other = _judge(loaded, judged.rows, champion.version)
-    gains = metrics.bootstrap(
-        spec.metric,
-        judged.labels,
-        judged.scores,
-        judged.schema.kind,
-        judged.schema.threshold,
-        judged.schema.classes,
-        other=other.scores,
-        seed=spec.tuning.seed,
-    )
+    gains = judged.bootstrap(spec.metric, spec.tuning.seed, other=other.scores)
     low, high = metrics.interval(gains, 2 * spec.gates.champion.confidence - 1)  # one-sided
     value = other.score(spec.metric)
     rows = len(judged.labels)

@@ -1,13 +1,9 @@
 """Checks of the scoring stage."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.steps import Verdict
-from ml_assets.resources import LakeResource
+from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.lake import Lake
 from ml_assets.store.sql import table
@@ -15,31 +11,12 @@ from ml_assets.store.sql import table
 
 def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    return [_predictions_checks(spec)]
-
-
-def _predictions_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, "predictions")
-
-    @dg.multi_asset_check(
-        name=f"{spec.name}__predictions_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "every_row_is_scored_once",
-                asset=key,
-                blocking=True,
-                partitions_def=steps.batches_of(spec),
-                description="One score per validated row, none missing, none NULL, all by one version.",
-            )
-        ],
+    once = BatchCheck(
+        "every_row_is_scored_once",
+        "One score per validated row, none missing, none NULL, all by one version.",
+        lambda lake, batch: _scored_once(lake, spec.name, batch),
     )
-    def predictions_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        store = lake.open()
-        yield from steps.verdicts_by_batch(
-            context, key, {"every_row_is_scored_once": lambda batch: _scored_once(store, spec.name, batch)}
-        )
-
-    return predictions_checks
+    return [steps.batch_checks(spec, "predictions", [once])]
 
 
 def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:
