@@ -165,7 +165,8 @@ def refuse_repeated_keys(file: Path) -> None:
     """
     if not file.is_file():
         return
-    for document in yaml.compose_all(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+    for document in yaml.compose_all(file.read_text(encoding="utf-8"), Loader=loader):
         for mapping in _mappings(document):
             seen: dict[Any, int] = {}
             for key, _ in mapping.value:

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -116,6 +117,16 @@ def publish_catalog(folder: Path, lock_timeout_s: float) -> None:
 def catalog_lock(folder: Path, timeout_s: float) -> contextlib.AbstractContextManager[None]:
     """The write lock of the whole lake."""
     return exclusive(folder / (CATALOG + ".lock"), timeout_s, "writing to the lake")
+
+
+def scratch() -> duckdb.DuckDBPyConnection:
+    """A cursor on one empty database in memory, for parsing and binding SQL without data; opening one costs 8 ms."""
+    return _scratch_database().cursor()
+
+
+@cache
+def _scratch_database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:

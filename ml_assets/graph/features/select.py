@@ -16,6 +16,7 @@ import duckdb
 from ml_assets.errors import FeatureError, SourceError, did_you_mean
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
+from ml_assets.store.connection import scratch
 from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -30,9 +31,8 @@ def check_select(sql: str, allowed: Iterable[str], file: str) -> None:
     Raises:
         FeatureError: A syntax error, another kind of statement, or a table that it may not see.
     """
-    with duckdb.connect() as con:
-        # The text as a literal: a parameter makes DuckDB import pandas, and every code location load comes by here.
-        (text,) = con.execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()[0]
+    # The text as a literal: a parameter makes DuckDB import pandas, and every load of a code location comes by here.
+    (text,) = scratch().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()[0]
     tree = json.loads(text)
     if tree["error"]:
         position = int(tree.get("position") or 0)

@@ -10,6 +10,7 @@ import duckdb
 
 from ml_assets.errors import BatchRefused, SpecError
 from ml_assets.spec import Column, PipelineSpec
+from ml_assets.store.connection import scratch
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.sql import identifier, identifiers
 
@@ -116,9 +117,9 @@ def check_sql(spec: PipelineSpec) -> None:
     Raises:
         SpecError: One does not parse, or names a column that is not declared.
     """
-    with duckdb.connect() as con:
+    with scratch() as con:
         columns = ", ".join(f"{identifier(c.name)} {SQL_TYPES[c.type]}" for c in spec.columns)
-        con.execute(f"CREATE TABLE row_ ({columns})")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE row_ ({columns})")
         expressions: Mapping[str, str] = {
             **{f"rules.{name}": sql for name, sql in spec.rules.items()},
             "target.sql": spec.target.sql,
