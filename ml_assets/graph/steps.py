@@ -17,9 +17,11 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import failures
+from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
 
@@ -103,12 +105,14 @@ def failure(errors: Sequence[MLAssetsError]) -> dg.Failure:
 
 def each_batch(
     context: dg.AssetExecutionContext,
+    lake: Lake,
     keys: Sequence[dg.AssetKey],
     work: Callable[[str], Mapping[dg.AssetKey, Result]],
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Do the work for each batch of the run, in order; a refused one never stops the others.
 
     Args:
+        lake: Where failures are recorded.
         keys: Assets that the step makes.
         work: Takes a batch, returns a result for each asset.
     """
@@ -125,6 +129,8 @@ def each_batch(
         except MLAssetsError as error:
             error.at(pipeline=pipeline, batch=batch)
             errors.append(error)
+            with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so
+                failures.record(lake, pipeline, [FailedIngest(str(error), batch)], commit(context, keys[0], batch))
             for key in selected:
                 context.add_asset_metadata({"refused": str(error)}, asset_key=key, partition_key=batch)
             if len(batches) > 1:

@@ -257,7 +257,8 @@ class Lake:
             for put, source in zip(puts, sources, strict=True):
                 self._put(put, source)
 
-        snapshot_id, retries = self._transaction(work, commit)
+        tables = {put.table: version for put, (_, version) in zip(puts, versions, strict=True)}
+        snapshot_id, retries = self._transaction(work, commit, tables)
         return [
             Written(
                 table=put.table,
@@ -372,12 +373,19 @@ class Lake:
             ).fetchall()[0][0]
         )
 
-    def _transaction(self, work: Callable[[], None], commit: Commit) -> tuple[int, int]:
+    def _transaction(self, work: Callable[[], None], commit: Commit, tables: Mapping[str, str]) -> tuple[int, int]:
         """Run `work` in one transaction under the lock. Returns the snapshot id and the number of retries."""
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         con = self.con
-        extra = json.dumps({"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version})
+        extra = json.dumps(
+            {
+                "run_id": commit.run_id,
+                "batch": commit.batch,
+                "code_version": commit.code_version,
+                "data_versions": tables,
+            }
+        )
         with catalog_lock(self.folder, self.lock_timeout_s):
             for attempt in range(MAX_RETRIES + 1):
                 try:

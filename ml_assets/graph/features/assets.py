@@ -49,7 +49,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
             (written,) = store.replace([put], steps.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
 
-        yield from steps.each_batch(context, [key], work)
+        yield from steps.each_batch(context, store, [key], work)
 
     return lookup_asset
 
@@ -105,7 +105,7 @@ def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
             schema = steps.column_schema(store.columns("feature_rows"))
             return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
 
-        yield from steps.each_batch(context, [key], work)
+        yield from steps.each_batch(context, store, [key], work)
 
     return features
 

@@ -104,7 +104,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
             )
             return {key: Result(written, {"files": ", ".join(a.path.rpartition("/")[2] for a in arrived)})}
 
-        yield from steps.each_batch(context, [key], work)
+        yield from steps.each_batch(context, store, [key], work)
 
     return raw_data
 
@@ -174,7 +174,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
                 held: Result(bad, {"reasons": dg.MetadataValue.md(reasons)}),
             }
 
-        yield from steps.each_batch(context, [kept, held], work)
+        yield from steps.each_batch(context, store, [kept, held], work)
 
     return validate
 

@@ -50,7 +50,7 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             (written,) = store.replace([put], steps.commit(context, key, batch))
             return {key: Result(written, _metadata(found, model.version) | steps.page_links(paths, page))}
 
-        yield from steps.each_batch(context, [key], work)
+        yield from steps.each_batch(context, store, [key], work)
 
     return drift_report
 

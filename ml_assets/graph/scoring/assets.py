@@ -49,6 +49,6 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
             (written,) = store.replace([Put(steps.table_of(key), "scored", batch)], steps.commit(context, key, batch))
             return {key: Result(written, {"model_version": model.version, "mean_score": float(frame["score"].mean())})}
 
-        yield from steps.each_batch(context, [key], work)
+        yield from steps.each_batch(context, store, [key], work)
 
     return predictions

@@ -1,0 +1,18 @@
+"""`ml-assets`: what Dagster's own commands do not do. A module here is a few related commands."""
+
+from __future__ import annotations
+
+import click
+
+from ml_assets.cli import run, show
+from ml_assets.cli.group import Group
+
+
+@click.group(cls=Group)
+@click.version_option(package_name="ml-assets")
+def main() -> None:
+    """Machine-learning pipelines as Dagster assets on a DuckDB lake."""
+
+
+for command in (run.home, run.demo, run.ui, show.summary, show.approve):
+    main.add_command(command)

@@ -1,0 +1,5 @@
+"""`python -m ml_assets.cli`."""
+
+from ml_assets.cli import main
+
+main()

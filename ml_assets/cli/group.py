@@ -1,0 +1,23 @@
+"""What every command shares: the console, and how a user's mistake ends."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+
+from ml_assets.errors import MLAssetsError
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Group(click.Group):
+    """A user's mistake ends with its text and exit code 1, never with a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except MLAssetsError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)

@@ -1,0 +1,73 @@
+"""`ml-assets summary | approve`: what is in the lake, and the answer to what waits."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.errors import did_you_mean
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.summary import Summary, pipelines, summarize
+
+
+@click.command()
+@click.argument("pipeline", required=False)
+def summary(pipeline: str | None) -> None:
+    """What is in the lake, how good the champion is, what needs a person. Exit code 1 where something does."""
+    with Lake(Paths.of().lake, read_only=True) as lake:
+        known = pipelines(lake)
+        if pipeline is not None and pipeline not in known:
+            raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
+        found = [summarize(lake, name) for name in ([pipeline] if pipeline else known)]
+    for one in found:
+        print_summary(one)
+    sys.exit(1 if any(one.problems for one in found) else 0)
+
+
+def print_summary(found: Summary) -> None:
+    """A summary as tables in the terminal."""
+    table = Table(title=f"{found.pipeline}: {len(found.batches)} batches", title_justify="left", show_header=False)
+    for noun, rows in found.rows.items():
+        table.add_row(noun, f"{rows:,} rows")
+    reasons = ", ".join(f"{row['reason']} ({row['rows']:,})" for row in found.quarantine[:5])
+    table.add_row("quarantined for", reasons or "nothing")
+    for row in found.candidates:
+        scores = (
+            f"{row['metric']} {row['validation_score']:.4f} on validation, {row['cv_score']:.4f} in cross-validation"
+        )
+        table.add_row(f"candidate {row['candidate']}", f"{scores} ({row['trials']} trials, {row['seconds']:.0f} s)")
+    table.add_row("champion", _champion_line(found))
+    drifted = [row for row in found.drift if row["drifted"]]
+    listed = ", ".join(f"{row['batch']} ({row['columns']} columns)" for row in drifted)
+    table.add_row("drifted batches", f"{len(drifted)} of {len(found.drift)} watched{': ' + listed if listed else ''}")
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"[red]problem[/] {problem}")
+
+
+def _champion_line(found: Summary) -> str:
+    if found.champion is None:
+        return "none yet"
+    line = f"version {found.champion.version} ({found.champion.candidate})"
+    if found.test is not None:
+        test = found.test
+        between = "" if test["low"] is None else f" [{test['low']:.4f}, {test['high']:.4f}]"
+        line += f", {test['metric']} {test['value']:.4f}{between} on {test['rows']:,} unseen rows"
+    return line
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("version")
+@click.option("--why", required=True, help="The reason; it is kept with the decision.")
+def approve(pipeline: str, version: str, why: str) -> None:
+    """Promote a version that passed its gates and waits for a person (gates.approval: manual)."""
+    from ml_assets.graph.release.decision import approve as decide
+
+    with Lake(Paths.of().lake) as lake:
+        made = decide(lake, pipeline, version, why)
+    console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
