@@ -84,23 +84,33 @@ def _explained(model: type[BaseModel], line: Any) -> InitErrorDetails:
 class Source(Strict):
     """Where batches arrive."""
 
-    path: str = Field(description="Folder that is watched, relative to the project root or absolute.")
+    path: str = Field(
+        description="Folder that is watched: relative to the project root, absolute, or a URL such as s3://bucket/folder."
+    )
     pattern: str = Field(
-        description="Regular expression over a file's name; its group `batch` names the batch.",
-        examples=[r"flights_(?P<batch>\d{4}-\d{2})\.parquet"],
+        description="Regular expression over a file's name, or over its path below the folder where it has a `/`. "
+        "Its group `batch` names the batch; without one, all its named groups do, joined by `-`.",
+        examples=[r"flights_(?P<batch>\d{4}-\d{2})\.parquet", r"year=(?P<year>\d+)/month=(?P<month>\d+)/.*\.parquet"],
     )
     settle_seconds: float = Field(
-        5, ge=0, description="A file is taken when it was last changed at least this long ago, in seconds."
+        5, ge=0, description="A file is taken when its size and time have not changed for this long, in seconds."
+    )
+    marker: str | None = Field(
+        None, description="Name of a file, such as _SUCCESS, that says that the files beside it are complete."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of the URL's fsspec filesystem, such as endpoint_url or anon; secrets as {{ env.NAME }}.",
     )
 
     @field_validator("pattern")
     @classmethod
-    def _has_batch_group(cls, pattern: str) -> str:
+    def _names_a_batch(cls, pattern: str) -> str:
         try:
             groups = re.compile(pattern).groupindex
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
-        if "batch" not in groups:
+        if not groups:
             raise ValueError(f"the pattern needs a group (?P<batch>...); found {pattern!r}")
         return pattern
 
@@ -108,7 +118,8 @@ class Source(Strict):
 class Reference(Strict):
     """A table that features may join and that does not arrive in batches."""
 
-    path: str = Field(description="Parquet, CSV or JSON-lines file, relative to the project root or absolute.")
+    path: str = Field(description="Parquet, CSV or JSON-lines file: relative to the project root, absolute, or a URL.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
 
 class Column(Strict):
@@ -121,6 +132,11 @@ class Column(Strict):
     max: float | None = Field(None, description="Largest allowed value.")
     allowed: list[str | int | float | bool] | None = Field(None, min_length=1, description="The only allowed values.")
     regex: str | None = Field(None, description="Regular expression that the whole value must match.")
+    references: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]*\..+$",
+        description="`reference.column`: the value must be in that column of a table under `references`.",
+    )
     outcome: bool = Field(False, description="Known only after the event: features can never see it.")
     unit: str | None = Field(None, description="Unit of the value, shown in the UI.")
     description: str | None = Field(None, description="What the column means, shown in the UI.")
@@ -150,6 +166,40 @@ class Tolerate(Strict):
     )
     new_columns: Literal["keep", "ignore", "error"] = Field(
         "keep", description="A column that is not declared: keep it in raw_data, leave it out, or refuse the file."
+    )
+
+
+class ExpectedRows(Strict):
+    """How many rows a batch has."""
+
+    min: int | None = Field(None, ge=0, description="Fewest rows.")
+    max: int | None = Field(None, ge=1, description="Most rows.")
+    max_change: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Largest change against the median of the batches before, as a share: 0.5 is half to 1.5 times.",
+    )
+    batches: int = Field(6, ge=1, description="The median is over this many earlier batches.")
+
+
+class ExpectedNewest(Strict):
+    """How recent a batch is."""
+
+    column: str = Field(description="A date or timestamp column.")
+    max_age_days: float = Field(
+        gt=0, description="Its newest value is at most this old, in days, when the file was last changed."
+    )
+
+
+class Expect(Strict):
+    """What a whole batch is expected to be."""
+
+    rows: ExpectedRows | None = Field(None, description="Volume.")
+    newest: ExpectedNewest | None = Field(None, description="Freshness of the values.")
+    max_silence_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="A new batch comes at least this often, in days; else Dagster shows raw_data as overdue."
+    )
+    otherwise: Literal["refuse", "warn"] = Field(
+        "refuse", description="What happens to a batch that is not as expected; warn: a failed check only."
     )
 
 
@@ -378,12 +428,16 @@ class PipelineSpec(Strict):
     references: dict[Name, Reference] = Field(default_factory=dict, description="Tables that features may join.")
     columns: list[Column] = Field(min_length=1, description="The columns of the source.")
     key: list[str] = Field(default_factory=list, description="Columns that are unique within a batch.")
+    key_batches: int = Field(
+        0, ge=0, description="The key must also be new against this many batches before; 0: within its batch only."
+    )
     rules: dict[Name, str] = Field(
         default_factory=dict, description="Name: SQL predicate over a row. As in a CHECK, NULL passes."
     )
     tolerate: Tolerate = Field(
         default_factory=lambda: Tolerate(), description="What is borne before a batch is refused."
     )
+    expect: Expect = Field(default_factory=lambda: Expect(), description="Volume and freshness of a batch.")
     target: Target = Field(description="What the model predicts.")
     lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
     features: str = Field(description="SELECT file beside the YAML; it sees `batch`, the lookups and the references.")
@@ -430,6 +484,7 @@ class PipelineSpec(Strict):
             for word in words:
                 if word not in names:
                     raise ValueError(f"{place}: no column {word!r}; {did_you_mean(word, names)}")
+        self._references_agree()
         valid = METRICS[self.target.kind]
         for place, metric in self._metric_words().items():
             if metric not in valid:
@@ -445,9 +500,29 @@ class PipelineSpec(Strict):
         return self
 
     def _column_words(self) -> dict[str, list[str]]:
-        slices = self.gates.slices.by if self.gates.slices else []
-        group = [self.split.group] if self.split.group else []
-        return {"key": self.key, "gates.slices.by": slices, "split.group": group}
+        return {
+            "key": self.key,
+            "gates.slices.by": self.gates.slices.by if self.gates.slices else [],
+            "split.group": [self.split.group] if self.split.group else [],
+            "expect.newest.column": [self.expect.newest.column] if self.expect.newest else [],
+        }
+
+    def _references_agree(self) -> None:
+        for column in self.columns:
+            reference = (column.references or "").partition(".")[0]
+            if reference and reference not in self.references:
+                near = did_you_mean(reference, self.references) if self.references else "none is declared"
+                raise ValueError(
+                    f"column {column.name!r} references {column.references!r}: no reference {reference!r}; {near}"
+                )
+        types = {column.name: column.type for column in self.columns}
+        newest = self.expect.newest
+        if newest and types[newest.column] not in ("date", "timestamp"):
+            raise ValueError(
+                f"expect.newest.column {newest.column!r} must be a date or timestamp; it is a {types[newest.column]}"
+            )
+        if self.key_batches and not self.key:
+            raise ValueError("key_batches needs a key")
 
     def _metric_words(self) -> dict[str, str]:
         words = {"tuning.metric": self.metric}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml_assets.errors import SourceError
+from ml_assets.store.sql import identifier
 
 SQL_TYPES = {
     "string": "VARCHAR",
@@ -15,10 +16,12 @@ SQL_TYPES = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",
 }
+# Files of one batch may differ in the order of their columns; a column that one lacks is NULL there.
+COMMON = "filename = '__file', union_by_name = true, hive_partitioning = {hive}, hive_types_autocast = false"
 READERS = {
-    "parquet": "read_parquet($files, filename = '__file')",
-    "csv": "read_csv($files, header = true, filename = '__file'{as_text})",
-    "json": "read_json($files, filename = '__file')",
+    "parquet": f"read_parquet($files, {COMMON})",
+    "csv": f"read_csv($files, header = true, {COMMON}{{as_text}})",
+    "json": f"read_json($files, {COMMON}{{as_text}})",
 }
 SUFFIXES = {
     ".parquet": "parquet",
@@ -30,12 +33,14 @@ SUFFIXES = {
 }
 
 
-def reader(paths: Sequence[str], as_text: bool = False) -> str:
+def reader(paths: Sequence[str], as_text: bool = False, hive: bool = False, names: Sequence[str] = ()) -> str:
     """The DuckDB table function for these files; its parameter is $files, and `__file` names each row's file.
 
     Args:
         paths: Files of one format.
         as_text: Leave the values of a text format untyped.
+        hive: Folders such as `year=2013` are columns.
+        names: The columns, where they are known; without them JSON lines as text are read for their columns only.
 
     Raises:
         SourceError: A suffix that cannot be read, or two formats at once.
@@ -52,4 +57,12 @@ def reader(paths: Sequence[str], as_text: bool = False) -> str:
     formats = sorted({SUFFIXES[suffix] for suffix in suffixes})
     if len(formats) > 1:
         raise SourceError("The files of one batch have different formats.", found=", ".join(formats))
-    return READERS[formats[0]].format(as_text=", all_varchar = true" if as_text else "")
+    text = {
+        "parquet": "",
+        "csv": ", all_varchar = true",
+        # Types are told from a sample; a value that does not fit would end the whole file, not its row.
+        "json": f", columns = {{{', '.join(f'{identifier(name)}: VARCHAR' for name in names)}}}"
+        if names
+        else ", sample_size = -1, maximum_depth = 1",
+    }
+    return READERS[formats[0]].format(as_text=text[formats[0]] if as_text else "", hive=str(hive).lower())

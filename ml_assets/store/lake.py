@@ -289,9 +289,9 @@ class Lake:
         columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in types.items())
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
         if rows:
-            marks = ", ".join("?" for _ in types)
-            cells = [[_cell(row.get(column)) for column in types] for row in rows]
-            self.con.executemany(f"INSERT INTO {name} VALUES ({marks})", cells)
+            marks = ", ".join("unnest(?)" for _ in types)
+            cells = [[_cell(row.get(column)) for row in rows] for column in types]
+            self.con.execute(f"INSERT INTO {name} SELECT {marks}", cells)
         return name
 
     def _normalised(self, put: Put) -> str:

@@ -42,6 +42,10 @@ class Paths:
     def reports(self) -> Path:
         return self.data / "reports"
 
+    @property
+    def spool(self) -> Path:
+        return self.data / "spool"
+
     def resolve(self, path: str) -> Path:
         """A path of the YAML, relative to the project root or absolute."""
         return self.root / path

@@ -13,6 +13,7 @@ from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Lookup, PipelineSpec
 from ml_assets.store.lake import Lake, Put
+from ml_assets.store.references import load_references
 
 STAGE = "features"
 
@@ -96,7 +97,7 @@ def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
         with steps.user_errors(pipeline=spec.name):
-            select.load_references(store, spec, lake.paths)
+            load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             types = make_features(store, spec, batch, sql)

@@ -13,13 +13,11 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.errors import FeatureError, SourceError, did_you_mean
+from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.connection import scratch
-from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
 SAFE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
@@ -75,28 +73,6 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 def visible_columns(spec: PipelineSpec) -> list[str]:
     """Columns of the view `batch`: all declared ones without the outcomes, and row_id."""
     return ["batch", "row_id", *(column.name for column in spec.columns if not column.outcome)]
-
-
-def load_references(lake: Lake, spec: PipelineSpec, paths: Paths) -> None:
-    """Read each reference file into a temporary table of its name.
-
-    Raises:
-        SourceError: A file is missing or cannot be read.
-    """
-    for name, reference in spec.references.items():
-        file = str(paths.resolve(reference.path))
-        try:
-            lake.con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {identifier(name)} AS SELECT * EXCLUDE (__file) FROM {reader([file])}",
-                {"files": [file]},
-            )
-        except duckdb.Error as error:
-            raise SourceError(
-                f"The reference {name!r} cannot be read.",
-                found=str(error).splitlines()[0],
-                where={"pipeline": spec.name, "file": file},
-                fix=f"Put the file there, or correct references.{name}.path in defs.yaml.",
-            ) from error
 
 
 def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.ingest import files
-from ml_assets.graph.ingest.files import Arrival, header, scan
+from ml_assets.graph.ingest.files import Arrival, deliver, header, scan
 from ml_assets.spec import PipelineSpec
+from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
+from ml_assets.store.remote import Place
 from ml_assets.store.sql import table
 
 COLUMNS = {
@@ -22,9 +22,11 @@ COLUMNS = {
     "sha256": "VARCHAR",
     "size_bytes": "BIGINT",
     "modified_at": "TIMESTAMP",
+    "seen_at": "TIMESTAMP",
     "status": "VARCHAR",
     "error": "VARCHAR",
 }
+SET_ASIDE = ("refused", "duplicate", "unmatched")
 
 
 def known(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
@@ -41,39 +43,85 @@ def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
     with Lake(paths.lake, read_only=True) as lake:
         if not lake.is_there() or not lake.exists(f"{spec.name}.raw_data"):
             return {}
-        read = lake.con.execute(
-            f"SELECT DISTINCT batch, source_sha256 FROM {table(f'{spec.name}.raw_data')}"
-        ).fetchall()
+        read = set(
+            lake.con.execute(f"SELECT DISTINCT batch, source_sha256 FROM {table(f'{spec.name}.raw_data')}").fetchall()
+        )
         made = set(lake.batches(f"{spec.name}.features"))
         return {
             path: arrival
             for path, arrival in known(lake, spec).items()
-            if (arrival.batch, arrival.sha256) in read and arrival.batch in made
+            if arrival.batch in made and ((arrival.batch, arrival.sha256) in read or arrival.status == "duplicate")
         }
 
 
-def take_stock(spec: PipelineSpec, folder: Path, earlier: Mapping[str, Arrival]) -> list[Arrival]:
-    """Scan the folder and refuse what cannot be a batch: unreadable files, and headers that are not as declared.
+def take_stock(
+    spec: PipelineSpec,
+    place: Place,
+    earlier: Mapping[str, Arrival],
+    look_again: bool = True,
+    deadline: float | None = None,
+) -> list[Arrival]:
+    """Scan the folder and set aside what cannot be ingested: the same bytes again, unreadable files, wrong headers.
 
-    Opens only files that are new, have changed, or were refused before.
+    Opens only files that are new or have changed.
+
+    Args:
+        earlier: Files as they were last seen, by path.
+        look_again: Open files that were refused before, too: the YAML may have changed.
+        deadline: Time (`time.monotonic`) after which no further file is read; those left are settling.
 
     Raises:
-        SourceError: The folder does not exist.
+        SourceError: The folder does not exist or cannot be listed.
     """
-    arrivals = scan(spec, folder, earlier)
-    refused: dict[str, str] = {}
+    arrivals = _without_doubles(scan(spec, place, earlier, deadline), earlier)
     with duckdb.connect() as con:
-        for batch, paths in changed_batches(arrivals, earlier).items():
-            try:
-                header(con, spec, paths)
-            except SourceError as error:
-                refused[batch] = str(error.at(pipeline=spec.name, batch=batch))
-    return [
-        replace(arrival, status="refused", error=refused[arrival.batch])
-        if arrival.status == "ready" and arrival.batch in refused
-        else arrival
-        for arrival in arrivals
-    ]
+        return [_judged(con, spec, place, arrival, earlier.get(arrival.path), look_again) for arrival in arrivals]
+
+
+def _without_doubles(arrivals: Sequence[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
+    """The same bytes are ingested once, whatever their names; the first that was seen is the one that counts."""
+    first: dict[str, Arrival] = {}
+    for arrival in sorted(arrivals, key=lambda a: (not _is_known(a, earlier), a.seen_at, a.path)):
+        if arrival.sha256 and arrival.status in ("ready", "vanished"):
+            first.setdefault(arrival.sha256, arrival)
+    return [_if_first(arrival, first) for arrival in arrivals]
+
+
+def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:
+    before = earlier.get(arrival.path)
+    return before is not None and before.sha256 == arrival.sha256 and before.status in ("ready", "vanished")
+
+
+def _if_first(arrival: Arrival, first: Mapping[str, Arrival]) -> Arrival:
+    if arrival.status != "ready" or arrival.sha256 is None:
+        return arrival
+    original = first[arrival.sha256]
+    renamed = original.status == "vanished" and original.batch == arrival.batch
+    if original.path == arrival.path or renamed:
+        return arrival
+    reason = f"The same bytes as {original.path} (batch {original.batch}): not ingested again."
+    return replace(arrival, status="duplicate", error=reason)
+
+
+def _judged(
+    con: duckdb.DuckDBPyConnection,
+    spec: PipelineSpec,
+    place: Place,
+    arrival: Arrival,
+    before: Arrival | None,
+    look_again: bool,
+) -> Arrival:
+    same = before is not None and before.sha256 == arrival.sha256
+    if arrival.status != "ready" or (same and before and before.status == "ready"):
+        return arrival
+    if same and before and before.status == "refused" and not look_again:
+        return replace(arrival, status="refused", error=before.error)
+    try:
+        header(con, spec, deliver(place, [arrival]))
+    except SourceError as error:
+        place.discard(arrival.path, arrival.version)
+        return replace(arrival, status="refused", error=str(error.at(pipeline=spec.name, batch=arrival.batch)))
+    return arrival
 
 
 def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
@@ -86,18 +134,31 @@ def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
 
 
 def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> dict[str, list[str]]:
-    """Batches whose ready files are not the same bytes as the earlier ready ones -> paths of their ready files."""
-    before = {path: arrival.sha256 for path, arrival in earlier.items() if arrival.status == "ready"}
-    shas = {arrival.path: arrival.sha256 for arrival in arrivals}
-    found = {}
-    for batch, paths in by_batch(arrivals).items():
-        known_paths = {path for path in before if earlier[path].batch == batch and path in paths}
-        if known_paths != set(paths) or any(before[path] != shas[path] for path in paths):
-            found[batch] = paths
+    """Batches with a ready file whose bytes were not ready in the batch before -> paths of their ready files."""
+    before = {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "ready"}
+    before |= {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "vanished"}
+    listed = list(arrivals)
+    changed = {a.batch for a in listed if a.status == "ready" and (a.batch, a.sha256) not in before}
+    return {batch: paths for batch, paths in by_batch(listed).items() if batch in changed}
+
+
+def set_aside(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
+    """Files that are refused, doubled or of no batch, and were not so before."""
+    found = []
+    for arrival in arrivals:
+        before = earlier.get(arrival.path)
+        same = before is not None and (before.sha256, before.status) == (arrival.sha256, arrival.status)
+        if arrival.status in SET_ASIDE and not same:
+            found.append(arrival)
     return found
 
 
-def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
+def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:
+    """Refused files as failures."""
+    return [FailedIngest(a.error or "", a.batch, a.path, a.sha256) for a in arrivals if a.status == "refused"]
+
+
+def files_of(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> list[Arrival]:
     """The ready files of a batch, unchanged since they were seen.
 
     Raises:
@@ -113,7 +174,13 @@ def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
             )
         raise SourceError("No file has arrived for the batch.", where={"folder": spec.source.path}, fix=again)
     for arrival in ready:
-        path = Path(arrival.path)
-        if not path.exists() or not files.of_path(path).same_stat(arrival):
-            raise SourceError("The file has changed since it was seen.", where={"file": path}, fix=again)
+        if not arrival.is_as(place.entry(arrival.path)):
+            raise SourceError("The file has changed since it was seen.", where={"file": arrival.path}, fix=again)
     return ready
+
+
+def vanished_files(lake: Lake, spec: PipelineSpec, batch: str) -> list[str]:
+    """SHA-256 of files of a batch that are gone and whose bytes no other file of it has: their rows stay."""
+    arrivals = [arrival for arrival in known(lake, spec).values() if arrival.batch == batch and arrival.sha256]
+    present = {arrival.sha256 for arrival in arrivals if arrival.status == "ready"}
+    return sorted({str(a.sha256) for a in arrivals if a.status == "vanished"} - {str(sha) for sha in present})

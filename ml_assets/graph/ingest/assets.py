@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 import dagster as dg
-import duckdb
 
-from ml_assets.errors import BatchRefused, MLAssetsError
+from ml_assets.errors import BatchRefused, MLAssetsError, SourceError
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
-from ml_assets.graph.ingest import files, validation
+from ml_assets.graph.ingest import files, schema, validation
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import failures
+from ml_assets.store.failures import FailedIngest
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.lake import Lake, Put
 from ml_assets.store.sql import table
@@ -43,15 +44,16 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         started = time.monotonic()
         with steps.user_errors(pipeline=spec.name):
             store = lake.open()
-            found = stock.take_stock(spec, lake.paths.resolve(spec.source.path), stock.known(store, spec))
+            earlier = stock.known(store, spec)
+            found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
+            failures.record(store, spec.name, stock.failed(stock.set_aside(found, earlier)), steps.commit(context, key))
             cells = [dict(zip(stock.COLUMNS, _ordered(arrival), strict=True)) for arrival in found]
             put = Put(steps.table_of(key), store.values(stock.COLUMNS, cells))
             (written,) = store.replace([put], steps.commit(context, key))
         batches = list(stock.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
-        troubled = [arrival for arrival in found if arrival.status in ("refused", "unmatched")]
-        for arrival in troubled:
-            context.log.error(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
+        for arrival in (arrival for arrival in found if arrival.status in stock.SET_ASIDE):
+            context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
                 **steps.written_metadata(written, time.monotonic() - started),
@@ -94,35 +96,72 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         **steps.common(spec, STAGE, version, {"duckdb", "parquet"}, by_batch=True),
     )
     def raw_data(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
-        store = lake.open()
+        store, place = lake.open(), files.place_of(spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            arrived = stock.files_of(store, spec, batch)
-            read_batch(store, spec, batch, arrived)
-            (written,) = store.replace(
-                [Put(steps.table_of(key), "raw_batch", batch)], steps.commit(context, key, batch)
-            )
-            return {key: Result(written, {"files": ", ".join(a.path.rpartition("/")[2] for a in arrived)})}
+            arrived = stock.files_of(store, spec, place, batch)
+            delivery = files.deliver(place, arrived)
+            found, bad = read_batch(store, spec, batch, delivery)
+            events = schema.changes(store, spec, batch, found)
+            here = steps.commit(context, key, batch)
+            put = Put(steps.table_of(key), "raw_batch", batch)
+            (written, *_) = store.replace([put, *schema.puts(store, spec, events, here)], here)
+            failures.record(store, spec.name, bad, here)
+            for arrival in arrived:
+                place.discard(arrival.path, arrival.version)
+            metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(arrived) - len(bad)}
+            if events:
+                metadata["schema_events"] = dg.MetadataValue.md(steps.markdown_table([asdict(e) for e in events]))
+            return {key: Result(written, metadata)}
 
         yield from steps.each_batch(context, store, [key], work)
 
     return raw_data
 
 
-def read_batch(lake: Lake, spec: PipelineSpec, batch: str, arrived: list[files.Arrival]) -> None:
-    """Read the files of a batch, typed as declared, into the temporary table `raw_batch`."""
-    paths = [arrival.path for arrival in arrived]
-    found = files.header(lake.con, spec, paths)
-    values = {
-        "batch": batch,
-        "files": paths,
-        "sha256": [arrival.sha256 for arrival in arrived],
-        **files.typed_parameters(spec, found),
-    }
+def read_batch(
+    lake: Lake, spec: PipelineSpec, batch: str, delivery: files.Delivery
+) -> tuple[dict[str, str], list[FailedIngest]]:
+    """Read the files of a batch, typed as declared, into the temporary table `raw_batch`.
+
+    Of several files, one that cannot be read to its end is set aside; the rows of one that has vanished stay.
+
+    Returns:
+        Column name -> SQL type as found, and the files that are set aside.
+
+    Raises:
+        SourceError: No file can be read.
+    """
+    bad: list[FailedIngest] = []
     try:
-        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE raw_batch AS {files.typed_select(spec, found, paths)}", values)
-    except duckdb.Error as error:
-        raise files.unreadable(error, paths) from error
+        found = files.load(lake.con, spec, batch, delivery, "raw_batch")
+    except SourceError:
+        parts = list(delivery.parts())
+        if len(parts) == 1:
+            raise
+        good = [part for part in parts if not _failure(lake, spec, batch, part, bad)]
+        if not good:
+            raise
+        found = files.load(lake.con, spec, batch, files.joined(good), "raw_batch")
+    gone = stock.vanished_files(lake, spec, batch)
+    if gone and lake.exists(f"{spec.name}.raw_data"):
+        lake.con.execute(
+            f"""INSERT INTO raw_batch BY NAME SELECT * REPLACE (
+                row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM raw_batch) AS row_id)
+            FROM {table(f"{spec.name}.raw_data")} WHERE batch = $batch AND list_contains($gone, source_sha256)""",
+            {"batch": batch, "gone": gone},
+        )
+    return found, bad
+
+
+def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: files.Delivery, bad: list[FailedIngest]) -> bool:
+    """Try one file of a batch; one that fails is added to `bad`."""
+    try:
+        files.load(lake.con, spec, batch, part, "raw_part")
+    except SourceError as error:
+        bad.append(FailedIngest(str(error.at(pipeline=spec.name, batch=batch)), batch, part.names[0], part.sha256[0]))
+        return True
+    return False
 
 
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.spec import Column, PipelineSpec
+from ml_assets.spec import OWN_COLUMNS, Column, PipelineSpec, Source
 from ml_assets.store.formats import SQL_TYPES, reader
+from ml_assets.store.paths import Paths
+from ml_assets.store.remote import Entry, Place, is_url
 from ml_assets.store.sql import identifier
+
+HIVE = re.compile(r"([^/=]+)=[^/]*/")
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,13 @@ class Arrival:
     """One file that was seen.
 
     Args:
-        path: Absolute path.
+        path: Absolute path, or URL.
         batch: The batch that its name says; None where the pattern does not match.
         sha256: Of its bytes; None while it has not settled.
         size_bytes: Size.
         modified_at: Last change, UTC.
-        status: ready, settling, unmatched, refused, or vanished.
+        seen_at: When it was first seen with this size and time of change, UTC.
+        status: ready, settling, unmatched, refused, duplicate, or vanished.
         error: Why it is not ready.
     """
 
@@ -40,90 +45,178 @@ class Arrival:
     sha256: str | None
     size_bytes: int
     modified_at: dt.datetime
+    seen_at: dt.datetime
     status: str = "ready"
     error: str | None = None
 
-    def same_stat(self, other: Arrival | None) -> bool:
-        """Does the other have the same size and time of change, so that its bytes need not be read again?"""
+    @property
+    def version(self) -> str:
+        """Tells one content of the file from another without reading it."""
+        return f"{self.size_bytes} {self.modified_at.isoformat()}"
+
+    def is_as(self, other: Arrival | Entry | None) -> bool:
+        """Has the other the same size and time of change, so that its bytes need not be read again?"""
         return other is not None and (self.size_bytes, self.modified_at) == (other.size_bytes, other.modified_at)
 
 
-def scan(spec: PipelineSpec, folder: Path, known: Mapping[str, Arrival]) -> list[Arrival]:
+@dataclass(frozen=True)
+class Delivery:
+    """Files of one batch as they lie on this machine, in order.
+
+    Args:
+        local: Their paths here.
+        names: Their paths below the source folder.
+        sha256: Of their bytes.
+    """
+
+    local: list[str]
+    names: list[str]
+    sha256: list[str]
+
+    @property
+    def hive_columns(self) -> set[str]:
+        """Columns that folders such as `year=2013` below the source folder stand for."""
+        return {column for name in self.names for column in HIVE.findall(name)}
+
+    def parts(self) -> Iterator[Delivery]:
+        """Each file alone."""
+        for local, name, sha256 in zip(self.local, self.names, self.sha256, strict=True):
+            yield Delivery([local], [name], [sha256])
+
+
+def place_of(spec: PipelineSpec, paths: Paths) -> Place:
+    """Where the pipeline's files arrive."""
+    source = spec.source
+    address = source.path.rstrip("/") if is_url(source.path) else str(paths.resolve(source.path))
+    return Place(address, paths.spool / spec.name, source.options)
+
+
+def scan(
+    spec: PipelineSpec, place: Place, known: Mapping[str, Arrival], deadline: float | None = None
+) -> list[Arrival]:
     """Every file in the source folder and every known one that has vanished, ordered by path.
 
     Reads the bytes only of files that are new or whose size or time has changed.
 
+    Args:
+        known: Files as they were last seen, by path.
+        deadline: Time (`time.monotonic`) after which no further file is read; those left are settling.
+
     Raises:
-        SourceError: The folder does not exist.
+        SourceError: The folder does not exist or cannot be listed.
     """
-    if not folder.is_dir():
-        raise SourceError(
-            "The source folder does not exist.",
-            where={"pipeline": spec.name, "folder": folder},
-            fix="Create the folder, or correct source.path in defs.yaml.",
-        )
-    pattern = re.compile(spec.source.pattern)
+    pattern, marker, now = re.compile(spec.source.pattern), spec.source.marker, _now()
+    entries = sorted(place.entries(deep="/" in spec.source.pattern), key=lambda entry: entry.path)
+    complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if not entry.is_file() or entry.name.startswith("."):
-            continue
-        arrival = _arrival(entry, pattern, spec.source.settle_seconds)
+    for entry in entries:
+        if any(part.startswith("_") for part in entry.relative.split("/")):
+            continue  # as in Hadoop and Spark, such names are not data
         earlier = known.get(entry.path)
-        if arrival.status == "ready":
-            sha256 = (
-                earlier.sha256 if earlier and earlier.sha256 and arrival.same_stat(earlier) else _sha256(entry.path)
-            )
-            arrival = replace(arrival, sha256=sha256)
-        found[entry.path] = arrival
-    gone = [replace(arrival, status="vanished", error=None) for path, arrival in known.items() if path not in found]
+        match = pattern.fullmatch(entry.relative)
+        arrival = Arrival(
+            path=entry.path,
+            batch=_batch(match) if match else None,
+            sha256=None,
+            size_bytes=entry.size_bytes,
+            modified_at=entry.modified_at,
+            seen_at=earlier.seen_at if earlier and earlier.is_as(entry) else now,
+        )
+        if not match:
+            reason = f"The name does not match source.pattern {pattern.pattern!r}."
+            found[entry.path] = replace(arrival, status="unmatched", error=reason)
+            continue
+        wait = _unsettled(spec.source, arrival, now, _folder(entry.relative) in complete)
+        is_read = earlier is not None and earlier.sha256 is not None and arrival.is_as(earlier)
+        if wait is None and not is_read and deadline is not None and time.monotonic() > deadline:
+            wait = "Waits for its turn: other new files are read first."
+        if wait:
+            found[entry.path] = replace(arrival, status="settling", error=wait)
+        else:
+            found[entry.path] = _hashed(place, entry, arrival, earlier)
+    gone = [
+        replace(arrival, status="vanished", error=None)
+        for path, arrival in known.items()
+        if path not in found and arrival.status in ("ready", "vanished")
+    ]
     return sorted([*found.values(), *gone], key=lambda arrival: arrival.path)
 
 
-def of_path(path: Path) -> Arrival:
-    """A file's size and time of change, and nothing that its name or bytes say."""
-    stat = path.stat()
-    changed = dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC).replace(tzinfo=None)
-    return Arrival(path=str(path), batch=None, sha256=None, size_bytes=stat.st_size, modified_at=changed)
+def _batch(match: re.Match[str]) -> str:
+    groups = match.groupdict()
+    return groups["batch"] if "batch" in groups else "-".join(value or "" for value in groups.values())
 
 
-def _arrival(entry: os.DirEntry[str], pattern: re.Pattern[str], settle_seconds: float) -> Arrival:
-    match = pattern.fullmatch(entry.name)
-    arrival = replace(of_path(Path(entry.path)), batch=match["batch"] if match else None)
-    if not match:
-        return replace(
-            arrival, status="unmatched", error=f"The name does not match source.pattern {pattern.pattern!r}."
-        )
-    age = dt.datetime.now(dt.UTC).replace(tzinfo=None) - arrival.modified_at
-    if age.total_seconds() < settle_seconds:
-        return replace(arrival, status="settling", error=f"Changed less than {settle_seconds:g} s ago.")
-    return arrival
+def _folder(relative: str) -> str:
+    return relative.rpartition("/")[0]
 
 
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _unsettled(source: Source, arrival: Arrival, now: dt.datetime, is_marked: bool) -> str | None:
+    """Why a file is not taken yet. Its own clock may be ahead of ours, so the time that we have seen it counts too."""
+    if source.marker:
+        return None if is_marked else f"There is no {source.marker} beside it yet."
+    settled_for = max((now - arrival.modified_at).total_seconds(), (now - arrival.seen_at).total_seconds())
+    return None if settled_for >= source.settle_seconds else f"Changed less than {source.settle_seconds:g} s ago."
 
 
-def header(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, paths: Sequence[str]) -> dict[str, str]:
+def _hashed(place: Place, entry: Entry, arrival: Arrival, earlier: Arrival | None) -> Arrival:
+    if earlier and earlier.sha256 and arrival.is_as(earlier):
+        return replace(arrival, sha256=earlier.sha256)
+    try:
+        with place.local(entry.path, entry.relative, arrival.version).open("rb") as file:
+            return replace(arrival, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        text = str(SourceError("The file cannot be read.", found=str(error), where={"file": entry.path}))
+        return replace(arrival, status="refused", error=text)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
+def deliver(place: Place, arrivals: Sequence[Arrival]) -> Delivery:
+    """The files of one batch on this machine; remote ones are copied.
+
+    Raises:
+        SourceError: A file cannot be copied.
+    """
+    names = [relative(place, arrival.path) for arrival in arrivals]
+    local = [place.local(a.path, name, a.version) for a, name in zip(arrivals, names, strict=True)]
+    return Delivery([str(path) for path in local], names, [str(arrival.sha256) for arrival in arrivals])
+
+
+def relative(place: Place, path: str) -> str:
+    """A file's path below the source folder."""
+    return path.removeprefix(place.address).lstrip("/")
+
+
+def header(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, delivery: Delivery) -> dict[str, str]:
     """Column name -> SQL type as found in the files of one batch, checked against the declared columns.
 
     Raises:
         SourceError: A file is empty, cannot be read, lacks a declared column, or has one that it must not have.
     """
-    for path in paths:
+    for path, name in zip(delivery.local, delivery.names, strict=True):
         if Path(path).stat().st_size == 0:
-            raise SourceError("The file is empty (0 bytes).", where={"file": path}, fix="Deliver the file again.")
+            raise SourceError("The file is empty (0 bytes).", where={"file": name}, fix="Deliver the file again.")
     try:
-        rows = con.execute(f"DESCRIBE SELECT * FROM {reader(paths, as_text=True)}", {"files": list(paths)}).fetchall()
+        source = reader(delivery.local, as_text=True, hive=bool(delivery.hive_columns))
+        rows = con.execute(f"DESCRIBE SELECT * FROM {source}", {"files": delivery.local}).fetchall()
     except duckdb.Error as error:
-        raise unreadable(error, paths) from error
-    found = {name: kind for name, kind, *_ in rows if name != "__file"}
-    _check_header(spec, found, paths)
+        raise unreadable(error, delivery) from error
+    above = {column for path in delivery.local for column in HIVE.findall(path)} - delivery.hive_columns
+    ours = {column for column in delivery.hive_columns if column in OWN_COLUMNS}  # batch=2013-04 names the batch
+    found = {
+        name: "VARCHAR" if kind == "JSON" else kind
+        for name, kind, *_ in rows
+        if name != "__file" and name not in above | ours
+    }
+    _check_header(spec, found, delivery)
     return found
 
 
-def _check_header(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[str]) -> None:
-    where = {"file": ", ".join(paths)}
+def _check_header(spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> None:
+    where = {"file": ", ".join(delivery.names)}
     declared = {column.name.lower() for column in spec.columns}
     present = [name.lower() for name in found]
     missing = [column.name for column in spec.columns if column.name.lower() not in present]
@@ -141,23 +234,62 @@ def _check_header(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[
             where={**where, "column": new[0]},
             fix="Declare them under columns, or set tolerate.new_columns: keep.",
         )
+    taken = [name for name in found if name.lower() in OWN_COLUMNS]
+    if taken and spec.tolerate.new_columns == "keep":
+        raise SourceError(
+            f"The file has a column {taken[0]!r}, a name that ml_assets uses itself ({', '.join(OWN_COLUMNS)}).",
+            where={**where, "column": taken[0]},
+            fix="Rename the column in the file, or set tolerate.new_columns: ignore.",
+        )
 
 
-def unreadable(error: duckdb.Error, paths: Sequence[str]) -> SourceError:
+def unreadable(error: duckdb.Error, delivery: Delivery) -> SourceError:
     """The error for files whose bytes DuckDB cannot read."""
     return SourceError(
         "The file cannot be read.",
         found=str(error).splitlines()[0],
-        where={"file": ", ".join(paths)},
+        where={"file": ", ".join(delivery.names)},
         fix="Deliver the file again; the batch is taken up when the file changes.",
     )
 
 
-def typed_select(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[str]) -> str:
+def load(
+    con: duckdb.DuckDBPyConnection, spec: PipelineSpec, batch: str, delivery: Delivery, into: str
+) -> dict[str, str]:
+    """Read files, typed as declared, into a temporary table.
+
+    Returns:
+        Column name -> SQL type as found.
+
+    Raises:
+        SourceError: A file cannot be read, or its columns are not as declared.
+    """
+    found = header(con, spec, delivery)
+    select = typed_select(spec, found, delivery)
+    try:
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS {select}",
+            typed_parameters(spec, found, delivery, batch),
+        )
+    except duckdb.Error as error:
+        raise unreadable(error, delivery) from error
+    return found
+
+
+def joined(parts: Sequence[Delivery]) -> Delivery:
+    """Deliveries as one."""
+    return Delivery(
+        [path for part in parts for path in part.local],
+        [name for part in parts for name in part.names],
+        [sha256 for part in parts for sha256 in part.sha256],
+    )
+
+
+def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> str:
     """SELECT over a batch's files: row_id, the declared columns as declared, others as text, where each row is from.
 
     A value that cannot be read as its column's type becomes NULL and is kept, as `column: 'value'`, in the list
-    `unreadable`. NaN becomes NULL. Parameters: $files, $batch, $sha256 (list, in the order of the files).
+    `unreadable`. NaN becomes NULL. Parameters: those of `typed_parameters`.
     """
     names = {name.lower(): name for name in found}
     selected: list[str] = []
@@ -179,23 +311,33 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], paths: Sequence[s
             for name in found
             if name.lower() not in declared
         ]
+    file = "1" if len(delivery.local) == 1 else "list_position($files, __file)"
+    names_in_file = [name for name in found if name not in delivery.hive_columns]
+    source = reader(delivery.local, as_text=True, hive=bool(delivery.hive_columns), names=names_in_file)
     return f"""
         SELECT $batch AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
-            parse_filename(__file) AS source_file,
-            list_extract($sha256, list_position($files, __file)) AS source_sha256,
+            list_extract($names, {file}) AS source_file, list_extract($sha256, {file}) AS source_sha256,
             CAST(list_filter([{", ".join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[]) AS unreadable
-        FROM {reader(paths, as_text=True)}"""
+        FROM {source}"""
 
 
-def typed_parameters(spec: PipelineSpec, found: Mapping[str, str]) -> dict[str, str]:
-    """Names of the columns whose values may be unreadable, as parameters of `typed_select`."""
+def typed_parameters(
+    spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery, batch: str
+) -> dict[str, str | list[str]]:
+    """Parameters of `typed_select`: the batch, its files, and the columns whose values may be unreadable."""
     names = {name.lower(): name for name in found}
     doubtful = [
         column.name
         for column in spec.columns
         if column.name.lower() in names and _typed(column, "x", found[names[column.name.lower()]])[1]
     ]
-    return {f"name_{number}": name for number, name in enumerate(doubtful)}
+    return {
+        "batch": batch,
+        "files": delivery.local,
+        "names": delivery.names,
+        "sha256": delivery.sha256,
+        **{f"name_{number}": name for number, name in enumerate(doubtful)},
+    }
 
 
 def _typed(column: Column, source: str, found: str) -> tuple[str, str | None]:

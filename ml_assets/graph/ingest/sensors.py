@@ -3,14 +3,16 @@
 import datetime as dt
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import files
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry
@@ -18,6 +20,8 @@ from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
 INTERVAL_S = 5
+# Dagster gives a tick 60 s. What is not read in this time is read in the next ticks.
+READING_S = 20
 
 
 def new_data_sensor(
@@ -36,7 +40,8 @@ def new_data_sensor(
         job: The ingest job.
         before_champion: The job's assets that need no champion: all that runs while there is none.
     """
-    partitions = f"{spec.name}_batches"
+    partitions, place = f"{spec.name}_batches", files.place_of(spec, paths)
+    version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
 
     @dg.sensor(
         name=f"{spec.name}_new_data",
@@ -47,20 +52,24 @@ def new_data_sensor(
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            earlier = _read(context.cursor) if context.cursor else stock.ingested(paths, spec)
-            found = stock.take_stock(spec, paths.resolve(spec.source.path), earlier)
+            seen = _read(context.cursor)
+            seen_by, earlier = seen or ("", stock.ingested(paths, spec))
+            deadline = time.monotonic() + READING_S
+            found = stock.take_stock(spec, place, earlier, look_again=seen_by != version, deadline=deadline)
         except MLAssetsError as error:
             return dg.SkipReason(str(error))
         changed = stock.changed_batches(found, earlier)
-        refused = [a for a in found if a.status == "refused" and not _same(a, earlier.get(a.path))]
-        if not changed and not refused:
-            waiting = sum(arrival.status == "settling" for arrival in found)
-            return dg.SkipReason(
-                f"{len(found)} files, none new or changed" + (f", {waiting} settling" if waiting else "")
-            )
+        aside = stock.set_aside(found, earlier)
+        for arrival in aside:
+            context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
+        if not changed and not aside:
+            reason = dg.SkipReason(_nothing_to_do(found))
+            if any(arrival.status == "settling" for arrival in found):
+                return dg.SensorResult(skip_reason=reason, cursor=_write(version, found))
+            return reason
         with Lake(paths.lake, read_only=True) as lake:
             has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
-        registered = list(context.instance.get_dynamic_partitions(partitions))
+        registered = dict.fromkeys(context.instance.get_dynamic_partitions(partitions))
         new = [batch for batch in changed if batch not in registered]
         requests = [
             dg.RunRequest(
@@ -74,20 +83,23 @@ def new_data_sensor(
             )
             for batches in _ranges([*registered, *new], changed)
         ]
-        if not requests:  # only refused files: record them, ingest nothing
-            key = hashlib.sha256(json.dumps(sorted(f"{a.path} {a.sha256}" for a in refused)).encode()).hexdigest()
-            requests = [dg.RunRequest(run_key=f"refused-{key}", asset_selection=[steps.asset_key(spec, "arrivals")])]
+        if not requests:  # only files that are set aside: record them, ingest nothing
+            key = hashlib.sha256(json.dumps([f"{a.path} {a.version} {a.status}" for a in aside]).encode()).hexdigest()
+            requests = [dg.RunRequest(run_key=f"aside-{key}", asset_selection=[steps.asset_key(spec, "arrivals")])]
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
-            cursor=_write(found),
+            cursor=_write(version, found),
         )
 
     return new_data
 
 
-def _same(arrival: Arrival, earlier: Arrival | None) -> bool:
-    return earlier is not None and (arrival.sha256, arrival.status) == (earlier.sha256, earlier.status)
+def _nothing_to_do(found: Sequence[Arrival]) -> str:
+    """`5 files, none new or changed: 1 refused, 1 settling`."""
+    others = [arrival.status for arrival in found if arrival.status != "ready"]
+    counts = ", ".join(f"{others.count(status)} {status}" for status in sorted(set(others)))
+    return f"{len(found)} files, none new or changed" + (f": {counts}" if counts else "")
 
 
 def _ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator[list[str]]:
@@ -105,23 +117,39 @@ def _ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator
 
 def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     """Names content and time of change: Dagster never runs a key twice, and a file may return to earlier bytes."""
-    lines = [f"{a.path} {a.sha256} {a.modified_at}" for a in found if a.batch in batches and a.status == "ready"]
+    wanted = set(batches)
+    lines = [f"{a.path} {a.sha256} {a.modified_at}" for a in found if a.batch in wanted and a.status == "ready"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _read(cursor: str) -> dict[str, Arrival]:
-    return {
-        row["path"]: Arrival(**{**row, "modified_at": dt.datetime.fromisoformat(row["modified_at"]), "error": None})
-        for row in json.loads(cursor)
-    }
+def _read(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
+    """Version of the code that wrote the cursor, and what it had seen; None where there is none to go by."""
+    try:
+        version, rows = json.loads(cursor or "")
+        time_of = dt.datetime.fromisoformat
+        return version, {
+            path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status)
+            for path, batch, sha256, size, modified_at, seen_at, status in rows
+        }
+    except (ValueError, TypeError):
+        return None
 
 
-def _write(found: Sequence[Arrival]) -> str:
-    """What was seen; a settling file is not, so that it counts as new once it has settled."""
+def _write(version: str, found: Sequence[Arrival]) -> str:
     return json.dumps(
         [
-            {**asdict(arrival), "modified_at": arrival.modified_at.isoformat(), "error": None}
-            for arrival in found
-            if arrival.status != "settling"
+            version,
+            [
+                [
+                    a.path,
+                    a.batch,
+                    a.sha256,
+                    a.size_bytes,
+                    a.modified_at.isoformat(),
+                    a.seen_at.isoformat(),
+                    a.status,
+                ]
+                for a in found
+            ],
         ]
     )

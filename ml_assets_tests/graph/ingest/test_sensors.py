@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Any
 
 import dagster as dg
@@ -77,10 +78,38 @@ def test_a_refused_file_is_recorded_once_and_taken_up_when_mended(project: Proje
 def test_a_settling_file_waits_and_a_missing_folder_is_a_reason(project: Project) -> None:
     project.spec_dict["source"]["settle_seconds"] = 60
     project.write(1)
-    assert "1 settling" in str(tick(project).skip_message)
+    waiting = tick(project)
+    assert "1 settling" in str(waiting.skip_reason)
+    assert "1 settling" in str(tick(project, waiting.cursor).skip_reason)  # the cursor tells when it was first seen
     (project.source / "loans_1.parquet").unlink()
     project.source.rmdir()
     assert "folder does not exist" in str(tick(project).skip_message)
+
+
+def test_the_same_bytes_again_make_no_batch_and_are_recorded(project: Project) -> None:
+    file = project.write(1)
+    first = tick(project)
+    project.instance.add_dynamic_partitions("loans_batches", ["1"])
+    shutil.copy(file, project.source / "loans_2.parquet")
+    second = tick(project, first.cursor)
+    assert [[key.path[-1] for key in r.asset_selection] for r in second.run_requests] == [["arrivals"]]
+    assert not second.dynamic_partitions_requests
+    assert "1 duplicate" in str(tick(project, second.cursor).skip_message)
+    assert project.arrive().success
+    assert "same bytes as" in project.value("SELECT error FROM {p}.arrivals WHERE status = 'duplicate'")
+
+
+def test_a_refused_file_is_looked_at_again_when_the_yaml_changes(project: Project) -> None:
+    project.write(1, loans(1).drop(columns="income"))
+    first = tick(project)
+    assert isinstance(tick(project, first.cursor), dg.SkipReason)
+    project.spec_dict["tolerate"]["missing_columns"] = "null"
+    assert ranges(tick(project, first.cursor)) == [("1", "1")]
+
+
+def test_a_cursor_that_cannot_be_read_is_begun_anew(project: Project) -> None:
+    project.write(1)
+    assert ranges(tick(project, '[{"path": "an older form"}]')) == [("1", "1")]
 
 
 def test_what_was_ingested_by_hand_is_not_taken_up_again(project: Project) -> None:

@@ -1,0 +1,202 @@
+"""Files wherever they lie: listed and, where they are remote, copied here before they are read.
+
+A place is a local folder or any URL that fsspec opens (s3://, gs://, sftp://, ...). A remote file is copied once, to
+the spool folder, under a name that says which content it is; whoever has stored its rows discards the copy.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_assets.errors import SourceError
+
+TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+EPOCH = dt.datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as its folder lists it.
+
+    Args:
+        path: Absolute path, or URL.
+        relative: Path below the listed folder, with `/`.
+        size_bytes: Size.
+        modified_at: Last change, UTC; 1970 where the place does not tell.
+    """
+
+    path: str
+    relative: str
+    size_bytes: int
+    modified_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that is listed and read.
+
+    Args:
+        address: Absolute path, or URL.
+        spool: Local folder for copies of remote files.
+        options: Of the URL's filesystem.
+    """
+
+    address: str
+    spool: Path
+    options: Mapping[str, Any]
+
+    @property
+    def is_remote(self) -> bool:
+        return is_url(self.address)
+
+    def entries(self, deep: bool) -> Iterator[Entry]:
+        """Files of the folder, and of its subfolders where it is `deep`; hidden ones (`.x`, `_x`) only as markers.
+
+        Raises:
+            SourceError: There is no such folder, or it cannot be listed.
+        """
+        return self._remote_entries(deep) if self.is_remote else self._local_entries(Path(self.address), deep)
+
+    def entry(self, path: str) -> Entry | None:
+        """One file as it is now; None where it has gone."""
+        if not self.is_remote:
+            try:
+                stat = Path(path).stat()
+            except FileNotFoundError:
+                return None
+            return Entry(path, Path(path).name, stat.st_size, _utc(stat.st_mtime))
+        filesystem = self._filesystem()
+        try:
+            return _remote_entry(filesystem, filesystem.info(path), self.address)
+        except FileNotFoundError:
+            return None
+
+    def local(self, path: str, relative: str, version: str) -> Path:
+        """A local file with the bytes of `path`: the file itself, or its copy in the spool.
+
+        Args:
+            path: Absolute path, or URL.
+            relative: Path below the folder; the copy keeps it, because it may hold hive columns.
+            version: Tells one content from another, such as size and time.
+
+        Raises:
+            SourceError: The file cannot be copied.
+        """
+        if not self.is_remote:
+            return Path(path)
+        copy = self._spooled(path, version) / relative
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            part = copy.with_name(f".{os.getpid()}.part")
+            try:
+                self._filesystem().get_file(path, str(part))
+                part.replace(copy)
+            except Exception as error:  # every filesystem has errors of its own
+                raise _unreachable(error, path) from error
+            finally:
+                part.unlink(missing_ok=True)
+        return copy
+
+    def discard(self, path: str, version: str) -> None:
+        """Remove the copy of a remote file."""
+        if self.is_remote:
+            shutil.rmtree(self._spooled(path, version), ignore_errors=True)
+
+    def _spooled(self, path: str, version: str) -> Path:
+        return self.spool / hashlib.sha256(f"{path} {version}".encode()).hexdigest()[:16]
+
+    def _local_entries(self, folder: Path, deep: bool) -> Iterator[Entry]:
+        if not folder.is_dir():
+            raise _missing(folder)
+        waiting = [(str(folder), "")]
+        while waiting:
+            place, prefix = waiting.pop()
+            with os.scandir(place) as found:
+                for item in found:
+                    if item.is_dir():
+                        if deep and not item.name.startswith((".", "_")):
+                            waiting.append((item.path, f"{prefix}{item.name}/"))
+                    elif not item.name.startswith(".") and item.is_file():
+                        stat = item.stat()
+                        yield Entry(item.path, prefix + item.name, stat.st_size, _utc(stat.st_mtime))
+
+    def _remote_entries(self, deep: bool) -> Iterator[Entry]:
+        filesystem = self._filesystem()
+        try:
+            filesystem.invalidate_cache()
+            root = filesystem._strip_protocol(self.address)
+            found = filesystem.find(root, maxdepth=None if deep else 1, detail=True)
+            if not found and not filesystem.exists(root):
+                raise _missing(self.address)
+        except SourceError:
+            raise
+        except FileNotFoundError:
+            raise _missing(self.address) from None
+        except Exception as error:  # every filesystem has errors of its own
+            raise _unreachable(error, self.address) from error
+        for info in found.values():
+            entry = _remote_entry(filesystem, info, root)
+            if not any(part.startswith(".") for part in entry.relative.split("/")):
+                yield entry
+
+    def _filesystem(self) -> Any:
+        import fsspec
+
+        try:
+            return fsspec.url_to_fs(self.address, **self.options)[0]
+        except ImportError as error:
+            raise SourceError(
+                f"A library is missing for {self.address.partition('://')[0]}:// addresses.",
+                found=str(error),
+                where={"url": self.address},
+                fix="Install the library; for s3:// it is: pip install 's3fs'",
+            ) from error
+        except ValueError as error:
+            raise SourceError("The URL cannot be opened.", found=str(error), where={"url": self.address}) from error
+
+
+def is_url(path: str) -> bool:
+    """Is it an address rather than a path?"""
+    return "://" in path
+
+
+def _remote_entry(filesystem: Any, info: Mapping[str, Any], root: str) -> Entry:
+    name = str(info["name"])
+    changed = next((info[key] for key in TIMES if info.get(key) is not None), EPOCH)
+    if isinstance(changed, int | float):
+        changed = _utc(changed)
+    elif isinstance(changed, str):
+        changed = dt.datetime.fromisoformat(changed)
+    if changed.tzinfo is not None:
+        changed = changed.astimezone(dt.UTC).replace(tzinfo=None)
+    root = filesystem._strip_protocol(root)
+    relative = name.removeprefix(root).lstrip("/")
+    return Entry(filesystem.unstrip_protocol(name), relative, int(info["size"] or 0), changed)
+
+
+def _utc(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(tzinfo=None)
+
+
+def _missing(folder: object) -> SourceError:
+    return SourceError(
+        "The source folder does not exist.",
+        where={"folder": folder},
+        fix="Create the folder, or correct source.path in defs.yaml.",
+    )
+
+
+def _unreachable(error: Exception, address: str) -> SourceError:
+    return SourceError(
+        "The address cannot be read.",
+        found=f"{type(error).__name__}: {' '.join(str(error).split())}",
+        where={"url": address},
+        fix="Look at the address, the network and the credentials in the environment; it is tried again at each look.",
+    )
