@@ -129,8 +129,9 @@ def each_batch(
         except MLAssetsError as error:
             error.at(pipeline=pipeline, batch=batch)
             errors.append(error)
+            failed = FailedIngest(str(error), batch, str(error.where.get("file") or "") or None)
             with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so
-                failures.record(lake, pipeline, [FailedIngest(str(error), batch)], commit(context, keys[0], batch))
+                failures.record(lake, pipeline, [failed], commit(context, keys[0], batch))
             for key in selected:
                 context.add_asset_metadata({"refused": str(error)}, asset_key=key, partition_key=batch)
             if len(batches) > 1:

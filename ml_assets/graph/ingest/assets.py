@@ -1,5 +1,6 @@
 """arrivals, raw_data, validated_data and quarantine as Dagster assets."""
 
+import datetime as dt
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple
@@ -11,11 +12,11 @@ from ml_assets.errors import BatchRefused, MLAssetsError, SourceError
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
-from ml_assets.graph.ingest import files, schema, validation
+from ml_assets.graph.ingest import expectations, files, schema, validation
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import failures
+from ml_assets.store import failures, statistics
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.lake import Lake, Put
@@ -93,6 +94,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         deps=[steps.asset_key(spec, "arrivals")],
         description="The rows of a batch's files, typed as declared, with row_id, source file and its SHA-256.",
         metadata={"dagster/column_schema": _declared_schema(spec)},
+        freshness_policy=_freshness(spec),
         **steps.common(spec, STAGE, version, {"duckdb", "parquet"}, by_batch=True),
     )
     def raw_data(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
@@ -104,7 +106,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
             found, bad = read_batch(store, spec, batch, delivery)
             events = schema.changes(store, spec, batch, found)
             here = steps.commit(context, key, batch)
-            put = Put(steps.table_of(key), "raw_batch", batch)
+            put = Put(steps.table_of(key), "_raw_batch", batch)
             (written, *_) = store.replace([put, *schema.puts(store, spec, events, here)], here)
             failures.record(store, spec.name, bad, here)
             for arrival in arrived:
@@ -119,10 +121,15 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
     return raw_data
 
 
+def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
+    days = spec.expect.max_silence_days
+    return None if days is None else dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=days))
+
+
 def read_batch(
     lake: Lake, spec: PipelineSpec, batch: str, delivery: files.Delivery
 ) -> tuple[dict[str, str], list[FailedIngest]]:
-    """Read the files of a batch, typed as declared, into the temporary table `raw_batch`.
+    """Read the files of a batch, typed as declared, into the temporary table `_raw_batch`.
 
     Of several files, one that cannot be read to its end is set aside; the rows of one that has vanished stay.
 
@@ -134,7 +141,7 @@ def read_batch(
     """
     bad: list[FailedIngest] = []
     try:
-        found = files.load(lake.con, spec, batch, delivery, "raw_batch")
+        found = files.load(lake.con, spec, batch, delivery, "_raw_batch")
     except SourceError:
         parts = list(delivery.parts())
         if len(parts) == 1:
@@ -142,12 +149,12 @@ def read_batch(
         good = [part for part in parts if not _failure(lake, spec, batch, part, bad)]
         if not good:
             raise
-        found = files.load(lake.con, spec, batch, files.joined(good), "raw_batch")
+        found = files.load(lake.con, spec, batch, files.joined(good), "_raw_batch")
     gone = stock.vanished_files(lake, spec, batch)
     if gone and lake.exists(f"{spec.name}.raw_data"):
         lake.con.execute(
-            f"""INSERT INTO raw_batch BY NAME SELECT * REPLACE (
-                row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM raw_batch) AS row_id)
+            f"""INSERT INTO _raw_batch BY NAME SELECT * REPLACE (
+                row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM _raw_batch) AS row_id)
             FROM {table(f"{spec.name}.raw_data")} WHERE batch = $batch AND list_contains($gone, source_sha256)""",
             {"batch": batch, "gone": gone},
         )
@@ -157,16 +164,18 @@ def read_batch(
 def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: files.Delivery, bad: list[FailedIngest]) -> bool:
     """Try one file of a batch; one that fails is added to `bad`."""
     try:
-        files.load(lake.con, spec, batch, part, "raw_part")
+        files.load(lake.con, spec, batch, part, "_raw_part")
     except SourceError as error:
-        bad.append(FailedIngest(str(error.at(pipeline=spec.name, batch=batch)), batch, part.names[0], part.sha256[0]))
+        bad.append(FailedIngest(str(error.at(pipeline=spec.name, batch=batch)), batch, part.paths[0], part.sha256[0]))
         return True
     return False
 
 
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
     kept, held = steps.asset_key(spec, "validated_data"), steps.asset_key(spec, "quarantine")
-    version = code_version(__name__, spec.columns, spec.key, spec.rules, spec.tolerate)
+    version = code_version(
+        __name__, spec.columns, spec.key, spec.key_batches, spec.rules, spec.tolerate, spec.expect, spec.references
+    )
     shared = steps.common(spec, STAGE, version, set(), by_batch=True)
     arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}
     raw = steps.asset_key(spec, "raw_data")
@@ -193,23 +202,34 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
     )
     def validate(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             rows, broken = check_batch(store, spec, batch)
             puts = [
-                Put(steps.table_of(kept), "valid_batch", batch),
-                Put(steps.table_of(held), "broken_batch", batch),
+                Put(steps.table_of(kept), "_valid_batch", batch),
+                Put(steps.table_of(held), "_broken_batch", batch),
             ]
-            quarantined = store.con.execute("SELECT count(*) FROM broken_batch").fetchall()[0][0]
+            quarantined = store.con.execute("SELECT count(*) FROM _broken_batch").fetchall()[0][0]
             try:
                 validation.refuse_if_intolerable(spec, rows, quarantined, broken)
+                expectations.refuse_if_unmet(spec, expectations.unmet(store, spec, batch))
             except MLAssetsError:
                 store.replace(puts[1:], steps.commit(context, held, batch))
                 raise
-            valid, bad = store.replace(puts, steps.commit(context, kept, batch))
+            described = describe_batch(store, spec, batch)
+            puts.append(Put(f"{spec.name}.statistics", store.values(statistics.COLUMNS, described), batch))
+            valid, bad, _ = store.replace(puts, steps.commit(context, kept, batch))
             reasons = steps.markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in broken])
             return {
-                kept: Result(valid, {"share_quarantined": quarantined / rows}),
+                kept: Result(
+                    valid,
+                    {
+                        "share_quarantined": quarantined / rows,
+                        "statistics": dg.MetadataValue.md(steps.markdown_table([_shown(row) for row in described])),
+                    },
+                ),
                 held: Result(bad, {"reasons": dg.MetadataValue.md(reasons)}),
             }
 
@@ -219,7 +239,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[validation.Broken]]:
-    """Split the raw rows of a batch into the temporary tables `valid_batch` and `broken_batch`.
+    """Split the raw rows of a batch into the temporary tables `_valid_batch` and `_broken_batch`.
 
     Returns:
         Rows in all, and how often each rule is broken.
@@ -230,14 +250,38 @@ def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[v
     raw = f"{spec.name}.raw_data"
     if not lake.count(raw, batch):
         raise BatchRefused("raw_data has no rows of the batch.", fix=f"Materialize {spec.name}/raw_data for it.")
+    validation.open_earlier_keys(lake, spec, batch)
     sql, values = validation.checked_select(spec, f"(SELECT * FROM {table(raw)} WHERE batch = $batch)")
-    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {sql}", {**values, "batch": batch})
+    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _checked AS {sql}", {**values, "batch": batch})
     lake.con.execute(
-        """CREATE OR REPLACE TEMP VIEW valid_batch AS SELECT * EXCLUDE (reasons) FROM checked WHERE len(reasons) = 0;
-        CREATE OR REPLACE TEMP VIEW broken_batch AS SELECT * FROM checked WHERE len(reasons) > 0"""
+        """CREATE OR REPLACE TEMP VIEW _valid_batch AS SELECT * EXCLUDE (reasons) FROM _checked WHERE len(reasons) = 0;
+        CREATE OR REPLACE TEMP VIEW _broken_batch AS SELECT * FROM _checked WHERE len(reasons) > 0"""
     )
-    rows = int(lake.con.execute("SELECT count(*) FROM checked").fetchall()[0][0])
-    return rows, validation.count_broken(lake.con, "checked")
+    rows = int(lake.con.execute("SELECT count(*) FROM _checked").fetchall()[0][0])
+    return rows, validation.count_broken(lake.con, "_checked")
+
+
+def describe_batch(lake: Lake, spec: PipelineSpec, batch: str) -> list[dict[str, Any]]:
+    """Statistics of the declared columns over the valid rows of the batch in work."""
+    types = {column.name: SQL_TYPES[column.type] for column in spec.columns}
+    return [{"batch": batch, **row} for row in statistics.column_statistics(lake.con, "_valid_batch", types)]
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, object]:
+    """A row of statistics as the UI shows it."""
+    quantiles = dict(zip(statistics.PROBABILITIES, row["quantiles"] or [], strict=False))
+    top = (row["top_values"] or [{}])[0].get("value")
+    return {
+        "column": row["column_name"],
+        "nulls": row["null_count"],
+        "distinct": row["distinct_count"],
+        "min": row["min_value"],
+        "5 %": quantiles.get(0.05),
+        "median": quantiles.get(0.5),
+        "95 %": quantiles.get(0.95),
+        "max": row["max_value"],
+        "most frequent": top,
+    }
 
 
 def _declared_schema(spec: PipelineSpec) -> dg.TableSchema:

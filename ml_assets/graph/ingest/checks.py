@@ -1,8 +1,11 @@
 """Checks of the ingest stage."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
 from ml_assets.graph import steps
+from ml_assets.graph.ingest import expectations
 from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -43,7 +46,15 @@ def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     return steps.batch_checks(
         spec,
         "raw_data",
-        [BatchCheck("has_rows", "The batch has rows.", lambda lake, batch: _has_rows(lake, name, batch))],
+        [
+            BatchCheck("has_rows", "The batch has rows.", lambda lake, batch: _has_rows(lake, name, batch)),
+            BatchCheck(
+                "every_file_is_read",
+                "Every ready file of the batch is in it.",
+                lambda lake, batch: _every_file_is_read(lake, spec.name, batch),
+                blocking=False,
+            ),
+        ],
     )
 
 
@@ -52,12 +63,28 @@ def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
     return Verdict(rows > 0, {"rows": rows}, None if rows else f"{name} has no rows of batch {batch}")
 
 
+def _every_file_is_read(lake: Lake, pipeline: str, batch: str) -> Verdict:
+    missing = lake.rows(
+        f"""SELECT path FROM {table(f"{pipeline}.arrivals")} WHERE batch = $batch AND status = 'ready' AND sha256 NOT IN
+        (SELECT source_sha256 FROM {table(f"{pipeline}.raw_data")} WHERE batch = $batch) ORDER BY path""",
+        {"batch": batch},
+    )
+    files = ", ".join(row["path"] for row in missing)
+    return Verdict(not missing, {"files_set_aside": files or "none"}, f"{files} cannot be read" if files else None)
+
+
 def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     checks = [
         BatchCheck(
             "no_row_is_lost",
             "Each raw row is either validated or in quarantine, never both.",
             lambda lake, batch: _no_row_is_lost(lake, spec.name, batch),
+        ),
+        BatchCheck(
+            "as_expected",
+            "Volume and freshness are as `expect` says.",
+            lambda lake, batch: _as_expected(lake, spec, batch),
+            blocking=spec.expect.otherwise == "refuse",
         ),
         BatchCheck(
             "within_tolerance",
@@ -83,6 +110,12 @@ def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:
         {"batch": batch},
     ).fetchall()[0]
     return Verdict(lost == 0 and doubled == 0, {"lost_rows": lost, "doubled_rows": doubled}, None)
+
+
+def _as_expected(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
+    found = expectations.unmet(lake, spec, batch)
+    shown = dg.MetadataValue.md(steps.markdown_table([asdict(one) for one in found]))
+    return Verdict(not found, {"unmet": shown}, ", ".join(one.expectation for one in found) or None)
 
 
 def _within_tolerance(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:

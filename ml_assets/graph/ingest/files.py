@@ -65,11 +65,13 @@ class Delivery:
 
     Args:
         local: Their paths here.
+        paths: Where they lie: absolute paths or URLs.
         names: Their paths below the source folder.
         sha256: Of their bytes.
     """
 
     local: list[str]
+    paths: list[str]
     names: list[str]
     sha256: list[str]
 
@@ -80,8 +82,8 @@ class Delivery:
 
     def parts(self) -> Iterator[Delivery]:
         """Each file alone."""
-        for local, name, sha256 in zip(self.local, self.names, self.sha256, strict=True):
-            yield Delivery([local], [name], [sha256])
+        for one in zip(self.local, self.paths, self.names, self.sha256, strict=True):
+            yield Delivery(*([value] for value in one))
 
 
 def place_of(spec: PipelineSpec, paths: Paths) -> Place:
@@ -182,7 +184,12 @@ def deliver(place: Place, arrivals: Sequence[Arrival]) -> Delivery:
     """
     names = [relative(place, arrival.path) for arrival in arrivals]
     local = [place.local(a.path, name, a.version) for a, name in zip(arrivals, names, strict=True)]
-    return Delivery([str(path) for path in local], names, [str(arrival.sha256) for arrival in arrivals])
+    return Delivery(
+        local=[str(path) for path in local],
+        paths=[arrival.path for arrival in arrivals],
+        names=names,
+        sha256=[str(arrival.sha256) for arrival in arrivals],
+    )
 
 
 def relative(place: Place, path: str) -> str:
@@ -196,9 +203,9 @@ def header(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, delivery: Deliver
     Raises:
         SourceError: A file is empty, cannot be read, lacks a declared column, or has one that it must not have.
     """
-    for path, name in zip(delivery.local, delivery.names, strict=True):
-        if Path(path).stat().st_size == 0:
-            raise SourceError("The file is empty (0 bytes).", where={"file": name}, fix="Deliver the file again.")
+    for local, path in zip(delivery.local, delivery.paths, strict=True):
+        if Path(local).stat().st_size == 0:
+            raise SourceError("The file is empty (0 bytes).", where={"file": path}, fix="Deliver the file again.")
     try:
         source = reader(delivery.local, as_text=True, hive=bool(delivery.hive_columns))
         rows = con.execute(f"DESCRIBE SELECT * FROM {source}", {"files": delivery.local}).fetchall()
@@ -216,7 +223,7 @@ def header(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, delivery: Deliver
 
 
 def _check_header(spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> None:
-    where = {"file": ", ".join(delivery.names)}
+    where = {"file": ", ".join(delivery.paths)}
     declared = {column.name.lower() for column in spec.columns}
     present = [name.lower() for name in found]
     missing = [column.name for column in spec.columns if column.name.lower() not in present]
@@ -248,7 +255,7 @@ def unreadable(error: duckdb.Error, delivery: Delivery) -> SourceError:
     return SourceError(
         "The file cannot be read.",
         found=str(error).splitlines()[0],
-        where={"file": ", ".join(delivery.names)},
+        where={"file": ", ".join(delivery.paths)},
         fix="Deliver the file again; the batch is taken up when the file changes.",
     )
 
@@ -279,9 +286,10 @@ def load(
 def joined(parts: Sequence[Delivery]) -> Delivery:
     """Deliveries as one."""
     return Delivery(
-        [path for part in parts for path in part.local],
-        [name for part in parts for name in part.names],
-        [sha256 for part in parts for sha256 in part.sha256],
+        local=[path for part in parts for path in part.local],
+        paths=[path for part in parts for path in part.paths],
+        names=[name for part in parts for name in part.names],
+        sha256=[sha256 for part in parts for sha256 in part.sha256],
     )
 
 

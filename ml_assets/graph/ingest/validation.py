@@ -8,11 +8,14 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.errors import BatchRefused, SpecError
+from ml_assets.errors import BatchRefused, SpecError, did_you_mean
 from ml_assets.spec import Column, PipelineSpec
 from ml_assets.store.connection import scratch
 from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.sql import identifier, identifiers
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.references import load_references
+from ml_assets.store.sql import identifier, identifiers, table
 
 EXAMPLES = 5
 
@@ -49,6 +52,10 @@ def rules(spec: PipelineSpec) -> list[Rule]:
         # The first row of a key is kept: a delivery that repeats rows loses nothing.
         order = f"row_number() OVER (PARTITION BY {identifiers(spec.key)} ORDER BY row_id)"
         found.append(Rule("key.unique", f"NOT ({complete}) OR {order} = 1"))
+        if spec.key_batches:
+            row = f"struct_pack({', '.join(f'k{n} := {identifier(name)}' for n, name in enumerate(spec.key))})"
+            seen = f"{row} IN (SELECT {row} FROM _earlier_keys)"
+            found.append(Rule("key.new", f"NOT (({complete}) AND {seen})"))
     return found + [Rule(name, sql) for name, sql in spec.rules.items()]
 
 
@@ -65,7 +72,49 @@ def _column_rules(column: Column) -> list[Rule]:
         found.append(Rule(f"{name}.allowed", f"list_contains($value, {quoted})", column.allowed))
     if column.regex is not None:
         found.append(Rule(f"{name}.regex", f"regexp_full_match({quoted}, $value)", column.regex))
+    if column.references is not None:
+        reference, _, other = column.references.partition(".")
+        value = f"TRY_CAST({identifier(other)} AS {SQL_TYPES[column.type]})"
+        listed = f"SELECT {value} FROM {identifier(reference)} WHERE {value} IS NOT NULL"
+        found.append(Rule(f"{name}.references", f"{quoted} IN ({listed})"))
     return found
+
+
+def open_references(lake: Lake, spec: PipelineSpec, paths: Paths) -> None:
+    """Load the reference tables that columns refer to.
+
+    Raises:
+        SourceError: A file cannot be read.
+        SpecError: It has no such column.
+    """
+    wanted = {column.references for column in spec.columns if column.references}
+    load_references(lake, spec, paths, sorted({name.partition(".")[0] for name in wanted}))
+    for name in sorted(wanted):
+        reference, _, other = name.partition(".")
+        present = lake.columns(identifier(reference))
+        if other.lower() not in [column.lower() for column in present]:
+            raise SpecError(
+                f"The reference {reference!r} has no column {other!r}; {did_you_mean(other, present)}",
+                where={"file": spec.references[reference].path},
+                fix="Correct `references` of the column in defs.yaml.",
+            )
+
+
+def open_earlier_keys(lake: Lake, spec: PipelineSpec, batch: str) -> None:
+    """Point the view `_earlier_keys` at the keys of the `key_batches` batches before this one."""
+    if not spec.key_batches:
+        return
+    validated = f"{spec.name}.validated_data"
+    earlier = [name for name in lake.batches(validated) if name < batch] if lake.exists(validated) else []
+    earlier = earlier[-spec.key_batches :]
+    source = validated if earlier else f"{spec.name}.raw_data"
+    first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
+    lake.con.execute("SET VARIABLE keys_first = ?", [first])
+    lake.con.execute("SET VARIABLE keys_last = ?", [last])
+    lake.con.execute(
+        f"""CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {table(source)}
+        WHERE batch BETWEEN getvariable('keys_first') AND getvariable('keys_last')"""
+    )
 
 
 def checked_select(spec: PipelineSpec, source: str) -> tuple[str, dict[str, Any]]:

@@ -102,3 +102,93 @@ def test_the_same_batch_again_has_the_same_data_version(project: Project) -> Non
         (event,) = result.asset_materializations_for_node("loans__features")
         versions.append(event.tags["dagster/data_version"])
     assert versions[0] == versions[1]
+
+
+def test_what_fails_is_set_aside_with_its_error_and_blocks_nothing(project: Project) -> None:
+    """A wrong header, and a file that breaks off inside: both are rows of ingest_errors, the other files go on."""
+    project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d+)(_part\d)?\.(parquet|csv)"
+    project.write(1, loans(1, rows=5))
+    (project.source / "loans_2.csv").write_text("a,b\n1,2\n")
+    loans(3, rows=5).to_parquet(project.source / "loans_3_part1.parquet")
+    torn = project.source / "loans_3_part2.parquet"
+    loans(4, rows=5).to_parquet(torn)
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:4] + bytes(400) + whole[404:])  # the header can still be read
+    result = project.ingest("1", "3")
+    assert result.success
+    assert project.rows("SELECT batch, count(*) AS n FROM {p}.features GROUP BY 1 ORDER BY 1") == [
+        {"batch": "1", "n": 5},
+        {"batch": "3", "n": 5},
+    ]
+    errors = project.rows("SELECT asset, batch, path, error FROM {p}.ingest_errors ORDER BY batch")
+    assert [(row["asset"], row["batch"], row["path"].rpartition("/")[2]) for row in errors] == [
+        ("loans/arrivals", "2", "loans_2.csv"),
+        ("loans/raw_data", "3", "loans_3_part2.parquet"),
+    ]
+    assert "cannot be read" in errors[1]["error"]
+    checks = check_results(result)
+    assert checks[("raw_data", "every_file_is_read", "1")]
+    assert not checks[("raw_data", "every_file_is_read", "3")]
+    project.arrive()
+    assert project.value("SELECT count(*) FROM {p}.ingest_errors") == 2  # the same failure is one row
+    torn.write_bytes(whole)
+    assert check_results(project.ingest("3"))[("raw_data", "every_file_is_read", "3")]
+
+
+def test_rows_of_a_vanished_file_stay_when_its_neighbour_changes(project: Project) -> None:
+    project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d+)_part\d\.parquet"
+    for part in (1, 2):
+        loans(part, rows=5).to_parquet(project.source / f"loans_7_part{part}.parquet")
+    assert project.ingest("7").success
+    (project.source / "loans_7_part1.parquet").unlink()
+    loans(3, rows=4).to_parquet(project.source / "loans_7_part2.parquet")
+    assert project.ingest("7").success
+    rows = project.rows(
+        "SELECT source_file, count(*) AS n, count(DISTINCT row_id) AS ids FROM {p}.features f "
+        "JOIN {p}.raw_data r USING (batch, row_id) GROUP BY 1 ORDER BY 1"
+    )
+    assert rows == [
+        {"source_file": "loans_7_part1.parquet", "n": 5, "ids": 5},
+        {"source_file": "loans_7_part2.parquet", "n": 4, "ids": 4},
+    ]
+
+
+def test_a_change_of_the_columns_is_an_event(project: Project) -> None:
+    project.spec_dict["tolerate"]["missing_columns"] = "null"
+    project.write(1, loans(1, rows=8))
+    changed = loans(2, rows=8).drop(columns="income").assign(branch="north", loan=lambda f: f["loan"].astype("float"))
+    project.write(2, changed)
+    project.write(3, loans(3, rows=8))
+    assert project.ingest("1", "2", "3").success
+    events = project.rows(
+        "SELECT batch, column_name, event, before, after, handling FROM {p}.schema_events WHERE event != 'first' "
+        "ORDER BY batch, column_name"
+    )
+    assert [(e["batch"], e["column_name"], e["event"], e["before"], e["after"]) for e in events] == [
+        ("2", "branch", "added", None, "VARCHAR"),
+        ("2", "income", "removed", "DOUBLE", None),
+        ("2", "loan", "retyped", "BIGINT", "DOUBLE"),
+        ("3", "branch", "removed", "VARCHAR", None),
+        ("3", "income", "added", None, "DOUBLE"),
+        ("3", "loan", "retyped", "DOUBLE", "BIGINT"),
+    ]
+    assert [e["handling"] for e in events[:2]] == ["kept as text", "NULL in this batch"]
+    before = project.value("SELECT count(*) FROM {p}.schema_events")
+    assert project.ingest("1", "2", "3").success
+    assert project.value("SELECT count(*) FROM {p}.schema_events") == before  # known already
+
+
+def test_statistics_of_every_validated_batch(project: Project) -> None:
+    frame = spoiled(1, 6)
+    project.write(1, frame)
+    result = project.ingest("1")
+    (row,) = project.rows("SELECT * FROM {p}.statistics WHERE batch = '1' AND column_name = 'income'")
+    valid = frame["income"].iloc[6:]
+    assert (row["row_count"], row["null_count"]) == (144, 0)
+    assert (float(row["min_value"]), float(row["max_value"])) == (valid.min(), valid.max())
+    assert row["quantiles"][4] == valid.median()
+    assert sum(bin_["count"] for bin_ in row["histogram"]) == 144
+    (event,) = [
+        e for e in result.asset_materializations_for_node("loans__validate") if e.asset_key.path[-1] == "validated_data"
+    ]
+    assert "| income | 0 |" in str(event.metadata["statistics"].value)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from typing import Any
 
+import dagster as dg
 import duckdb
+import pandas as pd
 import pytest
 
 from ml_assets.errors import BatchRefused, SpecError
-from ml_assets.graph.ingest import validation
+from ml_assets.graph.ingest import expectations, validation
 from ml_assets.graph.ingest.validation import Broken
 from ml_assets.spec import PipelineSpec
-from ml_assets_tests.conftest import SPEC
+from ml_assets.store.lake import Lake
+from ml_assets_tests.conftest import SPEC, Project, check_results, failure_text, loans
 
 
 def spec(**changes: Any) -> PipelineSpec:
@@ -93,3 +98,67 @@ def test_tolerance() -> None:
     assert "income.min (30 rows, such as row_id 1, 2)" in str(caught.value)
     with pytest.raises(BatchRefused, match="no rows"):
         validation.refuse_if_intolerable(spec(), 0, 0, [])
+
+
+def quarantined(project: Project, batch: str) -> dict[int, list[str]]:
+    rows = project.rows("SELECT row_id, reasons FROM {p}.quarantine WHERE batch = ? ORDER BY row_id", [batch])
+    return {row["row_id"]: row["reasons"] for row in rows}
+
+
+def test_a_value_must_be_in_its_reference(project: Project) -> None:
+    project.spec_dict["columns"][2]["references"] = "regions.region"
+    regions = project.root / "data/reference/regions.csv"
+    regions.write_text("region,unemployment\nA,0.02\nB,0.05\n,0.5\n")  # a missing value there excuses nothing
+    frame = loans(1, rows=10).assign(region=[*"ABABABABAC"])
+    project.write(1, frame)
+    assert project.ingest("1").success
+    assert quarantined(project, "1") == {10: ["region.references"]}
+    regions.write_text("name\nA\n")
+    assert "no column 'region'; valid: name" in failure_text(project.ingest("1"))
+
+
+def test_a_key_may_have_to_be_new_against_the_batches_before(project: Project) -> None:
+    project.spec_dict |= {"key_batches": 2, "tolerate": {"quarantined": 1.0}}
+    project.write(1, loans(1, rows=5))
+    project.write(2, loans(2, rows=5).assign(loan=[1001, 2, 3, 4, 5]))  # 1001 is of batch 1
+    project.write(3, loans(3, rows=5))
+    project.write(4, loans(4, rows=5).assign(loan=[1002, 2, 7, 7, 8]))  # batch 1 is too long ago
+    assert project.ingest("1", "2", "3", "4").success
+    assert [quarantined(project, batch) for batch in "1234"] == [
+        {},
+        {1: ["key.new"]},
+        {},
+        {2: ["key.new"], 4: ["key.unique"]},
+    ]
+
+
+def test_a_batch_of_an_unexpected_size_or_age_is_refused_or_warned_about(project: Project) -> None:
+    project.spec_dict["expect"] = {
+        "rows": {"min": 5, "max_change": 0.5, "batches": 2},
+        "newest": {"column": "signed", "max_age_days": 30},
+    }
+    for batch, rows in ((1, 20), (2, 20), (3, 4), (4, 29)):
+        file = project.write(batch, loans(batch, rows=rows))
+        day = pd.Timestamp("2024-01-05" if batch < 4 else "2024-06-01").timestamp()
+        os.utime(file, (day, day))
+    result = project.ingest("1", "2", "3", "4")
+    validated = "SELECT DISTINCT batch FROM {p}.validated_data ORDER BY 1"
+    assert [row["batch"] for row in project.rows(validated)] == ["1", "2"]
+    checks = check_results(result)
+    assert [checks[("validated_data", "as_expected", batch)] for batch in "1234"] == [True, True, False, False]
+    errors = project.rows("SELECT batch, error FROM {p}.ingest_errors WHERE asset = 'loans/validated_data' ORDER BY 1")
+    assert "rows.min is 5" in errors[0]["error"]
+    assert "newest.max_age_days is 30" in errors[1]["error"]
+    with Lake(project.paths.lake, read_only=True) as lake:
+        found = [one.expectation for one in expectations.unmet(lake, project.spec, "3")]
+    assert found == ["rows.min", "rows.max_change"]
+    project.spec_dict["expect"]["otherwise"] = "warn"
+    result = project.ingest("3")
+    assert [row["batch"] for row in project.rows(validated)] == ["1", "2", "3"]
+    assert not check_results(result)[("validated_data", "as_expected", "3")]
+
+
+def test_a_silent_source_is_overdue_in_dagster(project: Project) -> None:
+    project.spec_dict["expect"] = {"max_silence_days": 2}
+    node = project.defs().resolve_asset_graph().get(dg.AssetKey(["loans", "raw_data"]))
+    assert node.freshness_policy == dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=2))
