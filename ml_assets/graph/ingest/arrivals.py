@@ -8,7 +8,7 @@ from dataclasses import replace
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.ingest.files import Arrival, deliver, header, scan
+from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, header, is_past, scan
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
@@ -74,8 +74,20 @@ def take_stock(
         SourceError: The folder does not exist or cannot be listed.
     """
     arrivals = _without_doubles(scan(spec, place, earlier, deadline), earlier)
+    judged = []
     with duckdb.connect() as con:
-        return [_judged(con, spec, place, arrival, earlier.get(arrival.path), look_again) for arrival in arrivals]
+        for arrival in arrivals:
+            before = earlier.get(arrival.path)
+            known_as = before.status if before is not None and before.sha256 == arrival.sha256 else ""
+            if arrival.status != "ready" or known_as == "ready":
+                judged.append(arrival)
+            elif before is not None and known_as == "refused" and not look_again:
+                judged.append(replace(arrival, status="refused", error=before.error))
+            elif is_past(deadline):
+                judged.append(replace(arrival, status="settling", error=WAITS))
+            else:
+                judged.append(_judged(con, spec, place, arrival))
+    return judged
 
 
 def _without_doubles(arrivals: Sequence[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
@@ -103,19 +115,8 @@ def _if_first(arrival: Arrival, first: Mapping[str, Arrival]) -> Arrival:
     return replace(arrival, status="duplicate", error=reason)
 
 
-def _judged(
-    con: duckdb.DuckDBPyConnection,
-    spec: PipelineSpec,
-    place: Place,
-    arrival: Arrival,
-    before: Arrival | None,
-    look_again: bool,
-) -> Arrival:
-    same = before is not None and before.sha256 == arrival.sha256
-    if arrival.status != "ready" or (same and before and before.status == "ready"):
-        return arrival
-    if same and before and before.status == "refused" and not look_again:
-        return replace(arrival, status="refused", error=before.error)
+def _judged(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, place: Place, arrival: Arrival) -> Arrival:
+    """A ready file, or a refused one where its header is not as declared."""
     try:
         header(con, spec, deliver(place, [arrival]))
     except SourceError as error:

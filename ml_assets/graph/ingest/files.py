@@ -22,6 +22,7 @@ from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Entry, Place, is_url
 from ml_assets.store.sql import identifier
 
+WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")
 
 
@@ -130,8 +131,8 @@ def scan(
             continue
         wait = _unsettled(spec.source, arrival, now, _folder(entry.relative) in complete)
         is_read = earlier is not None and earlier.sha256 is not None and arrival.is_as(earlier)
-        if wait is None and not is_read and deadline is not None and time.monotonic() > deadline:
-            wait = "Waits for its turn: other new files are read first."
+        if wait is None and not is_read and is_past(deadline):
+            wait = WAITS
         if wait:
             found[entry.path] = replace(arrival, status="settling", error=wait)
         else:
@@ -170,6 +171,11 @@ def _hashed(place: Place, entry: Entry, arrival: Arrival, earlier: Arrival | Non
     except OSError as error:
         text = str(SourceError("The file cannot be read.", found=str(error), where={"file": entry.path}))
         return replace(arrival, status="refused", error=text)
+
+
+def is_past(deadline: float | None) -> bool:
+    """Is it later than this time of `time.monotonic`?"""
+    return deadline is not None and time.monotonic() > deadline
 
 
 def _now() -> dt.datetime:
