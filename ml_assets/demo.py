@@ -6,10 +6,7 @@ import calendar
 import datetime as dt
 import importlib.util
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -19,6 +16,7 @@ import duckdb
 from rich.console import Console
 
 from ml_assets.errors import SourceError
+from ml_assets.runs import materialize
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -47,7 +45,7 @@ def run_demo(paths: Paths, console: Console) -> bool:
         select = upstream if batches == FIRST else _keys([*_nouns(batches), "quarantine"])
         span = f"{batches[0]}...{batches[-1]}"
         for arguments in (["--select", 'key:"flights/arrivals"'], ["--select", select, "--partition-range", span]):
-            if not materialize(paths, console, arguments):
+            if not materialize(paths, console, arguments, "demo"):
                 return False
     return True
 
@@ -77,43 +75,6 @@ def _not_fresh(paths: Paths, batches: Sequence[str]) -> list[str]:
         if not all(write and write.code_version == versions[asset] for write in made):
             stale.append(noun)
     return stale
-
-
-def materialize(paths: Paths, console: Console, arguments: list[str]) -> bool:
-    """Run `dagster asset materialize`, show its progress, keep its whole log. True where it succeeded."""
-    command = ["dagster", "asset", "materialize", "-m", "ml_assets.definitions", *arguments]
-    shown = " ".join(f"'{word}'" if re.search(r'["* ]', word) else word for word in command)
-    console.print(f"  $ {shown}")
-    log = paths.data / "logs" / "demo.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-W", "ignore", "-m", *command],
-        cwd=paths.root,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    in_error = False
-    with process, log.open("a") as file:
-        for line in process.stdout or ():
-            file.write(line)
-            is_ours = " - dagster - " in line
-            in_error = "STEP_FAILURE" in line or (in_error and not is_ours and not line.startswith("Stack Trace"))
-            message = _progress(line)
-            if message or (in_error and line.strip()):
-                console.print(f"    {message or line.rstrip()}", markup=False)
-    if process.returncode:
-        console.print(f"  [red]failed[/]; the whole log is {log}")
-    return process.returncode == 0
-
-
-def _progress(line: str) -> str | None:
-    """What our own steps say, out of Dagster's log lines: `time - dagster - LEVEL - job - run id - step - message`."""
-    match = re.match(r"\S+ \S+ \S+ - dagster - (INFO|ERROR) - \S+ - [0-9a-f-]{36} - (.*)", line)
-    if not match or "Not executing" in match[2]:
-        return None
-    return re.sub(r"^(\d+ - )?flights__(\w+) - ", r"\2: ", match[2])
 
 
 def write_reference(paths: Paths) -> Path:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ml_assets import demo
+from ml_assets import demo, runs
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -105,8 +105,8 @@ def test_last_writes_name_run_and_code_version(flights: Flights) -> None:
 
 def test_a_failed_command_shows_its_error_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = Paths(tmp_path, tmp_path / "data")
-    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "ml_assets.definitions"\n')
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
-    assert not demo.materialize(paths, Console(), ["--select", "key:nothing"])
+    assert not runs.materialize(paths, Console(), ["--select", "key:nothing"])
     assert "failed; the whole log is" in capsys.readouterr().out.replace("\n", " ")
-    assert (tmp_path / "data/logs/demo.log").stat().st_size > 0
+    assert (tmp_path / "data/logs/materialize.log").stat().st_size > 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.runs import materialize
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.sql import identifiers, table
@@ -82,3 +85,33 @@ def _print(title: str, rows: list[dict[str, object]]) -> None:
         values = (", ".join(value) if isinstance(value, list) else value for value in row.values())
         shown.add_row(*("" if value is None else str(value) for value in values))
     console.print(shown)
+
+
+@quarantine.command()
+@click.argument("pipeline")
+@click.option("--batch", "batches", multiple=True, help="Only this batch; may be given several times.")
+def retry(pipeline: str, batches: tuple[str, ...]) -> None:
+    """Check the batches again under today's rules; rows that break none go on to the features.
+
+    Exit code 1 where a batch is refused.
+    """
+    paths = Paths.of()
+    with Lake(paths.lake, read_only=True) as lake:
+        held = held_batches(lake, pipeline, batches)
+        before = {batch: lake.count(f"{pipeline}.quarantine", batch) for batch in held}
+        lookups = [name.partition(".")[2] for name in lake.tables() if name.startswith(f"{pipeline}.lookup_")]
+    if not held:
+        console.print(f"The quarantine of {pipeline} is empty.")
+        return
+    nouns = ["validated_data", "quarantine", *lookups, "features"]
+    select = ",".join(f'key:"{pipeline}/{noun}"' for noun in nouns)
+    ok = True
+    for batch in held:
+        ok &= materialize(paths, console, ["--select", select, "--partition", batch], log_name="quarantine")
+    with Lake(paths.lake, read_only=True) as lake:
+        after = {batch: lake.count(f"{pipeline}.quarantine", batch) for batch in held}
+    _print(
+        f"{pipeline}: quarantined rows",
+        [{"batch": batch, "before": before[batch], "now": after[batch]} for batch in held],
+    )
+    sys.exit(0 if ok else 1)
