@@ -307,6 +307,7 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
     """
     names = {name.lower(): name for name in found}
     selected: list[str] = []
+    doubts: list[str] = []
     bad: list[str] = []
     for column in spec.columns:
         source = names.get(column.name.lower())
@@ -316,6 +317,7 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
         value, doubt = _typed(column, identifier(source), found[source])
         selected.append(f"{value} AS {identifier(column.name)}")
         if doubt:
+            doubts.append(f"({doubt})")
             text = f"CAST({identifier(source)} AS VARCHAR)"
             bad.append(f"CASE WHEN {doubt} THEN concat($name_{len(bad)}, ': ''', {text}, '''') END")
     declared = {column.name.lower() for column in spec.columns}
@@ -325,13 +327,17 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
             for name in found
             if name.lower() not in declared
         ]
+    unreadable = "CAST([] AS VARCHAR[])"
+    if bad:  # a list for each row would be dear; hardly any row needs one
+        listed = f"CAST(list_filter([{', '.join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[])"
+        unreadable = f"CASE WHEN {' OR '.join(doubts)} THEN {listed} ELSE {unreadable} END"
     file = "1" if len(delivery.local) == 1 else "list_position($files, __file)"
     names_in_file = [name for name in found if name not in delivery.hive_columns]
     source = reader(delivery.local, as_text=True, hive=bool(delivery.hive_columns), names=names_in_file)
     return f"""
         SELECT $batch AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
             list_extract($names, {file}) AS source_file, list_extract($sha256, {file}) AS source_sha256,
-            CAST(list_filter([{", ".join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[]) AS unreadable
+            {unreadable} AS unreadable
         FROM {source}"""
 
 
