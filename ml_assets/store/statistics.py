@@ -121,10 +121,9 @@ def _of_all_rows(c: str, kind: str) -> str:
         distinct = f"approx_count_distinct({c})"
         low, high = (f"left(CAST({function}({c}) AS VARCHAR), {LONGEST_TEXT})" for function in ("min", "max"))
     if _is_number(kind):
-        # Beyond it the variance is no double any more, and DuckDB raises.
-        fits = f"FILTER ({c} BETWEEN -1e150 AND 1e150)" if kind == "DOUBLE" else f"FILTER (isfinite({c}::DOUBLE))"
-        fits = fits if kind in FLOATS else ""
-        mean, std = f"avg({c}::DOUBLE) {fits}", f"stddev_samp({c}::DOUBLE) {fits}"
+        # Beyond 1e150 the variance is no double any more, and DuckDB raises. CASE costs a third of FILTER.
+        value = f"CASE WHEN {c} BETWEEN -1e150 AND 1e150 THEN {c}::DOUBLE END" if kind in FLOATS else f"{c}::DOUBLE"
+        mean, std = f"avg({value})", f"stddev_samp({value})"
     elif kind == "BOOLEAN":
         mean, std = f"avg({c}::INTEGER)", f"stddev_samp({c}::INTEGER)"
     return f"""{{'row_count': count(*), 'null_count': count(*) - count({c}),
