@@ -129,7 +129,10 @@ def _inferred(con: duckdb.DuckDBPyConnection, name: str, source: Source, read: R
     giveaways = evidence.giveaways(con, ROWS, [one for one in others if one.name not in identifiers], made)
     features, skipped = _features(con, others, identifiers, read, giveaways)
     keys = evidence.keys(con, ROWS, others)
-    key = next((names for names in keys if len(names) == 1 and names[0] in identifiers), [])
+    words = {one.name: one.type for one in others}
+    sure = [names for names in keys if len(names) == 1 and names[0] in identifiers]
+    sure = [names for names in sure if evidence.is_id_name(names[0]) or words[names[0]] == "integer"]
+    key = sure[0] if sure else []
     split, reason, warnings = _split(evidence.class_counts(con, ROWS, made.sql), made)
     return Draft(
         name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -38,6 +39,8 @@ class PipelineScaffolder(dg.Scaffolder[PipelineParams]):
             made = draft(folder.name, request.params.source, request.params.target, root, Path.cwd())
             write_pipeline(made, folder)
         except MLAssetsError as error:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # dg has just made it, and refuses a folder that exists
             raise click.ClickException(str(error)) from error
         click.echo("What a person should decide:")
         for line in decisions(made):

@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 MOST_CLASSES = 50  # of text; more is a name, not a class
 MOST_INTEGER_CLASSES = 20  # more is an amount
 FEWEST_SEEN = 5  # a value seen less often hints at others that were not seen yet
-YES = ("1", "true", "t", "yes", "y", "positive", "pos")
+YES = ("true", "t", "yes", "y", "positive", "pos")
 CODES = {r"\d": r"[0-9]+", "[A-Z]": r"[A-Z]+", "[a-z]": r"[a-z]+", "[A-Z0-9]": r"[A-Z0-9]+"}
 
 
