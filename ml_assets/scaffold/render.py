@@ -162,12 +162,13 @@ def _tolerate(made: Draft) -> dict[str, Any]:
 
 
 def _gates(made: Draft) -> dict[str, Any]:
+    # Boosting fits a small training set by heart, so that the gap alone says little on the first day.
     if made.target.kind == "regression":
-        limits, gap = {"r2": {"min": 0.0}}, 0.6
+        limits, gap = {"r2": {"min": 0.0}}, 1.0
     elif made.target.kind == "binary":
-        limits, gap = {"roc_auc": {"min": 0.55}}, 0.3
+        limits, gap = {"roc_auc": {"min": 0.55}}, 0.4
     else:
-        limits, gap = {"balanced_accuracy": {"min": round(1.2 / max(len(made.target.classes or ()), 2), 2)}}, 0.4
+        limits, gap = {"balanced_accuracy": {"min": round(1.2 / max(len(made.target.classes or ()), 2), 2)}}, 0.7
     return {"metrics": limits, "overfit": {"max_gap": gap}, "champion": {"max_drop": 0.0, "confidence": 0.95}}
 
 

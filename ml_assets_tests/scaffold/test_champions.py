@@ -44,17 +44,17 @@ def diabetes(folder: Path) -> None:
 
 def digits(folder: Path) -> None:
     """Three batches of 64 pixels."""
-    frame = packaged("digits").iloc[:900].astype(int)
+    frame = packaged("digits").iloc[:600].astype(int)
     for batch in range(3):
         frame.iloc[batch::3].to_parquet(folder / f"digits_{batch + 1:02d}.parquet")
 
 
 SETS = {
-    breast_cancer: ("binary", "stratified", "roc_auc", 0.9),
-    iris: ("multiclass", "stratified", "balanced_accuracy", 0.8),
-    wine: ("multiclass", "stratified", "balanced_accuracy", 0.8),
-    diabetes: ("regression", "random", "r2", 0.2),
-    digits: ("multiclass", "batch", "balanced_accuracy", 0.8),
+    breast_cancer: ("binary", "stratified", "boosting", "roc_auc", 0.9),
+    iris: ("multiclass", "stratified", "boosting", "balanced_accuracy", 0.8),
+    wine: ("multiclass", "stratified", "linear", "balanced_accuracy", 0.8),
+    diabetes: ("regression", "random", "linear", "r2", 0.2),
+    digits: ("multiclass", "batch", "linear", "balanced_accuracy", 0.8),
 }
 
 
@@ -64,25 +64,27 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def project_of(made: Draft, root: Path, instance: dg.DagsterInstance) -> Project:
-    """The written pipeline, its search cut down to one trial."""
+def project_of(made: Draft, root: Path, instance: dg.DagsterInstance, candidate: str) -> Project:
+    """The written pipeline, its search cut down to one trial of one candidate."""
     write_pipeline(made, root / "defs")
     spec = yaml.safe_load((root / "defs" / "defs.yaml").read_text())["attributes"]
     spec["source"]["settle_seconds"] = 0
     spec["tuning"].update(trials=1, folds=2)
-    spec["candidates"]["boosting"]["params"]["max_iter"] = 10
+    spec["candidates"] = {candidate: spec["candidates"][candidate]}
+    if candidate == "boosting":
+        spec["candidates"][candidate]["params"]["max_iter"] = 20
     return Project(root, instance, spec, {"features.sql": (root / "defs" / "features.sql").read_text()})
 
 
 @pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)
 def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    kind, split, metric, least = SETS[write]
+    kind, split, candidate, metric, least = SETS[write]
     folder = tmp_path / "incoming"
     folder.mkdir()
     write(folder)
     made = draft(write.__name__, "incoming", "target", tmp_path, tmp_path)
     assert (made.target.kind, made.split["by"], made.path) == (kind, split, "incoming")
-    project = project_of(made, tmp_path, instance)
+    project = project_of(made, tmp_path, instance, candidate)
     for result in (project.ingest(*made.batches), project.train()):
         assert result.success, failure_text(result)
     assert project.value("SELECT decision FROM {p}.champion") == "promoted"

@@ -42,7 +42,7 @@ def customers(batch: int = 0, rows: int = 300) -> pd.DataFrame:
             "months": months,
             "Monthly Fee": rng.normal(40, 9, rows).round(2),
             "plan": rng.choice(["basic", "plus", "pro"], rows),
-            "region": [f"{chr(65 + n % 26)}{chr(65 + n % 25)}" for n in rng.integers(0, 600, rows)],
+            "region": [f"{chr(65 + n % 26)}{chr(65 + n % 25)}" for n in rng.integers(0, 60, rows)],
             "signed": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9000, rows), unit="h"),
             "note": [f"note {number}" for number in rng.integers(0, 10**9, rows)],
             "refund": np.where(left, rng.integers(1, 50, rows), 0),
