@@ -70,7 +70,7 @@ def defs_yaml(made: Draft) -> str:
         *(f"    # {name} is left out: {why}" for name, why in made.read.left_out.items()),
         "",
         *([f"  key: {key}   # complete and unique in each batch"] if key else []),
-        *(f"  # key: {_flow(names)}   # unique in each batch too, perhaps by chance" for names in made.other_keys),
+        *(f"  # key: {_flow(names)}   # unique in each batch as well; by chance?" for names in made.other_keys),
         f"  tolerate: {_flow(_tolerate(made))}   # share of rows that may break a rule before a batch is refused",
         "",
         *([f"  # {target.note}"] if target.note else []),

@@ -85,8 +85,12 @@ def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.Dags
     made = draft(write.__name__, "incoming", "target", tmp_path, tmp_path)
     assert (made.target.kind, made.split["by"], made.path) == (kind, split, "incoming")
     project = project_of(made, tmp_path, instance, candidate)
-    for result in (project.ingest(*made.batches), project.train()):
-        assert result.success, failure_text(result)
+    assert project.arrive().success
+    nouns = ("raw_data", "validated_data", "quarantine", "features", "training_set", f"candidate_{candidate}")
+    result = project.materialize(
+        *nouns, "trained_model", "evaluation_report", "champion", batches=made.batches[:: max(len(made.batches) - 1, 1)]
+    )
+    assert result.success, failure_text(result)
     assert project.value("SELECT decision FROM {p}.champion") == "promoted"
     assert project.value("SELECT count(*) FROM {p}.quarantine") == 0
     (test,) = project.rows(f"SELECT value FROM {{p}}.evaluation_report WHERE scope = 'test' AND metric = '{metric}'")
