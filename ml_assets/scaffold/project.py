@@ -17,12 +17,6 @@ from ml_assets.scaffold.draft import Draft, slug
 from ml_assets.spec import PipelineSpec
 
 PYPROJECT = """\
-[project]
-name = "{name}"
-version = "0.1.0"
-requires-python = ">=3.11"
-dependencies = ["ml-assets"]
-
 [tool.dagster]
 module_name = "{module}.definitions"
 code_location_name = "{module}"
@@ -137,7 +131,7 @@ def write_project(project: Project) -> list[Path]:
     """Write what a project needs beside its pipelines, leaving alone what is there; returns the new files."""
     package = project.root / project.module
     texts = {
-        project.root / "pyproject.toml": PYPROJECT.format(name=project.module.replace("_", "-"), module=project.module),
+        project.root / "pyproject.toml": PYPROJECT.format(module=project.module),
         project.root / ".gitignore": IGNORED,
         package / "__init__.py": "",
         package / "definitions.py": DEFINITIONS,
