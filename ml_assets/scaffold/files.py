@@ -188,7 +188,7 @@ def read(con: duckdb.DuckDBPyConnection, source: Source) -> Read:
     try:
         # As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
         sql = reader(paths, as_text=True)
-        con.execute(f"CREATE TABLE found AS SELECT row_number() OVER () AS row_id, * FROM {sql}", {"files": paths})
+        con.execute(f"CREATE TABLE found AS SELECT row_number() OVER () AS __row, * FROM {sql}", {"files": paths})
     except duckdb.Error as error:
         raise SourceError(
             "The files cannot be read as one table.",
@@ -199,14 +199,15 @@ def read(con: duckdb.DuckDBPyConnection, source: Source) -> Read:
     found = {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
     left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
     left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
+    left_out |= {name: "its name has a line break" for name in found if not name.isprintable()}
     kept = {name: kind for name, kind in found.items() if name not in left_out}
     if not kept or not con.execute("SELECT count(*) FROM found").fetchall()[0][0]:
         raise SourceError("The files have no rows.", found=", ".join(found), where={"folder": source.folder})
     types, almost = _types(con, kept)
     values = ", ".join(f"{_cast(identifier(name), types[name])} AS {identifier(name)}" for name in kept)
     con.execute(
-        f"""CREATE TABLE {ROWS} AS SELECT f.row_id, m.batch, {values} FROM found f
-        JOIN (SELECT unnest($files) AS path, unnest($batches) AS batch) m ON m.path = f.__file ORDER BY f.row_id""",
+        f"""CREATE TABLE {ROWS} AS SELECT f.__row AS row_id, m.batch, {values} FROM found f
+        JOIN (SELECT unnest($files) AS path, unnest($batches) AS batch) m ON m.path = f.__file ORDER BY f.__row""",
         {"files": paths, "batches": list(source.batches.values())},
     )
     con.execute("DROP TABLE found")

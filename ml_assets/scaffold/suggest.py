@@ -91,11 +91,18 @@ def _suggestion(name: str, rows: Sequence[Row], unbounded: bool) -> Suggestion:
         limits = _limits(rows)
         if limits is not None:
             seen.append(f"{limits[0]:g} to {limits[1]:g}")
-            low, high = (None, None) if unbounded else outward(*limits, whole=word == "integer")
+            if not unbounded and max(map(abs, limits)) < 1e15:  # beyond it a float is no exact whole number
+                low, high = outward(*limits, whole=word == "integer")
     elif word == "string" and counts:
         distinct = len(counts) if complete else max(row["distinct_count"] or 0 for row in rows)
         seen.append(f"{distinct:,} different" if complete else f"about {distinct:,} different")
-        if complete and not unbounded and len(counts) <= 20 and min(counts.values()) >= FEWEST_SEEN:
+        if (
+            complete
+            and not unbounded
+            and len(counts) <= 20
+            and min(counts.values()) >= FEWEST_SEEN
+            and all(map(str.isprintable, counts))
+        ):
             allowed = sorted(counts)
         elif not complete and not unbounded:
             regex = code_pattern([*counts, *(row[end] for row in rows for end in ("min_value", "max_value"))])

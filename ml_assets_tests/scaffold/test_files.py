@@ -69,11 +69,13 @@ def test_types_are_those_that_every_value_can_be_read_as(tmp_path: Path) -> None
 
 
 def test_columns_that_cannot_be_declared_are_left_out(tmp_path: Path) -> None:
-    pd.DataFrame({"batch": [1, 2], "many": [[1], [2]], "y": [0, 1]}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"batch": [1, 2], "row_id": [7, 8], "many": [[1], [2]], "two\nlines": [1, 2], "y": [0, 1]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
     with duckdb.connect() as con:
         found = read(con, find("a.parquet", tmp_path))
     assert list(found.types) == ["y"]
-    assert set(found.left_out) == {"batch", "many"}
+    assert set(found.left_out) == {"batch", "row_id", "many", "two\nlines"}
 
 
 @pytest.mark.parametrize(
