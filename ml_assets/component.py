@@ -32,6 +32,7 @@ from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
 from ml_assets.ml.estimators import check_path
 from ml_assets.resources import LakeResource
+from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.paths import Paths
 
@@ -43,6 +44,7 @@ YAML_FILE = "defs.yaml"
 log = logging.getLogger("ml_assets")
 
 
+@dg.scaffold_with(PipelineScaffolder)
 class MLPipeline(dg.Component):
     """A tabular machine-learning pipeline: from the folder where files arrive to the champion and its drift reports."""
 

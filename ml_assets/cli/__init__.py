@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import quarantine, run, show
+from ml_assets.cli import begin, quarantine, run, show
 from ml_assets.cli.group import Group
 
 
@@ -14,5 +14,14 @@ def main() -> None:
     """Machine-learning pipelines as Dagster assets on a DuckDB lake."""
 
 
-for command in (run.home, run.demo, run.ui, show.summary, show.approve, quarantine.quarantine):
+for command in (
+    begin.init,
+    begin.suggest,
+    run.home,
+    run.demo,
+    run.ui,
+    show.summary,
+    show.approve,
+    quarantine.quarantine,
+):
     main.add_command(command)
