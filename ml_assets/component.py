@@ -21,6 +21,7 @@ from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.sensors import new_data_sensor
 from ml_assets.graph.ingest.validation import check_sql
+from ml_assets.graph.invalidation.sensors import stale_sensor
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
 from ml_assets.graph.monitoring.sensors import drift_sensor, retrain_schedule
@@ -104,7 +105,11 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             *monitoring_checks(spec),
         ],
         jobs=[ingest_job, train_job],
-        sensors=[new_data_sensor(spec, paths, ingest_job.name, early_keys), drift_sensor(spec, train_job.name)],
+        sensors=[
+            new_data_sensor(spec, paths, ingest_job.name, early_keys),
+            stale_sensor(spec, paths, ingest_job.name, before_champion),
+            drift_sensor(spec, train_job.name),
+        ],
         schedules=retrain_schedule(spec, train_job.name),
         resources={"lake": lake_resource(str(paths.root))},
     )

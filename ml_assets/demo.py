@@ -16,8 +16,11 @@ import duckdb
 from rich.console import Console
 
 from ml_assets.errors import SourceError
+from ml_assets.graph.invalidation.facts import read_facts
+from ml_assets.graph.invalidation.nodes import pipelines_of
+from ml_assets.graph.invalidation.staleness import judge
+from ml_assets.project import definitions
 from ml_assets.runs import materialize
-from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -35,11 +38,11 @@ def run_demo(paths: Paths, console: Console) -> bool:
     for batches, title in ((FIRST, "January to October"), (LATER, "November and December")):
         written = write_months(paths, batches)
         console.print(f"[bold]{title}[/]: {len(written)} files arrive, {len(batches) - len(written)} were there")
-        stale = _not_fresh(paths, batches)
-        if not stale:
+        to_do = _to_do(paths, batches)
+        if not to_do:
             console.print("  already fresh: " + ", ".join(_nouns(batches)))
             continue
-        console.print("  to do: " + ", ".join(stale))
+        console.print("  to do: " + ", ".join(to_do))
         # Ten months come before any champion: they train it. The other two are scored by it.
         upstream = '+key:"flights/champion",key:"flights/quarantine"'
         select = upstream if batches == FIRST else _keys([*_nouns(batches), "quarantine"])
@@ -58,23 +61,16 @@ def _keys(nouns: Sequence[str]) -> str:
     return ",".join(f'key:"flights/{noun}"' for noun in nouns)
 
 
-def _not_fresh(paths: Paths, batches: Sequence[str]) -> list[str]:
-    """Assets that some batch lacks, or that were made by other code or SQL than today's."""
+def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
+    """Assets that are not fresh, or not there, for some batch."""
     with Lake(paths.lake, read_only=True) as lake:
-        writes = last_writes(lake, "flights") if lake.is_there() else {}
-    if not writes:
-        return list(_nouns(batches))
-    from ml_assets.definitions import defs
-
-    graph = defs.resolve_asset_graph()
-    versions = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
-    stale = []
-    for noun in _nouns(batches):
-        asset = f"flights/{noun}"
-        made = [writes.get((asset, batch)) for batch in ((None,) if noun in TRAINED else batches)]
-        if not all(write and write.code_version == versions[asset] for write in made):
-            stale.append(noun)
-    return stale
+        verdicts = judge(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
+    fine = {(verdict.noun, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "kept")}
+    return [
+        noun
+        for noun in _nouns(batches)
+        if not all((noun, batch) in fine for batch in ((None,) if noun in TRAINED else batches))
+    ]
 
 
 def write_reference(paths: Paths) -> Path:

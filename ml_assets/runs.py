@@ -6,37 +6,17 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from rich.console import Console
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.project import module_name
 from ml_assets.store.paths import Paths
-
-
-def module_of(paths: Paths) -> str:
-    """The module that holds the project's definitions: `[tool.dagster] module_name` of its pyproject.toml.
-
-    Raises:
-        MLAssetsError: There is no such file or entry.
-    """
-    file = paths.root / "pyproject.toml"
-    content = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    module = content.get("tool", {}).get("dagster", {}).get("module_name")
-    if not module:
-        raise MLAssetsError(
-            "The project does not say where its definitions are.",
-            where={"file": file},
-            fix="Run the command in the project's folder; pyproject.toml needs [tool.dagster] module_name, "
-            "see docs/running.md.",
-        )
-    return str(module)
 
 
 def materialize(paths: Paths, console: Console, arguments: list[str], log_name: str = "materialize") -> bool:
     """Run `dagster asset materialize`, show its progress, keep its whole log. True where it succeeded."""
-    command = ["dagster", "asset", "materialize", "-m", module_of(paths), *arguments]
+    command = ["dagster", "asset", "materialize", "-m", module_name(paths.root), *arguments]
     shown = " ".join(f"'{word}'" if re.search(r'["* ]', word) else word for word in command)
     console.print(f"  $ {shown}")
     log = paths.data / "logs" / f"{log_name}.log"

@@ -85,6 +85,7 @@ def test_materializing_from_the_command_line(project: Path) -> None:
     shown = ok(run(project, "ml-assets", "summary"))
     assert "version 1.0.0" in shown
     assert "2 watched" in shown
+    assert "stale" not in ok(run(project, "ml-assets", "status", "loans"))
 
 
 def test_a_users_mistake_shows_its_text_and_fails(project: Path) -> None:

@@ -83,15 +83,12 @@ def test_a_finished_demo_finds_everything_fresh_and_a_change_stale(
     flights: Flights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Freshness is told by code versions in the lake, so here the definitions are those that wrote it."""
-    import ml_assets.definitions
-
-    monkeypatch.setattr(ml_assets.definitions, "defs", flights.defs())
-    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == list(demo.WATCHED)
+    monkeypatch.setattr(demo, "definitions", lambda root: flights.defs())
+    assert demo._to_do(flights.paths, demo.BATCHES[:3]) == list(demo.WATCHED)
     monkeypatch.setattr(demo, "FIRST", demo.BATCHES[:3])
-    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == []
-    flights.sql["features.sql"] += "-- a remark in SQL counts: nobody can tell that it means nothing"
-    monkeypatch.setattr(ml_assets.definitions, "defs", flights.defs())
-    assert demo._not_fresh(flights.paths, demo.BATCHES[:3]) == ["features"]
+    assert demo._to_do(flights.paths, demo.BATCHES[:3]) == []
+    monkeypatch.setitem(flights.sql, "features.sql", flights.sql["features.sql"].replace("w.temp ", "w.temp + 1 "))
+    assert demo._to_do(flights.paths, demo.BATCHES[:3]) == ["features", *demo.TRAINED]
 
 
 def test_last_writes_name_run_and_code_version(flights: Flights) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, quarantine, run, show
+from ml_assets.cli import begin, quarantine, run, show, status
 from ml_assets.cli.group import Group
 
 
@@ -21,6 +21,7 @@ for command in (
     run.demo,
     run.ui,
     show.summary,
+    status.status,
     show.approve,
     quarantine.quarantine,
 ):

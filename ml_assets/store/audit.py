@@ -2,34 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+import json
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
 
 from ml_assets.store.lake import Lake
+
+Place = tuple[str, str | None]
+FAILURES = "ingest_errors"
 
 
 @dataclass(frozen=True)
 class LastWrite:
-    """The newest write of an asset, or of one batch of it."""
+    """The newest write of an asset, or of one batch of it.
+
+    Args:
+        asset: Asset key such as `flights/features`.
+        batch: The batch; None where the asset has none.
+        snapshot_id: The snapshot that it made.
+        code_version: Code version of the asset that was written for.
+        run_id: Dagster run.
+        written_at: When, UTC.
+        data_versions: Table of that write -> hash of what was written.
+    """
 
     asset: str
     batch: str | None
     snapshot_id: int
     code_version: str
     run_id: str
+    written_at: dt.datetime
+    data_versions: dict[str, str]
 
 
-def last_writes(lake: Lake, pipeline: str) -> dict[tuple[str, str | None], LastWrite]:
-    """(asset key, batch) -> its newest write, for every asset of a pipeline.
+@dataclass
+class Trail:
+    """What is known of a pipeline's writes.
 
-    Several tables of one write, such as validated_data and quarantine, share the snapshot of the first of them.
+    Args:
+        writes: (asset, batch) -> its newest write. A write that fills several tables counts for each of them.
+        failures: (asset, batch) -> its newest attempt that recorded a failure.
+        contents: (asset, batch) -> snapshots at which the content of its table changed, in order, and the data
+            version since then. A second write of the same content is no change.
     """
+
+    writes: dict[Place, LastWrite] = field(default_factory=dict)
+    failures: dict[Place, LastWrite] = field(default_factory=dict)
+    contents: dict[Place, tuple[list[int], list[str]]] = field(default_factory=dict)
+
+    def content(self, place: Place, snapshot: int | None = None) -> str | None:
+        """The data version of a place at a snapshot, by default now; None before its first write."""
+        snapshots, versions = self.contents.get(place, ([], []))
+        at = len(snapshots) if snapshot is None else bisect_right(snapshots, snapshot)
+        return versions[at - 1] if at else None
+
+    def changed_at(self, place: Place) -> int:
+        """The snapshot at which a place got the content that it has now; 0 where it has none."""
+        snapshots, _ = self.contents.get(place, ([], []))
+        return snapshots[-1] if snapshots else 0
+
+
+def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
+    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
+    return read_trail(lake, pipeline).writes
+
+
+def read_trail(lake: Lake, pipeline: str) -> Trail:
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
+    trail = Trail()
     rows = lake.rows(
-        """
-        SELECT commit_message AS asset, commit_extra_info ->> 'batch' AS batch, max(snapshot_id) AS snapshot_id,
-            max_by(commit_extra_info ->> 'code_version', snapshot_id) AS code_version,
-            max_by(commit_extra_info ->> 'run_id', snapshot_id) AS run_id
-        FROM lake.snapshots() WHERE starts_with(commit_message, ?) GROUP BY ALL
+        f"""
+        SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
+            written_at, data_versions
+        FROM {all_writes()} ORDER BY snapshot_id
         """,
         [f"{pipeline}/"],
     )
-    return {(row["asset"], row["batch"]): LastWrite(**row) for row in rows}
+    for row in rows:
+        _fold(trail, row, f"{pipeline}.{FAILURES}")
+    return trail
+
+
+def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
+    versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
+    write = LastWrite(**{**row, "data_versions": versions})
+    place = (write.asset, write.batch)
+    if set(versions) == {failures}:
+        trail.failures[place] = write
+        return
+    trail.writes[place] = write
+    for name, version in versions.items():
+        place = (name.replace(".", "/", 1), write.batch)
+        trail.writes[place] = write
+        snapshots, known = trail.contents.setdefault(place, ([], []))
+        if not known or known[-1] != version:
+            snapshots.append(write.snapshot_id)
+            known.append(version)
+
+
+def all_writes() -> str:
+    """SQL of every write of a pipeline, a row each; its parameter is `<pipeline>/`."""
+    return """(SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, extra ->> 'run_id' AS run_id,
+            extra ->> 'code_version' AS code_version, extra -> 'data_versions' AS data_versions
+        FROM (
+            SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
+                commit_extra_info::JSON AS extra
+            FROM lake.snapshots() WHERE starts_with(commit_message, ?)))"""

@@ -114,6 +114,23 @@ def publish_catalog(folder: Path, lock_timeout_s: float) -> None:
         new.replace(folder / PUBLIC_CATALOG)
 
 
+def newest_snapshot(folder: Path, pipeline: str) -> int | None:
+    """Id of the newest snapshot that a pipeline has written, read by SQLite alone in a millisecond.
+
+    None where there is no lake, or nothing of the pipeline in it. Other pipelines' writes do not count.
+    """
+    file = folder / (CATALOG if os.access(folder, os.W_OK) else PUBLIC_CATALOG)
+    if not file.exists():
+        return None
+    with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as catalog:
+        rows = catalog.execute(
+            """SELECT snapshot_id FROM ducklake_snapshot_changes WHERE substr(commit_message, 1, ?) = ?
+            ORDER BY snapshot_id DESC LIMIT 1""",
+            [len(pipeline) + 1, f"{pipeline}/"],
+        ).fetchall()
+    return int(rows[0][0]) if rows else None
+
+
 def catalog_lock(folder: Path, timeout_s: float) -> contextlib.AbstractContextManager[None]:
     """The write lock of the whole lake."""
     return exclusive(folder / (CATALOG + ".lock"), timeout_s, "writing to the lake")

@@ -24,7 +24,7 @@ import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
 from ml_assets.store.connection import CATALOG, attach, catalog_lock, connect, publish_catalog
-from ml_assets.store.sql import identifier, identifiers, table
+from ml_assets.store.sql import identifier, identifiers, literal, table
 
 MAX_RETRIES = 8
 RETRY_TEXTS = ("database is locked", "Transaction conflict", "database table is locked")
@@ -256,6 +256,10 @@ class Lake:
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
                 self._put(put, source)
+            if not any(rows for rows, _ in versions):
+                # DuckLake makes none where no row changes, and then nobody could tell that it was written.
+                why = literal("This comment makes a snapshot of a write without rows.")
+                self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
 
         tables = {put.table: version for put, (_, version) in zip(puts, versions, strict=True)}
         snapshot_id, retries = self._transaction(work, commit, tables)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ml_assets.errors import FeatureError
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version
+from ml_assets.graph.code_version import code_version, parsed
 from ml_assets.graph.features import select
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
@@ -31,14 +31,14 @@ def feature_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Asse
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, f"lookup_{name}")
-    version = code_version(__name__, lookup, spec.columns, spec.target, sql)
+    version = code_version(__name__, lookup, spec.columns, spec.target, parsed(sql))
 
     @dg.asset(
         key=key,
         deps=[_earlier_batches(spec)],
         description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
         "so that no row sees its own time or later.",
-        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")},
+        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```"), steps.HISTORY_BATCHES: lookup.batches},
         **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
     )
     def lookup_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
@@ -85,7 +85,8 @@ def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
 
 def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "features")
-    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), sql)
+    parts = (spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
+    version = code_version(__name__, *parts)
 
     @dg.asset(
         key=key,

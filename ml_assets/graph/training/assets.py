@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version
+from ml_assets.graph.code_version import code_version, estimator_hashes
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
@@ -65,7 +65,8 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, f"candidate_{name}")
-    version = code_version(__name__, candidate, spec.tuning, spec.target, spec.costs)
+    own = estimator_hashes([candidate.estimator])
+    version = code_version(__name__, candidate, spec.tuning, spec.target, spec.costs, own)
     kinds = {"scikitlearn"} if candidate.estimator.startswith("sklearn.") else {"python"}
 
     @dg.asset(
@@ -116,7 +117,8 @@ def _trials_table(trials: list[Trial], metric: str) -> str:
 
 def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "trained_model")
-    version = code_version(__name__, spec.candidates, spec.tuning, spec.target, spec.costs)
+    own = estimator_hashes(candidate.estimator for candidate in spec.candidates.values())
+    version = code_version(__name__, spec.candidates, spec.tuning, spec.target, spec.costs, own)
 
     @dg.asset(
         key=key,
