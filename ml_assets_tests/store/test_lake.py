@@ -49,7 +49,13 @@ def test_a_snapshot_says_who_wrote_it_and_can_be_read_again(lake: Lake) -> None:
     assert lake.table("t.x", snapshot=first.snapshot_id).fetchall() == [("a", 1)]
     (row,) = lake.rows("FROM lake.snapshots() WHERE snapshot_id = ?", [first.snapshot_id])
     assert (row["author"], row["commit_message"]) == ("ml_assets", "t/x")
-    assert json.loads(row["commit_extra_info"]) == {"run_id": "run", "batch": "a", "code_version": "v1"}
+    assert json.loads(row["commit_extra_info"]) == {
+        "run_id": "run",
+        "batch": "a",
+        "code_version": "v1",
+        "data_versions": {"t.x": first.data_version},
+        "rows": {"t.x": 1},
+    }
 
 
 def test_several_tables_appear_in_one_snapshot_or_not_at_all(lake: Lake) -> None:
