@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import run, show
+from ml_assets.cli import lake, run, show
 from ml_assets.cli.group import Group
 
 
@@ -14,5 +14,5 @@ def main() -> None:
     """Machine-learning pipelines as Dagster assets on a DuckDB lake."""
 
 
-for command in (run.home, run.demo, run.ui, show.summary, show.approve):
+for command in (run.home, run.demo, run.ui, show.summary, show.approve, lake.lake):
     main.add_command(command)

@@ -45,13 +45,13 @@ def last_writes(lake: Lake, pipeline: str) -> dict[tuple[str, str | None], LastW
             max_by(code_version, snapshot_id) AS code_version, max_by(run_id, snapshot_id) AS run_id
         FROM {all_writes(lake, pipeline)} GROUP BY ALL
         """,
-        [f"{pipeline}/"],
+        {"prefix": f"{pipeline}/"},
     )
     return {(row["asset"], row["batch"]): LastWrite(**row) for row in rows}
 
 
 def all_writes(lake: Lake, pipeline: str) -> str:
-    """SQL of every write of a pipeline that is known, with the columns of `WRITES`; its parameter is `<pipeline>/`.
+    """SQL of every known write of a pipeline, with the columns of `WRITES`; its parameter $prefix is `<pipeline>/`.
 
     A write can be there twice, equal both times, where upkeep was killed between keeping and expiring it.
     """
@@ -60,6 +60,6 @@ def all_writes(lake: Lake, pipeline: str) -> str:
     live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
         SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
             TRY_CAST(commit_extra_info AS JSON) AS extra
-        FROM lake.snapshots() WHERE starts_with(commit_message, ?))"""
+        FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
     kept = f"{pipeline}.writes"
     return f"({live} UNION ALL BY NAME FROM {table(kept)})" if lake.exists(kept) else f"({live})"

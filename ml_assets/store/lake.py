@@ -144,8 +144,12 @@ class Lake:
             self._con.close()
             self._con = None
         if self._wrote:
-            self._wrote = False
-            publish_catalog(self.folder, self.lock_timeout_s)
+            self.publish()
+
+    def publish(self) -> None:
+        """Publish a copy of the catalog as it is now."""
+        self._wrote = False
+        publish_catalog(self.folder, self.lock_timeout_s)
 
     def is_there(self) -> bool:
         """Has anything made the lake yet?"""
@@ -420,7 +424,8 @@ class Lake:
                     )
                     con.execute("COMMIT")
                     self._wrote = True
-                    return int(con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]), attempt
+                    found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
+                    return int(found or 0), attempt  # upkeep that finds nothing to do makes none
                 except SchemaChange:
                     con.execute("ROLLBACK")
                     raise
