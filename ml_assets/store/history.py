@@ -215,14 +215,17 @@ def _touched(lake: Lake, before: int, after: int) -> dict[str, list[str | None]]
     rows = lake.con.execute(
         """
         WITH sides AS (SELECT unnest([$before, $after]) AS side),
-        files AS (
-            SELECT side, f.table_id, data_file_id, concat_ws('-', 'data', data_file_id, least(f.partial_max, side)) part
-            FROM __ducklake_metadata_lake.ducklake_data_file f, sides
-            WHERE f.begin_snapshot <= side AND coalesce(f.end_snapshot > side, true)
+        named AS (
+            SELECT 'data' AS kind, table_id, data_file_id, data_file_id AS id, begin_snapshot, end_snapshot, partial_max
+            FROM __ducklake_metadata_lake.ducklake_data_file
             UNION ALL
-            SELECT side, d.table_id, data_file_id, concat_ws('-', 'delete', delete_file_id, least(d.partial_max, side))
-            FROM __ducklake_metadata_lake.ducklake_delete_file d, sides
-            WHERE d.begin_snapshot <= side AND coalesce(d.end_snapshot > side, true)
+            SELECT 'delete', table_id, data_file_id, delete_file_id, begin_snapshot, end_snapshot, partial_max
+            FROM __ducklake_metadata_lake.ducklake_delete_file
+        ),
+        files AS (
+            SELECT side, table_id, data_file_id,
+                concat_ws('-', kind, id, if(partial_max IS NULL, NULL, least(partial_max, side))) AS part
+            FROM named, sides WHERE begin_snapshot <= side AND coalesce(end_snapshot > side, true)
         ),
         parts AS (
             SELECT files.table_id, v.partition_value AS batch,

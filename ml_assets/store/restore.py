@@ -18,15 +18,12 @@ from ml_assets.store.sql import table
 RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics")
 # Why other tables are refused, and what to do instead; {p} is the pipeline.
 AGAIN = (
-    "Approve a version that waits (ml-assets approve {p} VERSION), or train: dagster job execute -m MODULE -j {p}_train"
+    "Approve a version that waits: ml-assets approve {p} VERSION. Or train: dagster job execute -m MODULE -j {p}_train"
 )
 REFUSED = {
-    "champion": (
-        "a decision is never taken back, only followed by another",
-        "Promote another version, or train again.",
-    ),
-    "alias_events": ("an alias only moves by a new event", "Promote another version, or train again."),
-    "trained_model": ("a version that was registered stays", "Train again: dagster job execute -m MODULE -j {p}_train"),
+    "champion": ("a decision is only followed by another, never taken back", AGAIN),
+    "alias_events": ("an alias only moves by a new event", AGAIN),
+    "trained_model": ("a registered version stays", AGAIN),
     "arrivals": ("it says which files are there now", "Materialize {p}/arrivals."),
     "drift_report": ("it is a verdict on what was scored", "Materialize {p}/drift_report for the batch."),
 }
