@@ -31,6 +31,7 @@ from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
 from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
+from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
 from ml_assets.ml.estimators import check_path
 from ml_assets.resources import LakeResource
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
@@ -104,13 +105,13 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             *scoring_checks(spec),
             *monitoring_checks(spec),
         ],
-        jobs=[ingest_job, train_job],
+        jobs=[ingest_job, train_job, upkeep_job(spec)],
         sensors=[
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             drift_sensor(spec, train_job.name),
         ],
-        schedules=retrain_schedule(spec, train_job.name),
+        schedules=[*retrain_schedule(spec, train_job.name), *upkeep_schedule(spec)],
         resources={"lake": lake_resource(str(paths.root))},
     )
 

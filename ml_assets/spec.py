@@ -418,6 +418,17 @@ class Serving(Strict):
     shadow: list[str] = Field(default_factory=list, description="Aliases that are asked too, without being answered.")
 
 
+class Upkeep(Strict):
+    """How the pipeline's part of the lake is kept small: what nothing needs goes, what a model was trained on stays."""
+
+    cron: str | None = Field(
+        "0 3 * * *",
+        pattern=r"^\S+( \S+){4}$",
+        description="Cron expression (UTC). null: only by hand, `ml-assets lake upkeep`.",
+    )
+    keep_days: int = Field(30, ge=1, description="Days for which every state of the lake can still be read.")
+
+
 class PipelineSpec(Strict):
     """One tabular machine-learning pipeline, from the folder where files arrive to the model in charge."""
 
@@ -451,6 +462,7 @@ class PipelineSpec(Strict):
     serving: Serving | None = Field(
         None, description="The scoring server's routes. No effect yet.", json_schema_extra=NO_EFFECT
     )
+    upkeep: Upkeep = Field(default_factory=lambda: Upkeep(), description="The lake's upkeep.")
 
     @property
     def metric(self) -> str:

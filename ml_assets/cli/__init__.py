@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, quarantine, run, show, status
+from ml_assets.cli import begin, lake, quarantine, run, show, status
 from ml_assets.cli.group import Group
 
 
@@ -24,5 +24,6 @@ for command in (
     status.status,
     show.approve,
     quarantine.quarantine,
+    lake.lake,
 ):
     main.add_command(command)

@@ -1,4 +1,7 @@
-"""The audit trail: what each snapshot of the lake was written by, read back from its commit message."""
+"""The audit trail: what each snapshot of the lake was written by, read back from its commit message.
+
+Upkeep copies what it would lose to `<pipeline>.writes` before it expires a snapshot, so both are read.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.store.lake import Lake
+from ml_assets.store.sql import table
+
+# The columns of `<pipeline>.writes`, and of `all_writes`.
+WRITES = {
+    "asset": "VARCHAR",
+    "batch": "VARCHAR",
+    "snapshot_id": "BIGINT",
+    "written_at": "TIMESTAMP",
+    "code_version": "VARCHAR",
+    "data_versions": "JSON",
+    "rows": "JSON",
+    "run_id": "VARCHAR",
+}
 
 Place = tuple[str, str | None]
 FAILURES = "ingest_errors"
@@ -75,10 +91,10 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
     rows = lake.rows(
         f"""
         SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
-            written_at, data_versions
-        FROM {all_writes()} ORDER BY snapshot_id
+            written_at, data_versions, is_kept
+        FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
         """,
-        [f"{pipeline}/"],
+        {"prefix": f"{pipeline}/"},
     )
     for row in rows:
         _fold(trail, row, f"{pipeline}.{FAILURES}")
@@ -87,6 +103,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
 
 def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
     versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
+    is_kept = row.pop("is_kept")
     write = LastWrite(**{**row, "data_versions": versions})
     place = (write.asset, write.batch)
     if set(versions) == {failures}:
@@ -98,15 +115,23 @@ def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
         trail.writes[place] = write
         snapshots, known = trail.contents.setdefault(place, ([], []))
         if not known or known[-1] != version:
-            snapshots.append(write.snapshot_id)
+            # What was there before the oldest write that upkeep has kept is not known; what read it, read the same.
+            snapshots.append(0 if is_kept and not known else write.snapshot_id)
             known.append(version)
 
 
-def all_writes() -> str:
-    """SQL of every write of a pipeline, a row each; its parameter is `<pipeline>/`."""
-    return """(SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, extra ->> 'run_id' AS run_id,
-            extra ->> 'code_version' AS code_version, extra -> 'data_versions' AS data_versions
-        FROM (
-            SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
-                commit_extra_info::JSON AS extra
-            FROM lake.snapshots() WHERE starts_with(commit_message, ?)))"""
+def all_writes(lake: Lake, pipeline: str) -> str:
+    """SQL of every known write of a pipeline, with the columns of `WRITES`; its parameter $prefix is `<pipeline>/`.
+
+    A write can be there twice, equal both times, where upkeep was killed between keeping and expiring it.
+    """
+    fields = ("code_version", "data_versions", "rows", "run_id")
+    facts = ", ".join(f"extra ->{'' if WRITES[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
+        SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
+            TRY_CAST(commit_extra_info AS JSON) AS extra
+        FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
+    kept = f"{pipeline}.writes"
+    if not lake.exists(kept):
+        return f"(SELECT *, false AS is_kept FROM ({live}))"
+    return f"(SELECT *, false AS is_kept FROM ({live}) UNION ALL BY NAME SELECT *, true AS is_kept FROM {table(kept)})"

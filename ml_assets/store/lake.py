@@ -24,6 +24,7 @@ import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
 from ml_assets.store.connection import CATALOG, attach, catalog_lock, connect, publish_catalog
+from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
 MAX_RETRIES = 8
@@ -43,12 +44,14 @@ class Commit:
         run_id: Dagster run.
         code_version: Code version of the asset.
         batch: Batch that is written, if it is one.
+        note: What else there is to say, such as why an earlier state is restored.
     """
 
     asset: str
     run_id: str = ""
     code_version: str = ""
     batch: str | None = None
+    note: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,12 @@ class Lake:
             self._con.close()
             self._con = None
         if self._wrote:
-            self._wrote = False
-            publish_catalog(self.folder, self.lock_timeout_s)
+            self.publish()
+
+    def publish(self) -> None:
+        """Publish a copy of the catalog as it is now."""
+        self._wrote = False
+        publish_catalog(self.folder, self.lock_timeout_s)
 
     def is_there(self) -> bool:
         """Has anything made the lake yet?"""
@@ -163,28 +170,30 @@ class Lake:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def table(
-        self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
+        self, name: str, *, batches: Sequence[str] | None = None, snapshot: SnapshotLike | None = None
     ) -> duckdb.DuckDBPyRelation:
         """A table of the lake, such as `flights.features`, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`).
 
         Args:
             name: `schema.noun`.
             batches: Only the rows of these batches.
-            snapshot: The table as it was at this snapshot.
+            snapshot: The table as it was at this snapshot: its id, a model version such as `1.2.0` for what that
+                model was trained on, or a moment (UTC where it has no zone).
 
         Raises:
             LakeError: There is no such table or snapshot.
         """
         if not self.exists(name):
             raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, self.tables()))
-        sql = f"SELECT * FROM {table(name)}{at(snapshot)}"
+        version = None if snapshot is None else snapshot_id(self, snapshot, name.partition(".")[0])
+        sql = f"SELECT * FROM {table(name)}{at(version)}"
         try:
             if batches is None:
                 return self.con.sql(sql)
             return self.con.sql(f"{sql} WHERE list_contains(?, batch)", params=[list(batches)])
         except duckdb.Error as error:
             raise LakeError(
-                f"{name} cannot be read at snapshot {snapshot}.",
+                f"{name} cannot be read at snapshot {version}.",
                 found=str(error).splitlines()[0],
                 fix="`FROM lake.snapshots()` lists the snapshots that exist.",
             ) from error
@@ -261,14 +270,17 @@ class Lake:
                 why = literal("This comment makes a snapshot of a write without rows.")
                 self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
 
-        tables = {put.table: version for put, (_, version) in zip(puts, versions, strict=True)}
-        snapshot_id, retries = self._transaction(work, commit, tables)
+        facts = {
+            "data_versions": {put.table: version for put, (_, version) in zip(puts, versions, strict=True)},
+            "rows": {put.table: rows for put, (rows, _) in zip(puts, versions, strict=True)},
+        }
+        written, retries = self._transaction(work, commit, facts)
         return [
             Written(
                 table=put.table,
-                snapshot_id=snapshot_id,
+                snapshot_id=written,
                 rows=rows,
-                bytes=self._bytes(put.table, snapshot_id),
+                bytes=self._bytes(put.table, written),
                 data_version=version,
                 retries=retries,
             )
@@ -280,6 +292,19 @@ class Lake:
         return self.replace(
             [Put(rows.table, self.values(rows.types, rows.rows), append=True) for rows in tables], commit
         )
+
+    def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
+        """Run DuckLake's own statements of upkeep, which change no row, under the lock and in one transaction.
+
+        Returns what `work` returns. Where nothing changes, no snapshot is made.
+        """
+        done: list[tuple[Any, ...]] = []
+
+        def once() -> None:
+            done[:] = work()
+
+        self._transaction(once, commit)
+        return done
 
     def values(self, types: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> str:
         """A temporary table of these rows; returns its name.
@@ -362,7 +387,7 @@ class Lake:
                     fix="Cast the column to its earlier type, or give it a new name.",
                 )
 
-    def _bytes(self, name: str, snapshot_id: int) -> int:
+    def _bytes(self, name: str, written: int) -> int:
         schema, _, noun = name.partition(".")
         return int(
             self.con.execute(
@@ -373,11 +398,13 @@ class Lake:
                 JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
                 WHERE f.begin_snapshot = ? AND s.schema_name = ? AND t.table_name = ? AND t.end_snapshot IS NULL
                 """,
-                [snapshot_id, schema, noun],
+                [written, schema, noun],
             ).fetchall()[0][0]
         )
 
-    def _transaction(self, work: Callable[[], None], commit: Commit, tables: Mapping[str, str]) -> tuple[int, int]:
+    def _transaction(
+        self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object] | None = None
+    ) -> tuple[int, int]:
         """Run `work` in one transaction under the lock. Returns the snapshot id and the number of retries."""
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
@@ -387,7 +414,8 @@ class Lake:
                 "run_id": commit.run_id,
                 "batch": commit.batch,
                 "code_version": commit.code_version,
-                "data_versions": tables,
+                **(facts or {}),
+                **commit.note,
             }
         )
         with catalog_lock(self.folder, self.lock_timeout_s):
@@ -400,7 +428,8 @@ class Lake:
                     )
                     con.execute("COMMIT")
                     self._wrote = True
-                    return int(con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]), attempt
+                    found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
+                    return int(found or 0), attempt  # upkeep that finds nothing to do makes none
                 except SchemaChange:
                     con.execute("ROLLBACK")
                     raise

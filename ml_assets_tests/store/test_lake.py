@@ -54,6 +54,7 @@ def test_a_snapshot_says_who_wrote_it_and_can_be_read_again(lake: Lake) -> None:
         "batch": "a",
         "code_version": "v1",
         "data_versions": {"t.x": first.data_version},
+        "rows": {"t.x": 1},
     }
 
 

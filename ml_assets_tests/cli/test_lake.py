@@ -1,0 +1,116 @@
+"""`ml-assets lake ...`: what a person sees and answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ml_assets.cli import main
+from ml_assets.store.lake import Lake
+from ml_assets_tests.store.history_helpers import log, model, rows, write
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose pipeline `t` has three writes and a model of the first."""
+    (tmp_path / "pyproject.toml").touch()
+    with Lake(tmp_path / "data/lake") as lake:
+        first = write(lake, "features", "a", rows({1: 1, 2: 1})).snapshot_id
+        log(lake, 1)
+        write(lake, "features", "a", rows({1: 1, 2: 5, 3: 5}))
+        model(lake, "1.0.0", first)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def run(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["lake", *arguments], input=answer)
+
+
+def ok(*arguments: str, answer: str | None = None) -> str:
+    shown = run(*arguments, answer=answer)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+def test_snapshots(project: Path) -> None:
+    found = json.loads(ok("snapshots", "t", "--json"))
+    assert [one["asset"] for one in found] == ["t/trained_model", "t/features", "t/candidate_x", "t/features"]
+    assert found[-1]["models"] == ["t@1.0.0"]
+    shown = ok("snapshots", "t", "--batch", "a", "--limit", "1")
+    assert "features 3" in shown
+    assert "features 2" not in shown
+
+
+def test_diff_by_model_version(project: Path) -> None:
+    newest = json.loads(ok("snapshots", "--json", "--limit", "1"))[0]["snapshot_id"]
+    shown = json.loads(ok("diff", "t@1.0.0", str(newest), "--json"))
+    assert [one["table"] for one in shown["tables"]] == ["t.features", "t.trained_model", "t.trials"]
+    (batch,) = shown["tables"][0]["batches"]
+    assert batch == {"batch": "a", "added": 1, "removed": 0, "changed": 1, "columns": {"v": 1}}
+    text = ok("diff", "1.0.0", str(newest), "t")
+    assert "v 1" in text
+    assert "created" in text
+    assert "Nothing changed" in ok("diff", str(newest), str(newest))
+
+
+def test_restore_asks_first(project: Path) -> None:
+    restore = ("restore", "t.features", "--snapshot", "1.0.0", "--why", "wrong file")
+    declined = run(*restore, answer="n\n")
+    assert declined.exit_code == 1
+    with Lake(project / "data/lake", read_only=True) as lake:
+        assert lake.count("t.features") == 3
+    assert "Restored from snapshot" in ok(*restore, answer="y\n")
+    assert "nothing is written" in ok(*restore, "--yes")
+    with Lake(project / "data/lake", read_only=True) as lake:
+        assert sorted(lake.table("t.features").fetchall()) == [("a", 1, 1), ("a", 2, 1)]
+    assert "wrong file" in ok("snapshots", "t", "--limit", "1")
+
+
+def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
+    unknown = run("upkeep", "t")
+    assert unknown.exit_code == 1
+    assert "Give --keep-days." in unknown.output
+    assert "would expire 0 snapshots" in ok("upkeep", "t", "--keep-days", "5", "--dry-run")
+    folder = project / "credit/defs/t"
+    folder.mkdir(parents=True)
+    (folder / "defs.yaml").write_text("attributes: {name: t, upkeep: {keep_days: 77}}")
+    assert json.loads(ok("upkeep", "t", "--json"))["snapshots"] == []
+    with Lake(project / "data/lake", read_only=True) as lake:
+        assert lake.rows("SELECT keep_days FROM lake.t.upkeep") == [{"keep_days": 77}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("snapshots", "tt"), "no pipeline 'tt'; "),
+        (("diff", "1", "999"), "There is no snapshot 999"),
+        (("diff", "1.0.0", "2"), "with its pipeline"),
+        (("diff", "t@1.0.1", "2"), "did you mean '1.0.0'?"),
+        (("restore", "t.trials", "--snapshot", "2", "--why", "x"), "only ever added"),
+        (("upkeep", "tt"), "no pipeline 'tt'"),
+    ],
+)
+def test_a_users_mistake_ends_in_text(project: Path, arguments: tuple[str, ...], text: str) -> None:
+    shown = run(*arguments)
+    assert shown.exit_code == 1
+    assert text.removesuffix("; ") in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("snapshots",),
+        ("diff", "1", "2"),
+        ("restore", "t.x", "--snapshot", "1", "--why", "x"),
+        ("upkeep", "t"),
+    ):
+        shown = run(*arguments)
+        assert (shown.exit_code, "There is no lake yet" in shown.output) == (1, True)
+    assert not (tmp_path / "data").exists()
