@@ -11,6 +11,7 @@ from ml_assets.cli.run import prepare_home
 from ml_assets.errors import LakeError
 from ml_assets.scaffold import project as projects
 from ml_assets.scaffold.draft import Draft, draft
+from ml_assets.scaffold.evidence import is_id_name
 from ml_assets.scaffold.render import column_line, decisions
 from ml_assets.scaffold.suggest import Suggestion, holds, suggest_columns
 from ml_assets.store.lake import Lake
@@ -81,7 +82,7 @@ def suggest(pipeline: str) -> None:
 
 
 def suggestions_of(lake: Lake, pipeline: str) -> dict[str, Suggestion]:
-    """Column -> suggestion, from the statistics of all batches; identifiers are for the person to leave out.
+    """Column -> suggestion, from the statistics of all batches; what is called an identifier is left alone.
 
     Raises:
         LakeError: There are no statistics yet.
@@ -89,7 +90,9 @@ def suggestions_of(lake: Lake, pipeline: str) -> dict[str, Suggestion]:
     name = f"{pipeline}.statistics"
     if not lake.exists(name):
         raise LakeError(f"The lake has no table {name} yet.", fix=f"Materialize {pipeline}/validated_data first.")
-    found = suggest_columns(lake.rows(f"SELECT * FROM {table(name)} ORDER BY batch"))
+    statistics = lake.rows(f"SELECT * FROM {table(name)} ORDER BY batch")
+    identifiers = {row["column_name"] for row in statistics if is_id_name(row["column_name"])}
+    found = suggest_columns(statistics, identifiers)
     rows = f"{pipeline}.validated_data"
     if lake.exists(rows):
         names = lake.columns(table(rows))

@@ -206,6 +206,7 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         {"name": "months", "type": "integer", "unit": "month"},
         {"name": "plan", "type": "string"},
         {"name": "refund", "type": "integer", "min": 0},
+        {"name": "account_id", "type": "integer"},
     ]
     (folder / "defs.yaml").write_text(yaml.safe_dump({"attributes": {"name": "churn", "columns": declared}}))
     early = invoke(tmp_path, "suggest", "churn", monkeypatch=monkeypatch)
@@ -215,12 +216,15 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             frame = customers(batch)
             frame.loc[0, "months"] = 100 + batch
             lake.con.execute(
-                "CREATE OR REPLACE TEMP TABLE made AS SELECT account AS row_id, months, plan, refund FROM frame"
+                "CREATE OR REPLACE TEMP TABLE made AS "
+                "SELECT account AS row_id, account AS account_id, months, plan, refund FROM frame"
             )
-            rows = column_statistics(lake.con, "made", {"months": "BIGINT", "plan": "VARCHAR", "refund": "BIGINT"})
+            rows = column_statistics(
+                lake.con, "made", dict.fromkeys(("account_id", "months", "refund"), "BIGINT") | {"plan": "VARCHAR"}
+            )
             rows = [{"batch": str(batch), **row} for row in rows]
             lake.append([Rows("churn.statistics", COLUMNS, rows)], Commit("churn/validated_data"))
-        assert lake.count("churn.statistics") == 6
+        assert lake.count("churn.statistics") == 8
         assert lake.columns(table("churn.statistics")) == COLUMNS
     shown = invoke(tmp_path, "suggest", "churn", monkeypatch=monkeypatch)
     assert shown.exit_code == 0, shown.output
