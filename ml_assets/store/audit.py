@@ -91,7 +91,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
     rows = lake.rows(
         f"""
         SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
-            written_at, data_versions, is_kept
+            written_at, data_versions
         FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
         """,
         {"prefix": f"{pipeline}/"},
@@ -103,7 +103,6 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
 
 def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
     versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
-    is_kept = row.pop("is_kept")
     write = LastWrite(**{**row, "data_versions": versions})
     place = (write.asset, write.batch)
     if set(versions) == {failures}:
@@ -115,8 +114,7 @@ def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
         trail.writes[place] = write
         snapshots, known = trail.contents.setdefault(place, ([], []))
         if not known or known[-1] != version:
-            # What was there before the oldest write that upkeep has kept is not known; what read it, read the same.
-            snapshots.append(0 if is_kept and not known else write.snapshot_id)
+            snapshots.append(write.snapshot_id)
             known.append(version)
 
 
@@ -132,6 +130,4 @@ def all_writes(lake: Lake, pipeline: str) -> str:
             TRY_CAST(commit_extra_info AS JSON) AS extra
         FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
     kept = f"{pipeline}.writes"
-    if not lake.exists(kept):
-        return f"(SELECT *, false AS is_kept FROM ({live}))"
-    return f"(SELECT *, false AS is_kept FROM ({live}) UNION ALL BY NAME SELECT *, true AS is_kept FROM {table(kept)})"
+    return f"({live} UNION ALL BY NAME FROM {table(kept)})" if lake.exists(kept) else f"({live})"

@@ -143,16 +143,23 @@ def _expire(lake: Lake, pipeline: str, keep_days: int, commit: Commit) -> list[i
 
 
 def _keep_writes(lake: Lake, pipeline: str, snapshots: list[int], commit: Commit) -> None:
-    """Copy the newest write of each asset, batch and set of tables among these snapshots to `<pipeline>.writes`."""
+    """Copy what staleness must know of these snapshots to `<pipeline>.writes`.
+
+    For each asset, batch and set of tables: the newest write, and each that changed the content.
+    """
     name = f"{pipeline}.writes"
     kept = f"AND snapshot_id NOT IN (SELECT snapshot_id FROM {table(name)})" if lake.exists(name) else ""
     lake.con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE writes_to_keep AS
-        SELECT {", ".join(WRITES)} FROM {all_writes(lake, pipeline)}
-        WHERE list_contains($snapshots, snapshot_id) AND asset != $own {kept}
-        QUALIFY row_number() OVER (
-            PARTITION BY asset, batch, json_keys(data_versions) ORDER BY snapshot_id DESC) = 1
+        SELECT {", ".join(WRITES)} FROM (
+            SELECT *, list_contains($snapshots, snapshot_id) AS expires,
+                lag(data_versions) OVER (place ORDER BY snapshot_id) IS DISTINCT FROM data_versions AS is_change
+            FROM (SELECT DISTINCT ON (snapshot_id) * FROM {all_writes(lake, pipeline)}) WHERE asset != $own
+            WINDOW place AS (PARTITION BY asset, batch, json_keys(data_versions))
+        )
+        WHERE expires {kept}
+        QUALIFY is_change OR snapshot_id = max(snapshot_id) OVER (PARTITION BY asset, batch, json_keys(data_versions))
         """,
         {"prefix": f"{pipeline}/", "snapshots": snapshots, "own": commit.asset},
     )

@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import LakeError
 from ml_assets.store import lake as lake_module
-from ml_assets.store.audit import last_writes
+from ml_assets.store.audit import all_writes, last_writes
 from ml_assets.store.connection import PUBLIC_CATALOG, catalog_lock
 from ml_assets.store.lake import Lake
 from ml_assets.store.upkeep import SMALL_FILES, expirable, keep_up
@@ -64,8 +65,8 @@ def test_pinned_snapshots_stay_exact_and_the_others_go(lake: Lake) -> None:
     assert len(files(lake)) < len(many)
     assert done.files_removed == len(many - files(lake))
     assert done.files_merged >= SMALL_FILES
-    after = {key: write for key, write in last_writes(lake, "t").items() if key[0] != "t/upkeep"}
-    assert after == before
+    after = last_writes(lake, "t")
+    assert {key: after[key] for key in before} == before
     assert after["t/raw_data", "z"].code_version == "once"
     (row,) = lake.rows("FROM lake.t.upkeep")
     assert (row["snapshots_expired"], row["run_id"]) == (len(done.snapshots), "run-1")
@@ -73,9 +74,23 @@ def test_pinned_snapshots_stay_exact_and_the_others_go(lake: Lake) -> None:
     history(lake, 4, start=100)
     keep_up(lake, "t", 0, grace=NOW)
     check(lake, pinned)
-    again = {key: write for key, write in last_writes(lake, "t").items() if key[0] != "t/upkeep"}
+    again = last_writes(lake, "t")
     assert again["t/raw_data", "z"] == after["t/raw_data", "z"]
     assert again["t/features", "a"].code_version == "v103"
+
+
+def test_when_a_content_came_is_still_known(lake: Lake) -> None:
+    """Staleness asks whether the input has changed since, not whether it was written again."""
+    for value in (1, 1, 2, 2, 2, 3):
+        write(lake, "features", "a", rows({1: value}))
+    keep_up(lake, "t", 0)
+    versions = lake.rows(f"SELECT data_versions FROM {all_writes(lake, 't')} ORDER BY snapshot_id", {"prefix": "t/f"})
+    found = [row["data_versions"] for row in versions if "t.features" in row["data_versions"]]
+    assert [one for one, _ in groupby(found)] == list(dict.fromkeys(found))
+    assert len(set(found)) == 3
+    assert lake.count("t.writes") == 4, "the first of each content, and the newest"
+    keep_up(lake, "t", 0)
+    assert lake.count("t.writes") == 4
 
 
 def test_what_a_pin_of_a_model_reads_is_kept(lake: Lake) -> None:
