@@ -1,4 +1,4 @@
-"""Writes docs/yaml.md from the descriptions in ml_assets/spec.py: `python -m docs.reference [--check]`."""
+"""Writes docs/yaml.md from the descriptions in ml_assets/spec/: `python -m docs.reference [--check]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent / "yaml.md"
 HEAD = """# The YAML, key by key
 
 One file `defs.yaml` in a folder of its own under `defs/` declares one pipeline; its SQL files lie beside it.
-This page is written by `make fix` from the descriptions in `ml_assets/spec.py`. A whole example is
+This page is written by `make fix` from the descriptions in `ml_assets/spec/`. A whole example is
 [the flights pipeline](../ml_assets/defs/flights/defs.yaml).
 
 ```yaml

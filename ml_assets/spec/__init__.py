@@ -1,0 +1,31 @@
+"""The YAML of a pipeline as strict pydantic models: what can be said, in which words, with which defaults.
+
+Belongs here: fields, their descriptions, and rules that one YAML file can break by itself.
+Does not: SQL and data (graph/), reading files or Dagster (component.py).
+"""
+
+from __future__ import annotations
+
+from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Kind
+from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Source
+from ml_assets.spec.model import Candidate, Gates, Range, Tuning
+from ml_assets.spec.operation import Upkeep
+from ml_assets.spec.pipeline import PipelineSpec
+
+__all__ = [
+    "DEFAULT_METRIC",
+    "METRICS",
+    "OWN_COLUMNS",
+    "Candidate",
+    "Column",
+    "ExpectedNewest",
+    "ExpectedRows",
+    "Gates",
+    "Kind",
+    "Lookup",
+    "PipelineSpec",
+    "Range",
+    "Source",
+    "Tuning",
+    "Upkeep",
+]

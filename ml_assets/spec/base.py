@@ -1,0 +1,77 @@
+"""What every part of the YAML's model shares: strictness, errors with the nearest valid word, the words themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from ml_assets.errors import did_you_mean
+
+Kind = Literal["binary", "multiclass", "regression"]
+ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
+
+# Metric name -> True where a greater value is better. `ml.metrics` computes exactly these.
+METRICS: dict[str, dict[str, bool]] = {
+    "binary": {
+        "roc_auc": True,
+        "average_precision": True,
+        "accuracy": True,
+        "balanced_accuracy": True,
+        "precision": True,
+        "recall": True,
+        "f1": True,
+        "log_loss": False,
+        "brier": False,
+    },
+    "multiclass": {"accuracy": True, "balanced_accuracy": True, "f1_macro": True, "log_loss": False},
+    "regression": {"r2": True, "mae": False, "rmse": False},
+}
+DEFAULT_METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "rmse"}
+# Columns that every batch table carries beside the declared ones.
+OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable")
+
+# Marks a field that is understood and checked but that nothing reads yet; the loader says so when it is set.
+NO_EFFECT: dict[str, Any] = {"no_effect": True}
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A model that forbids unknown keys and answers a near miss with the nearest valid word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: Any) -> Any:
+        if isinstance(data, dict) and True in data and "on" in cls.model_fields:
+            data = {"on" if key is True else key: value for key, value in data.items()}  # YAML 1.1 reads `on` as true
+        try:
+            return handler(data)
+        except ValidationError as error:
+            lines = [_explained(cls, line) for line in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(cls.__name__, lines) from None
+
+
+def _explained(model: type[BaseModel], line: Any) -> InitErrorDetails:
+    """One line of a pydantic error, with what was found and the nearest valid word in it.
+
+    The type becomes `value_error`: Dagster rebuilds the lines to add file and line, and knows pydantic's types only.
+    """
+    kind, loc, found, message = line["type"], line["loc"], line["input"], line["msg"]
+    if kind == "value_error":
+        error = line["ctx"]["error"]
+    elif kind == "extra_forbidden" and len(loc) == 1:
+        error = ValueError(f"unknown key {loc[0]!r}; {did_you_mean(str(loc[0]), model.model_fields)}")
+    elif kind == "literal_error":
+        valid = re.findall(r"'([^']*)'", line["ctx"]["expected"])
+        error = ValueError(f"{found!r} is not a valid word; {did_you_mean(str(found), valid)}")
+    elif kind == "missing":
+        error = ValueError(f"the key {loc[-1]!r} is missing")
+    else:
+        error = ValueError(f"{message}; found {found!r}")
+    return InitErrorDetails(type="value_error", loc=loc, input=found, ctx={"error": error})

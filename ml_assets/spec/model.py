@@ -1,0 +1,157 @@
+"""Split, candidates, tuning, costs and gates: how features become a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ml_assets.spec.base import NO_EFFECT, Share, Strict
+
+
+class Split(Strict):
+    """How labelled rows are divided into train, validation and test."""
+
+    by: Literal["batch", "random", "stratified", "group"] = Field(
+        "batch", description="batch: the last batches are unseen; random, stratified, group: a seeded share of rows."
+    )
+    validation: float = Field(1, gt=0, description="Batches (by: batch) or share of rows (otherwise) to compare on.")
+    test: float = Field(1, gt=0, description="Batches (by: batch) or share of rows (otherwise) to report on.")
+    group: str | None = Field(None, description="by: group only: rows with the same value stay together.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.by == "batch":
+            if self.validation % 1 or self.test % 1:
+                raise ValueError("by: batch counts whole batches: validation and test must be whole numbers")
+        elif self.validation + self.test >= 0.9:
+            raise ValueError(
+                f"by: {self.by} takes shares of rows: validation + test must stay below 0.9; "
+                f"found {self.validation:g} + {self.test:g} (write for example validation: 0.2, test: 0.2)"
+            )
+        if (self.by == "group") != (self.group is not None):
+            raise ValueError("`group` names the column of by: group, and belongs to it alone")
+        return self
+
+
+class Range(Strict):
+    """Numbers that a search may try."""
+
+    low: int | float = Field(description="Smallest value.")
+    high: int | float = Field(description="Largest value; two whole numbers are searched as whole numbers.")
+    log: bool = Field(False, description="Search on a logarithmic scale.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high; found {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range starts above 0; found {self.low:g}")
+        return self
+
+
+Scalar = str | int | float | bool | None
+
+
+class Candidate(Strict):
+    """One algorithm that competes to be the model."""
+
+    estimator: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$", description="Import path of a scikit-learn-compatible estimator."
+    )
+    params: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="Fixed parameters of the estimator."
+    )
+    search: dict[str, Range | list[Scalar]] = Field(
+        default_factory=dict, description="Parameters to tune: {low, high, log} or a list of choices."
+    )
+
+    @model_validator(mode="after")
+    def _fixed_or_searched(self) -> Self:
+        both = sorted(set(self.params) & set(self.search))
+        if both:
+            raise ValueError(f"{both[0]!r} is under params and under search; it can be in one of them")
+        return self
+
+
+class Tuning(Strict):
+    """How parameters are searched."""
+
+    metric: str | None = Field(
+        None, description="Metric to optimise; default by kind: roc_auc, balanced_accuracy, rmse."
+    )
+    trials: int = Field(20, ge=1, description="Most trials of one candidate.")
+    folds: int = Field(3, ge=2, description="Cross-validation folds on the training split, ordered in time by: batch.")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is chosen.")
+    seconds: float = Field(300, gt=0, description="No new trial of a candidate starts after this many seconds.")
+    seed: int = Field(0, ge=0, description="Seed of sampler, folds and estimators.")
+
+
+class Costs(Strict):
+    """What a wrong decision costs (binary only); sets the decision threshold on validation rows."""
+
+    false_positive: float = Field(1, ge=0, description="Cost of acting on a row that was negative.")
+    false_negative: float = Field(1, ge=0, description="Cost of missing a row that was positive.")
+
+
+class MetricLimit(Strict):
+    """Limits of one metric on test rows."""
+
+    min: float | None = Field(None, description="Smallest value that passes.")
+    max: float | None = Field(None, description="Largest value that passes.")
+
+
+class OverfitGate(Strict):
+    """How far test may fall behind train."""
+
+    max_gap: float = Field(0.1, ge=0, description="Largest gap of the tuning metric between train and test rows.")
+
+
+class ChampionGate(Strict):
+    """How the new model must compare with the champion on the same test rows."""
+
+    max_drop: float = Field(0.0, ge=0, description="Largest loss of the tuning metric against the champion.")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        0.95, description="Refuse when the loss is greater than max_drop with this confidence (paired bootstrap)."
+    )
+
+
+class SlicesGate(Strict):
+    """No slice of the data may be served badly."""
+
+    by: list[str] = Field(min_length=1, description="Columns whose values are the slices.")
+    metric: str | None = Field(None, description="Metric of a slice; default: the tuning metric.")
+    min: float | None = Field(None, description="Smallest value that passes.")
+    max: float | None = Field(None, description="Largest value that passes.")
+    min_rows: int = Field(500, ge=1, description="Slices with fewer test rows are reported but not judged.")
+
+
+class SensitivityGate(Strict):
+    """A small change of the input must not turn the decision."""
+
+    noise: float = Field(0.01, gt=0, description="Noise on every numeric feature, in its standard deviations.")
+    max_flips: Share = Field(0.05, description="Largest share of decisions that may flip.")
+
+
+class ServingGate(Strict):
+    """Limits of the scoring server. No effect yet: the server is not part of this version."""
+
+    p95_ms: float = Field(50, gt=0, description="Slowest 95th percentile of a one-row request, in milliseconds.")
+    rss_mib: float = Field(600, gt=0, description="Most memory of the server process, in MiB.")
+    parity: float = Field(1e-5, ge=0, description="Largest difference from the batch path on golden rows.")
+
+
+class Gates(Strict):
+    """What a model must show before it goes live."""
+
+    metrics: dict[str, MetricLimit] = Field(default_factory=dict, description="Limits by metric name.")
+    overfit: OverfitGate | None = Field(None, description="Gap between train and test.")
+    champion: ChampionGate = Field(default_factory=lambda: ChampionGate(), description="Against today's champion.")
+    slices: SlicesGate | None = Field(None, description="Per value of some columns.")
+    sensitivity: SensitivityGate | None = Field(None, description="Under small noise.")
+    serving: ServingGate | None = Field(
+        None, description="Limits of the scoring server. No effect yet.", json_schema_extra=NO_EFFECT
+    )
+    approval: Literal["auto", "manual"] = Field(
+        "auto", description="manual: a model that passes waits for `ml-assets approve`."
+    )

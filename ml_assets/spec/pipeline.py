@@ -1,0 +1,140 @@
+"""The whole YAML, and the rules between its parts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from ml_assets.errors import did_you_mean
+from ml_assets.spec.base import DEFAULT_METRIC, METRICS, NO_EFFECT, OWN_COLUMNS, Name, Strict
+from ml_assets.spec.data import Column, Expect, Lookup, Reference, Source, Target, Tolerate
+from ml_assets.spec.model import Candidate, Costs, Gates, Split, Tuning
+from ml_assets.spec.operation import Monitoring, Retrain, Serving, Upkeep
+
+
+class PipelineSpec(Strict):
+    """One tabular machine-learning pipeline, from the folder where files arrive to the model in charge."""
+
+    name: Name = Field(description="Prefix of every asset key, and the pipeline's schema in the lake.")
+    description: str = Field("", description="What is predicted, for whom.")
+    owners: list[str] = Field(default_factory=list, description="E-mail addresses or `team:NAME`.")
+    source: Source = Field(description="Where batches arrive.")
+    references: dict[Name, Reference] = Field(default_factory=dict, description="Tables that features may join.")
+    columns: list[Column] = Field(min_length=1, description="The columns of the source.")
+    key: list[str] = Field(default_factory=list, description="Columns that are unique within a batch.")
+    key_batches: int = Field(
+        0, ge=0, description="The key must also be new against this many batches before; 0: within its batch only."
+    )
+    rules: dict[Name, str] = Field(
+        default_factory=dict, description="Name: SQL predicate over a row. As in a CHECK, NULL passes."
+    )
+    tolerate: Tolerate = Field(
+        default_factory=lambda: Tolerate(), description="What is borne before a batch is refused."
+    )
+    expect: Expect = Field(default_factory=lambda: Expect(), description="Volume and freshness of a batch.")
+    target: Target = Field(description="What the model predicts.")
+    lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
+    features: str = Field(description="SELECT file beside the YAML; it sees `batch`, the lookups and the references.")
+    split: Split = Field(default_factory=lambda: Split(), description="Train, validation and test rows.")
+    candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms that compete.")
+    tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How parameters are searched.")
+    costs: Costs | None = Field(None, description="What a wrong decision costs; default: the threshold is 0.5.")
+    gates: Gates = Field(default_factory=lambda: Gates(), description="What a model must show before it goes live.")
+    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift.")
+    retrain: Retrain = Field(default_factory=lambda: Retrain(), description="What starts a training.")
+    serving: Serving | None = Field(
+        None, description="The scoring server's routes. No effect yet.", json_schema_extra=NO_EFFECT
+    )
+    upkeep: Upkeep = Field(default_factory=lambda: Upkeep(), description="The lake's upkeep.")
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that tuning optimises and gates compare."""
+        return self.tuning.metric or DEFAULT_METRIC[self.target.kind]
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Columns that features can never see."""
+        return [column.name for column in self.columns if column.outcome]
+
+    def without_effect(self) -> list[str]:
+        """Dotted names of the keys that the YAML sets and nothing reads yet."""
+        found = _without_effect(self, "")
+        found += [f"retrain.on: {word}" for word in self.retrain.on if word != "drift"]
+        return found
+
+    @model_validator(mode="after")
+    def _words_agree(self) -> Self:
+        names = [column.name for column in self.columns]
+        lower = [name.lower() for name in names]
+        doubled = sorted({name for name in lower if lower.count(name) > 1})
+        if doubled:
+            raise ValueError(f"column {doubled[0]!r} is declared twice (names ignore case)")
+        own = [name for name in names if name.lower() in OWN_COLUMNS]
+        if own:
+            raise ValueError(f"column {own[0]!r} has a name that ml_assets uses itself ({', '.join(OWN_COLUMNS)})")
+        if self.target.name in lower:
+            raise ValueError(f"target.name {self.target.name!r} is also a column; give the target another name")
+        for place, words in self._column_words().items():
+            for word in words:
+                if word not in names:
+                    raise ValueError(f"{place}: no column {word!r}; {did_you_mean(word, names)}")
+        self._references_agree()
+        valid = METRICS[self.target.kind]
+        for place, metric in self._metric_words().items():
+            if metric not in valid:
+                raise ValueError(f"{place}: no {self.target.kind} metric {metric!r}; {did_you_mean(metric, valid)}")
+        taken = {"batch", "history"} & (set(self.lookups) | set(self.references))
+        taken |= set(self.lookups) & set(self.references)
+        if taken:
+            raise ValueError(f"{min(taken)!r} names two tables for the features SELECT; rename the lookup or reference")
+        if self.target.kind != "binary" and self.costs:
+            raise ValueError(f"costs are for binary targets; {self.target.name!r} is {self.target.kind}")
+        if self.target.kind == "regression" and self.split.by == "stratified":
+            raise ValueError("split by: stratified needs classes; a regression target has none")
+        return self
+
+    def _column_words(self) -> dict[str, list[str]]:
+        return {
+            "key": self.key,
+            "gates.slices.by": self.gates.slices.by if self.gates.slices else [],
+            "split.group": [self.split.group] if self.split.group else [],
+            "expect.newest.column": [self.expect.newest.column] if self.expect.newest else [],
+        }
+
+    def _references_agree(self) -> None:
+        for column in self.columns:
+            reference = (column.references or "").partition(".")[0]
+            if reference and reference not in self.references:
+                near = did_you_mean(reference, self.references) if self.references else "none is declared"
+                raise ValueError(
+                    f"column {column.name!r} references {column.references!r}: no reference {reference!r}; {near}"
+                )
+        types = {column.name: column.type for column in self.columns}
+        newest = self.expect.newest
+        if newest and types[newest.column] not in ("date", "timestamp"):
+            raise ValueError(
+                f"expect.newest.column {newest.column!r} must be a date or timestamp; it is a {types[newest.column]}"
+            )
+        if self.key_batches and not self.key:
+            raise ValueError("key_batches needs a key")
+
+    def _metric_words(self) -> dict[str, str]:
+        words = {"tuning.metric": self.metric}
+        words |= {f"gates.metrics.{name}": name for name in self.gates.metrics}
+        if self.gates.slices and self.gates.slices.metric:
+            words["gates.slices.metric"] = self.gates.slices.metric
+        return words
+
+
+def _without_effect(model: BaseModel, prefix: str) -> list[str]:
+    found = []
+    for name in sorted(model.model_fields_set):
+        extra = type(model).model_fields[name].json_schema_extra
+        value = getattr(model, name)
+        if isinstance(extra, dict) and extra.get("no_effect"):
+            found.append(prefix + name)
+        elif isinstance(value, BaseModel):
+            found += _without_effect(value, f"{prefix}{name}.")
+    return found
