@@ -84,8 +84,7 @@ def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
 
 def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "features")
-    parts = (spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
-    version = code_version(__name__, *parts)
+    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
 
     @dg.asset(
         key=key,
