@@ -187,7 +187,8 @@ class _Court:
 
     def _inputs(self, node: Node, batch: str) -> list[Place]:
         """What an asset reads for a batch: the same batch of its upstream, or those before it."""
-        own: list[Place] = [(key, batch) for key in node.upstream if self._is_by_batch(key) and key not in node.looks_back]
+        same = [key for key in node.upstream if self._is_by_batch(key) and key not in node.looks_back]
+        own: list[Place] = [(key, batch) for key in same]
         earlier = [name for name in self.facts.validated if name < batch]
         return own + [(key, name) for key, most in node.looks_back.items() for name in earlier[-most:]]
 
