@@ -215,9 +215,8 @@ class _Court:
         if cause is not None:
             return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]
-        will_change = {key.partition("/")[2] for key, of in places if self._changes((key, of))}
-        if will_change:
-            return Verdict(*place, "behind", f"{', '.join(sorted(will_change))} will change", todo=todo)
+        if any(self._changes(one) for one in places):
+            return Verdict(*place, "behind", "what it was made from will change", todo=todo)
         return Verdict(*place, "fresh")
 
     # -- what both ask ------------------------------------------------------------------------------------------
