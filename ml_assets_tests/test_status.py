@@ -45,7 +45,8 @@ def test_what_is_stale_is_said_with_its_remedy(trained: Project, status: Callabl
     lines = shown.output.splitlines()
     assert "stale quarantine, validated_data 1…5 (5): code -> sensor loans_stale" in lines
     assert "behind lookup_region_history 2…5 (4): validated_data will change -> sensor loans_stale" in lines
-    assert "behind training_set: features, validated_data will change -> job loans_train" in lines
+    assert lines[-1].startswith("behind training_set, candidate_linear, candidate_tree, trained_model, ")
+    assert lines[-1].endswith(": what it was made from will change -> job loans_train")
 
 
 def test_what_is_missing_fails_the_command(trained: Project, status: Callable[..., Result]) -> None:

@@ -27,8 +27,8 @@ from ml_assets.store.paths import Paths
 
 Metadata = dict[str, Any]
 RANGE_TAG = "dagster/asset_partition_range_start"
-# Metadata of an asset that reads, instead of its own batch, this many batches before it.
-HISTORY_BATCHES = "history_batches"
+# Metadata of an asset that reads batches before its own: asset key -> at most how many.
+LOOKS_BACK = "looks_back"
 ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 
 

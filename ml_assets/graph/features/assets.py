@@ -38,7 +38,10 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
         deps=[_earlier_batches(spec)],
         description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
         "so that no row sees its own time or later.",
-        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```"), steps.HISTORY_BATCHES: lookup.batches},
+        metadata={
+            "sql": dg.MetadataValue.md(f"```sql\n{sql}\n```"),
+            steps.LOOKS_BACK: {_earlier_batches(spec).to_user_string(): lookup.batches},
+        },
         **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
     )
     def lookup_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
@@ -85,8 +88,7 @@ def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
 
 def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "features")
-    parts = (spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
-    version = code_version(__name__, *parts)
+    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
 
     @dg.asset(
         key=key,

@@ -179,6 +179,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
     shared = steps.common(spec, STAGE, version, set(), by_batch=True)
     arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}
     raw = steps.asset_key(spec, "raw_data")
+    looks_back = {steps.LOOKS_BACK: {kept.to_user_string(): spec.key_batches}} if spec.key_batches else {}
 
     @dg.multi_asset(
         name=f"{spec.name}__validate",
@@ -187,13 +188,14 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
                 kept,
                 deps=[raw],
                 description=f"Rows that keep every one of {len(validation.rules(spec))} rules.",
-                metadata={"dagster/column_schema": _declared_schema(spec)},
+                metadata={"dagster/column_schema": _declared_schema(spec), **looks_back},
                 **{**shared, "kinds": {"duckdb", "parquet"}},
             ),
             dg.AssetSpec(
                 held,
                 deps=[raw],
                 description="Rows that break a rule, each with the list of `reasons`.",
+                metadata=looks_back,
                 **{**shared, "kinds": {"duckdb", "parquet"}},
             ),
         ],

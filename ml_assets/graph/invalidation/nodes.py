@@ -28,14 +28,14 @@ def nodes_of(specs: Iterable[dg.AssetSpec]) -> dict[str, Node]:
     for spec in specs:
         stage = (spec.group_name or "").removeprefix(f"{spec.key.path[0]}_")
         if stage in KINDS and len(spec.key.path) == 2:
-            history = spec.metadata.get(steps.HISTORY_BATCHES, 0)
+            looks_back = spec.metadata.get(steps.LOOKS_BACK, {})
             found[spec.key.to_user_string()] = Node(
                 key=spec.key.to_user_string(),
                 code_version=spec.code_version or "",
                 upstream=tuple(sorted(dep.asset_key.to_user_string() for dep in spec.deps)),
                 by_batch=spec.partitions_def is not None,
                 kind=KINDS[stage],
-                history=int(getattr(history, "value", history)),
+                looks_back=getattr(looks_back, "value", looks_back),
             )
     return found
 

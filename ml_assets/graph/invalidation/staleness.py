@@ -8,7 +8,7 @@ What lies downstream of something that will be made again is `behind`: it may be
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Literal
 
@@ -32,7 +32,7 @@ class Node:
         upstream: Keys of the assets that it reads.
         by_batch: Has it a partition for each batch?
         kind: remade: the sensor makes it again. trained: only a training does. kept: what it said stays said.
-        history: Batches before its own that it reads instead of its own; 0 where it reads its own.
+        looks_back: Key of an asset of which it reads batches before its own, and not its own -> at most how many.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Node:
     upstream: tuple[str, ...]
     by_batch: bool
     kind: Literal["remade", "trained", "kept"]
-    history: int = 0
+    looks_back: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def pipeline(self) -> str:
@@ -162,7 +162,7 @@ class _Court:
         place = (node.key, batch)
         write, failure = self._attempts(place)
         arrival = f"sensor {node.pipeline}_new_data"
-        if files.refused:
+        if files.refused and not files.ready:
             return self._failed(place, files.refused)
         newest = failure or write
         if newest is None:
@@ -172,9 +172,9 @@ class _Court:
             if not files.ready:
                 return Verdict(*place, state, "code; its files have vanished", todo="bring the files back")
             return Verdict(*place, state, "code", redo=True, todo=f"sensor {node.pipeline}_stale")
-        if failure:
-            return self._failed(place)
-        if files.ready and files.ready != files.read:
+        if failure or files.refused:
+            return self._failed(place, files.refused)
+        if files.ready - files.read:  # rows of vanished files stay
             return Verdict(*place, "stale", "data of its files", todo=arrival)
         return Verdict(*place, "fresh")
 
@@ -187,10 +187,10 @@ class _Court:
 
     def _inputs(self, node: Node, batch: str) -> list[Place]:
         """What an asset reads for a batch: the same batch of its upstream, or those before it."""
-        batches = [batch]
-        if node.history:
-            batches = [name for name in self.facts.validated if name < batch][-node.history :]
-        return [(key, name) for key in node.upstream if self._is_by_batch(key) for name in batches]
+        same = [key for key in node.upstream if self._is_by_batch(key) and key not in node.looks_back]
+        own: list[Place] = [(key, batch) for key in same]
+        earlier = [name for name in self.facts.validated if name < batch]
+        return own + [(key, name) for key, most in node.looks_back.items() for name in earlier[-most:]]
 
     # -- assets without batches ---------------------------------------------------------------------------------
 
@@ -215,9 +215,8 @@ class _Court:
         if cause is not None:
             return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]
-        will_change = {key.partition("/")[2] for key, of in places if self._changes((key, of))}
-        if will_change:
-            return Verdict(*place, "behind", f"{', '.join(sorted(will_change))} will change", todo=todo)
+        if any(self._changes(one) for one in places):
+            return Verdict(*place, "behind", "what it was made from will change", todo=todo)
         return Verdict(*place, "fresh")
 
     # -- what both ask ------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def changed_code(*nouns: str) -> dict[str, Node]:
 
 WITH_LOOKUP = {
     **NODES,
-    "p/lookup_x": Node("p/lookup_x", "v1", ("p/validated_data",), True, "remade", history=2),
+    "p/lookup_x": Node("p/lookup_x", "v1", ("p/validated_data",), True, "remade", {"p/validated_data": 2}),
     "p/features": replace(NODES["p/features"], upstream=("p/lookup_x", "p/validated_data")),
 }
 
@@ -175,6 +175,16 @@ def test_a_changed_early_batch_reaches_as_far_as_the_lookup_looks_back() -> None
     assert told.told(WITH_LOOKUP) == {"features": "stale 3"}
 
 
+def test_an_asset_may_look_back_on_itself() -> None:
+    """Keys that are unique across batches: what one batch keeps decides what the next ones keep."""
+    own = {"p/validated_data": 1}
+    nodes = {**NODES, "p/validated_data": replace(NODES["p/validated_data"], looks_back=own)}
+    told = story().ingest("2").ingest("3")
+    assert told.told(nodes) == {}
+    told.write("validated_data", "1", "b").write("features", "1")
+    assert told.told(nodes) == {"validated_data": "stale 2; behind 3", "features": "behind 2 3"}
+
+
 def test_a_batch_that_comes_late_is_in_the_history_of_those_after_it() -> None:
     told = story().ingest("3").ingest("4").ingest("5").ingest("2")
     assert told.told(WITH_LOOKUP) == {"lookup_x": "stale 3 4", "features": "behind 3 4"}
@@ -215,7 +225,8 @@ def test_a_batch_that_was_never_read_is_not_for_this_sensor() -> None:
     told.files["2"] = Files(ready=frozenset({"x"}))
     told.files["3"] = Files(refused="The file is empty (0 bytes).")
     told.files["4"] = Files()  # vanished before anybody read it
-    assert told.told()["raw_data"] == "missing 2; failed 3"
+    told.ingest("5").files["5"] = Files(ready=frozenset({"5"}), read=frozenset({"5"}), refused="One of two files.")
+    assert told.told()["raw_data"] == "missing 2; failed 3 5"
     assert plan(told.verdicts(), told.facts(), ["1", "2", "3", "4"]) == []
 
 
