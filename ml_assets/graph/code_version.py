@@ -2,6 +2,7 @@
 
 The version of an asset is a hash over the part of the spec that it reads, its SQL files, and the syntax trees of its
 module and of every ml_assets module that it imports, directly or not. Comments, docstrings and layout do not count.
+The code of a user's features function counts in the same way: its module, and what that imports of the same project.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-PACKAGE = "ml_assets"
 # These see every stage or only name things: a change in them is not a change of what an asset computes.
 OUTSIDE = frozenset({"ml_assets", "ml_assets.component", "ml_assets.definitions", "ml_assets.cli", "ml_assets.errors"})
 
@@ -28,9 +28,14 @@ def code_version(module: str, *parts: Any) -> str:
         module: Name of the asset's module.
         parts: Pydantic models, or values that JSON can hold.
     """
-    hashes = [_module_hash(name) for name in sorted(closure(module))]
+    hashes = module_hashes(module)
     text = json.dumps([hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def module_hashes(module: str) -> list[str]:
+    """Hashes of the syntax trees of a module and of what it imports of its own project."""
+    return [_module_hash(name) for name in sorted(closure(module))]
 
 
 def _plain(part: Any) -> Any:
@@ -43,7 +48,7 @@ def _plain(part: Any) -> Any:
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """`module` and every module of this package that it imports, directly or not."""
+    """`module` and every module of its own project that it imports, directly or not."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -60,25 +65,66 @@ def _imports(module: str) -> list[str]:
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-    ours = {name for name in found if name == PACKAGE or name.startswith(PACKAGE + ".")}
-    return sorted(name for name in ours if _source(name) is not None)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, module)
+            found += [f"{base}.{alias.name}" for alias in node.names] + [base]
+    return sorted({name for name in found if _is_of_project(name, module) and source_file(name) is not None})
+
+
+def _absolute(node: ast.ImportFrom, module: str) -> str:
+    """The module that an import names, where it may begin with dots."""
+    if not node.level:
+        return node.module or ""
+    file = source_file(module)
+    parts = module.split(".")
+    package = parts if file and file.name == "__init__.py" else parts[:-1]
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def _is_of_project(name: str, module: str) -> bool:
+    """Is an imported module of the same package, or does its package lie beside that one in a folder of the user's?"""
+    top, own = name.split(".")[0], module.split(".")[0]
+    if top == own:
+        return True
+    folder = _folder(own)
+    return folder is not None and folder.name not in ("site-packages", "dist-packages") and _folder(top) == folder
 
 
 @cache
-def _source(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):
+def _folder(top: str) -> Path | None:
+    """Folder of a package's folder, or of a single module."""
+    file = source_file(top)
+    if file is None:
         return None
-    return Path(spec.origin) if spec and spec.origin else None
+    return file.parent.parent if file.name == "__init__.py" else file.parent
+
+
+@cache
+def source_file(module: str) -> Path | None:
+    """The Python file of a module, found without importing it or its packages; None where there is none."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder, *rest)
+        for file in (base / "__init__.py", base.with_name(base.name + ".py")):
+            if file.is_file():
+                return file
+    return None
 
 
 @cache
 def _tree(module: str) -> ast.Module:
-    source = _source(module)
-    return ast.parse(source.read_text(encoding="utf-8")) if source else ast.Module(body=[], type_ignores=[])
+    file = source_file(module)
+    if file is None:
+        return ast.Module(body=[], type_ignores=[])
+    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
 @cache

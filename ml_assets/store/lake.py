@@ -181,7 +181,7 @@ class Lake:
         try:
             if batches is None:
                 return self.con.sql(sql)
-            return self.con.sql(f"{sql} WHERE list_contains(?, batch)", params=[list(batches)])
+            return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
         except duckdb.Error as error:
             raise LakeError(
                 f"{name} cannot be read at snapshot {snapshot}.",
