@@ -119,17 +119,24 @@ def source_file(module: str) -> Path | None:
     return None
 
 
-@cache
 def _tree(module: str) -> ast.Module:
     file = source_file(module)
-    if file is None:
-        return ast.Module(body=[], type_ignores=[])
+    return _parsed(file) if file else ast.Module(body=[], type_ignores=[])
+
+
+@cache
+def _parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
-@cache
 def _module_hash(module: str) -> str:
-    tree = _tree(module)
+    file = source_file(module)
+    return _file_hash(file) if file else ""
+
+
+@cache
+def _file_hash(file: Path) -> str:
+    tree = _parsed(file)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
