@@ -31,6 +31,7 @@ from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
 from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
+from ml_assets.io_manager import LakeIOManager
 from ml_assets.ml.estimators import check_path
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -107,7 +108,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
         jobs=[ingest_job, train_job],
         sensors=[new_data_sensor(spec, paths, ingest_job.name, early_keys), drift_sensor(spec, train_job.name)],
         schedules=retrain_schedule(spec, train_job.name),
-        resources={"lake": lake_resource(str(paths.root))},
+        resources={"lake": lake_resource(str(paths.root)), "lake_io": lake_io_manager(str(paths.root))},
     )
 
 
@@ -115,6 +116,12 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
 def lake_resource(root: str) -> LakeResource:
     """One resource for all pipelines of a project, so that their definitions can be merged."""
     return LakeResource(root=root)
+
+
+@cache
+def lake_io_manager(root: str) -> LakeIOManager:
+    """One I/O manager for a project, for its own assets beside the pipelines."""
+    return LakeIOManager(root=root)
 
 
 def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:

@@ -33,3 +33,15 @@ def last_writes(lake: Lake, pipeline: str) -> dict[tuple[str, str | None], LastW
         [f"{pipeline}/"],
     )
     return {(row["asset"], row["batch"]): LastWrite(**row) for row in rows}
+
+
+def writer_of(lake: Lake, table: str) -> str | None:
+    """Asset key of the newest write of a table, such as `flights.features`; None where no write names the table."""
+    rows = lake.rows(
+        """
+        SELECT max_by(commit_message, snapshot_id) AS asset FROM lake.snapshots()
+        WHERE list_contains(json_keys(commit_extra_info::JSON -> 'data_versions'), ?)
+        """,
+        [table],
+    )
+    return str(rows[0]["asset"]) if rows[0]["asset"] else None
