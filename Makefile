@@ -1,4 +1,4 @@
-# make demo | test | ui | check | fix | bench | lock | screenshot. Each makes its own environment in .venv first.
+# make demo | test | ui | check | fix | bench | bench-ingest | lock | screenshot. Each makes its own environment in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui check fix bench lock screenshot clean
+.PHONY: help install demo test ui check fix bench bench-ingest lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -14,6 +14,7 @@ help:
 	@echo "make test   the test suite"
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make bench  the flights job against a plain script of the same work"
+	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -47,6 +48,9 @@ fix: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.flights
+
+bench-ingest: $(READY)
+	$(BIN)/python -m benchmarks.ingest
 
 screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ml_assets.api import open_lake
     from ml_assets.component import MLPipeline
+    from ml_assets.io_manager import LakeIOManager
 
-__all__ = ["MLPipeline", "__version__", "open_lake"]
+__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake"]
 __version__ = "0.1.0"
 
 # Imported at their first use: `import ml_assets` in a notebook must not load Dagster.
-_LAZY = {"MLPipeline": "ml_assets.component", "open_lake": "ml_assets.api"}
+_LAZY = {
+    "LakeIOManager": "ml_assets.io_manager",
+    "MLPipeline": "ml_assets.component",
+    "open_lake": "ml_assets.api",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.features.assets import feature_assets
 from ml_assets.graph.features.checks import feature_checks
+from ml_assets.graph.features.function import Function, find_function, is_function
 from ml_assets.graph.features.select import check_select
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
@@ -32,6 +33,7 @@ from ml_assets.graph.scoring.checks import scoring_checks
 from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
 from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
+from ml_assets.io_manager import LakeIOManager
 from ml_assets.ml.estimators import check_path
 from ml_assets.resources import LakeResource
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
@@ -88,10 +90,12 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
         MLAssetsError: A SQL file, rule, target or estimator that cannot work, found without any data.
     """
     texts = sql_texts(spec, folder)
+    function = features_function(spec, folder)
     check(spec, texts)
-    before_champion = [*ingest_assets(spec), *feature_assets(spec, texts)]
+    before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec)]
-    trained = [*training_assets(spec, texts), *release_assets(spec)]
+    sources = {**texts, **(function.sources if function else {})}
+    trained = [*training_assets(spec, sources), *release_assets(spec)]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     early_keys = [key for asset in before_champion for key in asset.keys]
@@ -112,7 +116,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             drift_sensor(spec, train_job.name),
         ],
         schedules=[*retrain_schedule(spec, train_job.name), *upkeep_schedule(spec)],
-        resources={"lake": lake_resource(str(paths.root))},
+        resources={"lake": lake_resource(str(paths.root)), "lake_io": lake_io_manager(str(paths.root))},
     )
 
 
@@ -120,6 +124,12 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
 def lake_resource(root: str) -> LakeResource:
     """One resource for all pipelines of a project, so that their definitions can be merged."""
     return LakeResource(root=root)
+
+
+@cache
+def lake_io_manager(root: str) -> LakeIOManager:
+    """One I/O manager for a project, for its own assets beside the pipelines."""
+    return LakeIOManager(root=root)
 
 
 def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:
@@ -138,7 +148,10 @@ def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
         SpecError: A file does not exist.
     """
     texts = {}
-    for place, name in [("features", spec.features), *((f"lookups.{n}.sql", x.sql) for n, x in spec.lookups.items())]:
+    named = {f"lookups.{name}.sql": lookup.sql for name, lookup in spec.lookups.items()}
+    if not is_function(spec.features):
+        named = {"features": spec.features, **named}
+    for place, name in named.items():
         file = folder / name
         if not file.is_file():
             present = ", ".join(sorted(path.name for path in folder.glob("*.sql"))) or "none"
@@ -149,10 +162,18 @@ def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
     return texts
 
 
+def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
+    """The features function that the YAML names; None where it names a SQL file."""
+    if not is_function(spec.features):
+        return None
+    return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
+
+
 def check(spec: PipelineSpec, texts: dict[str, str]) -> None:
     """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators."""
     check_sql(spec)
-    check_select(texts[spec.features], ["batch", *spec.lookups, *spec.references], spec.features)
+    if spec.features in texts:
+        check_select(texts[spec.features], ["batch", *spec.lookups, *spec.references], spec.features)
     for lookup in spec.lookups.values():
         check_select(texts[lookup.sql], ["history"], lookup.sql)
     for name, candidate in spec.candidates.items():

@@ -1,10 +1,10 @@
 """Every error that a user can cause, as one tree.
 
 MLAssetsError
-├── SpecError         the YAML or a SQL file beside it is wrong
+├── SpecError         the YAML, or a SQL or Python file that it names, is wrong
 ├── SourceError       a folder, file, header or value of the source cannot be read
 ├── BatchRefused      a batch breaks more rules than the YAML tolerates, or an earlier stage refused it
-├── FeatureError      the features or lookup SELECT leaks, fails, or drops or doubles rows
+├── FeatureError      the features or lookup SELECT, or the features function, leaks, fails, or drops or doubles rows
 ├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
 └── LakeError         the lake cannot be opened, read or written
@@ -57,7 +57,7 @@ class MLAssetsError(Exception):
 
 
 class SpecError(MLAssetsError):
-    """The YAML or a SQL file beside it is wrong."""
+    """The YAML, or a SQL or Python file that it names, is wrong."""
 
 
 class SourceError(MLAssetsError):
@@ -69,7 +69,7 @@ class BatchRefused(MLAssetsError):
 
 
 class FeatureError(MLAssetsError):
-    """The features or a lookup SELECT leaks, fails, or drops or doubles rows."""
+    """The features or a lookup SELECT, or the features function, leaks, fails, or drops or doubles rows."""
 
 
 class TrainingError(MLAssetsError):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import ml_assets
+from ml_assets.graph import code_version
 from ml_assets_tests.conftest import SPEC, SQL
 
 
@@ -27,6 +28,8 @@ def load(tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest
         monkeypatch.syspath_prepend(tmp_path)
         for name in [name for name in sys.modules if name.split(".")[0] == "credit"]:
             monkeypatch.delitem(sys.modules, name)
+        for cached in (code_version.closure, code_version.source_file):  # each test has a package `credit` of its own
+            cached.cache_clear()
         return importlib.import_module("credit.definitions").defs
 
     return load_

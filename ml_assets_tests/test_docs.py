@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 
 import ml_assets
 from docs.reference import PAGE, page
-from ml_assets_tests.conftest import Project
+from ml_assets_tests.conftest import Project, failure_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -69,6 +73,44 @@ def test_python_of_the_readme_runs(trained: Project, monkeypatch: pytest.MonkeyP
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(trained.root)
     exec(compile(code.replace("flights.", "loans."), "README.md", "exec"), {})
+
+
+def test_python_of_the_page_on_own_assets_runs(trained: Project, tmp_path: Path) -> None:
+    """Its assets, beside the tests' pipeline, on a copy of its lake."""
+    import dagster as dg
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("flights", "loans").replace("distance_mile", "income"), "extend.md", "exec"), names)
+    shutil.copytree(trained.root / "data/lake", tmp_path / "data/lake")
+    with dg.DagsterInstance.ephemeral() as instance:
+        project = Project(tmp_path, instance)
+        instance.add_dynamic_partitions("loans_batches", ["1", "2"])
+        assets = [names["mean_score"], names["rows_by_distance"]]
+        job = dg.Definitions.merge(project.defs(), dg.Definitions(assets)).resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(
+            asset_selection=[asset.key for asset in assets],
+            instance=instance,
+            tags={"dagster/asset_partition_range_start": "1", "dagster/asset_partition_range_end": "2"},
+            raise_on_error=False,
+        )
+        assert result.success, failure_text(result)
+        assert project.rows("SELECT batch FROM lake.reports.mean_score") == [{"batch": "5"}]
+        assert project.value("SELECT sum(loans) FROM lake.reports.rows_by_distance WHERE batch IN ('1', '2')") == 300
+
+
+def test_the_features_function_of_the_docs_is_the_flights_pipelines(tmp_path: Path) -> None:
+    """Its views and columns are those of the pipeline that is shipped."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), flags=re.DOTALL)
+    spec = yaml.safe_load((ROOT / "ml_assets/defs/flights/defs.yaml").read_text())["attributes"]
+    names: dict[str, Any] = {}
+    exec(compile(code, "data.md", "exec"), names)
+    views = ["batch", *spec["lookups"], *spec["references"]]
+    assert set(names["make_features"].__code__.co_varnames[:3]) <= set(views)
+    columns = {column["name"]: [1] for column in spec["columns"] if not column.get("outcome")}
+    batch = pd.DataFrame({"row_id": [1], **columns, "carrier": ["UA"]})
+    made = names["make_features"](batch, pd.DataFrame(), pd.DataFrame({"carrier": ["UA"], "late_share": [0.2]}))
+    assert made.to_dict("records") == [{"row_id": 1, "carrier": "UA", "departure_hour": 1 + 1 / 60, "late_share": 0.2}]
 
 
 def test_the_changelog_names_the_version_and_the_public_names() -> None:

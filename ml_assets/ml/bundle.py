@@ -1,7 +1,7 @@
 """The bundle: the immutable folder that a model version ships as.
 
 model.skops    the fitted scikit-learn Pipeline, audited before it is loaded; never a pickle
-features.sql   the SELECT that makes its features
+features.sql   the SELECT that makes its features; or each Python file of the function that does, by its module's name
 schema.json    columns of a request, features and their types, kind of target, classes, threshold
 manifest.json  SHA-256 of every other file, versions of the libraries
 """

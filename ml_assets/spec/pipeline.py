@@ -35,7 +35,11 @@ class PipelineSpec(Strict):
     expect: Expect = Field(default_factory=lambda: Expect(), description="Volume and freshness of a batch.")
     target: Target = Field(description="What the model predicts.")
     lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
-    features: str = Field(description="SELECT file beside the YAML; it sees `batch`, the lookups and the references.")
+    features: str = Field(
+        description="SELECT file beside the YAML; it sees `batch`, the lookups and the references. Or a Python "
+        "function that takes them as DataFrames: `features.py:make_features` beside the YAML, or "
+        "`package.module:make_features`."
+    )
     split: Split = Field(default_factory=lambda: Split(), description="Train, validation and test rows.")
     candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms that compete.")
     tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How parameters are searched.")

@@ -131,3 +131,16 @@ def all_writes(lake: Lake, pipeline: str) -> str:
         FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
     kept = f"{pipeline}.writes"
     return f"({live} UNION ALL BY NAME FROM {table(kept)})" if lake.exists(kept) else f"({live})"
+
+
+def writer_of(lake: Lake, name: str) -> str | None:
+    """Asset key of the newest write of a table, such as `flights.features`; None where no write names the table."""
+    schema = name.partition(".")[0]
+    rows = lake.rows(
+        f"""
+        SELECT max_by(asset, snapshot_id) AS asset FROM {all_writes(lake, schema)}
+        WHERE list_contains(json_keys(data_versions), $name)
+        """,
+        {"name": name, "prefix": "" if schema == "main" else f"{schema}/"},
+    )
+    return str(rows[0]["asset"]) if rows[0]["asset"] else None

@@ -190,7 +190,7 @@ class Lake:
         try:
             if batches is None:
                 return self.con.sql(sql)
-            return self.con.sql(f"{sql} WHERE list_contains(?, batch)", params=[list(batches)])
+            return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
         except duckdb.Error as error:
             raise LakeError(
                 f"{name} cannot be read at snapshot {version}.",
@@ -347,6 +347,9 @@ class Lake:
         target = table(put.table)
         schema = put.table.partition(".")[0]
         columns = self.columns(source)
+        whole = put.batch is None and not put.append
+        if whole and put.reshape and self.exists(put.table) and self.columns(target) != columns:
+            self.con.execute(f"DROP TABLE {target}")
         if not self.exists(put.table):
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
             self.con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
@@ -356,7 +359,7 @@ class Lake:
             self._evolve(put, source, columns)
             if put.batch is not None:
                 self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
-            elif not put.append:
+            elif whole:
                 self.con.execute(f"DELETE FROM {target}")
         self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}")
 

@@ -8,7 +8,9 @@ import dagster as dg
 from ml_assets.errors import FeatureError
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version, parsed
+from ml_assets.graph.features import function as python
 from ml_assets.graph.features import select
+from ml_assets.graph.features.function import Function
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Lookup, PipelineSpec
@@ -18,15 +20,18 @@ from ml_assets.store.references import load_references
 STAGE = "features"
 
 
-def feature_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.AssetsDefinition]:
+def feature_assets(
+    spec: PipelineSpec, texts: Mapping[str, str], function: Function | None
+) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
     Args:
         spec: The pipeline.
         texts: File name -> text of its SQL files.
+        function: The features function, where features is not one of the SQL files.
     """
     lookups = [_lookup(spec, name, lookup, texts[lookup.sql]) for name, lookup in spec.lookups.items()]
-    return [*lookups, _features(spec, texts[spec.features])]
+    return [*lookups, _features(spec, function or texts[spec.features])]
 
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
@@ -86,16 +91,21 @@ def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
         )
 
 
-def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
+def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "features")
-    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), parsed(sql))
+    parts: list[str] | str
+    if isinstance(made_by, Function):
+        word, language, text, kind, parts = "function", "python", made_by.text, "pandas", made_by.version
+    else:
+        word, language, text, kind, parts = "SELECT", "sql", made_by, "sql", parsed(made_by)
+    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), parts)
 
     @dg.asset(
         key=key,
         deps=[steps.asset_key(spec, "validated_data"), *(steps.asset_key(spec, f"lookup_{n}") for n in spec.lookups)],
-        description="The pipeline's SELECT: exactly one row per validated row, blind to outcomes and target.",
-        metadata={"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")},
-        **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
+        description=f"The pipeline's {word}: exactly one row per validated row, blind to outcomes and target.",
+        metadata={language: dg.MetadataValue.md(f"```{language}\n{text}\n```")},
+        **steps.common(spec, STAGE, version, {"duckdb", kind}, by_batch=True),
     )
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
@@ -103,7 +113,7 @@ def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
             load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            types = make_features(store, spec, batch, sql)
+            types = make_features(store, spec, batch, made_by, version)
             put = Put(steps.table_of(key), "feature_rows", batch, reshape=True)
             (written,) = store.replace([put], steps.commit(context, key, batch))
             schema = steps.column_schema(store.columns("feature_rows"))
@@ -114,18 +124,34 @@ def _features(spec: PipelineSpec, sql: str) -> dg.AssetsDefinition:
     return features
 
 
-def make_features(lake: Lake, spec: PipelineSpec, batch: str, sql: str) -> dict[str, str]:
+def make_features(
+    lake: Lake, spec: PipelineSpec, batch: str, made_by: Function | str, code_version: str
+) -> dict[str, str]:
     """Compute the features of a batch into the temporary table `feature_rows`.
+
+    Args:
+        lake: The lake, references loaded.
+        spec: The pipeline.
+        batch: The batch.
+        made_by: The features function, or the text of the SELECT.
+        code_version: Of the asset.
 
     Returns:
         Feature name -> number | category.
 
     Raises:
-        FeatureError: The SELECT fails, leaks, or drops or doubles rows.
+        FeatureError: The SELECT or function fails, leaks, or drops or doubles rows.
     """
     need_validated(lake, spec, batch)
-    select.check_select(sql, ["batch", *spec.lookups, *spec.references], spec.features)
-    select.open_batch(lake, spec, batch)
-    select.run_select(lake, sql, "feature_rows", spec.features, hidden=[*spec.outcomes, spec.target.name])
+    if isinstance(made_by, Function):
+        select.open_batch(lake, spec, batch)
+        python.run_function(lake, spec, made_by, "feature_rows")
+    else:
+        select.check_select(made_by, ["batch", *spec.lookups, *spec.references], spec.features)
+        select.open_batch(lake, spec, batch)
+        select.run_select(lake, made_by, "feature_rows", spec.features, hidden=[*spec.outcomes, spec.target.name])
     select.check_rows(lake, "feature_rows", spec.features)
-    return select.feature_types(lake.columns("feature_rows"), spec.features)
+    types = select.feature_types(lake.columns("feature_rows"), spec.features)
+    if isinstance(made_by, Function):
+        python.check_steady(lake, spec, made_by, "feature_rows", batch, code_version)
+    return types

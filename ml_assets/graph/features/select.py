@@ -130,16 +130,21 @@ def _explained(error: duckdb.Error, file: str, hidden: set[str]) -> FeatureError
     message = str(error).split("\n\n")[0]
     named = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
     if named and named[1] in hidden:
-        return FeatureError(
-            f"{file} names the outcome column {named[1]!r}, which is known only after the event: that would leak.",
-            where={"file": file, "column": named[1]},
-            fix="Use it in a lookup over earlier batches, or drop `outcome: true` if it is known before.",
-        )
+        return leaks(file, named[1], file=file)
     return FeatureError(
         f"{file} fails.",
         found=" ".join(message.split()),
         where={"file": file, "column": named[1] if named else None},
         fix="The views `batch`, the lookups and the references are what it sees.",
+    )
+
+
+def leaks(name: str, column: str, **where: object) -> FeatureError:
+    """The error of features that name an outcome column or the target."""
+    return FeatureError(
+        f"{name} names the outcome column {column!r}, which is known only after the event: that would leak.",
+        where={**where, "column": column},
+        fix="Use it in a lookup over earlier batches, or drop `outcome: true` if it is known before.",
     )
 
 
@@ -151,7 +156,7 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
     """
     if "row_id" not in lake.columns(made):
         raise FeatureError(
-            f"{file} must select row_id.", where={"file": file}, fix="Begin it with: SELECT b.row_id, ..."
+            f"{file} must give row_id.", where={"file": file}, fix="Take row_id from `batch`, unchanged."
         )
     dropped, doubled, foreign = lake.con.execute(
         f"""
@@ -162,7 +167,7 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
     ).fetchall()[0]
     for rows, what, fix in (
         (doubled, "doubles", "A join matches more than one row: make its key unique, or aggregate first."),
-        (dropped, "drops", "Use LEFT JOIN and no WHERE: every validated row needs its features."),
+        (dropped, "drops", "Use left joins and no filter: every validated row needs its features."),
         (foreign, "invents", "row_id must come from `batch` unchanged."),
     ):
         if rows:
@@ -189,11 +194,11 @@ def feature_types(columns: Mapping[str, str], file: str) -> dict[str, str]:
             raise FeatureError(
                 f"The feature {name!r} is a {sql_type}; features are numbers, booleans or text.",
                 where={"file": file, "column": name},
-                fix="Turn it into numbers, for example: hour(time_hour) AS hour.",
+                fix="Turn it into numbers, such as the hour of a timestamp.",
             )
         found[name] = kind
     if not found:
-        raise FeatureError(f"{file} selects no feature beside row_id.", where={"file": file})
+        raise FeatureError(f"{file} gives no feature beside row_id.", where={"file": file})
     return found
 
 

@@ -25,7 +25,7 @@ def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Ass
 
     Args:
         spec: The pipeline.
-        texts: File name -> text of its SQL files, which go into the bundle.
+        texts: File name -> text of its SQL and Python files, which go into the bundle.
     """
     tuned = [_candidate(spec, name, candidate) for name, candidate in spec.candidates.items()]
     return [_training_set(spec), *tuned, _trained_model(spec, texts)]

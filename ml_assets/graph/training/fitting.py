@@ -38,7 +38,7 @@ def train(
         spec: The pipeline.
         pin: The training set.
         winner: Row of the best candidate.
-        texts: File name -> text of the pipeline's SQL files.
+        texts: File name -> text of the pipeline's SQL and Python files.
         commit: Who writes.
 
     Returns:
