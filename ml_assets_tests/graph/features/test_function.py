@@ -17,8 +17,8 @@ from ml_assets.errors import FeatureError, SpecError
 from ml_assets.graph.code_version import module_hashes
 from ml_assets.graph.features.assets import make_features
 from ml_assets.graph.features.function import find_function
-from ml_assets.graph.features.select import load_references
 from ml_assets.store.lake import Lake
+from ml_assets.store.references import load_references
 from ml_assets_tests.conftest import SQL, Project, failure_text, loans
 from ml_assets_tests.test_component import changed, error_of, load  # noqa: F401 - a fixture
 
@@ -81,7 +81,7 @@ def make(trained: Project, write: Write, lake: Lake) -> Callable[..., dict[str, 
     def make_(text: str, batch: str = "2") -> dict[str, str]:
         views = ["batch", *trained.spec.lookups, *trained.spec.references]
         function = find_function(f"{write(text)}:make", trained.root, views)
-        load_references(lake, trained.spec, trained.paths)
+        load_references(lake, trained.spec, trained.paths, trained.spec.references)
         return make_features(lake, trained.spec, batch, function, "new code")
 
     return make_
