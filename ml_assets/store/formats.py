@@ -19,9 +19,9 @@ SQL_TYPES = {
 # Files of one batch may differ in the order of their columns; a column that one lacks is NULL there.
 COMMON = "filename = '__file', union_by_name = true, hive_partitioning = {hive}, hive_types_autocast = false"
 READERS = {
-    "parquet": f"read_parquet($files, {COMMON})",
-    "csv": f"read_csv($files, header = true, {COMMON}{{as_text}})",
-    "json": f"read_json($files, {COMMON}{{as_text}})",
+    "parquet": f"read_parquet({{files}}, {COMMON})",
+    "csv": f"read_csv({{files}}, header = true, {COMMON}{{as_text}})",
+    "json": f"read_json({{files}}, {COMMON}{{as_text}})",
 }
 SUFFIXES = {
     ".parquet": "parquet",
@@ -33,14 +33,8 @@ SUFFIXES = {
 }
 
 
-def reader(paths: Sequence[str], as_text: bool = False, hive: bool = False, names: Sequence[str] = ()) -> str:
-    """The DuckDB table function for these files; its parameter is $files, and `__file` names each row's file.
-
-    Args:
-        paths: Files of one format.
-        as_text: Leave the values of a text format untyped.
-        hive: Folders such as `year=2013` are columns.
-        names: The columns, where they are known; without them JSON lines as text are read for their columns only.
+def format_of(paths: Sequence[str]) -> str:
+    """parquet, csv or json, told by the suffixes.
 
     Raises:
         SourceError: A suffix that cannot be read, or two formats at once.
@@ -57,6 +51,24 @@ def reader(paths: Sequence[str], as_text: bool = False, hive: bool = False, name
     formats = sorted({SUFFIXES[suffix] for suffix in suffixes})
     if len(formats) > 1:
         raise SourceError("The files of one batch have different formats.", found=", ".join(formats))
+    return formats[0]
+
+
+def reader(
+    paths: Sequence[str], as_text: bool = False, hive: bool = False, names: Sequence[str] = (), files: str = "$files"
+) -> str:
+    """The DuckDB table function for these files; `__file` names each row's file.
+
+    Args:
+        paths: Files of one format.
+        as_text: Leave the values of a text format untyped.
+        hive: Folders such as `year=2013` are columns.
+        names: The columns, where they are known; without them JSON lines as text are read for their columns only.
+        files: SQL of the list of files, by default the parameter $files.
+
+    Raises:
+        SourceError: A suffix that cannot be read, or two formats at once.
+    """
     text = {
         "parquet": "",
         "csv": ", all_varchar = true",
@@ -65,4 +77,5 @@ def reader(paths: Sequence[str], as_text: bool = False, hive: bool = False, name
         if names
         else ", sample_size = -1, maximum_depth = 1",
     }
-    return READERS[formats[0]].format(as_text=text[formats[0]] if as_text else "", hive=str(hive).lower())
+    kind = format_of(paths)
+    return READERS[kind].format(files=files, as_text=text[kind] if as_text else "", hive=str(hive).lower())

@@ -66,6 +66,7 @@ class Put:
         volatile: Columns that do not count for the data version, such as a time of writing.
         reshape: The table takes the columns of these rows: others are dropped, and a type may change in a way that
             loses earlier values. For tables that can be computed again; older snapshots keep everything.
+        version: The data version, where something else than the rows tells their content; None hashes them.
     """
 
     table: str
@@ -74,6 +75,7 @@ class Put:
     append: bool = False
     volatile: tuple[str, ...] = ()
     reshape: bool = False
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,15 @@ class Lake:
         where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
         return int(self.con.execute(f"SELECT count(*) FROM {table(name)}{where}", values).fetchall()[0][0])
 
+    def row_ids(self, name: str, batch: str) -> tuple[int, int]:
+        """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
+        if not self.exists(name):
+            return 0, 0
+        count, total = self.con.execute(
+            f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?", [batch]
+        ).fetchall()[0]
+        return int(count), int(total)
+
     def snapshot(self) -> int:
         """Id of the newest snapshot."""
         return int(self.con.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
@@ -260,31 +271,32 @@ class Lake:
             LakeError: The disk is full, or the catalog cannot be written.
         """
         sources = [self._normalised(put) for put in puts]
-        versions = [self._data_version(put, source) for put, source in zip(puts, sources, strict=True)]
+        versions = [put.version or self._data_version(put, source) for put, source in zip(puts, sources, strict=True)]
+        rows: dict[str, int] = {}
 
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
-                self._put(put, source)
-            if not any(rows for rows, _ in versions):
+                rows[put.table] = self._put(put, source)
+            if not any(rows.values()):
                 # DuckLake makes none where no row changes, and then nobody could tell that it was written.
                 why = literal("This comment makes a snapshot of a write without rows.")
                 self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
 
         facts = {
-            "data_versions": {put.table: version for put, (_, version) in zip(puts, versions, strict=True)},
-            "rows": {put.table: rows for put, (rows, _) in zip(puts, versions, strict=True)},
+            "data_versions": {put.table: version for put, version in zip(puts, versions, strict=True)},
+            "rows": rows,
         }
         written, retries = self._transaction(work, commit, facts)
         return [
             Written(
                 table=put.table,
                 snapshot_id=written,
-                rows=rows,
+                rows=rows[put.table],
                 bytes=self._bytes(put.table, written),
                 data_version=version,
                 retries=retries,
             )
-            for put, (rows, version) in zip(puts, versions, strict=True)
+            for put, version in zip(puts, versions, strict=True)
         ]
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
@@ -333,7 +345,7 @@ class Lake:
         replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
         return f"(SELECT *{replaced} FROM {put.source})"
 
-    def _data_version(self, put: Put, source: str) -> tuple[int, str]:
+    def _data_version(self, put: Put, source: str) -> str:
         columns = {name: kind for name, kind in self.columns(source).items() if name not in put.volatile}
         rows, total = self.con.execute(
             f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR "
@@ -341,9 +353,10 @@ class Lake:
         ).fetchall()[0]
         # DuckDB makes no promise that hash() stays the same in its next major version.
         text = json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total])
-        return int(rows), hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _put(self, put: Put, source: str) -> None:
+    def _put(self, put: Put, source: str) -> int:
+        """Write the rows of one table; returns their number."""
         target = table(put.table)
         schema = put.table.partition(".")[0]
         columns = self.columns(source)
@@ -361,7 +374,7 @@ class Lake:
                 self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
             elif whole:
                 self.con.execute(f"DELETE FROM {target}")
-        self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}")
+        return int(self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
 
     def _evolve(self, put: Put, source: str, columns: Mapping[str, str]) -> None:
         """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence."""
@@ -412,20 +425,13 @@ class Lake:
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         con = self.con
-        extra = json.dumps(
-            {
-                "run_id": commit.run_id,
-                "batch": commit.batch,
-                "code_version": commit.code_version,
-                **(facts or {}),
-                **commit.note,
-            }
-        )
+        who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
         with catalog_lock(self.folder, self.lock_timeout_s):
             for attempt in range(MAX_RETRIES + 1):
                 try:
                     con.execute("BEGIN")
                     work()
+                    extra = json.dumps({**who, **(facts or {}), **commit.note})
                     con.execute(
                         "CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra]
                     )

@@ -98,7 +98,8 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
         word, language, text, kind, parts = "function", "python", made_by.text, "pandas", made_by.version
     else:
         word, language, text, kind, parts = "SELECT", "sql", made_by, "sql", parsed(made_by)
-    version = code_version(__name__, spec.columns, spec.references, spec.features, list(spec.lookups), parts)
+    declared = [(column.name, column.type, column.outcome) for column in spec.columns]
+    version = code_version(__name__, declared, spec.references, spec.features, list(spec.lookups), parts)
 
     @dg.asset(
         key=key,
@@ -117,6 +118,7 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             put = Put(steps.table_of(key), "feature_rows", batch, reshape=True)
             (written,) = store.replace([put], steps.commit(context, key, batch))
             schema = steps.column_schema(store.columns("feature_rows"))
+            store.con.execute("DROP TABLE feature_rows")
             return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
 
         yield from steps.each_batch(context, store, [key], work)

@@ -158,6 +158,13 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
         raise FeatureError(
             f"{file} must give row_id.", where={"file": file}, fix="Take row_id from `batch`, unchanged."
         )
+    # A fingerprint takes a fiftieth of the time that the joins take, which are there to say what is wrong.
+    given, wanted = (
+        lake.con.execute(f"SELECT count(row_id), count(*), sum(hash(row_id)::HUGEINT) FROM {relation}").fetchall()
+        for relation in (identifier(made), "batch")
+    )
+    if given == wanted:
+        return
     dropped, doubled, foreign = lake.con.execute(
         f"""
         SELECT (SELECT count(*) FROM batch ANTI JOIN {identifier(made)} USING (row_id)),

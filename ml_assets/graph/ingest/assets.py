@@ -8,19 +8,17 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.errors import BatchRefused, MLAssetsError, SourceError
+from ml_assets.errors import MLAssetsError
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
-from ml_assets.graph.ingest import expectations, files, schema, validation
+from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import failures, statistics
-from ml_assets.store.failures import FailedIngest
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.lake import Lake, Put
-from ml_assets.store.sql import table
 
 STAGE = "ingest"
 
@@ -87,7 +85,9 @@ def _ordered(arrival: files.Arrival) -> tuple[Any, ...]:
 
 def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "raw_data")
-    version = code_version(__name__, spec.columns, spec.tolerate)
+    # Not the rules: another `min` makes no row of raw_data another one.
+    declared = [(column.name, column.type) for column in spec.columns]
+    version = code_version(__name__, declared, spec.tolerate.missing_columns, spec.tolerate.new_columns)
 
     @dg.asset(
         key=key,
@@ -103,18 +103,15 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             arrived = stock.files_of(store, spec, place, batch)
             delivery = files.deliver(place, arrived)
-            found, bad = read_batch(store, spec, batch, delivery)
-            events = schema.changes(store, spec, batch, found)
             here = steps.commit(context, key, batch)
-            put = Put(steps.table_of(key), "_raw_batch", batch)
-            (written, *_) = store.replace([put, *schema.puts(store, spec, events, here)], here)
-            failures.record(store, spec.name, bad, here)
+            made = reading.write_batch(store, spec, batch, delivery, here)
+            failures.record(store, spec.name, made.bad, here)
             for arrival in arrived:
                 place.discard(arrival.path, arrival.version)
-            metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(arrived) - len(bad)}
-            if events:
-                metadata["schema_events"] = dg.MetadataValue.md(steps.markdown_table([asdict(e) for e in events]))
-            return {key: Result(written, metadata)}
+            metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(arrived) - len(made.bad)}
+            if made.events:
+                metadata["schema_events"] = dg.MetadataValue.md(steps.markdown_table([asdict(e) for e in made.events]))
+            return {key: Result(made.written, metadata)}
 
         yield from steps.each_batch(context, store, [key], work)
 
@@ -124,51 +121,6 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
 def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
     days = spec.expect.max_silence_days
     return None if days is None else dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=days))
-
-
-def read_batch(
-    lake: Lake, spec: PipelineSpec, batch: str, delivery: files.Delivery
-) -> tuple[dict[str, str], list[FailedIngest]]:
-    """Read the files of a batch, typed as declared, into the temporary table `_raw_batch`.
-
-    Of several files, one that cannot be read to its end is set aside; the rows of one that has vanished stay.
-
-    Returns:
-        Column name -> SQL type as found, and the files that are set aside.
-
-    Raises:
-        SourceError: No file can be read.
-    """
-    bad: list[FailedIngest] = []
-    try:
-        found = files.load(lake.con, spec, batch, delivery, "_raw_batch")
-    except SourceError:
-        parts = list(delivery.parts())
-        if len(parts) == 1:
-            raise
-        good = [part for part in parts if not _failure(lake, spec, batch, part, bad)]
-        if not good:
-            raise
-        found = files.load(lake.con, spec, batch, files.joined(good), "_raw_batch")
-    gone = stock.vanished_files(lake, spec, batch)
-    if gone and lake.exists(f"{spec.name}.raw_data"):
-        lake.con.execute(
-            f"""INSERT INTO _raw_batch BY NAME SELECT * REPLACE (
-                row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM _raw_batch) AS row_id)
-            FROM {table(f"{spec.name}.raw_data")} WHERE batch = $batch AND list_contains($gone, source_sha256)""",
-            {"batch": batch, "gone": gone},
-        )
-    return found, bad
-
-
-def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: files.Delivery, bad: list[FailedIngest]) -> bool:
-    """Try one file of a batch; one that fails is added to `bad`."""
-    try:
-        files.load(lake.con, spec, batch, part, "_raw_part")
-    except SourceError as error:
-        bad.append(FailedIngest(str(error.at(pipeline=spec.name, batch=batch)), batch, part.paths[0], part.sha256[0]))
-        return True
-    return False
 
 
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
@@ -208,14 +160,13 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            rows, broken = check_batch(store, spec, batch)
+            checked = validation.check_batch(store, spec, batch)
             puts = [
                 Put(steps.table_of(kept), "_valid_batch", batch),
                 Put(steps.table_of(held), "_broken_batch", batch),
             ]
-            quarantined = store.con.execute("SELECT count(*) FROM _broken_batch").fetchall()[0][0]
             try:
-                validation.refuse_if_intolerable(spec, rows, quarantined, broken)
+                validation.refuse_if_intolerable(spec, checked)
                 expectations.refuse_if_unmet(spec, expectations.unmet(store, spec, batch))
             except MLAssetsError:
                 store.replace(puts[1:], steps.commit(context, held, batch))
@@ -223,12 +174,14 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             described = describe_batch(store, spec, batch)
             puts.append(Put(f"{spec.name}.statistics", store.values(statistics.COLUMNS, described), batch))
             valid, bad, _ = store.replace(puts, steps.commit(context, kept, batch))
-            reasons = steps.markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in broken])
+            reasons = steps.markdown_table(
+                [{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in checked.broken]
+            )
             return {
                 kept: Result(
                     valid,
                     {
-                        "share_quarantined": quarantined / rows,
+                        "share_quarantined": checked.quarantined / checked.rows,
                         "statistics": dg.MetadataValue.md(steps.markdown_table([_shown(row) for row in described])),
                     },
                 ),
@@ -238,29 +191,6 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
         yield from steps.each_batch(context, store, [kept, held], work)
 
     return validate
-
-
-def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[validation.Broken]]:
-    """Split the raw rows of a batch into the temporary tables `_valid_batch` and `_broken_batch`.
-
-    Returns:
-        Rows in all, and how often each rule is broken.
-
-    Raises:
-        BatchRefused: raw_data has no rows of the batch.
-    """
-    raw = f"{spec.name}.raw_data"
-    if not lake.count(raw, batch):
-        raise BatchRefused("raw_data has no rows of the batch.", fix=f"Materialize {spec.name}/raw_data for it.")
-    validation.open_earlier_keys(lake, spec, batch)
-    sql, values = validation.checked_select(spec, f"(SELECT * FROM {table(raw)} WHERE batch = $batch)")
-    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _checked AS {sql}", {**values, "batch": batch})
-    lake.con.execute(
-        """CREATE OR REPLACE TEMP VIEW _valid_batch AS SELECT * EXCLUDE (reasons) FROM _checked WHERE len(reasons) = 0;
-        CREATE OR REPLACE TEMP VIEW _broken_batch AS SELECT * FROM _checked WHERE len(reasons) > 0"""
-    )
-    rows = int(lake.con.execute("SELECT count(*) FROM _checked").fetchall()[0][0])
-    return rows, validation.count_broken(lake.con, "_checked")
 
 
 def describe_batch(lake: Lake, spec: PipelineSpec, batch: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.spec import OWN_COLUMNS, Column, PipelineSpec, Source
-from ml_assets.store.formats import SQL_TYPES, reader
+from ml_assets.store.formats import SQL_TYPES, format_of, reader
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Entry, Place, is_url
 from ml_assets.store.sql import identifier
@@ -266,27 +266,42 @@ def unreadable(error: duckdb.Error, delivery: Delivery) -> SourceError:
     )
 
 
-def load(
-    con: duckdb.DuckDBPyConnection, spec: PipelineSpec, batch: str, delivery: Delivery, into: str
-) -> dict[str, str]:
-    """Read files, typed as declared, into a temporary table.
+def open_rows(
+    con: duckdb.DuckDBPyConnection, spec: PipelineSpec, batch: str, delivery: Delivery
+) -> tuple[str, dict[str, str]]:
+    """The rows of files, typed as declared, as a relation of the connection.
+
+    Text is parsed now, into the temporary table `_raw_rows`. Parquet is read when the relation is: a copy of a large
+    batch would have to go to disk.
 
     Returns:
-        Column name -> SQL type as found.
+        Name of the relation, and column name -> SQL type as found.
 
     Raises:
         SourceError: A file cannot be read, or its columns are not as declared.
     """
     found = header(con, spec, delivery)
-    select = typed_select(spec, found, delivery)
+    for name, value in _variables(spec, found, delivery, batch).items():
+        con.execute(f"SET VARIABLE {name} = $value", {"value": value})
+    kind, name = ("VIEW", "_raw_view") if format_of(delivery.local) == "parquet" else ("TABLE", "_raw_rows")
     try:
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS {select}",
-            typed_parameters(spec, found, delivery, batch),
-        )
+        con.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {typed_select(spec, found, delivery)}")
     except duckdb.Error as error:
         raise unreadable(error, delivery) from error
-    return found
+    return name, found
+
+
+def read_through(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, batch: str, delivery: Delivery) -> None:
+    """Read files to their end, and keep nothing.
+
+    Raises:
+        SourceError: They cannot be read.
+    """
+    name, _ = open_rows(con, spec, batch, delivery)
+    try:
+        con.execute(f"SELECT sum(hash(r)::HUGEINT) FROM {name} r").fetchall()
+    except duckdb.Error as error:
+        raise unreadable(error, delivery) from error
 
 
 def joined(parts: Sequence[Delivery]) -> Delivery:
@@ -303,7 +318,7 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
     """SELECT over a batch's files: row_id, the declared columns as declared, others as text, where each row is from.
 
     A value that cannot be read as its column's type becomes NULL and is kept, as `column: 'value'`, in the list
-    `unreadable`. NaN becomes NULL. Parameters: those of `typed_parameters`.
+    `unreadable`. NaN becomes NULL. It reads the connection's variables that `open_rows` sets.
     """
     names = {name.lower(): name for name in found}
     selected: list[str] = []
@@ -319,7 +334,9 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
         if doubt:
             doubts.append(f"({doubt})")
             text = f"CAST({identifier(source)} AS VARCHAR)"
-            bad.append(f"CASE WHEN {doubt} THEN concat($name_{len(bad)}, ': ''', {text}, '''') END")
+            bad.append(
+                f"CASE WHEN {doubt} THEN concat(getvariable('raw_doubtful')[{len(bad) + 1}], ': ''', {text}, '''') END"
+            )
     declared = {column.name.lower() for column in spec.columns}
     if spec.tolerate.new_columns == "keep":
         selected += [
@@ -331,20 +348,26 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
     if bad:  # a list for each row would be dear; hardly any row needs one
         listed = f"CAST(list_filter([{', '.join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[])"
         unreadable = f"CASE WHEN {' OR '.join(doubts)} THEN {listed} ELSE {unreadable} END"
-    file = "1" if len(delivery.local) == 1 else "list_position($files, __file)"
+    file = "1" if len(delivery.local) == 1 else "list_position(getvariable('raw_files'), __file)"
     names_in_file = [name for name in found if name not in delivery.hive_columns]
-    source = reader(delivery.local, as_text=True, hive=bool(delivery.hive_columns), names=names_in_file)
+    source = reader(
+        delivery.local,
+        as_text=True,
+        hive=bool(delivery.hive_columns),
+        names=names_in_file,
+        files="getvariable('raw_files')",
+    )
     return f"""
-        SELECT $batch AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
-            list_extract($names, {file}) AS source_file, list_extract($sha256, {file}) AS source_sha256,
+        SELECT getvariable('raw_batch')::VARCHAR AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
+            getvariable('raw_names')[{file}] AS source_file, getvariable('raw_sha256')[{file}] AS source_sha256,
             {unreadable} AS unreadable
         FROM {source}"""
 
 
-def typed_parameters(
+def _variables(
     spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery, batch: str
 ) -> dict[str, str | list[str]]:
-    """Parameters of `typed_select`: the batch, its files, and the columns whose values may be unreadable."""
+    """What `typed_select` reads: the batch, its files, and the columns whose values may be unreadable."""
     names = {name.lower(): name for name in found}
     doubtful = [
         column.name
@@ -352,11 +375,11 @@ def typed_parameters(
         if column.name.lower() in names and _typed(column, "x", found[names[column.name.lower()]])[1]
     ]
     return {
-        "batch": batch,
-        "files": delivery.local,
-        "names": delivery.names,
-        "sha256": delivery.sha256,
-        **{f"name_{number}": name for number, name in enumerate(doubtful)},
+        "raw_batch": batch,
+        "raw_files": delivery.local,
+        "raw_names": delivery.names,
+        "raw_sha256": delivery.sha256,
+        "raw_doubtful": doubtful,
     }
 
 

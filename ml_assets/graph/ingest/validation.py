@@ -44,6 +44,21 @@ class Broken:
     examples: list[int]
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What the rules found in a batch.
+
+    Args:
+        rows: All raw rows.
+        quarantined: Rows that break a rule.
+        broken: How often each rule is broken, most first.
+    """
+
+    rows: int
+    quarantined: int
+    broken: list[Broken]
+
+
 def rules(spec: PipelineSpec) -> list[Rule]:
     """Every rule of a pipeline, in the order of the YAML."""
     found = [rule for column in spec.columns for rule in _column_rules(column)]
@@ -135,6 +150,38 @@ def checked_select(spec: PipelineSpec, source: str) -> tuple[str, dict[str, Any]
     return f"SELECT * EXCLUDE (unreadable), {guarded} AS reasons FROM {source}", values
 
 
+def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> Checked:
+    """Split the raw rows of a batch into the relations `_valid_batch` and `_broken_batch`, as views.
+
+    Only what is wrong is kept in memory, so the batch may be larger than that.
+
+    Raises:
+        BatchRefused: raw_data has no rows of the batch.
+    """
+    raw = f"{spec.name}.raw_data"
+    rows = lake.count(raw, batch)
+    if not rows:
+        raise BatchRefused(
+            "raw_data has no rows of the batch: its files are empty, or it is not materialized.",
+            fix=f"Deliver the files again, or materialize {spec.name}/raw_data for it.",
+        )
+    open_earlier_keys(lake, spec, batch)
+    lake.con.execute("SET VARIABLE checked_batch = ?", [batch])
+    source = f"(SELECT * FROM {table(raw)} WHERE batch = getvariable('checked_batch'))"
+    sql, values = checked_select(spec, source)
+    lake.con.execute(
+        f"CREATE OR REPLACE TEMP TABLE _broken AS SELECT row_id, reasons FROM ({sql}) WHERE len(reasons) > 0", values
+    )
+    quarantined = int(lake.con.execute("SELECT count(*) FROM _broken").fetchall()[0][0])
+    without = "ANTI JOIN _broken USING (row_id)" if quarantined else ""
+    lake.con.execute(
+        f"""CREATE OR REPLACE TEMP VIEW _valid_batch AS SELECT * EXCLUDE (unreadable) FROM {source} {without};
+        CREATE OR REPLACE TEMP VIEW _broken_batch AS
+        SELECT * EXCLUDE (unreadable) FROM {source} JOIN _broken USING (row_id)"""
+    )
+    return Checked(rows, quarantined, count_broken(lake.con, "_broken"))
+
+
 def count_broken(con: duckdb.DuckDBPyConnection, checked: str) -> list[Broken]:
     """Per rule, the rows that break it, most first, with up to five row ids."""
     found = con.execute(
@@ -146,17 +193,15 @@ def count_broken(con: duckdb.DuckDBPyConnection, checked: str) -> list[Broken]:
     return [Broken(*row) for row in found]
 
 
-def refuse_if_intolerable(spec: PipelineSpec, rows: int, quarantined: int, broken: list[Broken]) -> None:
-    """Raise BatchRefused where a batch has no rows or more broken ones than `tolerate.quarantined`."""
-    if rows == 0:
-        raise BatchRefused("The batch has no rows.", fix="Deliver the file again.")
-    share = quarantined / rows
+def refuse_if_intolerable(spec: PipelineSpec, checked: Checked) -> None:
+    """Raise BatchRefused where more rows of a batch break a rule than `tolerate.quarantined`."""
+    share = checked.quarantined / checked.rows
     if share > spec.tolerate.quarantined:
-        worst = broken[0]
+        worst = checked.broken[0]
         raise BatchRefused(
             f"{share:.1%} of the rows break a rule; {spec.tolerate.quarantined:.1%} are tolerated. "
             "Earlier validated rows stay as they were.",
-            found=f"{quarantined:,} of {rows:,} rows; most often {worst.rule} ({worst.rows:,} rows, "
+            found=f"{checked.quarantined:,} of {checked.rows:,} rows; most often {worst.rule} ({worst.rows:,} rows, "
             f"such as row_id {', '.join(map(str, worst.examples))})",
             where={"column": worst.rule.removeprefix("type of ").partition(".")[0]},
             fix=f"Look at {spec.name}.quarantine; then mend the file, the rule, or tolerate.quarantined.",

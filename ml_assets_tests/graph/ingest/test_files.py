@@ -174,8 +174,8 @@ def test_a_vanished_file_is_kept_on_record(project: Project) -> None:
 def read(project: Project, path: Path) -> pd.DataFrame:
     delivery = files.Delivery([str(path)], [str(path)], [path.relative_to(project.source).as_posix()], ["x"])
     with duckdb.connect() as con:
-        files.load(con, project.spec, "1", delivery, "rows_")
-        return con.sql("FROM rows_").df()
+        name, _ = files.open_rows(con, project.spec, "1", delivery)
+        return con.sql(f"FROM {name}").df()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
