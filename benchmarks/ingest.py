@@ -127,12 +127,12 @@ def large(folder: Path, rows: int, rounds: int, memory: str) -> bool:
     for number in range(1, rounds + 1):
         done.append(run_round(file, folder / f"round_{number}", memory))
         shutil.rmtree(folder / f"round_{number}")
-        project, plain = done[-1].project, done[-1].plain
-        print(
-            f"round {number}   project {project.wall_s:.1f} s, plain {plain.wall_s:.1f} s; "
-            f"other processes used {project.others_s:.1f} and {plain.others_s:.1f} s of CPU time",
-            flush=True,
-        )
+        for name, cost in (("project", done[-1].project), ("plain", done[-1].plain)):
+            print(
+                f"round {number}  {name:8} wall {cost.wall_s:7.1f} s, CPU {cost.cpu_s:7.1f} s, "
+                f"peak {cost.peak_mib:5.0f} MiB; others used {cost.others_s:.0f} s of CPU time",
+                flush=True,
+            )
     print(f"\n{'median':20}{'project':>10}{'plain':>10}{'ratio':>8}")
     ratios, peaks = {}, []
     for label, field in (("wall time, s", "wall_s"), ("CPU time, s", "cpu_s"), ("peak memory, MiB", "peak_mib")):
