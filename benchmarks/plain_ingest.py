@@ -47,6 +47,7 @@ def main(file: Path, pipeline: Path, out: Path, memory: str) -> None:
         (SELECT row_id, {reasons(spec)} AS reasons FROM lake.sales.raw_data) WHERE len(reasons) > 0"""
     )
     put(con, "validated_data", "FROM lake.sales.raw_data ANTI JOIN broken USING (row_id)")
+    con.execute("CREATE TABLE lake.sales.statistics AS SELECT * FROM (SUMMARIZE lake.sales.validated_data)")
     put(con, "quarantine", "SELECT * FROM lake.sales.raw_data JOIN broken USING (row_id)")
     rows, held = con.execute(
         "SELECT (SELECT count(*) FROM lake.sales.raw_data), (SELECT count(*) FROM broken)"

@@ -193,6 +193,15 @@ def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str
     return {(e.asset_key.path[-1], e.check_name, e.partition): e.passed for e in result.get_asset_check_evaluations()}
 
 
+# Tests of real processes take longest: begun last, one would keep the suite waiting alone.
+LONG_FILES = ("test_daemon.py", "test_commands.py", "test_demo.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """A project without files."""

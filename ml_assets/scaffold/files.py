@@ -187,7 +187,8 @@ def read(con: duckdb.DuckDBPyConnection, source: Source) -> Read:
     paths = list(source.batches)
     try:
         # As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
-        sql = reader(paths, as_text=True)
+        described = con.execute(f"DESCRIBE FROM {reader(paths, as_text=True)}", {"files": paths}).fetchall()
+        sql = reader(paths, as_text=True, names=[row[0] for row in described if row[0] != "__file"])
         con.execute(f"CREATE TABLE found AS SELECT row_number() OVER () AS __row, * FROM {sql}", {"files": paths})
     except duckdb.Error as error:
         raise SourceError(
