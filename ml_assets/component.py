@@ -35,7 +35,7 @@ from ml_assets.graph.training.checks import training_checks
 from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
 from ml_assets.io_manager import LakeIOManager
 from ml_assets.ml.estimators import check_path
-from ml_assets.resources import LakeResource
+from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.paths import Paths
@@ -123,13 +123,13 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
 @cache
 def lake_resource(root: str) -> LakeResource:
     """One resource for all pipelines of a project, so that their definitions can be merged."""
-    return LakeResource(root=root)
+    return LakeResource(root=root, memory_limit=memory_limit())
 
 
 @cache
 def lake_io_manager(root: str) -> LakeIOManager:
     """One I/O manager for a project, for its own assets beside the pipelines."""
-    return LakeIOManager(root=root)
+    return LakeIOManager(root=root, memory_limit=memory_limit())
 
 
 def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:

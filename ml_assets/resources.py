@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from pydantic import PrivateAttr
 
+from ml_assets.store.connection import ENV_MEMORY
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
+
+
+def memory_limit() -> str:
+    """DuckDB's memory limit, from the environment; beyond it DuckDB spills to disk."""
+    return os.environ.get(ENV_MEMORY) or "4GiB"
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import failures
+from ml_assets.store.connection import ENV_MEMORY
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
@@ -92,8 +94,19 @@ def user_errors(**where: object) -> Iterator[None]:
     """Turn an error that the user can mend into a failed step with its text, without a traceback of our code."""
     try:
         yield
-    except MLAssetsError as error:
-        raise failure([error.at(**where)]) from None
+    except (MLAssetsError, duckdb.OutOfMemoryException) as error:
+        raise failure([mendable(error).at(**where)]) from None
+
+
+def mendable(error: MLAssetsError | duckdb.OutOfMemoryException) -> MLAssetsError:
+    """The error as one that says what to do."""
+    if isinstance(error, MLAssetsError):
+        return error
+    return LakeError(
+        "DuckDB needs more memory than it is allowed.",
+        found=str(error).splitlines()[0],
+        fix=f"Set {ENV_MEMORY}, such as 8GiB, and run the same again.",
+    )
 
 
 def failure(errors: Sequence[MLAssetsError]) -> dg.Failure:
@@ -128,8 +141,8 @@ def each_batch(
         started = time.monotonic()
         try:
             results = work(batch)
-        except MLAssetsError as error:
-            error.at(pipeline=pipeline, batch=batch)
+        except (MLAssetsError, duckdb.OutOfMemoryException) as caught:
+            error = mendable(caught).at(pipeline=pipeline, batch=batch)
             errors.append(error)
             failed = FailedIngest(str(error), batch, str(error.where.get("file") or "") or None)
             with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so
@@ -254,7 +267,8 @@ def batch_checks(
     def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
         step, store = context.op_execution_context, lake.open()
         for check in checks:
-            verdicts = {batch: check.judge(store, batch) for batch in sorted(step.partition_keys)}
+            with user_errors(pipeline=spec.name):
+                verdicts = {batch: check.judge(store, batch) for batch in sorted(step.partition_keys)}
             if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
                 yield from _evaluations(key, check.name, verdicts)
             yield _overall(key, check, verdicts)

@@ -19,6 +19,7 @@ from ml_assets.errors import LakeError
 from ml_assets.store.locks import exclusive
 from ml_assets.store.sql import literal
 
+ENV_MEMORY = "ML_ASSETS_MEMORY_LIMIT"
 CATALOG = "catalog.sqlite"
 PUBLIC_CATALOG = "public.sqlite"
 EXTENSIONS = ("ducklake", "sqlite_scanner")

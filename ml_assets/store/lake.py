@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
-from ml_assets.store.connection import CATALOG, attach, catalog_lock, connect, publish_catalog
+from ml_assets.store.connection import CATALOG, ENV_MEMORY, attach, catalog_lock, connect, publish_catalog
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
@@ -460,6 +460,8 @@ class Lake:
         fix = "Nothing was changed. Run the same command again."
         if isinstance(error, duckdb.IOException):
             fix = f"Nothing was changed. Look at the free disk space of {self.folder}, then run the same command again."
+        elif isinstance(error, duckdb.OutOfMemoryException):
+            fix = f"Nothing was changed. Set {ENV_MEMORY}, such as 8GiB, and run the same command again."
         return LakeError(
             "A write to the lake failed.",
             found=str(error).splitlines()[0],

@@ -66,7 +66,7 @@ def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
 def _every_file_is_read(lake: Lake, pipeline: str, batch: str) -> Verdict:
     missing = lake.rows(
         f"""SELECT path FROM {table(f"{pipeline}.arrivals")} WHERE batch = $batch AND status = 'ready' AND sha256 NOT IN
-        (SELECT source_sha256 FROM {table(f"{pipeline}.raw_data")} WHERE batch = $batch) ORDER BY path""",
+        (SELECT DISTINCT source_sha256 FROM {table(f"{pipeline}.raw_data")} WHERE batch = $batch) ORDER BY path""",
         {"batch": batch},
     )
     files = ", ".join(row["path"] for row in missing)
