@@ -8,7 +8,6 @@ from typing import Any
 from ml_assets.graph.release.decision import pending
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
-from ml_assets.store.sql import table
 
 
 @dataclass
@@ -51,14 +50,12 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
         batches=lake.batches(f"{pipeline}.validated_data"),
         champion=registry.alias(lake, pipeline, "champion"),
     )
-    found.quarantine = _if(
-        lake,
+    found.quarantine = lake.rows_of(
         f"{pipeline}.quarantine",
         """SELECT split_part(reason, ': ', 1) AS reason, count(*) AS rows
         FROM (SELECT unnest(reasons) AS reason FROM {t}) GROUP BY 1 ORDER BY 2 DESC""",
     )
-    found.candidates = _if(
-        lake,
+    found.candidates = lake.rows_of(
         f"{pipeline}.candidates",
         """SELECT candidate, metric, validation_score, cv_score, trials, seconds FROM {t}
         WHERE pin_id = (SELECT max_by(pin_id, finished_at) FROM {t})
@@ -66,16 +63,14 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
         ORDER BY validation_score DESC""",
     )
     if found.candidates and found.champion:
-        scores = _if(
-            lake,
+        scores = lake.rows_of(
             f"{pipeline}.evaluation_report",
             """SELECT metric, value, low, high, rows FROM {t}
             WHERE scope = 'test' AND version = $version AND metric = $metric ORDER BY evaluated_at DESC LIMIT 1""",
             {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
         )
         found.test = scores[0] if scores else None
-    found.drift = _if(
-        lake,
+    found.drift = lake.rows_of(
         f"{pipeline}.drift_report",
         "SELECT batch, drifted, share, len(list_filter(columns, lambda c: c.drifted)) AS columns, model_version "
         "FROM {t} ORDER BY batch",
@@ -85,26 +80,20 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
 
 
 def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:
-    bad = _if(
-        lake,
+    bad = lake.rows_of(
         f"{pipeline}.arrivals",
         "SELECT path, status, error FROM {t} WHERE status IN ('refused', 'unmatched') ORDER BY path",
     )
     problems = [f"{row['path']} is {row['status']}: {row['error']}" for row in bad]
-    ready = _if(lake, f"{pipeline}.arrivals", "SELECT DISTINCT batch FROM {t} WHERE status = 'ready' ORDER BY 1")
+    ready = lake.rows_of(f"{pipeline}.arrivals", "SELECT DISTINCT batch FROM {t} WHERE status = 'ready' ORDER BY 1")
     missing = sorted({row["batch"] for row in ready} - set(found.batches))
     problems += [f"batch {batch} has arrived but has no validated rows" for batch in missing]
     if found.candidates and found.champion is None:
-        decisions = _if(
-            lake, f"{pipeline}.champion", "SELECT version, decision, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
+        decisions = lake.rows_of(
+            f"{pipeline}.champion", "SELECT version, decision, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
         )
         problems += [f"no champion: version {row['version']} was {row['decision']}: {row['why']}" for row in decisions]
     problems += [
         f"version {version} waits for `ml-assets approve {pipeline} {version}`" for version in pending(lake, pipeline)
     ]
     return problems
-
-
-def _if(lake: Lake, name: str, sql: str, parameters: dict[str, object] | None = None) -> list[dict[str, Any]]:
-    """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
-    return lake.rows(sql.format(t=table(name)), parameters or {}) if lake.exists(name) else []

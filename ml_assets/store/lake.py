@@ -171,6 +171,12 @@ class Lake:
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+    def rows_of(
+        self, name: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[dict[str, Any]]:
+        """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
+        return self.rows(sql.replace("{t}", table(name)), parameters) if self.exists(name) else []
+
     def table(
         self, name: str, *, batches: Sequence[str] | None = None, snapshot: SnapshotLike | None = None
     ) -> duckdb.DuckDBPyRelation:
@@ -239,6 +245,43 @@ class Lake:
             [schema, noun],
         ).fetchall()
         return [row[0] for row in found]
+
+    def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
+        """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
+        schema, _, noun = name.partition(".")
+        if not self.exists(name):
+            return {}
+        found: dict[str, set[str]] = {}
+        mixed = []
+        for batch, low, high in self.con.execute(
+            """
+            SELECT v.partition_value, c.min_value, c.max_value
+            FROM __ducklake_metadata_lake.ducklake_data_file f
+            JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
+            JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
+            JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
+            JOIN __ducklake_metadata_lake.ducklake_column n
+                ON n.table_id = t.table_id AND n.column_name = $column AND n.end_snapshot IS NULL
+            LEFT JOIN __ducklake_metadata_lake.ducklake_file_column_stats c
+                ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id
+            WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $noun
+            """,
+            {"column": column, "schema": schema, "noun": noun},
+        ).fetchall():
+            found.setdefault(batch, set())
+            if low is not None and low == high:
+                found[batch].add(low)
+            else:
+                mixed.append(batch)
+        if mixed:
+            rows = self.con.execute(
+                f"SELECT DISTINCT batch, {identifier(column)} FROM {table(name)} "
+                f"WHERE batch IN (SELECT unnest($mixed)) AND {identifier(column)} IS NOT NULL",
+                {"mixed": mixed},
+            ).fetchall()
+            for batch, value in rows:
+                found[batch].add(value)
+        return found
 
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""

@@ -58,6 +58,18 @@ def test_a_snapshot_says_who_wrote_it_and_can_be_read_again(lake: Lake) -> None:
     }
 
 
+def test_values_by_batch_are_those_of_the_rows(lake: Lake) -> None:
+    """From the catalog where a file has one value, from the rows where it has several."""
+    long = "x" * 300
+    put(lake, f"SELECT 'a' AS batch, '{long}' AS sha, 1 AS v FROM range(3)")
+    put(lake, "SELECT 'b' AS batch, unnest(['p', 'q', 'q']) AS sha, 1 AS v", "b")
+    put(lake, "SELECT 'c' AS batch, NULL::VARCHAR AS sha, 1 AS v", "c")
+    assert lake.values_by_batch("t.x", "sha") == {"a": {long}, "b": {"p", "q"}, "c": set()}
+    put(lake, "SELECT 'a' AS batch, 'other' AS sha, 1 AS v")
+    assert lake.values_by_batch("t.x", "sha")["a"] == {"other"}
+    assert lake.values_by_batch("t.none", "sha") == {}
+
+
 def test_several_tables_appear_in_one_snapshot_or_not_at_all(lake: Lake) -> None:
     lake.con.execute("CREATE TEMP TABLE one AS SELECT 'a' AS batch, 1 AS v; CREATE TEMP TABLE two AS FROM one")
     first, second = lake.replace([Put("t.one", "one", "a"), Put("t.two", "two", "a")], BY)

@@ -41,16 +41,15 @@ def known(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
 def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
     with Lake(paths.lake, read_only=True) as lake:
-        if not lake.is_there() or not lake.exists(f"{spec.name}.raw_data"):
+        if not lake.is_there():
             return {}
-        read = set(
-            lake.con.execute(f"SELECT DISTINCT batch, source_sha256 FROM {table(f'{spec.name}.raw_data')}").fetchall()
-        )
+        read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
         made = set(lake.batches(f"{spec.name}.features"))
         return {
             path: arrival
             for path, arrival in known(lake, spec).items()
-            if arrival.batch in made and ((arrival.batch, arrival.sha256) in read or arrival.status == "duplicate")
+            if arrival.batch in made
+            and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
         }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ml_assets.store.audit import FAILURES, Place, Trail, read_trail
 from ml_assets.store.lake import Lake
@@ -71,8 +70,7 @@ def read_facts(lake: Lake, pipeline: str) -> Facts:
 
 
 def _errors(lake: Lake, pipeline: str) -> dict[Place, str]:
-    rows = _if(
-        lake,
+    rows = lake.rows_of(
         f"{pipeline}.{FAILURES}",
         "SELECT asset, batch, max_by(error, failed_at) AS error FROM {t} WHERE batch IS NOT NULL GROUP BY ALL",
     )
@@ -81,18 +79,16 @@ def _errors(lake: Lake, pipeline: str) -> dict[Place, str]:
 
 def _files(lake: Lake, pipeline: str) -> dict[str, Files]:
     ready: dict[str, set[str]] = {}
-    read: dict[str, set[str]] = {}
+    read = lake.values_by_batch(f"{pipeline}.raw_data", "source_sha256")
     refused: dict[str, str] = {}
-    for row in _if(
-        lake, f"{pipeline}.arrivals", "SELECT batch, status, sha256, error FROM {t} WHERE batch IS NOT NULL"
+    for row in lake.rows_of(
+        f"{pipeline}.arrivals", "SELECT batch, status, sha256, error FROM {t} WHERE batch IS NOT NULL"
     ):
         ready.setdefault(row["batch"], set())
         if row["status"] == "ready":
             ready[row["batch"]].add(row["sha256"])
         elif row["status"] == "refused":
             refused[row["batch"]] = row["error"]
-    for row in _if(lake, f"{pipeline}.raw_data", "SELECT DISTINCT batch, source_sha256 FROM {t}"):
-        read.setdefault(row["batch"], set()).add(row["source_sha256"])
     return {
         batch: Files(frozenset(ready.get(batch, ())), frozenset(read.get(batch, ())), refused.get(batch))
         for batch in {*ready, *read}
@@ -100,19 +96,14 @@ def _files(lake: Lake, pipeline: str) -> dict[str, Files]:
 
 
 def _of_newest_pin(lake: Lake, pipeline: str) -> frozenset[str]:
-    newest = _if(lake, f"{pipeline}.training_set", "SELECT max_by(pin_id, created_at) AS pin FROM {t}")
+    newest = lake.rows_of(f"{pipeline}.training_set", "SELECT max_by(pin_id, created_at) AS pin FROM {t}")
     if not newest:
         return frozenset()
     pin = {"pin": newest[0]["pin"]}
-    tuned = _if(lake, f"{pipeline}.candidates", "SELECT DISTINCT candidate FROM {t} WHERE pin_id = $pin", pin)
+    tuned = lake.rows_of(f"{pipeline}.candidates", "SELECT DISTINCT candidate FROM {t} WHERE pin_id = $pin", pin)
     made = {f"{pipeline}/candidate_{row['candidate']}" for row in tuned}
     for noun, sql in OF_PIN.items():
         models = table(f"{pipeline}.trained_model")
-        if _if(lake, f"{pipeline}.{noun}", f"{sql} LIMIT 1".replace("{models}", models), pin):
+        if lake.rows_of(f"{pipeline}.{noun}", f"{sql} LIMIT 1".replace("{models}", models), pin):
             made.add(f"{pipeline}/{noun}")
     return frozenset({*made, f"{pipeline}/training_set"})
-
-
-def _if(lake: Lake, name: str, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
-    """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
-    return lake.rows(sql.replace("{t}", table(name)), parameters or {}) if lake.exists(name) else []
