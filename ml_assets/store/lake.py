@@ -217,13 +217,12 @@ class Lake:
 
     def exists(self, name: str) -> bool:
         """Is there such a table?"""
-        schema, _, noun = name.partition(".")
-        return bool(
-            self.con.execute(
-                "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?",
-                [schema, noun],
-            ).fetchall()
-        )
+        try:
+            # Binding is ten times as fast as duckdb_tables(), which counts the rows of every table.
+            self.con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")
+        except duckdb.CatalogException:
+            return False
+        return True
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
