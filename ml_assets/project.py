@@ -27,10 +27,11 @@ def definitions(root: Path) -> dg.Definitions:
     module = module_name(root)
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+    # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
+    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
+        warnings.filterwarnings("ignore", category=category)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Dagster's betas; `dagster definitions validate` shows them
-            loaded = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except Exception as error:  # whatever a user's module may raise
         raise _mendable(error, module) from error
     for value in vars(loaded).values():

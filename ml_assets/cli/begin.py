@@ -65,7 +65,7 @@ def commands(made: Draft, project: projects.Project) -> list[str]:
 def suggest(pipeline: str) -> None:
     """Lines of YAML for declared columns without constraints, from the statistics of all batches."""
     project = projects.project_at(Path.cwd())
-    declared = projects.declared_columns(project, pipeline)
+    declared = projects.declared(project, pipeline).get("columns") or []
     with Lake(Paths.of(project.root).lake, read_only=True) as lake:
         suggestions = suggestions_of(lake, pipeline)
     shown = 0

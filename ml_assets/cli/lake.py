@@ -48,14 +48,20 @@ def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool
     if as_json:
         _print_json([asdict(one) for one in found])
         return
-    table = Table("id", "time (UTC)", "asset", "batch", "rows written", "run", "models trained on it")
+    table = Table("id", "time (UTC)")
+    for title in ("asset", "batch", "rows", "run", "models"):
+        table.add_column(title, overflow="fold")
     for one in found:
-        rows = ", ".join(f"{name.partition('.')[2]} {_count(count)}" for name, count in one.rows.items())
+        own = (one.asset or "").replace("/", ".", 1)
+        rows = ", ".join(
+            _count(count) if name == own else f"{name.partition('.')[2]} {_count(count)}"
+            for name, count in one.rows.items()
+        )
         if one.restored:
             rows += f" (restored from {one.restored['snapshot']} by {one.restored['by']}: {one.restored['why']})"
         table.add_row(
             str(one.snapshot_id),
-            f"{one.written_at:%Y-%m-%d %H:%M:%S}",
+            f"{one.written_at:%y-%m-%d %H:%M}",
             one.asset or "-",
             one.batch or "",
             rows,

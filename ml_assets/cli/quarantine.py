@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.errors import MLAssetsError, SpecError, did_you_mean
 from ml_assets.runs import materialize
+from ml_assets.scaffold.project import declared, project_at
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.sql import identifiers, table
@@ -59,7 +62,7 @@ def show(pipeline: str, batches: tuple[str, ...], rule: str | None, limit: int) 
         if rule is not None and rule not in names:
             raise MLAssetsError(f"No quarantined row breaks the rule {rule!r}; {did_you_mean(rule, names)}")
         present = lake.columns(table(f"{pipeline}.quarantine")) if wanted else {}
-        broken = {name.removeprefix("type of ").partition(".")[0] for name in ([rule] if rule else names)}
+        broken = _columns_of(pipeline, [rule] if rule else names)
         shown = ["batch", "row_id", "source_file", *(name for name in present if name in broken), "reasons"]
         rows = (
             lake.rows(
@@ -79,8 +82,20 @@ def show(pipeline: str, batches: tuple[str, ...], rule: str | None, limit: int) 
     _print(f"{pipeline}: {'the first ' if len(rows) == limit else ''}{len(rows)} rows", rows)
 
 
+def _columns_of(pipeline: str, rules: list[str]) -> set[str]:
+    """Columns that rules look at: a rule of a column names it, one of the YAML's `rules` has it in its SQL."""
+    try:
+        texts = declared(project_at(Path.cwd()), pipeline).get("rules") or {}
+    except SpecError:  # the lake may be looked at from anywhere
+        texts = {}
+    words = {name.removeprefix("type of ").partition(".")[0] for name in rules}
+    return words | {word for name in rules for word in re.findall(r"\w+", texts.get(name, ""))}
+
+
 def _print(title: str, rows: list[dict[str, object]]) -> None:
-    shown = Table(*rows[0], title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        shown.add_column(name, overflow="fold")
     for row in rows:
         values = (", ".join(value) if isinstance(value, list) else value for value in row.values())
         shown.add_row(*("" if value is None else str(value) for value in values))

@@ -146,8 +146,8 @@ def _write(file: Path, text: str) -> Path:
     return file
 
 
-def declared_columns(project: Project, pipeline: str) -> list[dict[str, Any]]:
-    """The columns of a pipeline as its YAML declares them.
+def declared(project: Project, pipeline: str) -> dict[str, Any]:
+    """The attributes of a pipeline as its YAML has them.
 
     Raises:
         SpecError: The project has no such pipeline.
@@ -156,7 +156,7 @@ def declared_columns(project: Project, pipeline: str) -> list[dict[str, Any]]:
     for file in sorted(project.defs.rglob("defs.yaml")):
         for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
             attributes = (document or {}).get("attributes") or {}
-            found[attributes.get("name")] = attributes.get("columns") or []
+            found[attributes.get("name")] = attributes
     if pipeline not in found:
         raise SpecError(
             f"The project has no pipeline {pipeline!r}; {did_you_mean(pipeline, filter(None, found))}",
