@@ -64,7 +64,7 @@ def new_data_sensor(
             context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
         if not changed and not aside:
             reason = dg.SkipReason(_nothing_to_do(found))
-            if any(arrival.status == "settling" for arrival in found):
+            if seen_by != version or any(arrival.status == "settling" for arrival in found):
                 return dg.SensorResult(skip_reason=reason, cursor=_write(version, found))
             return reason
         with Lake(paths.lake, read_only=True) as lake:
