@@ -51,6 +51,7 @@ bench: $(READY)
 
 bench-ingest: $(READY)
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.scan
 
 screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot

@@ -23,6 +23,7 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
+from ml_assets.store import catalog
 from ml_assets.store.connection import CATALOG, ENV_MEMORY, attach, catalog_lock, connect, publish_catalog
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
@@ -230,57 +231,11 @@ class Lake:
 
     def batches(self, name: str) -> list[str]:
         """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
-        schema, _, noun = name.partition(".")
-        found = self.con.execute(
-            """
-            SELECT DISTINCT v.partition_value
-            FROM __ducklake_metadata_lake.ducklake_data_file f
-            JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
-            JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
-            JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-            WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = ? AND t.table_name = ?
-            ORDER BY 1
-            """,
-            [schema, noun],
-        ).fetchall()
-        return [row[0] for row in found]
+        return catalog.batches(self.con, name)
 
     def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
         """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
-        schema, _, noun = name.partition(".")
-        if not self.exists(name):
-            return {}
-        found: dict[str, set[str]] = {}
-        mixed = []
-        for batch, low, high in self.con.execute(
-            """
-            SELECT v.partition_value, c.min_value, c.max_value
-            FROM __ducklake_metadata_lake.ducklake_data_file f
-            JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
-            JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
-            JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-            JOIN __ducklake_metadata_lake.ducklake_column n
-                ON n.table_id = t.table_id AND n.column_name = $column AND n.end_snapshot IS NULL
-            LEFT JOIN __ducklake_metadata_lake.ducklake_file_column_stats c
-                ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id
-            WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $noun
-            """,
-            {"column": column, "schema": schema, "noun": noun},
-        ).fetchall():
-            found.setdefault(batch, set())
-            if low is not None and low == high:
-                found[batch].add(low)
-            else:
-                mixed.append(batch)
-        if mixed:
-            rows = self.con.execute(
-                f"SELECT DISTINCT batch, {identifier(column)} FROM {table(name)} "
-                f"WHERE batch IN (SELECT unnest($mixed)) AND {identifier(column)} IS NOT NULL",
-                {"mixed": mixed},
-            ).fetchall()
-            for batch, value in rows:
-                found[batch].add(value)
-        return found
+        return catalog.values_by_batch(self.con, name, column) if self.exists(name) else {}
 
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
@@ -334,7 +289,7 @@ class Lake:
                 table=put.table,
                 snapshot_id=written,
                 rows=rows[put.table],
-                bytes=self._bytes(put.table, written),
+                bytes=catalog.written_bytes(self.con, put.table, written),
                 data_version=version,
                 retries=retries,
             )
@@ -444,21 +399,6 @@ class Lake:
                     where={"table": put.table, "column": column, "batch": put.batch},
                     fix="Cast the column to its earlier type, or give it a new name.",
                 )
-
-    def _bytes(self, name: str, written: int) -> int:
-        schema, _, noun = name.partition(".")
-        return int(
-            self.con.execute(
-                """
-                SELECT coalesce(sum(f.file_size_bytes), 0)
-                FROM __ducklake_metadata_lake.ducklake_data_file f
-                JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id)
-                JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-                WHERE f.begin_snapshot = ? AND s.schema_name = ? AND t.table_name = ? AND t.end_snapshot IS NULL
-                """,
-                [written, schema, noun],
-            ).fetchall()[0][0]
-        )
 
     def _transaction(
         self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object] | None = None
