@@ -131,7 +131,11 @@ def test_reading_stops_at_the_deadline_and_goes_on_next_time(project: Project) -
     found = take_stock(project.spec, place, {}, deadline=time.monotonic() - 1)
     assert statuses(found) == {"loans_1.parquet": "settling"}
     assert "Waits for its turn" in error_of(found, "loans_1.parquet")
-    assert statuses(take_stock(project.spec, place, {a.path: a for a in found})) == {"loans_1.parquet": "ready"}
+    hashed = take_stock(project.spec, place, {a.path: a for a in found})
+    assert statuses(hashed) == {"loans_1.parquet": "ready"}
+    waiting = {a.path: replace(a, status="settling") for a in hashed}  # its bytes are known, its header is not
+    assert statuses(take_stock(project.spec, place, waiting, deadline=time.monotonic() - 1)) == statuses(found)
+    assert statuses(take_stock(project.spec, place, waiting)) == statuses(hashed)
 
 
 def test_ten_thousand_files_are_seen_without_opening_one_again(
