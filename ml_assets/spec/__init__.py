@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Kind
 from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Source
-from ml_assets.spec.model import Candidate, Gates, Range, Tuning
+from ml_assets.spec.model import Candidate, Gates, Preprocess, Range, Tuning
 from ml_assets.spec.operation import Upkeep
 from ml_assets.spec.pipeline import PipelineSpec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Kind",
     "Lookup",
     "PipelineSpec",
+    "Preprocess",
     "Range",
     "Source",
     "Tuning",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.spec.base import NO_EFFECT, Share, Strict
+from ml_assets.spec.base import Share, Strict
 
 
 class Split(Strict):
@@ -40,6 +40,7 @@ class Range(Strict):
     low: int | float = Field(description="Smallest value.")
     high: int | float = Field(description="Largest value; two whole numbers are searched as whole numbers.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
+    steps: int = Field(5, ge=2, description="sampler: grid only: how many values of the range are tried.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -53,6 +54,41 @@ class Range(Strict):
 Scalar = str | int | float | bool | None
 
 
+class Preprocess(Strict):
+    """What happens to the features before an estimator sees them.
+
+    Unset keys follow the estimator's kind: one that takes missing numbers (trees) gets numbers as they are and
+    categories as codes; any other gets medians, unit variance and one column per frequent category.
+    """
+
+    impute: Literal["median", "mean", "most_frequent", "none"] | None = Field(
+        None, description="What stands in for a missing number; a column that says so is added."
+    )
+    scale: Literal["standard", "robust", "minmax", "none"] | None = Field(None, description="Scale of numbers.")
+    encode: Literal["onehot", "ordinal", "target"] | None = Field(
+        None, description="How categories become numbers; unknown ones are borne by each."
+    )
+    select: int | None = Field(
+        None,
+        ge=1,
+        description="Keep this many of the resulting columns: those that tell most about the target (F test).",
+    )
+    reduce: Annotated[int | float, Field(gt=0)] | None = Field(
+        None, description="Principal components: how many (whole number), or the share of variance to keep (below 1)."
+    )
+    balance: Literal["none", "weights", "undersample", "oversample"] = Field(
+        "none",
+        description="Rare classes weigh as much as frequent ones: by class weights, or by drawing train rows. "
+        "It distorts probabilities; calibrate mends them.",
+    )
+
+    @model_validator(mode="after")
+    def _whole_or_share(self) -> Self:
+        if self.reduce is not None and self.reduce >= 1 and self.reduce % 1:
+            raise ValueError(f"reduce is a whole number of components or a share below 1; found {self.reduce:g}")
+        return self
+
+
 class Candidate(Strict):
     """One algorithm that competes to be the model."""
 
@@ -64,6 +100,12 @@ class Candidate(Strict):
     )
     search: dict[str, Range | list[Scalar]] = Field(
         default_factory=dict, description="Parameters to tune: {low, high, log} or a list of choices."
+    )
+    preprocess: Preprocess = Field(
+        default_factory=lambda: Preprocess(), description="What happens to the features first."
+    )
+    calibrate: Literal["sigmoid", "isotonic"] | None = Field(
+        None, description="Make probabilities true, by cross-validation on the rows that the model is fitted on."
     )
 
     @model_validator(mode="after")
@@ -82,7 +124,16 @@ class Tuning(Strict):
     )
     trials: int = Field(20, ge=1, description="Most trials of one candidate.")
     folds: int = Field(3, ge=2, description="Cross-validation folds on the training split, ordered in time by: batch.")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is chosen.")
+    sampler: Literal["tpe", "random", "grid"] = Field(
+        "tpe", description="How the next trial is chosen; grid tries every combination, up to `trials` of them."
+    )
+    prune: bool = Field(True, description="Stop a trial whose first fold is worse than the median of those before.")
+    parallel: int = Field(
+        4,
+        ge=1,
+        description="Trials that are chosen at a time and run side by side on the cores there are. The result depends "
+        "on this number, never on the number of cores.",
+    )
     seconds: float = Field(300, gt=0, description="No new trial of a candidate starts after this many seconds.")
     seed: int = Field(0, ge=0, description="Seed of sampler, folds and estimators.")
 
@@ -92,6 +143,7 @@ class Costs(Strict):
 
     false_positive: float = Field(1, ge=0, description="Cost of acting on a row that was negative.")
     false_negative: float = Field(1, ge=0, description="Cost of missing a row that was positive.")
+    unit: str = Field("", max_length=20, description="What the costs are counted in, such as EUR.")
 
 
 class MetricLimit(Strict):
@@ -131,10 +183,45 @@ class SensitivityGate(Strict):
 
     noise: float = Field(0.01, gt=0, description="Noise on every numeric feature, in its standard deviations.")
     max_flips: Share = Field(0.05, description="Largest share of decisions that may flip.")
+    missing: Share = Field(0.05, description="Share of feature values that are taken away, to see what that turns.")
+    max_flips_missing: Share | None = Field(
+        None, description="Largest share of decisions that missing values may flip; null: reported, not judged."
+    )
+
+
+class FairnessGate(Strict):
+    """Groups of people or things must be served alike."""
+
+    by: list[str] = Field(min_length=1, description="Columns whose values are the groups.")
+    metric: str | None = Field(
+        None,
+        description="What must be alike: a metric, or selection_rate (share of rows decided positive, or decided for "
+        "the most frequent class). Default: selection_rate; for regression the tuning metric.",
+    )
+    max_gap: float = Field(0.2, ge=0, description="Largest difference between the best and the worst served group.")
+    min_rows: int = Field(500, ge=1, description="Groups with fewer test rows are reported but not judged.")
+
+
+class CalibrationGate(Strict):
+    """A probability must come true as often as it says."""
+
+    max_error: Share = Field(0.05, description="Largest expected calibration error over ten bins of equal rows.")
+
+
+class LeakageGate(Strict):
+    """A model that is too good has often seen the answer."""
+
+    max_single: Share = Field(
+        0.999,
+        description="Most that one feature alone may explain of the target: ROC AUC (classes), or R2 (regression).",
+    )
+    max_identical: Share | None = Field(
+        None, description="Largest share of test rows that stand among the train rows too, label included."
+    )
 
 
 class ServingGate(Strict):
-    """Limits of the scoring server. No effect yet: the server is not part of this version."""
+    """Limits of the scoring server: the bundle is started as a process and asked."""
 
     p95_ms: float = Field(50, gt=0, description="Slowest 95th percentile of a one-row request, in milliseconds.")
     rss_mib: float = Field(600, gt=0, description="Most memory of the server process, in MiB.")
@@ -149,8 +236,12 @@ class Gates(Strict):
     champion: ChampionGate = Field(default_factory=lambda: ChampionGate(), description="Against today's champion.")
     slices: SlicesGate | None = Field(None, description="Per value of some columns.")
     sensitivity: SensitivityGate | None = Field(None, description="Under small noise.")
+    fairness: FairnessGate | None = Field(None, description="Between groups.")
+    calibration: CalibrationGate | None = Field(None, description="Of probabilities.")
+    leakage: LeakageGate | None = Field(default_factory=lambda: LeakageGate(), description="Signs of a leak.")
     serving: ServingGate | None = Field(
-        None, description="Limits of the scoring server. No effect yet.", json_schema_extra=NO_EFFECT
+        default_factory=lambda: ServingGate(),
+        description="Limits of the scoring server. null: the bundle is built, not started.",
     )
     approval: Literal["auto", "manual"] = Field(
         "auto", description="manual: a model that passes waits for `ml-assets approve`."

@@ -51,6 +51,15 @@ class Retrain(Strict):
     cron: str | None = Field(None, description="Cron expression of a schedule that trains in any case (UTC).")
 
 
+class Tracking(Strict):
+    """Where trainings are copied to, for people who compare them elsewhere."""
+
+    mlflow: str = Field(
+        min_length=1,
+        description="Tracking URI of an MLflow server, such as http://127.0.0.1:5000 or {{ env.MLFLOW_URI }}.",
+    )
+
+
 class Serving(Strict):
     """Which versions the scoring server answers with. No effect yet: the server is not part of this version."""
 

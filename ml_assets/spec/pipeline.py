@@ -10,7 +10,7 @@ from ml_assets.errors import did_you_mean
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, NO_EFFECT, OWN_COLUMNS, Name, Strict
 from ml_assets.spec.data import Column, Expect, Lookup, Reference, Source, Target, Tolerate
 from ml_assets.spec.model import Candidate, Costs, Gates, Split, Tuning
-from ml_assets.spec.operation import Monitoring, Retrain, Serving, Upkeep
+from ml_assets.spec.operation import Monitoring, Retrain, Serving, Tracking, Upkeep
 
 
 class PipelineSpec(Strict):
@@ -50,6 +50,7 @@ class PipelineSpec(Strict):
     serving: Serving | None = Field(
         None, description="The scoring server's routes. No effect yet.", json_schema_extra=NO_EFFECT
     )
+    tracking: Tracking | None = Field(None, description="Copy trainings to an MLflow server.")
     upkeep: Upkeep = Field(default_factory=lambda: Upkeep(), description="The lake's upkeep.")
 
     @property
@@ -95,14 +96,27 @@ class PipelineSpec(Strict):
             raise ValueError(f"{min(taken)!r} names two tables for the features SELECT; rename the lookup or reference")
         if self.target.kind != "binary" and self.costs:
             raise ValueError(f"costs are for binary targets; {self.target.name!r} is {self.target.kind}")
+        self._kind_agrees()
         if self.target.kind == "regression" and self.split.by == "stratified":
             raise ValueError("split by: stratified needs classes; a regression target has none")
         return self
+
+    def _kind_agrees(self) -> None:
+        kind = self.target.kind
+        for name, candidate in self.candidates.items():
+            if kind == "regression" and (candidate.calibrate or candidate.preprocess.balance != "none"):
+                word = "calibrate" if candidate.calibrate else "preprocess.balance"
+                raise ValueError(
+                    f"candidates.{name}.{word} is for classes; {self.target.name!r} is a regression target"
+                )
+        if kind == "regression" and self.gates.calibration:
+            raise ValueError(f"gates.calibration is for classes; {self.target.name!r} is a regression target")
 
     def _column_words(self) -> dict[str, list[str]]:
         return {
             "key": self.key,
             "gates.slices.by": self.gates.slices.by if self.gates.slices else [],
+            "gates.fairness.by": self.gates.fairness.by if self.gates.fairness else [],
             "split.group": [self.split.group] if self.split.group else [],
             "expect.newest.column": [self.expect.newest.column] if self.expect.newest else [],
         }
@@ -129,6 +143,9 @@ class PipelineSpec(Strict):
         words |= {f"gates.metrics.{name}": name for name in self.gates.metrics}
         if self.gates.slices and self.gates.slices.metric:
             words["gates.slices.metric"] = self.gates.slices.metric
+        fairness = self.gates.fairness.metric if self.gates.fairness else None
+        if fairness and (fairness != "selection_rate" or self.target.kind == "regression"):
+            words["gates.fairness.metric"] = fairness
         return words
 
 

@@ -39,6 +39,10 @@ class Paths:
         return self.data / "bundles"
 
     @property
+    def releases(self) -> Path:
+        return self.data / "releases"
+
+    @property
     def reports(self) -> Path:
         return self.data / "reports"
 
