@@ -42,8 +42,7 @@ def statistic(
     """A metric as a function of row weights; `metrics.score` is its value with all weights 1.
 
     Args:
-        metric: One of the kind's metrics, or `selection_rate`: the share of rows decided 1, or for the class that is
-            the most frequent label.
+        metric: One of the kind's metrics.
         labels: As `estimators.label_array` returns them.
         scores: As `estimators.predict_scores` returns them.
     """
@@ -59,8 +58,6 @@ def statistic(
     decisions = metrics.decide(scores, kind, threshold, classes)
     if metric == "accuracy":
         return mean(decisions == labels)
-    if metric == "selection_rate":
-        return mean(decisions == (1 if kind == "binary" else metrics.most_frequent(labels)))
     if metric in ("precision", "recall", "f1"):
         return _of_positives(metric, labels, decisions)
     return _of_classes(metric, labels, decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import leakage, money, robustness, slices
@@ -50,45 +50,52 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
+    extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
     loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
-        return _evaluate(lake, paths, spec, pin, loaded, model, champion)
+        judged = answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
+        seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
+        known = pins.share_seen_before(lake, spec.name, pin)
+        fitted, other = answers(loaded, seen, model.version), _champion(paths, judged, model, champion)
+        return examine(spec, loaded.model, fitted, judged, other, known)
 
 
-def _evaluate(
-    lake: Lake,
-    paths: Paths,
-    spec: PipelineSpec,
-    pin: Pin,
-    loaded: bundle.Bundle,
-    model: ModelVersion,
-    champion: ModelVersion | None,
+def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
+    """What a model says about rows as `pins.read` gives them."""
+    kind = loaded.schema.kind
+    scores = estimators.predict_scores(loaded.model, estimators.feature_frame(rows, loaded.schema.features), kind)
+    labels = estimators.label_array(rows[LABEL], kind)
+    favoured = str(metrics.most_frequent(labels)) if kind == "multiclass" else 1
+    return Judged(rows, labels, scores, loaded.schema, version, favoured)
+
+
+def examine(
+    spec: PipelineSpec, model: Any, fitted: Judged, judged: Judged, champion: Judged | None, known: float
 ) -> Evaluation:
-    extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
-    judged = _answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
-    seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-    fitted = _answers(loaded, seen, model.version)
+    """Everything about a model that answers tell.
+
+    Args:
+        spec: The pipeline.
+        model: The fitted model, to ask it about changed rows.
+        fitted: Its answers on train and validation rows.
+        judged: Its answers on test rows.
+        champion: The champion's answers on the same test rows.
+        known: Share of test rows that stand among train or validation rows, too.
+    """
     guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
     baseline = replace(judged, scores=guesses, version="baseline")
-    other = _champion(paths, judged, model, champion)
     found = [
-        *_metrics(spec, judged, baseline, other),
-        Finding("train", spec.metric, fitted.score(spec.metric), len(seen)),
+        *_metrics(spec, judged, baseline, champion),
+        Finding("train", spec.metric, fitted.score(spec.metric), len(fitted.labels)),
         *_calibration(spec, judged),
-        *money.savings(spec, judged, other),
+        *money.savings(spec, judged, champion),
         *slices.slices(spec, judged),
         *slices.fairness(spec, judged),
-        *robustness.robustness(spec, loaded.model, judged),
+        *robustness.robustness(spec, model, judged),
         *leakage.leaks(spec, fitted, judged),
-        Finding("identical", "share", pins.share_seen_before(lake, spec.name, pin), len(judged.labels)),
+        Finding("identical", "share", known, len(judged.labels)),
     ]
-    return Evaluation(found, judged, baseline, other)
-
-
-def _answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
-    features = estimators.feature_frame(rows, loaded.schema.features)
-    scores = estimators.predict_scores(loaded.model, features, loaded.schema.kind)
-    return Judged(rows, estimators.label_array(rows[LABEL], loaded.schema.kind), scores, loaded.schema, version)
+    return Evaluation(found, judged, baseline, champion)
 
 
 def _champion(paths: Paths, judged: Judged, model: ModelVersion, champion: ModelVersion | None) -> Judged | None:
@@ -101,7 +108,7 @@ def _champion(paths: Paths, judged: Judged, model: ModelVersion, champion: Model
         return None  # the check of the champion asset names the broken bundle
     if not set(loaded.schema.features) <= set(judged.rows.columns) or loaded.schema.target != judged.schema.target:
         return None
-    return _answers(loaded, judged.rows, champion.version)
+    return answers(loaded, judged.rows, champion.version)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:

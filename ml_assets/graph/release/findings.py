@@ -71,6 +71,7 @@ class Judged:
         scores: As `estimators.predict_scores` returns them.
         schema: Schema of the model's bundle.
         version: Version of the model.
+        favoured: The decision whose share of rows is the `selection_rate`: 1, or the most frequent class of all rows.
     """
 
     rows: pd.DataFrame
@@ -78,6 +79,7 @@ class Judged:
     scores: Array
     schema: Schema
     version: str
+    favoured: str | int = 1
 
     @property
     def decisions(self) -> Array:
@@ -93,7 +95,9 @@ class Judged:
         return metrics.all_scores(self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
 
     def statistic(self, metric: str) -> Statistic:
-        """The metric as a function of row weights."""
+        """The metric, or `selection_rate`, as a function of row weights."""
+        if metric == "selection_rate":
+            return weighted.mean(self.decisions == self.favoured)
         schema = self.schema
         return weighted.statistic(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
 

@@ -28,8 +28,8 @@ h3 { font-size: 15px; margin: 22px 0 4px }
 .answer p { margin: 6px 0 }
 .answer p:first-child { font-size: 17px; font-weight: 600 }
 .alarm { background: #fdf1ea; border-left-color: #D55E00 }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 18px 0 }
-.tile { flex: 1 1 170px; border: 1px solid #d5dce3; border-radius: 6px; padding: 10px 14px }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 18px 0 }
+.tile { border: 1px solid #d5dce3; border-radius: 6px; padding: 10px 14px }
 .tile b { display: block; font-size: 23px; line-height: 1.3 }
 .tile span { color: #5b6875; font-size: 13px }
 figure { margin: 10px 0 18px; break-inside: avoid }

@@ -79,7 +79,7 @@ def shown(found: Sequence[Finding], metric: str) -> tuple[list[Finding], int]:
 def _finished(figure: Any, title: str, reading: str) -> Figure:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        axes.grid(alpha=0 if axes.images else 0.25)
         axes.set_axisbelow(True)
     return Figure(title, as_png(figure, DPI), reading)
 
@@ -116,7 +116,7 @@ def _metrics(evaluation: Evaluation) -> Figure:
     return _finished(
         figure,
         "Metrics on test rows",
-        "A round mark is this version and its line the 95% interval; further right is better"
+        "A round mark is this version and its line the 95% interval; a greater value is better"
         + (f", except for {', '.join(less)}, where less is better." if less else "."),
     )
 
@@ -142,7 +142,7 @@ def _calibrated(judged: Judged) -> Figure:
     figure = new_figure(WIDTH, 3.6)
     left, right = figure.subplots(1, 2)
     _calibration(left, judged)
-    right.hist(judged.probabilities()[0], bins=30, color=BLUE)
+    right.hist(judged.probabilities()[0], bins=30, range=(0, 1), color=BLUE)
     what = "of the likeliest class" if judged.schema.kind == "multiclass" else f"of {judged.schema.target}"
     right.set(title="How often each probability is said", xlabel=f"predicted probability {what}", ylabel="rows")
     reading = (
@@ -155,7 +155,7 @@ def _calibrated(judged: Judged) -> Figure:
 def _thresholds(spec: PipelineSpec, judged: Judged) -> Figure:
     order = np.argsort(-judged.scores, kind="stable")
     ranked, true = judged.scores[order], judged.labels[order] == 1
-    cuts = np.unique(np.linspace(1, len(ranked), 400).astype(int)) - 1
+    cuts = np.unique(np.linspace(len(ranked) // 200, len(ranked) - 1, 400).astype(int))  # few rows: chance
     hits, chosen = np.cumsum(true), 0.5 if judged.schema.threshold is None else judged.schema.threshold
     figure = new_figure(WIDTH, 3.6)
     axes = figure.subplots(1, 2 if spec.costs else 1, squeeze=False)[0]

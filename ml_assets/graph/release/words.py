@@ -95,9 +95,8 @@ def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
         said.append(f"Not defined on their rows: {_named(undefined)}.")
     one_label = [f for f in slices if f.note]
     if one_label:
-        said.append(
-            f"One label has nearly all rows: {', '.join(f'{f.slice_by}={f.slice} ({f.note})' for f in one_label)}."
-        )
+        named = ", ".join(f"{f.slice_by}={f.slice} ({f.note})" for f in one_label[:NAMED])
+        said.append(f"One label has nearly all rows: {named}{_more(one_label)}.")
     said += [f"Without {f.slice or 'some values'}, {f.note}." for f in found if f.scope == "missing" and f.note]
     error = one(found, "calibration", "ece")
     if error is not None:
@@ -112,7 +111,11 @@ def _surely_worse(finding: Finding, test: Finding) -> bool:
 
 def _named(found: Sequence[Finding]) -> str:
     names = [f"{f.slice_by}={f.slice} ({number(f.value)}, {f.rows:,} rows)" if f.slice_by else f.metric for f in found]
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return ", ".join(names[:NAMED]) + _more(found)
+
+
+def _more(found: Sequence[Finding]) -> str:
+    return f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
 
 
 def one(found: Sequence[Finding], scope: str, metric: str) -> Finding | None:
