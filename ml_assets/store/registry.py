@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError
@@ -59,6 +59,8 @@ class ModelVersion:
         threshold: Decision threshold (binary); None otherwise.
         bundle: Folder of the bundle, relative to the bundles folder.
         bundle_sha256: SHA-256 of the bundle's manifest.
+        estimator: Import path of its algorithm.
+        params: Parameters of the algorithm.
     """
 
     version: str
@@ -72,6 +74,8 @@ class ModelVersion:
     threshold: float | None
     bundle: str
     bundle_sha256: str
+    estimator: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 def versions(lake: Lake, pipeline: str) -> list[ModelVersion]:
@@ -81,7 +85,8 @@ def versions(lake: Lake, pipeline: str) -> list[ModelVersion]:
         return []
     fields = list(ModelVersion.__dataclass_fields__)
     rows = lake.rows(f"SELECT {', '.join(fields)} FROM {table(name)} ORDER BY created_at")
-    return [ModelVersion(**{**row, "recipe": json.loads(row["recipe"])}) for row in rows]
+    as_json = ("recipe", "params")
+    return [ModelVersion(**{**row, **{name: json.loads(row[name]) for name in as_json}}) for row in rows]
 
 
 def version(lake: Lake, pipeline: str, number: str) -> ModelVersion | None:
