@@ -34,6 +34,7 @@ COLUMNS = {
     "low": "DOUBLE",
     "high": "DOUBLE",
     "rows": "BIGINT",
+    "note": "VARCHAR",
 }
 
 
@@ -50,6 +51,7 @@ class Finding:
         high: Upper end.
         slice_by: Column of a slice.
         slice: Value of that column.
+        note: What a reader of the number should know.
     """
 
     scope: str
@@ -60,6 +62,7 @@ class Finding:
     high: float | None = None
     slice_by: str | None = None
     slice: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
