@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ml_assets.cli.group import console
+from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import ModelError
 from ml_assets.models import describe, differences, overview
 from ml_assets.store import registry
@@ -36,18 +36,18 @@ def list_(pipeline: str, as_json: bool) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("version", "trained (UTC)", "candidate", "metric", "validation", "test", "decision", "aliases")
-    table.add_column("asked by", overflow="fold")
+    metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
+    table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, pad_edge=False)
+    for title in ("version", "trained", "candidate", "validation", "test", "decision", "asked by"):
+        table.add_column(title, no_wrap=title not in ("decision", "asked by"), overflow="fold")
     for row in rows:
         table.add_row(
             row["version"],
-            _time(row["created_at"]),
+            f"{row['created_at']:%y-%m-%d}",
             row["candidate"],
-            row["metric"] or "",
             _number(row["validation_score"]),
             _scored(row["test_score"], row["low"], row["high"]),
-            row["decision"] or "",
-            ", ".join(row["aliases"]),
+            ", ".join([row["decision"] or "none", *(f"now {alias}" for alias in row["aliases"])]),
             row["asked_by"] or "",
         )
     console.print(table)
@@ -76,7 +76,7 @@ def show(pipeline: str, version: str, as_json: bool) -> None:
     _print_rows("gates", [{**gate, "found": _number(gate["found"])} for gate in newest["gates"]])
     said = ("decided_at", "decision", "by", "why")
     _print_rows("decisions", [{name: made[name] for name in said} for made in found["decisions"]])
-    moved = ("moved_at", "alias", "by", "why")
+    moved = ("moved_at", "alias", "by")
     _print_rows("alias moves", [{name: event[name] for name in moved} for event in found["alias_events"]])
 
 
@@ -102,7 +102,9 @@ def _facts(found: Mapping[str, Any]) -> dict[str, str]:
     if release is not None:
         facts["release"] = f"{release['folder']} ({release['engine']}"
         facts["release"] += (
-            f", p95 {release['p95_ms']:.3g} ms, {release['rss_mib']:.0f} MiB)" if release["started"] and release["p95_ms"] else ")"
+            f", p95 {release['p95_ms']:.3g} ms, {release['rss_mib']:.0f} MiB)"
+            if release["started"] and release["p95_ms"]
+            else ")"
         )
     return facts
 
@@ -133,7 +135,8 @@ def diff(pipeline: str, first: str, second: str, as_json: bool) -> None:
     section = None
     for row in rows:
         name = "" if row["section"] == section else row["section"]
-        table.add_row(name, row["what"], _value(row["first"]), _value(row["second"]))
+        shown = _gate if row["section"] == "gates" else _value
+        table.add_row(name, row["what"], shown(row["first"]), shown(row["second"]))
         section = row["section"]
     console.print(table)
 
@@ -147,7 +150,7 @@ def promote(pipeline: str, version: str, why: str) -> None:
     from ml_assets.graph.release import answers
 
     paths = Paths.of()
-    with Lake(paths.lake) as lake:
+    with existing_lake(paths) as lake:
         made = answers.promote(lake, paths, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
 
@@ -161,7 +164,7 @@ def rollback(pipeline: str, to: str | None, why: str) -> None:
     from ml_assets.graph.release import answers
 
     paths = Paths.of()
-    with Lake(paths.lake) as lake:
+    with existing_lake(paths) as lake:
         registry.check_pipeline(lake, pipeline)
         made = answers.rollback(lake, paths, pipeline, why, to)
     console.print(f"{pipeline} {made.version} is the champion again; taken back: {made.previous_champion}")
@@ -230,6 +233,13 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_value(inner) for inner in value)
     return "" if value is None else str(value)
+
+
+def _gate(judged: Mapping[str, Any] | None) -> str:
+    if judged is None:
+        return "not judged"
+    found = "" if judged["found"] is None else f": {_number(judged['found'])}"
+    return f"{'passed' if judged['passed'] else 'failed'}{found}"
 
 
 def _number(value: float | None) -> str:

@@ -7,7 +7,7 @@ import sys
 import click
 from rich.table import Table
 
-from ml_assets.cli.group import console
+from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import did_you_mean
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -71,7 +71,7 @@ def approve(pipeline: str, version: str, why: str) -> None:
     from ml_assets.graph.release import answers
 
     paths = Paths.of()
-    with Lake(paths.lake) as lake:
+    with existing_lake(paths) as lake:
         made = answers.approve(lake, paths, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
 
@@ -84,6 +84,6 @@ def reject(pipeline: str, version: str, why: str) -> None:
     """Refuse a version that waits for a person; training the same version again does not bring it back."""
     from ml_assets.graph.release import answers
 
-    with Lake(Paths.of().lake) as lake:
+    with existing_lake(Paths.of()) as lake:
         made = answers.reject(lake, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is rejected; the champion stays {made.previous_champion or 'none'}")

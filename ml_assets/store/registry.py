@@ -81,8 +81,9 @@ def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
     What an earlier version of ml_assets did not write is None; `params` and `recipe` are dictionaries.
     """
     rows = lake.rows_of(f"{pipeline}.trained_model", "SELECT * FROM {t} ORDER BY created_at")
-    parsed = [{**row, "recipe": json.loads(row["recipe"]), "params": json.loads(row["params"] or "{}")} for row in rows]
-    return [{name: row.get(name) for name in VERSIONS} for row in parsed]
+    for row in rows:
+        row.update({name: json.loads(row.get(name) or "{}") for name in ("params", "recipe")})
+    return [{name: row.get(name) for name in VERSIONS} for row in rows]
 
 
 def versions(lake: Lake, pipeline: str) -> list[ModelVersion]:
