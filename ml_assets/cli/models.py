@@ -37,7 +37,7 @@ def list_(pipeline: str, as_json: bool) -> None:
         _print_json(rows)
         return
     metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
-    table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for title in ("version", "trained", "candidate", "validation", "test", "decision", "asked by"):
         table.add_column(title, no_wrap=title not in ("decision", "asked by"), overflow="fold")
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     paths = Paths(tmp_path, tmp_path / "data")
     with Lake(paths.lake) as lake:
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
-            add_version(lake, paths, version, roc_auc, roc_auc - 0.8, params={"max_depth": int(version[-1])})
+            gain = None if version == "1.0.0" else roc_auc - 0.8
+            add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
             decision.decide(lake, spec(approval=approval), registry.need_version(lake, "loans", version), BY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
@@ -128,10 +130,21 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
     assert "takes a time in ISO format" in refused("models", "champion", "loans", "--as-of", "yesterday")
 
 
+def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
+    arrivals = {"path": "VARCHAR", "batch": "VARCHAR", "status": "VARCHAR", "error": "VARCHAR"}
+    with Lake(project.lake) as lake:
+        lake.append([decision.Rows("loans.arrivals", arrivals, [])], BY)
+    shown = run("summary", "loans")
+    assert shown.exit_code == 1  # a person is waited for
+    assert re.search(
+        r"newest version +│ 1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output
+    )
+    assert re.search(r"problem version 1\.0\.1 waits since .* for `ml-assets approve loans 1\.0\.1`", shown.output)
+    ok("approve", "loans", "1.0.1", "--why", "fine")
+    assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody
+
+
 def test_approve_and_reject(project: Paths) -> None:
-    summary = run("summary", "loans")
-    assert "did you mean" not in ok("models", "list", "loans")
-    assert summary.exit_code == 1  # the hand-made lake has no arrivals
     assert "does not wait" in refused("reject", "loans", "1.0.0", "--why", "x")
     assert "Missing option '--why'" in refused("reject", "loans", "1.0.1")
     assert ok("reject", "loans", "1.0.1", "--why", "odd") == "loans 1.0.1 is rejected; the champion stays 1.0.0\n"
