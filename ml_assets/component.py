@@ -26,6 +26,7 @@ from ml_assets.graph.invalidation.sensors import stale_sensor
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
 from ml_assets.graph.monitoring.sensors import drift_sensor, retrain_schedule
+from ml_assets.graph.release.approval import approve_job
 from ml_assets.graph.release.assets import release_assets
 from ml_assets.graph.release.checks import release_checks
 from ml_assets.graph.scoring.assets import scoring_assets
@@ -110,7 +111,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             *scoring_checks(spec),
             *monitoring_checks(spec),
         ],
-        jobs=[ingest_job, train_job, upkeep_job(spec)],
+        jobs=[ingest_job, train_job, approve_job(spec), upkeep_job(spec)],
         sensors=[
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),

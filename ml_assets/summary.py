@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_assets.graph.release.decision import pending
+from ml_assets.graph.release.decision import Decision, newest_of, pending
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
 
@@ -21,6 +21,7 @@ class Summary:
         candidates: Rows of the newest training.
         champion: Version in charge, if there is one.
         test: Metric, value and interval of the champion on its test rows.
+        newest: The decision about the newest version, where it is not the champion.
         drift: Per batch: verdict and share.
         problems: What a person must look at; empty when all is well.
     """
@@ -32,6 +33,7 @@ class Summary:
     candidates: list[dict[str, Any]] = field(default_factory=list)
     champion: registry.ModelVersion | None = None
     test: dict[str, Any] | None = None
+    newest: Decision | None = None
     drift: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -70,6 +72,9 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
             {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
         )
         found.test = scores[0] if scores else None
+    known = registry.versions(lake, pipeline)
+    if known and (found.champion is None or known[-1].version != found.champion.version):
+        found.newest = newest_of(lake, pipeline, known[-1].version)
     found.drift = lake.rows_of(
         f"{pipeline}.drift_report",
         "SELECT batch, drifted, share, len(list_filter(columns, lambda c: c.drifted)) AS columns, model_version "
@@ -94,6 +99,8 @@ def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:
         )
         problems += [f"no champion: version {row['version']} was {row['decision']}: {row['why']}" for row in decisions]
     problems += [
-        f"version {version} waits for `ml-assets approve {pipeline} {version}`" for version in pending(lake, pipeline)
+        f"version {version} waits since {made.decided_at:%Y-%m-%d %H:%M} UTC "
+        f"for `ml-assets approve {pipeline} {version}`, or reject"
+        for version, made in pending(lake, pipeline).items()
     ]
     return problems

@@ -54,7 +54,12 @@ SPEC: dict[str, Any] = {
         "linear": {"estimator": "sklearn.linear_model.LogisticRegression", "search": {"C": [0.1, 1.0]}},
     },
     "tuning": {"trials": 2, "folds": 2},
-    "gates": {"metrics": {"roc_auc": {"min": 0.6}}, "slices": {"by": ["region"], "min": 0.3, "min_rows": 20}},
+    "gates": {
+        "metrics": {"roc_auc": {"min": 0.6}},
+        "slices": {"by": ["region"], "min": 0.3, "min_rows": 20},
+        "leakage": None,  # until the evaluation looks for leaks
+        "serving": None,  # until release_candidate is there
+    },
     "monitoring": {"sample": 1000},
 }
 SQL = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, quarantine, run, show, status
+from ml_assets.cli import begin, lake, models, quarantine, run, show, status
 from ml_assets.cli.group import Group
 
 
@@ -23,6 +23,8 @@ for command in (
     show.summary,
     status.status,
     show.approve,
+    show.reject,
+    models.models,
     quarantine.quarantine,
     lake.lake,
 ):

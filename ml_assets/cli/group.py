@@ -7,7 +7,9 @@ import sys
 import click
 from rich.console import Console
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -21,3 +23,15 @@ class Group(click.Group):
         except MLAssetsError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
+
+
+def existing_lake(paths: Paths) -> Lake:
+    """The project's lake for writing; a mistaken folder gets none.
+
+    Raises:
+        LakeError: There is no lake yet.
+    """
+    lake = Lake(paths.lake)
+    if not lake.is_there():
+        raise LakeError("There is no lake yet.", where={"folder": lake.folder})
+    return lake

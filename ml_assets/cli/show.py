@@ -1,4 +1,4 @@
-"""`ml-assets summary | approve`: what is in the lake, and the answer to what waits."""
+"""`ml-assets summary | approve | reject`: what is in the lake, and the answer to what waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import click
 from rich.table import Table
 
-from ml_assets.cli.group import console
+from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import did_you_mean
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -41,6 +41,8 @@ def print_summary(found: Summary) -> None:
         )
         table.add_row(f"candidate {row['candidate']}", f"{scores} ({row['trials']} trials, {row['seconds']:.0f} s)")
     table.add_row("champion", _champion_line(found))
+    if found.newest is not None:
+        table.add_row("newest version", f"{found.newest.version} {found.newest.decision}: {found.newest.why}")
     drifted = [row for row in found.drift if row["drifted"]]
     listed = ", ".join(f"{row['batch']} ({row['columns']} columns)" for row in drifted)
     table.add_row("drifted batches", f"{len(drifted)} of {len(found.drift)} watched{': ' + listed if listed else ''}")
@@ -66,8 +68,22 @@ def _champion_line(found: Summary) -> str:
 @click.option("--why", required=True, help="The reason; it is kept with the decision.")
 def approve(pipeline: str, version: str, why: str) -> None:
     """Promote a version that passed its gates and waits for a person (gates.approval: manual)."""
-    from ml_assets.graph.release.decision import approve as decide
+    from ml_assets.graph.release import answers
 
-    with Lake(Paths.of().lake) as lake:
-        made = decide(lake, pipeline, version, why)
+    paths = Paths.of()
+    with existing_lake(paths) as lake:
+        made = answers.approve(lake, paths, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("version")
+@click.option("--why", required=True, help="The reason; it is kept with the decision.")
+def reject(pipeline: str, version: str, why: str) -> None:
+    """Refuse a version that waits for a person; training the same version again does not bring it back."""
+    from ml_assets.graph.release import answers
+
+    with existing_lake(Paths.of()) as lake:
+        made = answers.reject(lake, pipeline, version, why)
+    console.print(f"{pipeline} {made.version} is rejected; the champion stays {made.previous_champion or 'none'}")

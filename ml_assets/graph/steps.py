@@ -26,11 +26,14 @@ from ml_assets.store.connection import ENV_MEMORY
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
+from ml_assets.store.registry import user
 
 Metadata = dict[str, Any]
 RANGE_TAG = "dagster/asset_partition_range_start"
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
+# What can ask for a run -> Dagster's tag that names it.
+ASKED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 
 
@@ -75,7 +78,21 @@ class Result:
 def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | None = None) -> Commit:
     """Who writes, for the snapshot's message."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
-    return Commit(asset=key.to_user_string(), run_id=context.run.run_id, code_version=version, batch=batch)
+    run = context.run
+    return Commit(key.to_user_string(), run.run_id, version, batch, asked_by=asked_by(run.tags))
+
+
+def asked_by(tags: Mapping[str, str]) -> str:
+    """Who or what asked for a run, by its tags: a person, a sensor, a schedule, a backfill; else who runs this process.
+
+    Dagster's open-source UI knows no persons, so a run that was launched there is its process's user's.
+    """
+    if "user" in tags:
+        return tags["user"]
+    for word, tag in ASKED_BY.items():
+        if tag in tags:
+            return f"{word} {tags[tag]}"
+    return user()
 
 
 def written_metadata(written: Written, seconds: float) -> Metadata:

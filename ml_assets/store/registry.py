@@ -12,9 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ml_assets.errors import ModelError
+from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.sql import table
 
 VERSIONS = {
     "version": "VARCHAR",
@@ -33,6 +32,8 @@ VERSIONS = {
     "bundle_sha256": "VARCHAR",
     "code_version": "VARCHAR",
     "run_id": "VARCHAR",
+    "git_commit": "VARCHAR",
+    "asked_by": "VARCHAR",
 }
 ALIAS_EVENTS = {
     "alias": "VARCHAR",
@@ -78,20 +79,51 @@ class ModelVersion:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every column of `VERSIONS` for all versions of a pipeline, oldest first.
+
+    What an earlier version of ml_assets did not write is None; `params` and `recipe` are dictionaries.
+    """
+    rows = lake.rows_of(f"{pipeline}.trained_model", "SELECT * FROM {t} ORDER BY created_at")
+    for row in rows:
+        row.update({name: json.loads(row.get(name) or "{}") for name in ("params", "recipe")})
+    return [{name: row.get(name) for name in VERSIONS} for row in rows]
+
+
 def versions(lake: Lake, pipeline: str) -> list[ModelVersion]:
     """All versions of a pipeline, oldest first."""
-    name = f"{pipeline}.trained_model"
-    if not lake.exists(name):
-        return []
     fields = list(ModelVersion.__dataclass_fields__)
-    rows = lake.rows(f"SELECT {', '.join(fields)} FROM {table(name)} ORDER BY created_at")
-    as_json = ("recipe", "params")
-    return [ModelVersion(**{**row, **{name: json.loads(row[name]) for name in as_json}}) for row in rows]
+    return [ModelVersion(**{name: row[name] for name in fields}) for row in records(lake, pipeline)]
 
 
 def version(lake: Lake, pipeline: str, number: str) -> ModelVersion | None:
     """One version by its number."""
     return next((model for model in versions(lake, pipeline) if model.version == number), None)
+
+
+def check_pipeline(lake: Lake, pipeline: str) -> None:
+    """Refuse a pipeline without models.
+
+    Raises:
+        ModelError: No model of it is registered.
+    """
+    models = [name.partition(".")[0] for name in lake.tables() if name.endswith(".trained_model")]
+    if pipeline not in models:
+        fix = did_you_mean(pipeline, models) if models else f"Run the job {pipeline}_train."
+        raise ModelError(f"No model of a pipeline {pipeline!r} is registered.", fix=fix)
+
+
+def need_version(lake: Lake, pipeline: str, number: str) -> ModelVersion:
+    """One version by its number.
+
+    Raises:
+        ModelError: There is no such pipeline or version.
+    """
+    check_pipeline(lake, pipeline)
+    known = {model.version: model for model in versions(lake, pipeline)}
+    if number not in known:
+        raise ModelError(f"The pipeline {pipeline} has no model version {number!r}.", fix=did_you_mean(number, known))
+    return known[number]
 
 
 def of_pin(lake: Lake, pipeline: str, pin_id: str) -> ModelVersion:
@@ -136,13 +168,20 @@ def register(lake: Lake, pipeline: str, row: dict[str, Any], commit: Commit) -> 
     lake.append([Rows(f"{pipeline}.trained_model", VERSIONS, [{"created_at": now(), **row}])], commit)
 
 
-def alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion | None:
-    """The version that an alias names now."""
-    events = f"{pipeline}.alias_events"
-    if not lake.exists(events):
-        return None
-    rows = lake.rows(f"SELECT version FROM {table(events)} WHERE alias = ? ORDER BY moved_at DESC LIMIT 1", [name])
+def alias(lake: Lake, pipeline: str, name: Alias, moment: dt.datetime | None = None) -> ModelVersion | None:
+    """The version that an alias names, or named at a moment (UTC where it has no zone)."""
+    rows = lake.rows_of(
+        f"{pipeline}.alias_events",
+        """SELECT version FROM {t} WHERE alias = $alias AND moved_at <= coalesce($moment, 'infinity'::TIMESTAMP)
+        ORDER BY moved_at DESC LIMIT 1""",
+        {"alias": name, "moment": moment and _utc(moment)},
+    )
     return version(lake, pipeline, rows[0]["version"]) if rows else None
+
+
+def alias_events(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every move of an alias, oldest first, with the columns of `ALIAS_EVENTS`."""
+    return lake.rows_of(f"{pipeline}.alias_events", "SELECT * FROM {t} ORDER BY moved_at")
 
 
 def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
@@ -165,6 +204,10 @@ def alias_event(pipeline: str, name: Alias, number: str, why: str, by: str, run_
     """The event that makes an alias name another version; it takes effect when it is appended."""
     event = {"alias": name, "version": number, "moved_at": now(), "by": by, "why": why, "run_id": run_id}
     return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event])
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
 
 
 def now() -> dt.datetime:

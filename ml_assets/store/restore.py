@@ -17,9 +17,7 @@ from ml_assets.store.sql import table
 
 RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics")
 # Why other tables are refused, and what to do instead; {p} is the pipeline.
-AGAIN = (
-    "Approve a version that waits: ml-assets approve {p} VERSION. Or train: dagster job execute -m MODULE -j {p}_train"
-)
+AGAIN = "Another version: ml-assets models rollback {p}, or models promote {p} VERSION. Or train: the job {p}_train"
 REFUSED = {
     "champion": ("a decision is only followed by another, never taken back", AGAIN),
     "alias_events": ("an alias only moves by a new event", AGAIN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -63,3 +64,22 @@ def test_an_alias_names_what_its_newest_event_says(lake: Lake) -> None:
     assert registry.of_pin(lake, "loans", "pin").version == "1.0.1"
     with pytest.raises(ModelError, match="newest training set"):
         registry.of_pin(lake, "loans", "another")
+
+
+def test_an_alias_names_what_it_named_at_a_moment(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    noon = dt.datetime(2024, 5, 1, 12)
+    for hours, number in enumerate(("1.0.0", "1.0.1")):
+        registry.register(lake, "loans", model(number).__dict__, BY)
+        monkeypatch.setattr(registry, "now", lambda hours=hours: noon + dt.timedelta(hours=hours))
+        lake.append([registry.alias_event("loans", "champion", number, "better", "ana", "run")], BY)
+
+    def named(moment: dt.datetime) -> str | None:
+        found = registry.alias(lake, "loans", "champion", moment)
+        return found.version if found else None
+
+    assert named(noon - dt.timedelta(seconds=1)) is None
+    assert named(noon) == "1.0.0"
+    assert named(noon + dt.timedelta(hours=1)) == "1.0.1"
+    berlin = dt.timezone(dt.timedelta(hours=2))
+    assert named(dt.datetime(2024, 5, 1, 14, 30, tzinfo=berlin)) == "1.0.0"
+    assert named(dt.datetime(2024, 5, 1, 14, 30)) == "1.0.1"

@@ -95,7 +95,7 @@ def test_what_cannot_be_restored_says_why_and_what_to_do(lake: Lake) -> None:
     newest = lake.snapshot()
     for name, batch, snapshot, text in (
         ("t.feature", None, old, "did you mean 't.features'?"),
-        ("t.trained_model", None, old, "dagster job execute -m MODULE -j t_train"),
+        ("t.trained_model", None, old, "ml-assets models rollback t, or models promote t VERSION"),
         ("t.trials", None, old, "its rows are only ever added"),
         ("t.features", "aa", old, "did you mean 'a'?"),
         ("t.features", None, 999, "There is no snapshot 999"),

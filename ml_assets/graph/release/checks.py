@@ -1,5 +1,8 @@
 """Checks of the release stage."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import dagster as dg
 
 from ml_assets.errors import ModelError
@@ -13,7 +16,7 @@ from ml_assets.store import pins, registry
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    return [_evaluation_check(spec), _leak_check(spec), _gates_check(spec), _champion_check(spec)]
+    return [_evaluation_check(spec), _leak_check(spec), _gate_checks(spec), _champion_check(spec)]
 
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
@@ -48,7 +51,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         store = lake.open()
         pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = registry.of_pin(store, spec.name, pin.pin_id)
-        found = decision.findings(store, spec.name, model.version)
+        found = decision.evaluation_of(store, spec.name, model.version).found
         alarms = leakage.alarms(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)
@@ -67,31 +70,42 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     return no_leak_is_suspected
 
 
-def _gates_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=steps.asset_key(spec, "evaluation_report"),
-        name="gates_passed",
-        description="The version meets every gate of the YAML. It only warns: the champion asset records the refusal.",
-    )
-    def gates_passed(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = registry.of_pin(store, spec.name, pin.pin_id)
-        judged = gates.judge(spec, decision.findings(store, spec.name, model.version))
-        failed = [gate.gate for gate in judged if not gate.passed]
-        return dg.AssetCheckResult(
-            passed=not failed,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"version {model.version} fails {', '.join(failed)}" if failed else None,
-            metadata={
-                "version": model.version,
-                "passed": len(judged) - len(failed),
-                "failed": ", ".join(failed) or "none",
-                "gates": dg.MetadataValue.md(steps.markdown_table([gate.as_row() for gate in judged])),
-            },
-        )
+def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    """A check for each gate of the YAML, read from the decision: a refusal is recorded first, and then it blocks."""
+    key = steps.asset_key(spec, "champion")
+    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(spec, [])}
 
-    return gates_passed
+    @dg.multi_asset_check(
+        name=f"{spec.name}__gates",
+        specs=[
+            dg.AssetCheckSpec(name, asset=key, blocking=True, description=f"The version decided on: {gate.limit}.")
+            for name, gate in demanded.items()
+        ],
+    )
+    def gates_of_the_yaml(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        store = lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
+            model = registry.of_pin(store, spec.name, pin.pin_id)
+            made = decision.newest_of(store, spec.name, model.version)
+        judged = {gate.gate: gate for gate in made.gates} if made else {}
+        for name, gate in demanded.items():
+            undecided = replace(gate, detail=f"not judged yet: materialize {spec.name}/champion")
+            yield _gate_result(key, name, judged.get(gate.gate, undecided), model.version)
+
+    return gates_of_the_yaml
+
+
+def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=gate.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=gate.detail if gate.passed else gate.shortfall(),
+        metadata={"version": version, "limit": gate.limit, "detail": gate.detail}
+        | ({} if gate.found is None else {"found": gate.found}),
+    )
 
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:

@@ -1,19 +1,22 @@
-"""The decision about a version: promoted, refused, pending or kept, why and by whom; it alone moves the aliases."""
+"""The decision about a version, why and by whom, as a row of `<pipeline>.champion`; it alone moves the aliases.
+
+Belongs here: what the gates decide. What a person decides is in answers.py.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from ml_assets.errors import ModelError, did_you_mean
+from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.graph.release.gates import Gate, judge
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import registry
+from ml_assets.store import registry, releases
 from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.registry import ModelVersion, now, user
-from ml_assets.store.sql import table
+from ml_assets.store.registry import ModelVersion
 
 COLUMNS = {
     "version": "VARCHAR",
@@ -25,36 +28,57 @@ COLUMNS = {
     "gates": "JSON",
     "run_id": "VARCHAR",
 }
-Word = Literal["promoted", "refused", "pending", "kept"]
+Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
+# What an alias names after a decision; the other decisions move none.
+MOVES: dict[Word, registry.Alias] = {
+    "promoted": "champion",
+    "rolled_back": "champion",
+    "refused": "challenger",
+    "pending": "challenger",
+}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about a version."""
+    """What was decided about a version.
+
+    Args:
+        version: The version; of a rollback, the one that is champion again.
+        decision: promoted, refused, pending, kept (it was the champion already), rejected or rolled_back.
+        why: What failed by how much, or a person's reason.
+        gates: How each gate was judged, when it last was.
+        previous_champion: The champion before it; of a rollback, the version that was taken back.
+        by: Who or what decided.
+        decided_at: When, UTC.
+    """
 
     version: str
     decision: Word
     why: str
     gates: list[Gate]
     previous_champion: str | None
+    by: str = field(default_factory=registry.user)
+    decided_at: dt.datetime = field(default_factory=registry.now)
 
 
-def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
+@dataclass(frozen=True)
+class Evaluation:
+    """The newest evaluation of a version."""
+
+    found: list[Finding]
+    evaluated_at: dt.datetime
+
+
+def evaluation_of(lake: Lake, pipeline: str, version: str) -> Evaluation:
     """The newest evaluation of a version.
 
     Raises:
         ModelError: It has not been evaluated.
     """
-    name = f"{pipeline}.evaluation_report"
-    fields = list(Finding.__dataclass_fields__)
-    rows = (
-        lake.rows(
-            f"""SELECT {", ".join(fields)} FROM {table(name)} WHERE version = ?
-            QUALIFY evaluated_at = max(evaluated_at) OVER ()""",
-            [version],
-        )
-        if lake.exists(name)
-        else []
+    rows = lake.rows_of(
+        f"{pipeline}.evaluation_report",
+        "SELECT * FROM {t} WHERE version = ? QUALIFY evaluated_at = max(evaluated_at) OVER ()",
+        [version],
     )
     if not rows:
         raise ModelError(
@@ -62,82 +86,97 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
             where={"pipeline": pipeline},
             fix=f"Materialize {pipeline}/evaluation_report.",
         )
-    return [Finding(**row) for row in rows]
+    known = set(Finding.__dataclass_fields__)
+    found = [Finding(**{name: value for name, value in row.items() if name in known}) for row in rows]
+    return Evaluation(found, rows[0]["evaluated_at"])
 
 
 def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) -> Decision:
     """Judge a version by its gates, record the decision, and move the alias that follows from it."""
-    gates = judge(spec, findings(lake, spec.name, model.version))
+    evaluation = evaluation_of(lake, spec.name, model.version)
     champion = registry.alias(lake, spec.name, "champion")
-    failed = [gate for gate in gates if not gate.passed]
+    found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
+    gates = judge(spec, found, releases.newest(lake, spec.name, model.version), incomparable)
+    shortfalls = "; ".join(gate.shortfall() for gate in gates if not gate.passed)
+    against = _answered_no(lake, spec.name, model.version)
     decision: Word
     if champion is not None and champion.version == model.version:
         decision, why = "kept", "it is the champion already"
-    elif failed:
-        decision, why = "refused", "; ".join(_shortfall(gate) for gate in failed)
+        why += f", but fails today: {shortfalls}" if shortfalls else ""
+    elif shortfalls:
+        decision, why = "refused", shortfalls
+    elif against is not None:
+        answer = "rejected" if against.decision == "rejected" else "rolled back"
+        decision = "refused"
+        why = f"{answer} by {against.by}: {against.why}; `ml-assets models promote` takes that back"
     elif spec.gates.approval == "manual":
-        decision, why = (
-            "pending",
-            f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`",
-        )
+        decision = "pending"
+        why = f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`"
     else:
         decision, why = "promoted", f"all {len(gates)} gates passed"
-    made = Decision(model.version, decision, why, gates, champion.version if champion else None)
-    _record(lake, spec.name, made, commit, user())
+    previous = champion.version if champion else None
+    made = Decision(model.version, decision, why, gates, previous, commit.asked_by or registry.user())
+    record(lake, spec.name, made, commit)
     return made
 
 
-def _shortfall(gate: Gate) -> str:
-    found = "not defined" if gate.found is None else f"{gate.found:.4g}"
-    return f"{gate.gate}: {gate.limit}, found {found}" + (f" ({gate.detail})" if gate.detail else "")
+def _comparable(
+    lake: Lake, pipeline: str, evaluation: Evaluation, model: ModelVersion, champion: ModelVersion | None
+) -> tuple[list[Finding], str]:
+    """The findings that count today, and why there is no champion to compare with."""
+    if champion is None:
+        return evaluation.found, "no champion to compare with yet"
+    if champion.version == model.version:
+        return evaluation.found, "it is the champion itself"
+    compared = registry.alias(lake, pipeline, "champion", evaluation.evaluated_at)
+    found = evaluation.found
+    if compared is None or compared.version != champion.version:  # the alias has moved since
+        found = [finding for finding in found if finding.scope != "gain_over_champion"]
+    if champion.recipe["schema"] != model.recipe["schema"]:
+        return found, f"champion {champion.version} has other columns, features or another target"
+    return found, ""
 
 
-def approve(lake: Lake, pipeline: str, version: str, why: str) -> Decision:
-    """A person promotes a version that waits for approval.
-
-    Raises:
-        ModelError: The version does not wait for approval.
-    """
-    waiting = pending(lake, pipeline)
-    if version not in waiting:
-        raise ModelError(
-            f"Version {version} does not wait for approval.",
-            where={"pipeline": pipeline},
-            fix=did_you_mean(version, waiting) if waiting else "No version of the pipeline waits.",
-        )
-    champion = registry.alias(lake, pipeline, "champion")
-    gates = [Gate(**gate) for gate in waiting[version]]
-    made = Decision(version, "promoted", why, gates, champion.version if champion else None)
-    _record(lake, pipeline, made, Commit(asset=f"{pipeline}/champion"), user())
-    return made
+def decisions(lake: Lake, pipeline: str) -> list[Decision]:
+    """Every decision of a pipeline, oldest first."""
+    rows = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
+    fields = list(Decision.__dataclass_fields__)
+    return [
+        Decision(**{**{name: row[name] for name in fields}, "gates": [Gate(**one) for one in json.loads(row["gates"])]})
+        for row in rows
+    ]
 
 
-def pending(lake: Lake, pipeline: str) -> dict[str, list[dict[str, Any]]]:
-    """Versions whose newest decision is pending -> their gates."""
-    name = f"{pipeline}.champion"
-    if not lake.exists(name):
-        return {}
-    rows = lake.rows(
-        f"""SELECT version, gates FROM {table(name)}
-        QUALIFY row_number() OVER (PARTITION BY version ORDER BY decided_at DESC) = 1 AND decision = 'pending'"""
-    )
-    return {row["version"]: json.loads(row["gates"]) for row in rows}
+def pending(lake: Lake, pipeline: str) -> dict[str, Decision]:
+    """Versions that wait for a person -> the decision that says so. One about another version changes nothing."""
+    newest = {made.version: made for made in decisions(lake, pipeline)}
+    return {version: made for version, made in newest.items() if made.decision == "pending"}
 
 
-def _record(lake: Lake, pipeline: str, made: Decision, commit: Commit, by: str) -> None:
-    """Append the decision and its alias event in one snapshot."""
+def newest_of(lake: Lake, pipeline: str, version: str) -> Decision | None:
+    """The newest decision about a version."""
+    return next((made for made in reversed(decisions(lake, pipeline)) if made.version == version), None)
+
+
+def _answered_no(lake: Lake, pipeline: str, version: str) -> Decision | None:
+    """A person's decision against a version, which no later training takes back: rejected, or rolled back from it."""
+    for made in reversed(decisions(lake, pipeline)):
+        if made.decision == "rolled_back" and made.previous_champion == version:
+            return made
+        if made.version == version and made.decision in ("rejected", "promoted", "rolled_back"):
+            return made if made.decision == "rejected" else None
+    return None
+
+
+def record(lake: Lake, pipeline: str, made: Decision, commit: Commit) -> None:
+    """Append a decision and its alias event in one snapshot."""
     row = {
-        "version": made.version,
-        "decision": made.decision,
-        "why": made.why,
-        "by": by,
-        "decided_at": now(),
-        "previous_champion": made.previous_champion,
+        **{name: getattr(made, name) for name in Decision.__dataclass_fields__},
         "gates": json.dumps([gate.as_row() for gate in made.gates]),
         "run_id": commit.run_id,
     }
     tables = [Rows(f"{pipeline}.champion", COLUMNS, [row])]
-    if made.decision != "kept":
-        alias: registry.Alias = "champion" if made.decision == "promoted" else "challenger"
-        tables.append(registry.alias_event(pipeline, alias, made.version, made.why, by, commit.run_id))
+    if made.decision in MOVES:
+        alias = MOVES[made.decision]
+        tables.append(registry.alias_event(pipeline, alias, made.version, made.why, made.by, commit.run_id))
     lake.append(tables, commit)

@@ -12,6 +12,7 @@ from ml_assets.graph.training.candidates import class_names
 from ml_assets.ml import bundle, estimators
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
+from ml_assets.store.git import commit_of
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.locks import exclusive
 from ml_assets.store.paths import Paths
@@ -74,6 +75,8 @@ def train(
             "bundle_sha256": digest,
             "code_version": commit.code_version,
             "run_id": commit.run_id,
+            "git_commit": commit_of(paths.root),
+            "asked_by": commit.asked_by or registry.user(),
         }
         registry.register(lake, spec.name, row, commit)
     return registry.of_pin(lake, spec.name, pin.pin_id), True

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import dagster as dg
 import pytest
-from dagster import AssetCheckKey, AssetKey
 
-from ml_assets.errors import ModelError
-from ml_assets.graph.release.decision import approve, pending
+from ml_assets.graph.release import answers, decision, evaluation
+from ml_assets.graph.release.evaluation import Finding
 from ml_assets.store import registry
 from ml_assets.store.lake import Commit, Lake, Rows
 from ml_assets.store.pins import Pin, share_seen_before
+from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
+from ml_assets_tests.graph.release.hand_made import BY
 
 
 def test_the_evaluation_has_every_scope(trained: Project) -> None:
@@ -44,7 +47,7 @@ def test_the_pages_are_whole(trained: Project) -> None:
 
 
 def test_metadata_that_people_look_at(trained: Project) -> None:
-    event = trained.instance.get_latest_materialization_event(AssetKey(["loans", "evaluation_report"]))
+    event = trained.instance.get_latest_materialization_event(dg.AssetKey(["loans", "evaluation_report"]))
     assert event is not None
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
@@ -60,8 +63,8 @@ def test_metadata_that_people_look_at(trained: Project) -> None:
 
 
 def test_a_sound_pipeline_raises_no_alarm(trained: Project) -> None:
-    key = AssetKey(["loans", "evaluation_report"])
-    check = AssetCheckKey(key, "no_leak_is_suspected")
+    key = dg.AssetKey(["loans", "evaluation_report"])
+    check = dg.AssetCheckKey(key, "no_leak_is_suspected")
     event = trained.instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check].event
     assert event is not None
     evaluated = event.asset_check_evaluation
@@ -113,8 +116,9 @@ def test_a_refused_version_stays_challenger_and_says_by_how_much(project: Projec
     assert project.ingest("3").success
     project.spec_dict["gates"]["metrics"]["roc_auc"]["min"] = 0.999
     result = project.train()
-    assert result.success  # a refusal is a decision, not a failure
-    assert not check_results(result)[("evaluation_report", "gates_passed", None)]
+    assert not result.success  # the decision is recorded, and blocks what would follow
+    checked = {name: passed for (_, name, _), passed in check_results(result).items() if name.startswith("gate_")}
+    assert checked == {"gate_metrics_roc_auc": False, "gate_champion": True, "gate_slices": True}
     row = project.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert row["decision"] == "refused"
     assert row["why"].startswith("metrics.roc_auc: roc_auc >= 0.999, found 0.")
@@ -133,27 +137,86 @@ def test_a_refused_version_stays_challenger_and_says_by_how_much(project: Projec
 def test_without_any_champion_nothing_scores_and_the_error_says_where_to_look(project: Project) -> None:
     prepare(project)
     project.spec_dict["gates"]["metrics"]["roc_auc"]["min"] = 0.999
-    assert project.train().success
+    assert "blocking asset check failed" in failure_text(project.train())
     text = failure_text(project.watch("3"))
     assert "There is no champion yet" in text
     assert "loans.champion says why" in text
 
 
-def test_manual_approval_waits_for_a_person(project: Project) -> None:
-    prepare(project)
-    project.spec_dict["gates"]["approval"] = "manual"
-    assert project.train().success
+@pytest.fixture
+def second(trained: Project, project: Project) -> Project:
+    """A copy of the trained project, where 1.0.1 is the newest version, as good as the champion 1.0.0 and undecided."""
+    for folder in ("lake", "bundles"):
+        shutil.copytree(trained.paths.data / folder, project.paths.data / folder)
+    project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3", "4", "5"])
     with Lake(project.paths.lake) as lake:
-        assert list(pending(lake, "loans")) == ["1.0.0"]
-        assert registry.alias(lake, "loans", "champion") is None
-        with pytest.raises(ModelError, match="does not wait for approval"):
-            approve(lake, "loans", "9.9.9", "because")
-        made = approve(lake, "loans", "1.0.0", "looked at the slices")
-        assert (made.decision, made.previous_champion) == ("promoted", None)
-        assert registry.need_alias(lake, "loans", "champion").version == "1.0.0"
-        assert pending(lake, "loans") == {}
-    row = project.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
-    assert (row["why"], bool(row["by"])) == ("looked at the slices", True)
+        (model,) = registry.records(lake, "loans")
+        pin = model["pin_id"]
+        (made,) = decision.decisions(lake, "loans")
+        registry.register(lake, "loans", {**model, "version": "1.0.1", "created_at": registry.now()}, BY)
+        found = decision.evaluation_of(lake, "loans", made.version).found
+        found.append(Finding("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
+        rows = evaluation.as_rows(found, "1.0.1", pin)
+        lake.append([Rows("loans.evaluation_report", evaluation.COLUMNS, rows)], BY)
+    return project
+
+
+def test_a_failed_gate_blocks_what_follows_in_its_run(second: Project) -> None:
+    second.spec_dict["gates"]["metrics"]["roc_auc"]["min"] = 0.999
+    result = second.materialize("champion", "predictions", batches=["5"])
+    assert not result.success
+    made = {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
+    assert made == {"champion"}
+    assert not check_results(result)[("champion", "gate_metrics_roc_auc", None)]
+    assert "1 blocking asset check failed with ERROR severity:\nloans/champion: gate_metrics_roc_auc" in str(
+        [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    ).replace("\\n", "\n")
+    assert second.value("SELECT decision FROM {p}.champion WHERE version = '1.0.1'") == "refused"
+    with Lake(second.paths.lake, read_only=True) as lake:
+        found = summarize(lake, "loans")
+    assert found.newest is not None
+    assert (found.newest.version, found.newest.decision, found.problems) == ("1.0.1", "refused", [])
+
+
+def test_a_person_answers_in_the_ui(second: Project) -> None:
+    second.spec_dict["gates"]["approval"] = "manual"
+    assert second.materialize("champion").success  # waiting is no failure
+    job = second.defs().resolve_job_def("loans_approve")
+
+    def answer(**given: str) -> dg.ExecuteInProcessResult:
+        config = {"version": "1.0.1", "answer": "approve", "why": "looked at the slices", "by": "ana", **given}
+        run_config = {"ops": {"answer_loans": {"config": config}}}
+        return job.execute_in_process(run_config=run_config, instance=second.instance, raise_on_error=False)
+
+    assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))
+    assert "needs a reason and a name" in failure_text(answer(by=" "))
+    with pytest.raises(dg.DagsterInvalidConfigError, match="maybe"):
+        answer(answer="maybe")
+    result = answer()
+    assert result.success, failure_text(result)
+    row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
+    assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
+    assert (row["by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["champion"].value == "1.0.1"
+    assert (event.asset_materialization.tags or {})["dagster/data_version"] == "1.0.1"
+    assert "does not wait" in failure_text(answer(answer="reject"))
+
+
+def test_a_rollback_scores_the_next_batch(second: Project) -> None:
+    def versions() -> dict[str, str]:
+        assert second.materialize("predictions", batches=["5"]).success
+        rows = second.rows("SELECT DISTINCT batch, model_version FROM {p}.predictions")
+        return {row["batch"]: row["model_version"] for row in rows}
+
+    with Lake(second.paths.lake) as lake:
+        answers.promote(lake, second.paths, "loans", "1.0.1", "to try it")
+    assert versions() == {"5": "1.0.1"}
+    with Lake(second.paths.lake) as lake:
+        answers.rollback(lake, second.paths, "loans", "complaints")
+    assert versions() == {"5": "1.0.0"}
 
 
 def test_a_changed_bundle_stops_the_run_and_scoring(project: Project) -> None:

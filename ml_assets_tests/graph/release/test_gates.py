@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.graph.release.gates import Gate, judge
 from ml_assets.spec import PipelineSpec
+from ml_assets.store.releases import Release
 from ml_assets_tests.conftest import SPEC
 
 GATES = {
@@ -16,8 +18,28 @@ GATES = {
     "overfit": {"max_gap": 0.05},
     "champion": {"max_drop": 0.01, "confidence": 0.95},
     "slices": {"by": ["region"], "min": 0.5, "min_rows": 100},
-    "sensitivity": {"noise": 0.01, "max_flips": 0.05},
+    "sensitivity": {"noise": 0.01, "max_flips": 0.05, "max_flips_missing": 0.2},
+    "fairness": {"by": ["region"], "max_gap": 0.2, "min_rows": 100},
+    "calibration": {"max_error": 0.05},
+    "leakage": {"max_single": 0.95, "max_identical": 0.01},
+    "serving": {"p95_ms": 50, "rss_mib": 600, "parity": 1e-5},
 }
+NAMES = [
+    "metrics.roc_auc",
+    "metrics.log_loss",
+    "overfit",
+    "champion",
+    "slices",
+    "sensitivity",
+    "sensitivity.missing",
+    "fairness",
+    "calibration",
+    "leakage",
+    "serving.parity",
+    "serving.p95_ms",
+    "serving.rss_mib",
+]
+NAN = float("nan")
 
 
 def findings(**changes: Any) -> list[Finding]:
@@ -30,46 +52,141 @@ def findings(**changes: Any) -> list[Finding]:
         "high": 0.02,
         "slice": 0.6,
         "flips": 0.01,
+        "missing": 0.1,
+        "gap": 0.1,
+        "ece": 0.02,
+        "single": 0.7,
+        "identical": 0.0,
     }
     values.update(changes)
+    by_region = {"slice_by": "region"}
     return [
         Finding("test", "roc_auc", values["test"], 1000),
         Finding("test", "log_loss", values["loss"], 1000),
         Finding("train", "roc_auc", values["train"], 5000),
         Finding("gain_over_champion", "roc_auc", values["gain"], 1000, values["low"], values["high"]),
-        Finding("slice", "roc_auc", values["slice"], 500, slice_by="region", slice="A"),
-        Finding("slice", "roc_auc", 0.1, 99, slice_by="region", slice="rare"),
+        Finding("slice", "roc_auc", values["slice"], 500, **by_region, slice="A", note="late=0 in 97% of rows"),
+        Finding("slice", "roc_auc", 0.9, 500, **by_region, slice="B"),
+        Finding("slice", "roc_auc", 0.1, 99, **by_region, slice="rare"),
         Finding("noise", "flips", values["flips"], 1000),
+        Finding("missing", "flips", values["missing"], 1000),
+        Finding("missing", "flips", 0.9, 1000, slice_by="feature", slice="income"),
+        Finding("fairness", "selection_rate", values["gap"], 500, **by_region, note="A 0.5, B 0.2"),
+        Finding("group", "selection_rate", 0.5, 500, **by_region, slice="A"),
+        Finding("group", "selection_rate", 0.2, 500, **by_region, slice="B"),
+        Finding("calibration", "ece", values["ece"], 1000),
+        Finding("single", "roc_auc", values["single"], 1000, slice_by="feature", slice="income"),
+        Finding("single", "roc_auc", NAN, 1000, slice_by="feature", slice="constant"),
+        Finding("identical", "share", values["identical"], 1000),
     ]
 
 
-def judged(found: list[Finding]) -> dict[str, Gate]:
-    spec = PipelineSpec.model_validate({**SPEC, "gates": GATES})
-    return {gate.gate: gate for gate in judge(spec, found)}
+def release(**changes: Any) -> Release:
+    values: dict[str, Any] = {
+        "version": "1.0.0",
+        "created_at": dt.datetime(2024, 1, 1),
+        "folder": "loans/1.0.0",
+        "sha256": "x",
+        "engine": "onnx",
+        "engine_why": "",
+        "size_bytes": 1,
+        "started": True,
+        "start_s": 1.0,
+        "golden_rows": 100,
+        "parity": 0.0,
+        "p50_ms": 1.0,
+        "p95_ms": 3.0,
+        "rss_mib": 200.0,
+    }
+    return Release(**{**values, **changes})
+
+
+def judged(
+    found: list[Finding], made: Release | None = None, incomparable: str = "", gates: dict[str, Any] | None = None
+) -> dict[str, Gate]:
+    spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES})
+    return {gate.gate: gate for gate in judge(spec, found, made, incomparable)}
 
 
 def test_a_good_version_passes_every_gate() -> None:
-    gates = judged(findings())
-    assert list(gates) == ["metrics.roc_auc", "metrics.log_loss", "overfit", "champion", "slices", "sensitivity"]
-    assert all(gate.passed for gate in gates.values())
+    gates = judged(findings(), release())
+    assert list(gates) == NAMES
+    assert {name: gate.shortfall() for name, gate in gates.items() if not gate.passed} == {}
 
 
 @pytest.mark.parametrize(
     ("change", "gate"),
     [
         ({"test": 0.59, "train": 0.6}, "metrics.roc_auc"),
-        ({"test": float("nan"), "train": 0.6}, "metrics.roc_auc"),
+        ({"test": NAN}, "metrics.roc_auc"),
         ({"loss": 0.8}, "metrics.log_loss"),
+        ({"loss": NAN}, "metrics.log_loss"),
         ({"train": 0.76}, "overfit"),
+        ({"train": NAN}, "overfit"),
         ({"gain": -0.03, "low": -0.05, "high": -0.011}, "champion"),
+        ({"gain": NAN, "low": NAN, "high": NAN}, "champion"),
         ({"slice": 0.49}, "slices"),
         ({"flips": 0.06}, "sensitivity"),
+        ({"flips": NAN}, "sensitivity"),
+        ({"missing": 0.21}, "sensitivity.missing"),
+        ({"gap": 0.3}, "fairness"),
+        ({"gap": NAN}, "fairness"),
+        ({"ece": 0.06}, "calibration"),
+        ({"ece": NAN}, "calibration"),
+        ({"single": 0.96}, "leakage"),
+        ({"identical": 0.02}, "leakage"),
     ],
 )
 def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
-    failed = {name for name, found in judged(findings(**change)).items() if not found.passed}
+    failed = {name for name, found in judged(findings(**change), release()).items() if not found.passed}
     assert gate in failed
     assert failed <= {gate, "overfit"}
+
+
+@pytest.mark.parametrize(
+    ("change", "gate", "detail"),
+    [
+        ({"parity": 2e-5}, "serving.parity", ""),
+        ({"parity": float("inf")}, "serving.parity", "an answer was missing"),
+        ({"parity": None}, "serving.parity", "not measured: materialize loans/release_candidate"),
+        ({"p95_ms": 51.0}, "serving.p95_ms", ""),
+        ({"rss_mib": 601.0}, "serving.rss_mib", ""),
+    ],
+)
+def test_each_limit_of_the_server_can_fail(change: dict[str, float], gate: str, detail: str) -> None:
+    gates = judged(findings(), release(**change))
+    assert [name for name, found in gates.items() if not found.passed] == [gate]
+    assert gates[gate].detail == detail
+
+
+@pytest.mark.parametrize(
+    ("made", "detail"),
+    [
+        (None, "not packed: materialize loans/release_candidate"),
+        (
+            release(started=False, engine_why="port taken"),
+            "its server did not start (port taken): materialize loans/release_candidate",
+        ),
+    ],
+)
+def test_a_server_that_was_not_asked_fails_every_limit(made: Release | None, detail: str) -> None:
+    failed = {name: gate.detail for name, gate in judged(findings(), made).items() if not gate.passed}
+    assert failed == dict.fromkeys(("serving.parity", "serving.p95_ms", "serving.rss_mib"), detail)
+    assert "serving.p95_ms" not in judged(findings(), None, gates={**GATES, "serving": None})
+
+
+def test_an_evaluation_without_a_finding_passes_no_gate_in_silence() -> None:
+    gates = judged([])
+    assert list(gates) == NAMES
+    assert not any(gate.passed for gate in gates.values())
+    fixes = {gate.detail.partition(": ")[2] for gate in gates.values()}
+    assert fixes == {"materialize loans/evaluation_report", "materialize loans/release_candidate"}
+
+
+def test_only_what_the_yaml_demands_is_judged() -> None:
+    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage"]
+    unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "serving": None}
+    assert list(judged(findings(missing=0.9), gates=unlimited)) == ["champion", "sensitivity"]
 
 
 def test_an_uncertain_loss_is_no_refusal() -> None:
@@ -78,14 +195,62 @@ def test_an_uncertain_loss_is_no_refusal() -> None:
     assert gate.found == -0.03
 
 
+def test_without_a_champion_there_is_nothing_to_compare() -> None:
+    alone = [f for f in findings() if f.scope != "gain_over_champion"]
+    gate = judged(alone, incomparable="no champion yet")["champion"]
+    assert (gate.passed, gate.found, gate.detail) == (True, None, "no champion yet")
+    assert not judged(alone)["champion"].passed
+
+
 def test_a_refusal_names_the_slice_and_a_small_one_is_not_judged() -> None:
     gate = judged(findings(slice=0.3))["slices"]
-    assert gate.detail == "region=A (0.3, 500 rows)"
+    assert gate.detail == "region=A (0.3, 500 rows, late=0 in 97% of rows)"
     assert gate.found == 0.3
 
 
-def test_without_a_champion_there_is_nothing_to_compare() -> None:
-    gate = judged([f for f in findings() if f.scope != "gain_over_champion"])["champion"]
+def test_slices_that_cannot_be_judged() -> None:
+    gate = judged(findings(slice=NAN))["slices"]  # all its labels are equal
     assert gate.passed
-    assert gate.found is None
-    assert "no champion" in gate.detail
+    assert gate.detail == "worst: region=B; not defined in region=A"
+    nowhere = [f for f in findings(slice=NAN) if f.slice != "B"]
+    assert not judged(nowhere)["slices"].passed
+    small = [f for f in findings() if f.scope != "slice" or f.slice == "rare"]
+    assert judged(small)["slices"].detail == "no slice has that many rows"
+    assert judged(small)["slices"].passed
+    other = {**GATES, "slices": {"by": ["region", "signed"], "min": 0.5}}
+    assert judged(findings(), gates=other)["slices"].detail.startswith("no slices by signed: materialize")
+    other = {**GATES, "slices": {"by": ["region"], "metric": "f1", "min": 0.5}}
+    assert not judged(findings(), gates=other)["slices"].passed
+
+
+def test_fairness_needs_two_groups_and_names_them() -> None:
+    assert judged(findings(gap=0.3))["fairness"].detail == "region: A 0.5, B 0.2"
+    one = [f for f in findings() if not (f.scope == "group" and f.slice == "B")]
+    gate = judged(one)["fairness"]
+    assert (gate.passed, gate.detail) == (True, "fewer than two groups of that many rows by region")
+    no_gap = [f for f in findings() if f.scope != "fairness"]
+    assert judged(no_gap)["fairness"].detail.startswith("no groups by region: materialize")
+
+
+def test_a_feature_that_is_the_target_never_passes_and_one_that_is_a_key_does() -> None:
+    def with_note(note: str | None) -> Gate:
+        found = Finding("disguise", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
+        return judged([*findings(), found], gates={**GATES, "leakage": {"max_single": 1.0}})["leakage"]
+
+    for note in ("is the target", "says the same as late", None):
+        assert not with_note(note).passed
+        assert with_note(note).detail == "income is the target in disguise"
+    assert with_note("says the same as the key column loan").passed
+
+
+def test_leakage_names_the_feature() -> None:
+    assert judged(findings(single=0.97))["leakage"].detail == "income alone: roc_auc 0.97"
+    assert judged(findings())["leakage"].detail == "strongest alone: income"
+    gate = judged(findings(identical=0.02))["leakage"]
+    assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows stand among the train rows")
+
+
+def test_a_gate_is_a_row_that_json_can_hold() -> None:
+    gate = judged(findings(test=NAN))["metrics.roc_auc"]
+    assert gate.as_row()["found"] is None
+    assert gate.shortfall() == "metrics.roc_auc: roc_auc >= 0.6 (not defined on these rows)"
