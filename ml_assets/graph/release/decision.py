@@ -46,14 +46,15 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
         ModelError: It has not been evaluated.
     """
     name = f"{pipeline}.evaluation_report"
-    fields = list(Finding.__dataclass_fields__)
+    written = lake.columns(table(name)) if lake.exists(name) else {}
+    fields = [field for field in Finding.__dataclass_fields__ if field in written]  # older evaluations have no notes
     rows = (
         lake.rows(
             f"""SELECT {", ".join(fields)} FROM {table(name)} WHERE version = ?
             QUALIFY evaluated_at = max(evaluated_at) OVER ()""",
             [version],
         )
-        if lake.exists(name)
+        if written
         else []
     )
     if not rows:
