@@ -73,6 +73,16 @@ def test_resamples_of_one_class_are_undefined(metric: str) -> None:
     assert np.isnan(statistic(np.where(LABELS == 1, 1.0, 0.0)))
 
 
+def test_a_class_that_is_only_decided_has_no_recall_but_counts_in_f1() -> None:
+    labels, shares = np.array(["a", "b", "b"]), np.eye(3)
+    balanced, f1 = (
+        weighted.statistic(metric, labels, shares, "multiclass", None, CLASSES)(np.ones(3))
+        for metric in ("balanced_accuracy", "f1_macro")
+    )
+    assert balanced == 0.75
+    assert f1 == pytest.approx(sk.f1_score(labels, CLASSES, average="macro"))
+
+
 def drawn(metric: str, rows: int, scores: np.ndarray = SCORES) -> np.ndarray:
     return weighted.bootstrap([weighted.statistic(metric, LABELS[:rows], scores[:rows], "binary")], rows)[:, 0]
 

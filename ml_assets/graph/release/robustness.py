@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +75,10 @@ class _Asked:
             order = np.concatenate([rng.permutation(rows) for _ in range(REPEATS)])
             shuffled = repeated.assign(**{name: values[order]})
             scores = estimators.predict_scores(self.model, shuffled, judged.schema.kind)
-            lost = [metrics.gain(metric, before, _scored(judged, metric, part)) for part in np.split(scores, REPEATS)]
+            lost = [
+                metrics.gain(metric, before, replace(judged, scores=part).score(metric))
+                for part in np.split(scores, REPEATS)
+            ]
             value, low, high = float(np.mean(lost)), min(lost), max(lost)
             found.append(Finding("importance", metric, value, rows, low, high, "feature", name))
         return found
@@ -118,8 +122,3 @@ def _emptied(column: pd.Series, hole: Array) -> Array:
 
 def _repeated(frame: pd.DataFrame, times: int) -> pd.DataFrame:
     return frame.iloc[np.tile(np.arange(len(frame)), times)].reset_index(drop=True)
-
-
-def _scored(judged: Judged, metric: str, scores: Array) -> float:
-    schema = judged.schema
-    return metrics.score(metric, judged.labels, scores, schema.kind, schema.threshold, schema.classes)

@@ -81,18 +81,14 @@ def _gap(metric: str, groups: list[Finding], drawn: dict[str, Array]) -> Finding
 
 def defined_score(judged: Judged, metric: str) -> float:
     """The metric; NaN where these rows cannot tell it, such as recall where no label is 1."""
-    kind, labels = judged.schema.kind, judged.labels
-    if metric == "selection_rate":
-        return judged.statistic(metric)(np.ones(len(labels)))
-    if kind == "regression":
-        return float("nan") if metric == "r2" and np.ptp(labels) == 0 else judged.score(metric)
+    labels = judged.labels
     undefined = {
         "recall": not (labels == 1).any(),
         "f1": not (labels == 1).any(),
         "precision": not (judged.decisions == 1).any(),
-        "balanced_accuracy": len(np.unique(labels)) < 2,
+        "balanced_accuracy": bool((labels == labels[0]).all()),
     }
-    return float("nan") if undefined.get(metric) else judged.score(metric)
+    return float("nan") if undefined.get(metric) else judged.statistic(metric)(np.ones(len(labels)))
 
 
 def _parts(judged: Judged, column: str) -> Iterator[tuple[str, Judged]]:

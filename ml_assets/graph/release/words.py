@@ -37,7 +37,7 @@ def _predicted(spec: PipelineSpec, version: str, found: Sequence[Finding]) -> st
 def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str) -> str:
     gain, other, own = (one(found, scope, spec.metric) for scope in (f"gain_over_{name}", name, "test"))
     if gain is None or other is None or own is None:
-        return "There is no champion of another version to compare it with."
+        return "There is no champion of another version, with the same features, to compare it with."
     sure = 2 * spec.gates.champion.confidence - 1 if name == "champion" else 0.95
     compared = f"{spec.metric} {number(own.value)} against {number(other.value)}"
     better = "higher" if metrics.greater_is_better(spec.metric) else "lower"

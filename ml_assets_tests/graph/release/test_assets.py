@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 
 from ml_assets.graph.release import answers, decision, evaluation
-from ml_assets.graph.release.evaluation import Finding
+from ml_assets.graph.release.evaluation import COLUMNS, Finding
 from ml_assets.store import registry
 from ml_assets.store.lake import Commit, Lake, Rows
 from ml_assets.store.pins import Pin, share_seen_before
+from ml_assets.store.registry import now
 from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 from ml_assets_tests.graph.release.hand_made import BY
@@ -71,6 +72,13 @@ def test_a_sound_pipeline_raises_no_alarm(trained: Project) -> None:
     assert evaluated is not None
     assert evaluated.passed
     assert str(evaluated.metadata["strongest_feature"].value).startswith("income: roc_auc 0.")
+
+
+def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
+    columns = {name: kind for name, kind in COLUMNS.items() if name != "note"}
+    row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
+    lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
+    assert decision.evaluation_of(lake, "p", "1.0.0").found == [Finding("test", "roc_auc", 0.7, 9)]
 
 
 def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:

@@ -102,6 +102,7 @@ def test_the_worst_group_of_an_error_has_the_greatest() -> None:
     values = {f.slice: f.value for f in of(examined(spec_of("regression")), "group") if f.rows >= 30}
     worst = max(values, key=lambda name: values[name])
     assert f"worst: {worst}" in str(gap.note)
+    assert 0 <= (gap.low or -1) <= (gap.high or -1)
 
 
 def test_groups_of_several_classes_are_compared_on_the_same_class() -> None:

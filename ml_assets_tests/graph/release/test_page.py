@@ -87,7 +87,7 @@ def gains(low: float, high: float) -> list[Finding]:
             "It is better than the champion of today, version 3.0.0: roc_auc 0.8 against 0.78, a gain of 0.02",
         ),
         (-0.03, -0.01, "It is worse than the champion of today, version 3.0.0"),
-        (-0.01, 0.01, "It cannot be told apart from the champion of today, version 3.0.0"),
+        (-0.01, 0.02, "It cannot be told apart from the champion of today, version 3.0.0"),
         (float("nan"), float("nan"), "is not defined on these rows"),
     ],
 )
