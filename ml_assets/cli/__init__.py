@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, quarantine, run, show, status
+from ml_assets.cli import begin, lake, quarantine, run, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -24,6 +24,7 @@ for command in (
     status.status,
     show.approve,
     quarantine.quarantine,
+    trials.trials,
     lake.lake,
 ):
     main.add_command(command)
