@@ -100,7 +100,7 @@ def compete(
     if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
     with exclusive(paths.data / "locks" / f"{spec.name}.candidate_{name}.lock", LOCK_TIMEOUT_S, "tuning it"):
-        journal = Journal(_journal_file(paths, spec, name, pin, code_version))
+        journal = Journal(journal_file(paths, spec, name, pin, code_version))
         classes = [] if kind == "regression" else np.unique(train.labels).tolist()
         positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
         task = Task(candidate, kind, metric, classes, seed)
@@ -159,7 +159,7 @@ def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None
     return metrics.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
 
 
-def _journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
+def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
     """The journal of exactly this search; those of the candidate's other searches are of no use any more."""
     candidate = spec.candidates[name]
     libraries = sorted({"optuna", "scikit-learn", "numpy", candidate.estimator.partition(".")[0]})
