@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, run, show, status
+from ml_assets.cli import begin, lake, models, quarantine, run, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -26,6 +26,7 @@ for command in (
     show.reject,
     models.models,
     quarantine.quarantine,
+    trials.trials,
     lake.lake,
 ):
     main.add_command(command)

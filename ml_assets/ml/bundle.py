@@ -21,7 +21,8 @@ from ml_assets.errors import ModelError
 
 FORMAT = 1
 LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb")
-# What scikit-learn's own models hold beyond the types that skops trusts by itself. All are data or scikit-learn code.
+# What models hold beyond the types that skops trusts by itself. All are data, or code of scikit-learn or ours. A
+# Booster restores itself from text (LightGBM) or bytes (XGBoost, CatBoost) that its library's parser reads, no Python.
 TRUSTED = frozenset(
     {
         "numpy.dtype",
@@ -47,6 +48,14 @@ TRUSTED = frozenset(
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "ml_assets.ml.wrappers.ClassCodes",
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "xgboost.core.Booster",
     }
 )
 

@@ -1,7 +1,4 @@
-"""Estimators by import path, and the preprocessing that each kind of estimator needs.
-
-Missing numbers and unknown categories are part of real data: every model built here accepts both.
-"""
+"""Estimators by import path, the model that one becomes, and the arrays that models take and give."""
 
 from __future__ import annotations
 
@@ -16,13 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import SpecError, TrainingError, did_you_mean
+from ml_assets.ml import balancing, preprocessing
+from ml_assets.ml.preprocessing import CHUNK_ROWS, FeatureTypes
+from ml_assets.spec.model import Candidate, Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Feature name -> "number" or "category".
-FeatureTypes = Mapping[str, str]
+# Parameters that say how many threads an estimator uses.
+THREADS = ("n_jobs", "thread_count")
+# What keeps a library from writing to the terminal or into the working directory, by the package's name.
+QUIET: dict[str, dict[str, Any]] = {
+    "lightgbm": {"verbose": -1},
+    "xgboost": {"verbosity": 0},
+    "catboost": {"verbose": False, "allow_writing_files": False},
+}
+SAYS_MORE = ("verbose", "verbosity", "silent", "logging_level")
 
 NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "BOOLEAN")
 
@@ -106,68 +113,125 @@ def class_path(path: str) -> str:
     return f"{found.__module__}.{found.__qualname__}"
 
 
-def make_estimator(path: str, params: Mapping[str, Any], seed: int) -> Any:
-    """An unfitted estimator; seeded where it takes a seed.
+def make_estimator(path: str, params: Mapping[str, Any], seed: int, threads: int | None = None) -> Any:
+    """An unfitted estimator; seeded where it takes a seed, and quiet unless its parameters say otherwise.
+
+    Args:
+        path: Import path.
+        params: Parameters of the YAML.
+        seed: Seed.
+        threads: Threads that it may use, whatever its parameters say; None leaves it to them.
 
     Raises:
         TrainingError: A parameter that the estimator does not have.
     """
-    kind = estimator_class(path)
-    valid = list(inspect.signature(kind.__init__).parameters)[1:]  # type: ignore[misc]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind.__init__).parameters.values())  # type: ignore[misc]
+    names, takes_any = _parameters(path)
     for name in params:
-        if name not in valid and not takes_any:
-            raise TrainingError(f"{path} has no parameter {name!r}; {did_you_mean(name, valid)}")
-    seeded = {"random_state": seed} if "random_state" in valid and "random_state" not in params else {}
-    return kind(**{**params, **seeded})
+        if name not in names and not takes_any:
+            raise TrainingError(f"{path} has no parameter {name!r}; {did_you_mean(name, names)}")
+    own: dict[str, Any] = dict(QUIET.get(path.partition(".")[0], {}))
+    if any(name in params for name in SAYS_MORE):
+        own = {name: value for name, value in own.items() if name not in SAYS_MORE}
+    if "random_state" in names and "random_seed" not in params:
+        own["random_state"] = seed
+    # scikit-learn's own use one thread unless told; the others use all.
+    limited = params if path.startswith("sklearn.") else names
+    limits = {name: threads for name in THREADS if threads is not None and name in limited}
+    return estimator_class(path)(**{**own, **params, **limits})
+
+
+def _parameters(path: str) -> tuple[set[str], bool]:
+    """Names of an estimator's parameters, and whether it takes others, too."""
+    kind: Any = estimator_class(path)
+    signature = inspect.signature(kind.__init__).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in signature.values())
+    names = {name for name, one in signature.items() if one.kind is not one.VAR_KEYWORD} - {"self"}
+    return names | (set(kind().get_params()) if takes_any else set()), takes_any
+
+
+def make_last(
+    path: str,
+    params: Mapping[str, Any],
+    seed: int,
+    kind: str = "binary",
+    balance: str = "none",
+    calibrate: str | None = None,
+    threads: int | None = None,
+) -> Any:
+    """The unfitted last step of a model: the estimator, or the calibrator around it.
+
+    Raises:
+        TrainingError: `balance` or `calibrate` for regression, or classes that are weighed twice.
+    """
+    if kind == "regression" and (calibrate or balance != "none"):
+        raise TrainingError(
+            "Values have no classes to balance and no probabilities to calibrate.",
+            found=f"{'calibrate' if calibrate else 'preprocess.balance'} of a candidate",
+            fix="Leave it out, or set target.kind.",
+        )
+    weights = balancing.class_weights(_parameters(path)[0], balance, path, params)
+    estimator = make_estimator(path, {**params, **weights}, seed, threads)
+    if kind == "multiclass" and path.startswith("xgboost."):
+        from ml_assets.ml.wrappers import ClassCodes
+
+        estimator = ClassCodes(estimator)
+    if not calibrate:
+        return estimator
+    from sklearn.calibration import CalibratedClassifierCV
+
+    return CalibratedClassifierCV(estimator, method=calibrate, ensemble=False)
+
+
+def make_model(
+    path: str,
+    params: Mapping[str, Any],
+    types: FeatureTypes,
+    seed: int,
+    kind: str = "binary",
+    preprocess: Preprocess | None = None,
+    calibrate: str | None = None,
+) -> Any:
+    """An unfitted model: preprocessing and estimator as one scikit-learn Pipeline over a feature frame.
+
+    Its own fit() knows nothing of `balance` by rows, and refuses more columns or components than there are; `fit_model`
+    sees to both.
+    """
+    from sklearn.pipeline import Pipeline
+
+    options = preprocess or Preprocess()
+    steps = preprocessing.make_steps(make_estimator(path, params, seed), types, options, kind, seed)
+    return Pipeline([*steps, ("estimator", make_last(path, params, seed, kind, options.balance, calibrate))])
 
 
 def fit_model(
-    path: str, params: Mapping[str, Any], features: pd.DataFrame, labels: Any, types: FeatureTypes, seed: int
+    candidate: Candidate,
+    params: Mapping[str, Any],
+    features: pd.DataFrame,
+    labels: Any,
+    types: FeatureTypes,
+    kind: str,
+    seed: int,
 ) -> Any:
     """A fitted model: preprocessing and estimator as one Pipeline, on those features that have a value.
 
     Its warnings are dropped: the search keeps those of the same parameters with their trial.
-    """
-    model = make_model(path, params, present(features, types), seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return model.fit(features, labels)
-
-
-def make_preprocessor(estimator: Any, types: FeatureTypes) -> Any:
-    """The preprocessing that suits an estimator.
-
-    An estimator that takes missing numbers (trees) gets its numbers as they are and categories as codes; any other
-    gets medians for missing numbers, unit variance, and one column per frequent category.
 
     Args:
-        estimator: Unfitted estimator.
-        types: Feature name -> number | category, in the order of the model's columns.
+        candidate: Estimator, preprocessing and calibration.
+        params: The estimator's parameters.
+        features: Feature frame, shape (n, features).
+        labels: Labels, shape (n,).
+        types: Feature name -> number | category.
+        kind: binary, multiclass or regression.
+        seed: Seed.
     """
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-    from sklearn.utils import get_tags
-
-    numbers = [name for name, kind in types.items() if kind == "number"]
-    categories = [name for name, kind in types.items() if kind == "category"]
-    if get_tags(estimator).input_tags.allow_nan:
-        number: Any = "passthrough"
-        category: Any = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    else:
-        number = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-        category = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20)
-    return ColumnTransformer([("numbers", number, numbers), ("categories", category, categories)])
-
-
-def make_model(path: str, params: Mapping[str, Any], types: FeatureTypes, seed: int) -> Any:
-    """An unfitted model: preprocessing and estimator as one scikit-learn Pipeline over a feature frame."""
-    from sklearn.pipeline import Pipeline
-
-    estimator = make_estimator(path, params, seed)
-    return Pipeline([("preprocess", make_preprocessor(estimator, types)), ("estimator", estimator)])
+    found = present(features, types)
+    model = make_model(candidate.estimator, params, found, seed, kind, candidate.preprocess, candidate.calibrate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        matrix = preprocessing.fit_transform(model.steps[:-1], features, labels)
+        balancing.fit(model.steps[-1][1], matrix, labels, candidate.preprocess.balance, seed)
+    return model
 
 
 def present(features: pd.DataFrame, types: FeatureTypes) -> dict[str, str]:
@@ -192,11 +256,11 @@ def feature_frame(frame: pd.DataFrame, types: FeatureTypes) -> pd.DataFrame:
     columns = {}
     for name, kind in types.items():
         if kind == "number":
-            columns[name] = frame[name].astype("float64")
+            columns[name] = pd.Series(frame[name].to_numpy("float64"), frame.index, copy=False)
         else:
             text = frame[name].astype(object)
             columns[name] = text.where(text.notna(), np.nan)
-    return pd.DataFrame(columns, index=frame.index)
+    return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
 def label_array(labels: pd.Series, kind: str) -> np.ndarray[Any, Any]:
@@ -225,6 +289,11 @@ def predict_scores(model: Any, features: Any, kind: str) -> np.ndarray[Any, Any]
     """What a model says: probability of 1 (binary), one probability a class (multiclass), value (regression)."""
     import numpy as np
 
+    if (
+        len(getattr(features, "columns", ())) and len(features) > CHUNK_ROWS
+    ):  # a frame; preprocessing would copy it whole
+        parts = (features.iloc[start : start + CHUNK_ROWS] for start in range(0, len(features), CHUNK_ROWS))
+        return np.concatenate([predict_scores(model, part, kind) for part in parts])
     if kind == "regression":
         return np.asarray(model.predict(features), dtype="float64")
     probabilities = np.asarray(model.predict_proba(features), dtype="float64")

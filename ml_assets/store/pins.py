@@ -7,6 +7,7 @@ it gives the same rows in the same order for ever, as long as its snapshot is ke
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ml_assets.store.sql import identifier, identifiers, table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 COLUMNS = {
     "pin_id": "VARCHAR",
@@ -153,13 +155,46 @@ def read(
 ) -> pd.DataFrame:
     """Labelled rows of some parts: batch, row_id, part, label, the features, and `slice_<column>` for each extra.
 
+    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a batch at a time: a sort of
+    them all, and a second copy of every number, would take several times their memory.
+
     Raises:
         TrainingError: The pinned snapshot is gone.
     """
-    values = {**parameters(pin), "parts": list(parts)}
-    sql = f"SELECT * FROM ({rows_sql(pipeline, pin, extra)}) WHERE list_contains($parts, part) ORDER BY batch, row_id"
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    numbers = [name for name, kind in pin.features.items() if kind == "number"]
+    block = np.empty((sum(pin.rows[part] for part in parts), len(numbers)), order="F")
+    others, filled = [], 0
+    for rows in _by_batch(lake, pipeline, pin, parts, extra):
+        for place, name in enumerate(numbers):
+            block[filled : filled + len(rows), place] = rows.column(name).to_numpy()
+        filled += len(rows)
+        others.append(rows.drop_columns(numbers))
+    frame: pd.DataFrame = pa.concat_tables(others).to_pandas(date_as_object=False)
+    columns: dict[str, Any] = {str(name): frame[name] for name in frame}
+    columns |= {name: block[:, place] for place, name in enumerate(numbers)}
+    return pd.DataFrame(columns, copy=False)
+
+
+def _by_batch(
+    lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...], extra: tuple[str, ...]
+) -> Iterator[pa.Table]:
+    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once."""
+    casts = [
+        f"{identifier(name)}::DOUBLE AS {identifier(name)}" for name, kind in pin.features.items() if kind == "number"
+    ]
+    replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
+    sql = f"""SELECT *{replaced} FROM ({rows_sql(pipeline, pin, extra)})
+        WHERE list_contains($parts, part) AND ($batch IS NULL OR batch = $batch) ORDER BY batch, row_id"""
+    named = sorted({batch for part in parts for batch in pin.batches[part]})
+    batches = [None] if pin.split["by"] == "stratified" else named
     try:
-        return lake.con.execute(sql, values).df()
+        for batch in batches:
+            rows = lake.con.execute(sql, {**parameters(pin), "parts": list(parts), "batch": batch}).to_arrow_table()
+            yield _without_decimals(rows)
     except duckdb.InvalidInputException as error:
         raise TrainingError(
             f"Snapshot {pin.snapshot_id} of the training set cannot be read.",
@@ -167,6 +202,15 @@ def read(
             where={"pipeline": pipeline, "pin": pin.pin_id},
             fix=f"Materialize {pipeline}/training_set again.",
         ) from error
+
+
+def _without_decimals(rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    for place, column in enumerate(rows.schema):
+        if pa.types.is_decimal(column.type):
+            rows = rows.set_column(place, column.name, rows.column(place).cast(pa.float64()))
+    return rows
 
 
 def rows_in_two_parts(lake: Lake, pipeline: str, pin: Pin) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,9 @@ def pin(lake: Lake, split: dict[str, Any]) -> Pin:
     by_batch = {"train": ["1"], "validation": ["2"], "test": ["3"]}
     batches = by_batch if split["by"] == "batch" else {part: ["1", "2", "3"] for part in pins.PARTS}
     rows = dict.fromkeys(pins.PARTS, 0)
-    return Pin("p", lake.snapshot(), batches, rows, {"x": "number"}, "CASE WHEN row_id > 0 THEN y END", split, 7)
+    made = Pin("p", lake.snapshot(), batches, rows, {"x": "number"}, "CASE WHEN row_id > 0 THEN y END", split, 7)
+    counts = f"SELECT part, count(*) FROM ({pins.rows_sql('loans', made)}) GROUP BY part"
+    return replace(made, rows=dict(lake.con.execute(counts, pins.parameters(made)).fetchall()))
 
 
 SPLITS = [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -11,7 +12,9 @@ from ml_assets.graph.code_version import code_version, estimator_hashes
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
-from ml_assets.graph.training.search import Trial
+from ml_assets.graph.training.trials import Trial
+from ml_assets.ml.pictures import as_markdown
+from ml_assets.ml.search_pictures import search_figure
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Candidate, PipelineSpec
 from ml_assets.store import pins
@@ -78,15 +81,14 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
     def candidate_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
 
-        def say(trial: Trial, leader: Trial) -> None:
-            context.log.info(
-                f"{name} [{trial.number + 1}/{spec.tuning.trials}] {spec.metric} {trial.mean:.4f} "
-                f"(best {leader.mean:.4f}) in {trial.seconds:.1f} s"
-            )
+        def say(trial: Trial, leader: Trial | None) -> None:
+            score = trial.error or f"{spec.metric} {trial.mean:.4f}{', pruned' if trial.state == 'pruned' else ''}"
+            best = f" (best {leader.mean:.4f})" if leader else ""
+            context.log.info(f"{name} [{trial.number + 1}/{spec.tuning.trials}] {score}{best} in {trial.seconds:.1f} s")
 
         with steps.user_errors(pipeline=spec.name, candidate=name):
             pin = pins.newest(store, spec.name, context.run.run_id)
-            outcome = competition.compete(store, spec, candidate, pin, say)
+            outcome = competition.compete(store, lake.paths, spec, name, pin, version, say)
             competition.record(store, spec, name, pin, outcome, steps.commit(context, key))
         return dg.MaterializeResult(
             metadata={
@@ -95,10 +97,12 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
                 f"train_{spec.metric}": outcome.train_score,
                 f"baseline_{spec.metric}": outcome.baseline_score,
                 "trials": len(outcome.trials),
-                "failed_trials": sum(trial.error is not None for trial in outcome.trials),
+                "failed_trials": sum(trial.state == "failed" for trial in outcome.trials),
+                "pruned_trials": sum(trial.state == "pruned" for trial in outcome.trials),
                 "seconds": round(outcome.seconds, 2),
                 "params": dg.MetadataValue.json(outcome.best.params),
                 "all_trials": dg.MetadataValue.md(_trials_table(outcome.trials, spec.metric)),
+                **_picture(outcome.trials, spec.metric),
                 "pin": pin.pin_id,
             }
         )
@@ -106,10 +110,22 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
     return candidate_asset
 
 
+def _picture(trials: list[Trial], metric: str) -> steps.Metadata:
+    figure = search_figure([asdict(trial) | {"score": trial.mean} for trial in trials], metric)
+    return {} if figure is None else {"search": dg.MetadataValue.md(as_markdown(figure, "search"))}
+
+
 def _trials_table(trials: list[Trial], metric: str) -> str:
     return steps.markdown_table(
         [
-            {"trial": t.number, metric: t.mean, "seconds": t.seconds, "params": json.dumps(t.params), "error": t.error}
+            {
+                "trial": t.number,
+                "state": t.state,
+                metric: t.mean,
+                "seconds": t.seconds,
+                "params": json.dumps(t.params),
+                "error": t.error,
+            }
             for t in trials
         ]
     )

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ml_assets.errors import TrainingError
-from ml_assets.graph.training.search import Trial, best, prepare_folds, search
+from ml_assets.graph.training.journal import Journal
+from ml_assets.graph.training.search import Folds, OnTrial, best, search
+from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.ml import estimators, metrics
 from ml_assets.ml.folds import folds
-from ml_assets.spec import Candidate, PipelineSpec
+from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins
 from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.store.locks import exclusive
+from ml_assets.store.paths import Paths
 from ml_assets.store.pins import LABEL, Pin
 from ml_assets.store.registry import now
 from ml_assets.store.sql import table
+
+Array = np.ndarray[Any, Any]
+
+LOCK_TIMEOUT_S = 3600
 
 TRIALS = {
     "pin_id": "VARCHAR",
     "candidate": "VARCHAR",
     "trial": "INTEGER",
+    "state": "VARCHAR",
     "params": "JSON",
     "metric": "VARCHAR",
     "score": "DOUBLE",
     "fold_scores": "DOUBLE[]",
     "seconds": "DOUBLE",
+    "memory_mib": "DOUBLE",
     "error": "VARCHAR",
     "warning": "VARCHAR",
     "seed": "BIGINT",
@@ -58,7 +72,7 @@ CANDIDATES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a candidate reached."""
+    """What a candidate reached, and the journal of its search."""
 
     best: Trial
     trials: list[Trial]
@@ -67,53 +81,109 @@ class Outcome:
     baseline_score: float
     threshold: float | None
     seconds: float
+    journal: Journal
 
 
 def compete(
-    lake: Lake, spec: PipelineSpec, candidate: Candidate, pin: Pin, on_trial: Callable[[Trial, Trial], None]
+    lake: Lake, paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str, on_trial: OnTrial
 ) -> Outcome:
     """Tune a candidate on the train part and score it on the validation part.
+
+    One that was killed goes on after its last finished trial, as long as nothing that decides trials has changed.
 
     Raises:
         TrainingError: The estimator cannot be trained on these rows.
     """
     started = time.monotonic()
-    kind, metric, seed = spec.target.kind, spec.metric, spec.tuning.seed
-    group = (spec.split.group,) if spec.split.group else ()
-    rows = pins.read(lake, spec.name, pin, ("train", "validation"), group)
-    is_train = (rows["part"] == "train").to_numpy()
-    features = estimators.feature_frame(rows, pin.features)
-    labels = estimators.label_array(rows[LABEL], kind)
-    train, train_labels = features[is_train], labels[is_train]
-    groups = rows["slice_" + group[0]].to_numpy()[is_train] if group else None
-    if len(train_labels) <= spec.tuning.folds:
+    candidate, kind, metric, seed = spec.candidates[name], spec.target.kind, spec.metric, spec.tuning.seed
+    train, validation, groups = _parts(lake, spec, pin)
+    if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
-    positions = folds(spec.split.by, spec.tuning.folds, train_labels, groups, seed)
-    prepared = prepare_folds(candidate, train, train_labels, pin.features, positions, seed)
-    trials = search(candidate, prepared, kind, metric, spec.tuning, on_trial)
+    with exclusive(paths.data / "locks" / f"{spec.name}.candidate_{name}.lock", LOCK_TIMEOUT_S, "tuning it"):
+        journal = Journal(journal_file(paths, spec, name, pin, code_version))
+        classes = [] if kind == "regression" else np.unique(train.labels).tolist()
+        positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
+        task = Task(candidate, kind, metric, classes, seed)
+        prepared = Folds(task, train.features, train.labels, pin.features, positions)
+        trials = search(prepared, spec.tuning, on_trial, journal)
+        del prepared
     winner = best(trials, metric)
-    model = estimators.fit_model(candidate.estimator, winner.params, train, train_labels, pin.features, seed)
-    classes = class_names(model, kind)
-    validation, validation_labels = features[~is_train], labels[~is_train]
-    scores = estimators.predict_scores(model, validation, kind)
-    threshold = None
-    if kind == "binary":
-        threshold = (
-            metrics.cheapest_threshold(validation_labels, scores, spec.costs.false_positive, spec.costs.false_negative)
-            if spec.costs
-            else 0.5
-        )
+    if winner is None:
+        raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
+    model = estimators.fit_model(candidate, winner.params, train.features, train.labels, pin.features, kind, seed)
+    names = class_names(model, kind)
+    scores = estimators.predict_scores(model, validation.features, kind)
+    threshold = _threshold(spec, validation.labels, scores)
     return Outcome(
         best=winner,
         trials=trials,
-        validation_score=metrics.score(metric, validation_labels, scores, kind, threshold, classes),
+        validation_score=metrics.score(metric, validation.labels, scores, kind, threshold, names),
         train_score=metrics.score(
-            metric, train_labels, estimators.predict_scores(model, train, kind), kind, threshold, classes
+            metric, train.labels, estimators.predict_scores(model, train.features, kind), kind, threshold, names
         ),
-        baseline_score=metrics.dummy_score(metric, train_labels, validation_labels, kind, threshold, classes),
+        baseline_score=metrics.dummy_score(metric, train.labels, validation.labels, kind, threshold, names),
         threshold=threshold,
         seconds=time.monotonic() - started,
+        journal=journal,
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one part: feature frame, shape (n, features), and labels, shape (n,)."""
+
+    features: Any
+    labels: Array
+
+
+def _parts(lake: Lake, spec: PipelineSpec, pin: Pin) -> tuple[Part, Part, Array | None]:
+    """Train and validation rows, and the group of each train row."""
+    group = (spec.split.group,) if spec.split.group else ()
+    made = []
+    groups = None
+    for part in ("train", "validation"):
+        rows = pins.read(lake, spec.name, pin, (part,), group)
+        if group and part == "train":
+            groups = rows["slice_" + group[0]].to_numpy()
+        labels = estimators.label_array(rows[LABEL], spec.target.kind)
+        made.append(Part(estimators.feature_frame(rows, pin.features), labels))
+        del rows
+    return made[0], made[1], groups
+
+
+def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None:
+    if spec.target.kind != "binary":
+        return None
+    if not spec.costs:
+        return 0.5
+    return metrics.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
+
+
+def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
+    """The journal of exactly this search; those of the candidate's other searches are of no use any more."""
+    candidate = spec.candidates[name]
+    libraries = sorted({"optuna", "scikit-learn", "numpy", candidate.estimator.partition(".")[0]})
+    decides = [
+        pin.pin_id,
+        code_version,
+        candidate.model_dump(),
+        spec.tuning.model_dump(),
+        spec.metric,
+        spec.target.kind,
+    ]
+    decides += [spec.split.model_dump(), [_version(library) for library in libraries]]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    file = paths.data / "search" / spec.name / f"{name}-{digest}.jsonl"
+    for other in file.parent.glob("*.jsonl"):
+        if other.stem.rpartition("-")[0] == name and other != file:
+            other.unlink(missing_ok=True)
+    return file
+
+
+def _version(library: str) -> str:
+    with contextlib.suppress(PackageNotFoundError):
+        return version(library)
+    return ""
 
 
 def class_names(model: Any, kind: str) -> list[str]:
@@ -122,7 +192,7 @@ def class_names(model: Any, kind: str) -> list[str]:
 
 
 def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome, commit: Commit) -> None:
-    """Append every trial, and the candidate's own row."""
+    """Append every trial, and the candidate's own row; the journal has done its work."""
     shared = {
         "pin_id": pin.pin_id,
         "candidate": name,
@@ -135,10 +205,12 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         {
             **shared,
             "trial": trial.number,
+            "state": trial.state,
             "params": trial.params,
-            "score": None if trial.error else trial.mean,
+            "score": None if trial.error else trial.mean,  # of a pruned one: that of its first fold
             "fold_scores": trial.scores,
             "seconds": trial.seconds,
+            "memory_mib": trial.memory_mib,
             "error": trial.error,
             "warning": trial.warning,
             "seed": spec.tuning.seed,
@@ -150,7 +222,7 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         "estimator": spec.candidates[name].estimator,
         "params": outcome.best.params,
         "cv_score": outcome.best.mean,
-        "cv_std": float(np.std(outcome.best.scores)),
+        "cv_std": float(np.nanstd(outcome.best.scores)),
         "validation_score": outcome.validation_score,
         "train_score": outcome.train_score,
         "baseline_score": outcome.baseline_score,
@@ -161,6 +233,7 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
     lake.append(
         [Rows(f"{spec.name}.trials", TRIALS, trials), Rows(f"{spec.name}.candidates", CANDIDATES, [row])], commit
     )
+    outcome.journal.remove()
 
 
 def rows_of(lake: Lake, spec: PipelineSpec, pin: Pin) -> dict[str, dict[str, Any]]:

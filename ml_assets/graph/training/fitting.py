@@ -88,7 +88,9 @@ def _fit(
     rows = pins.read(lake, spec.name, pin, ("train", "validation"))
     features = estimators.feature_frame(rows, pin.features)
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
-    model = estimators.fit_model(winner["estimator"], params, features, labels, pin.features, spec.tuning.seed)
+    del rows
+    candidate, kind = spec.candidates[winner["candidate"]], spec.target.kind
+    model = estimators.fit_model(candidate, params, features, labels, pin.features, kind, spec.tuning.seed)
     schema = bundle.Schema(
         kind=spec.target.kind,
         target=spec.target.name,

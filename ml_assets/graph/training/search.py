@@ -1,96 +1,126 @@
 """The search for a candidate's parameters: Optuna over cross-validation folds, with every trial kept.
 
-Preprocessing is fitted once per fold and shared by all trials, which differ in the estimator's parameters only.
+Trials are chosen in rounds of `tuning.parallel` and told in order, so that what is chosen next depends on that number
+and never on how many cores there are or which fit ends first. Preprocessing is fitted once per fold and shared by all
+trials, which differ in the estimator's parameters only.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ml_assets.errors import MLAssetsError, TrainingError
-from ml_assets.ml import estimators, metrics
+from ml_assets.errors import TrainingError
+from ml_assets.graph.training.journal import Journal
+from ml_assets.graph.training.trials import Fit, Fold, Task, Trial, finish, side_by_side
+from ml_assets.ml import estimators, metrics, preprocessing
 from ml_assets.spec import Candidate, Range, Tuning
 
 Array = np.ndarray[Any, Any]
+OnTrial = Callable[[Trial, Trial | None], None]
+
+# Prepared folds are kept as long as all of them are smaller than this; larger ones are made again in each round.
+CACHE_BYTES = 256 * 1024**2
+# Finished trials before the first one may be pruned.
+PRUNE_AFTER = 4
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One fold, preprocessed."""
-
-    train: Any
-    train_labels: Array
-    validation: Any
-    validation_labels: Array
-
-
-@dataclass
-class Trial:
-    """One set of parameters and how it did."""
-
-    number: int
-    params: dict[str, Any]
-    scores: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    error: str | None = None
-    warning: str | None = None
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.scores)) if self.scores else float("nan")
-
-
-def prepare_folds(
-    candidate: Candidate,
-    features: Any,
-    labels: Array,
-    types: estimators.FeatureTypes,
-    positions: Sequence[tuple[Array, Array]],
-    seed: int,
-) -> list[Fold]:
-    """Fit the preprocessing of a candidate on each fold's training rows.
+class Folds:
+    """The folds of a candidate; each is preprocessed when it is asked for.
 
     Args:
-        candidate: Decides which preprocessing.
+        task: Estimator and preprocessing.
         features: Feature frame, shape (n, features).
         labels: Labels, shape (n,).
         types: Feature name -> number | category.
         positions: Row positions (train, validation) of each fold.
-        seed: Seed of the estimator.
+
+    Raises:
+        TrainingError: No fold has two classes to train on.
     """
-    made = []
-    estimator = estimators.make_estimator(candidate.estimator, candidate.params, seed)
-    for train, validation in positions:
-        rows = features.iloc[train]
-        preprocessor = estimators.make_preprocessor(estimator, estimators.present(rows, types))
-        fitted = preprocessor.fit_transform(rows)
-        made.append(Fold(fitted, labels[train], preprocessor.transform(features.iloc[validation]), labels[validation]))
-    return made
+
+    def __init__(
+        self,
+        task: Task,
+        features: Any,
+        labels: Array,
+        types: preprocessing.FeatureTypes,
+        positions: Sequence[tuple[Array, Array]],
+    ) -> None:
+        self.task, self.features, self.labels, self.types = task, features, labels, types
+        self.positions = [
+            pair for pair in positions if task.kind == "regression" or len(np.unique(labels[pair[0]])) > 1
+        ]
+        if not self.positions:
+            raise TrainingError(
+                "No cross-validation fold has rows of two classes to train on.",
+                fix="Set tuning.folds lower, or split: {by: stratified, ...}.",
+            )
+        self._kept: dict[int, Fold] = {}
+        self._are_small = False
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, number: int) -> Fold:
+        if number not in self._kept:
+            if not self._are_small:
+                self._kept.clear()  # before the next one is made
+            made = self._kept[number] = self._prepared(number)
+            self._are_small = (_size(made.train) + _size(made.validation)) * len(self) < CACHE_BYTES
+        return self._kept[number]
+
+    def groups(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Folds that may be held at the same time: all of them while they are small, else one by one."""
+        self[numbers[0]]  # tells how large they are
+        yield from [list(numbers)] if self._are_small else ([number] for number in numbers)
+
+    def _prepared(self, number: int) -> Fold:
+        task = self.task
+        train, validation = (_slice(rows) for rows in self.positions[number])
+        rows, labels = self.features.iloc[train], self.labels[train]
+        present = estimators.present(rows, self.types)
+        estimator = estimators.make_estimator(task.candidate.estimator, task.candidate.params, task.seed)
+        steps = preprocessing.make_steps(estimator, present, task.candidate.preprocess, task.kind, task.seed)
+        return Fold(
+            preprocessing.fit_transform(steps, rows, labels),
+            labels,
+            preprocessing.transform(steps, self.features.iloc[validation]),
+            self.labels[validation],
+        )
+
+
+def _slice(rows: Array) -> Array | slice:
+    """Adjacent rows as a slice, which a frame gives without a copy."""
+    return slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
+
+
+def _size(matrix: Any) -> int:
+    return int(matrix.nbytes if isinstance(matrix, np.ndarray) else matrix.data.nbytes * 2)
 
 
 def search(
-    candidate: Candidate,
-    folds: Sequence[Fold],
-    kind: str,
-    metric: str,
+    folds: Folds,
     tuning: Tuning,
-    on_trial: Callable[[Trial, Trial], None],
+    on_trial: OnTrial | None = None,
+    journal: Journal | None = None,
+    cores: int | None = None,
 ) -> list[Trial]:
-    """Try parameters until trials or seconds are used up.
+    """Try parameters until trials, the grid or the seconds are used up.
 
     Args:
-        candidate: Estimator, fixed parameters and search space; without a space there is one trial.
-        folds: Preprocessed folds.
-        kind: binary, multiclass or regression.
-        metric: What is optimised, in its own direction.
-        tuning: Budgets, sampler and seed.
-        on_trial: Called after each trial with it and the best so far.
+        folds: The candidate's folds; without a search space there is one trial.
+        tuning: Budgets, sampler, pruning and seed.
+        on_trial: Called after each trial, in order, with it and the best so far.
+        journal: Trials that it holds are taken from there instead of being fitted; others are added.
+        cores: Fits that run side by side; by default the cores that this process may use.
 
     Returns:
         All trials, in order.
@@ -98,45 +128,140 @@ def search(
     Raises:
         TrainingError: Every trial failed, or a parameter does not exist.
     """
+    return _Search(folds, tuning, on_trial, journal or Journal(None), cores or available_cores()).run()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Search:
+    def __init__(self, folds: Folds, tuning: Tuning, on_trial: OnTrial | None, journal: Journal, cores: int) -> None:
+        self.folds, self.task, self.tuning = folds, folds.task, tuning
+        self.on_trial, self.journal, self.cores = on_trial, journal, cores
+        self.study = _study(self.task, tuning)
+        self.grid = _grid(self.task.candidate, tuning) if tuning.sampler == "grid" else None
+        self.trials: list[Trial] = []
+        self.started = time.monotonic() - journal.seconds
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def run(self) -> list[Trial]:
+        budget = self.tuning.trials if self.task.candidate.search else 1
+        limit = budget if self.grid is None else len(self.grid)
+        with side_by_side(self.cores) as run:
+            while len(self.trials) < limit and (self._is_recorded() or self.elapsed < self.tuning.seconds):
+                self._round(min(self.tuning.parallel, limit - len(self.trials)), run)
+        if all(trial.error for trial in self.trials):
+            raise TrainingError(
+                "Every trial failed.",
+                found=self.trials[-1].error,
+                where={"estimator": self.task.candidate.estimator},
+                fix="Correct its parameters.",
+            )
+        return self.trials
+
+    def _is_recorded(self) -> bool:
+        """Whether the next round has begun before: it is finished whatever the seconds."""
+        first = len(self.trials)
+        return any(first <= number < first + self.tuning.parallel for number in self.journal.recorded)
+
+    def _round(self, size: int, run: Any) -> None:
+        asked = [self._ask(len(self.trials) + number) for number in range(size)]
+        todo = [(one, trial) for one, trial in asked if trial.state == "running"]
+        fits: dict[int, list[Fit | None]] = {trial.number: [None] * len(self.folds) for _, trial in todo}
+        first = 0
+        if todo and self._may_prune():
+            first = 1
+            self._fit([trial for _, trial in todo], [0], fits, run)
+            for one, trial in todo:
+                self._prune(one, trial, fits[trial.number])
+        going = [trial for _, trial in todo if trial.state == "running"]
+        if going and first < len(self.folds):
+            self._fit(going, range(first, len(self.folds)), fits, run)
+        for one, trial in asked:
+            self._tell(one, trial)
+
+    def _may_prune(self) -> bool:
+        """Whether the first folds of a round are worth waiting for before the others begin."""
+        complete = sum(trial.state == "complete" for trial in self.trials)
+        return self.tuning.prune and len(self.folds) > 1 and complete >= PRUNE_AFTER
+
+    def _ask(self, number: int) -> tuple[Any, Trial]:
+        """The next parameters; of a trial that is in the journal, what came of them."""
+        if self.grid is not None:
+            self.study.enqueue_trial(self.grid[number])
+        one = self.study.ask()
+        candidate = self.task.candidate
+        trial = Trial(number, {**candidate.params, **_suggested(one, candidate)})
+        line = dict(self.journal.recorded.get(number, {}))
+        line.pop("elapsed", None)
+        if line.get("params") == trial.params:
+            trial = Trial(**line)
+        return one, trial
+
+    def _fit(self, trials: list[Trial], numbers: Sequence[int], fits: dict[int, list[Fit | None]], run: Any) -> None:
+        for held in self.folds.groups(numbers):
+            made = {number: self.folds[number] for number in held}
+            tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in held for trial in trials]
+            for trial, number, fit in run(tasks):
+                fits[trial.number][number] = fit
+                if None not in fits[trial.number]:
+                    self._finish(trial, fits[trial.number])
+            del made, tasks  # before the next fold is prepared
+
+    def _prune(self, one: Any, trial: Trial, fits: list[Fit | None]) -> None:
+        """Stop a trial whose first fold failed, or did worse than the median of those before."""
+        fit = fits[0]
+        if fit is None or fit.error:
+            self._finish(trial, fits)
+        elif not math.isnan(fit.score):
+            one.report(fit.score, 0)
+            if one.should_prune():
+                self._finish(trial, fits, "pruned")
+
+    def _finish(self, trial: Trial, fits: list[Fit | None], state: str = "complete") -> None:
+        finish(trial, [fit for fit in fits if fit is not None], state)
+        self.journal.write({**asdict(trial), "elapsed": self.elapsed})
+
+    def _tell(self, one: Any, trial: Trial) -> None:
+        from optuna.trial import TrialState
+
+        reported = self.study.trials[trial.number].intermediate_values
+        if trial.scores and not reported and not math.isnan(trial.scores[0]):
+            one.report(trial.scores[0], 0)
+        if trial.state == "complete":
+            self.study.tell(one, trial.mean)
+        else:
+            self.study.tell(one, state=TrialState.PRUNED if trial.state == "pruned" else TrialState.FAIL)
+        self.trials.append(trial)
+        if self.on_trial:
+            self.on_trial(trial, best(self.trials, self.task.metric))
+
+
+def _fit_one(task: Task, trial: Trial, number: int, fold: Fold, threads: int) -> tuple[Trial, int, Fit]:
+    return trial, number, task.fit(trial.params, fold, threads)
+
+
+def best(trials: Sequence[Trial], metric: str) -> Trial | None:
+    """The complete trial with the best mean score, the first of equals; None where there is none."""
+    done = [trial for trial in trials if trial.state == "complete"]
+    return max(done, key=lambda trial: metrics.gain(metric, trial.mean, 0.0), default=None)
+
+
+def _study(task: Task, tuning: Tuning) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    study = optuna.create_study(
-        direction="maximize" if metrics.greater_is_better(metric) else "minimize",
-        sampler=samplers[tuning.sampler](seed=tuning.seed),
+    sampler = optuna.samplers.TPESampler if tuning.sampler == "tpe" else optuna.samplers.RandomSampler
+    return optuna.create_study(
+        direction="maximize" if metrics.greater_is_better(task.metric) else "minimize",
+        sampler=sampler(seed=tuning.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER),
     )
-    trials: list[Trial] = []
-
-    def objective(optuna_trial: Any) -> float:
-        trial = Trial(len(trials), {**candidate.params, **_suggested(optuna_trial, candidate)})
-        trials.append(trial)
-        _run(trial, candidate.estimator, folds, kind, metric, tuning.seed)
-        if trial.error:
-            raise ValueError(trial.error)
-        on_trial(trial, best(trials, metric))
-        return trial.mean
-
-    study.optimize(
-        objective,
-        n_trials=tuning.trials if candidate.search else 1,
-        timeout=tuning.seconds,
-        catch=(ValueError,),
-    )
-    if all(trial.error for trial in trials):
-        raise TrainingError(
-            "Every trial failed.",
-            found=trials[-1].error,
-            where={"estimator": candidate.estimator},
-            fix="Correct its parameters.",
-        )
-    return trials
-
-
-def best(trials: Sequence[Trial], metric: str) -> Trial:
-    """The trial with the best mean score."""
-    done = [trial for trial in trials if not trial.error]
-    return max(done, key=lambda trial: metrics.gain(metric, trial.mean, 0.0))
 
 
 def _suggested(trial: Any, candidate: Candidate) -> dict[str, Any]:
@@ -151,21 +276,27 @@ def _suggested(trial: Any, candidate: Candidate) -> dict[str, Any]:
     return values
 
 
-def _run(trial: Trial, path: str, folds: Sequence[Fold], kind: str, metric: str, seed: int) -> None:
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            for fold in folds:
-                model = estimators.make_estimator(path, trial.params, seed).fit(fold.train, fold.train_labels)
-                scores = estimators.predict_scores(model, fold.validation, kind)
-                classes = [str(name) for name in getattr(model, "classes_", [])]
-                trial.scores.append(metrics.score(metric, fold.validation_labels, scores, kind, None, classes))
-            if np.isnan(trial.mean):
-                trial.error = f"{metric} is not defined on every fold: a fold may hold one class only"
-        except MLAssetsError:
-            raise
-        except Exception as error:  # an estimator may raise anything for parameters that it cannot take
-            trial.error = f"{type(error).__name__}: {error}"
-    trial.warning = str(caught[0].message).splitlines()[0] if caught else None
-    trial.seconds = time.perf_counter() - started
+def _grid(candidate: Candidate, tuning: Tuning) -> list[dict[str, Any]]:
+    """Combinations of a grid, at most as many as trials, in an order that the seed draws: a part is spread out."""
+    axes = {name: _points(space) for name, space in candidate.search.items()}
+    sizes = [len(points) for points in axes.values()]
+    total = min(math.prod(sizes), np.iinfo(np.int64).max)
+    chosen = np.random.default_rng(tuning.seed).choice(total, min(total, tuning.trials), replace=False)
+    combinations = []
+    for number in chosen.tolist():
+        values = {}
+        for name, points in axes.items():
+            number, place = divmod(number, len(points))
+            values[name] = points[place]
+        combinations.append(values)
+    return combinations
+
+
+def _points(space: Range | list[Any]) -> list[Any]:
+    if not isinstance(space, Range):
+        return space
+    spaced = np.geomspace if space.log else np.linspace
+    points = np.clip(spaced(space.low, space.high, space.steps), space.low, space.high).tolist()
+    if isinstance(space.low, int) and isinstance(space.high, int):
+        return sorted({round(point) for point in points})
+    return points

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
 
 from ml_assets.graph.release.decision import evaluation_of
+from ml_assets.graph.training.candidates import journal_file
 from ml_assets.ml import bundle
+from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -33,7 +38,33 @@ def test_every_trial_is_a_row(trained: Project) -> None:
         assert len(row["fold_scores"]) == 2
         assert row["pin_id"] == rows[0]["pin_id"]
         assert row["code_version"]
+        assert row["state"] == "complete"
+        assert row["memory_mib"] > 10
     assert {"max_depth", "min_samples_leaf"} == set(json.loads(rows[2]["params"]))
+    assert not list(trained.paths.data.rglob("*.jsonl"))  # journals have done their work
+
+
+def test_a_journal_belongs_to_one_search(trained: Project) -> None:
+    with Lake(trained.paths.lake, read_only=True) as lake:
+        pin = pins.newest(lake, "loans")
+    paths = Paths(trained.root, trained.root / "journals")
+    spec = trained.spec
+    file = journal_file(paths, spec, "tree", pin, "v1")
+    assert file == journal_file(paths, spec, "tree", pin, "v1")
+    other = copy.deepcopy(trained.spec_dict)
+    other["tuning"]["seed"] = 5
+    others = [
+        journal_file(paths, spec, "tree", pin, "v2"),
+        journal_file(paths, spec, "tree", replace(pin, pin_id="other"), "v1"),
+        journal_file(paths, PipelineSpec.model_validate(other), "tree", pin, "v1"),
+    ]
+    assert len({file, *others}) == 4
+    kept = journal_file(paths, spec, "linear", pin, "v1")
+    file.parent.mkdir(parents=True)
+    for each in (file, kept, others[0]):
+        each.touch()
+    journal_file(paths, spec, "tree", pin, "v2")
+    assert sorted(file.parent.iterdir()) == sorted([kept, others[0]])
 
 
 def test_the_best_candidate_by_validation_becomes_the_model(trained: Project) -> None:

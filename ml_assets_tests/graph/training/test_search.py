@@ -1,7 +1,13 @@
-"""The search keeps every trial, is repeatable, and survives what an estimator throws."""
+"""The search keeps every trial, is repeatable on any number of cores, goes on after a kill, and survives estimators."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,20 +15,33 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import TrainingError
-from ml_assets.graph.training.search import Trial, best, prepare_folds, search
+from ml_assets.graph.training import search as searching
+from ml_assets.graph.training.journal import Journal
+from ml_assets.graph.training.search import Folds, best, search
+from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.ml.folds import folds
 from ml_assets.spec import Candidate, Tuning
+from ml_assets_tests.conftest import wait_until
 
 TYPES = {"a": "number", "b": "number"}
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame({"a": RNG.normal(size=200), "b": RNG.normal(size=200)})
 LABELS = (FRAME["a"] + RNG.normal(size=200) > 0).astype(int).to_numpy()
+MANY = np.array(["one", "two", "three"])[np.digitize(FRAME["a"], [-0.5, 0.5])]
 
 
-def run(candidate: dict[str, Any], **tuning: Any) -> list[Trial]:
-    made = Candidate.model_validate(candidate)
-    prepared = prepare_folds(made, FRAME, LABELS, TYPES, folds("batch", 3, LABELS, None, 0), 0)
-    return search(made, prepared, "binary", "roc_auc", Tuning(**{"trials": 4, **tuning}), lambda trial, leader: None)
+def made(candidate: dict[str, Any], labels: Any = LABELS, kind: str = "binary", by: str = "batch") -> Folds:
+    metric = "roc_auc" if kind == "binary" else "log_loss"
+    task = Task(Candidate.model_validate(candidate), kind, metric, np.unique(labels).tolist(), 0)
+    return Folds(task, FRAME, labels, TYPES, folds(by, 3, labels, None, 0))
+
+
+def run(candidate: dict[str, Any], *, cores: int = 2, journal: Journal | None = None, **tuning: Any) -> list[Trial]:
+    return search(made(candidate), Tuning(**{"trials": 4, **tuning}), journal=journal, cores=cores)
+
+
+def told(trials: list[Trial]) -> list[Any]:
+    return [(t.number, t.params, t.state, t.scores) for t in trials]
 
 
 TREE = {
@@ -38,8 +57,7 @@ TREE = {
 
 def test_trials_stay_in_their_space_and_repeat_with_the_seed() -> None:
     first, again, other = run(TREE), run(TREE), run(TREE, seed=1)
-    assert [t.params for t in first] == [t.params for t in again]
-    assert [t.scores for t in first] == [t.scores for t in again]
+    assert told(first) == told(again)
     assert [t.params for t in first] != [t.params for t in other]
     for trial in first:
         assert isinstance(trial.params["max_depth"], int)
@@ -47,16 +65,59 @@ def test_trials_stay_in_their_space_and_repeat_with_the_seed() -> None:
         assert 0.0001 <= trial.params["ccp_alpha"] <= 0.1
         assert trial.params["min_samples_leaf"] == 5
         assert len(trial.scores) == 3
-    assert best(first, "roc_auc").mean == max(t.mean for t in first)
-    assert best(first, "log_loss").mean == min(t.mean for t in first)
+        assert trial.memory_mib is not None
+        assert trial.memory_mib > 10
+    leader, last = best(first, "roc_auc"), best(first, "log_loss")
+    assert leader is not None
+    assert leader.mean == max(t.mean for t in first)
+    assert last is not None
+    assert last.mean == min(t.mean for t in first)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_trials_depend_on_parallel_and_never_on_the_cores(sampler: str) -> None:
+    one, three = (run(TREE, cores=cores, trials=16, sampler=sampler) for cores in (1, 3))
+    assert told(one) == told(three)
+    assert {"complete", "pruned"} == {t.state for t in one}
+    if sampler == "tpe":
+        assert told(run(TREE, trials=16, parallel=1)) != told(one)
+
+
+def test_folds_too_large_to_keep_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = told(run(TREE, trials=8))
+    monkeypatch.setattr(searching, "CACHE_BYTES", 0)
+    assert told(run(TREE, trials=8)) == kept
+
+
+def test_a_bad_first_fold_prunes_after_some_trials() -> None:
+    trials = run(TREE, trials=16)
+    pruned = [t for t in trials if t.state == "pruned"]
+    assert pruned
+    assert all(len(t.scores) == 1 and t.number >= 4 for t in pruned)
+    assert all(t.state == "complete" for t in run(TREE, trials=16, prune=False))
 
 
 def test_without_a_space_there_is_one_trial() -> None:
     assert len(run({"estimator": "sklearn.linear_model.LogisticRegression"})) == 1
 
 
-def test_no_trial_starts_after_the_seconds() -> None:
-    assert len(run(TREE, trials=500, seconds=0.2)) < 500
+def test_no_round_starts_after_the_seconds() -> None:
+    assert 0 < len(run(TREE, trials=500, seconds=0.2)) < 500
+
+
+def test_a_grid_tries_each_combination_once_and_ends() -> None:
+    space = {
+        "max_depth": {"low": 1, "high": 3, "steps": 9},
+        "ccp_alpha": {"low": 0.001, "high": 0.1, "log": True, "steps": 3},
+    }
+    candidate = {"estimator": TREE["estimator"], "search": {**space, "criterion": ["gini", "entropy"]}}
+    trials = run(candidate, trials=100, sampler="grid", prune=False)
+    assert len({json.dumps(t.params) for t in trials}) == len(trials) == 3 * 3 * 2
+    assert {t.params["max_depth"] for t in trials} == {1, 2, 3}
+    np.testing.assert_allclose(sorted({t.params["ccp_alpha"] for t in trials}), [0.001, 0.01, 0.1])
+    part = run(candidate, trials=7, sampler="grid")
+    assert len({json.dumps(t.params) for t in part}) == 7
+    assert len({t.params["max_depth"] for t in part}) > 1
 
 
 def test_a_failed_trial_is_kept_and_the_others_go_on() -> None:
@@ -64,11 +125,13 @@ def test_a_failed_trial_is_kept_and_the_others_go_on() -> None:
         "estimator": "sklearn.tree.DecisionTreeClassifier",
         "search": {"max_depth": [2, -3]},
     }
-    trials = run(candidate, trials=8, sampler="random")
+    trials = run(candidate, trials=12, sampler="random")
     failed = [trial for trial in trials if trial.error]
     assert 0 < len(failed) < len(trials)
-    assert "max_depth" in str(failed[0].error)
-    assert best(trials, "roc_auc").params == {"max_depth": 2}
+    assert all("max_depth" in str(trial.error) and trial.state == "failed" for trial in failed)
+    leader = best(trials, "roc_auc")
+    assert leader is not None
+    assert leader.params == {"max_depth": 2}
 
 
 def test_when_every_trial_fails_the_last_error_is_told() -> None:
@@ -77,6 +140,72 @@ def test_when_every_trial_fails_the_last_error_is_told() -> None:
     assert "max_depth" in str(caught.value)
 
 
-def test_a_warning_is_kept_with_its_trial() -> None:
-    trials = run({"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1}})
-    assert "failed to converge" in str(trials[0].warning)
+def test_a_warning_is_kept_with_its_trial_alone() -> None:
+    candidate = {"estimator": "sklearn.linear_model.LogisticRegression", "search": {"max_iter": [1, 500]}}
+    for trial in run(candidate, trials=6, sampler="random", prune=False):
+        assert ("failed to converge" in str(trial.warning)) == (trial.params["max_iter"] == 1)
+
+
+@pytest.mark.parametrize("by", ["random", "stratified"])
+def test_a_class_that_a_fold_lacks_breaks_nothing(by: str) -> None:
+    rare = MANY.copy()
+    rare[:2] = "rare"
+    tree = {"estimator": TREE["estimator"]}
+    (trial,) = search(made(tree, rare, "multiclass", by), Tuning(), cores=1)
+    assert np.isfinite(trial.mean)
+    few = np.zeros(200, dtype=int)
+    few[[5, 90]] = 1
+    prepared = made(tree, few, by=by)
+    (trial,) = search(prepared, Tuning(), cores=1)
+    assert trial.state == "complete"
+    with pytest.raises(TrainingError, match="two classes to train on"):
+        made(tree, np.zeros(200, dtype=int), by="random")
+
+
+SLOW = {
+    "estimator": "ml_assets_tests.graph.training.slow_tree.SlowTree",
+    "search": {"max_depth": {"low": 1, "high": 6}, "ccp_alpha": {"low": 0.0001, "high": 0.1, "log": True}},
+}
+SEARCH = """
+import sys
+from pathlib import Path
+from ml_assets.graph.training.journal import Journal
+from ml_assets_tests.graph.training.test_search import SLOW, run
+run(SLOW, trials=16, cores=2, journal=Journal(Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, fits = tmp_path / "search" / "journal.jsonl", tmp_path / "fits"
+    monkeypatch.setenv("FITS", str(tmp_path / "undisturbed"))
+    undisturbed = run(SLOW, trials=16)
+    process = subprocess.Popen([sys.executable, "-c", SEARCH, str(file)], env={**os.environ, "FITS": str(fits)})
+    wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") >= 6, 60, "six trials in the journal")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with file.open("ab") as torn:
+        torn.write(b'{"number": 15, "par')
+    monkeypatch.setenv("FITS", str(tmp_path / "again"))
+    journal = Journal(file)
+    recorded = {
+        json.dumps([line["params"]["max_depth"], line["params"]["ccp_alpha"]]) for line in journal.recorded.values()
+    }
+    assert 6 <= len(recorded) < 16
+    spent = journal.seconds
+    assert spent > 0
+    resumed = run(SLOW, trials=16, journal=journal)
+    assert told(resumed) == told(undisturbed)
+    assert not recorded & set((tmp_path / "again").read_text().splitlines())
+    whole = Journal(file)
+    assert set(whole.recorded) == set(range(16))
+    assert whole.seconds > spent
+    whole.remove()
+    assert not file.exists()
+
+
+def test_seconds_that_were_spent_before_count(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    run(TREE, trials=4, journal=journal)
+    line = {**journal.recorded[3], "elapsed": 1000.0}
+    journal.write(line)
+    assert len(run(TREE, trials=12, seconds=900, journal=Journal(journal.file))) == 4

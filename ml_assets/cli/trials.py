@@ -1,0 +1,131 @@
+"""`ml-assets trials`: every set of parameters that a search has tried."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.sql import table
+
+
+@click.command()
+@click.argument("pipeline", required=False)
+@click.option("--candidate", help="Only this candidate.")
+@click.option("--pin", help="Training set, as its id; by default the newest one that has trials.")
+@click.option("--sort", help="Column to sort by; by default the best score first.")
+@click.option("--limit", default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def trials(
+    pipeline: str | None, candidate: str | None, pin: str | None, sort: str | None, limit: int, as_json: bool
+) -> None:
+    """Trials of the candidates of PIPELINE, which may be left out where there is one only."""
+    with Lake(Paths.of().lake, read_only=True) as lake:
+        found = newest_trials(lake, _pipeline(lake, pipeline), candidate, pin)
+    shown = ordered(found, sort)[:limit]
+    if as_json:
+        click.echo(json.dumps(shown, default=str, indent=2))
+        return
+    console.print(_table(shown))
+    more = len(found) - len(shown)
+    console.print(f"training set {found[0]['pin_id']}{f'; {more:,} more trials: --limit {len(found)}' if more else ''}")
+
+
+def newest_trials(lake: Lake, pipeline: str, candidate: str | None, pin: str | None) -> list[dict[str, Any]]:
+    """The trials of each candidate's newest search on a training set.
+
+    Raises:
+        LakeError: There are no trials, no such candidate or no such training set.
+    """
+    name = f"{pipeline}.trials"
+    if not lake.exists(name):
+        raise LakeError(f"The pipeline {pipeline} has no trials yet.", fix=f"Run the job {pipeline}_train.")
+    pins = [
+        row["pin_id"]
+        for row in lake.rows(f"SELECT pin_id FROM {table(name)} GROUP BY pin_id ORDER BY max(finished_at) DESC")
+    ]
+    if pin is not None and pin not in pins:
+        raise LakeError(f"No trial of {pipeline} was on training set {pin!r}.", fix=did_you_mean(pin, pins))
+    found = lake.rows(
+        f"""SELECT * FROM {table(name)} WHERE pin_id = ?
+        QUALIFY finished_at = max(finished_at) OVER (PARTITION BY candidate) ORDER BY candidate, trial""",
+        [pin or pins[0]],
+    )
+    names = sorted({row["candidate"] for row in found})
+    if candidate is not None and candidate not in names:
+        raise LakeError(f"{pipeline} has no trials of a candidate {candidate!r}.", fix=did_you_mean(candidate, names))
+    return [
+        {**row, "params": json.loads(row["params"]), "spread": _spread(row["fold_scores"])}
+        for row in found
+        if candidate in (None, row["candidate"])
+    ]
+
+
+def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:
+    """Rows by a column, smallest first; by default the best score first. Rows without a value come last.
+
+    Raises:
+        LakeError: There is no such column.
+    """
+    from ml_assets.ml.metrics import greater_is_better
+
+    if sort is not None and sort not in rows[0]:
+        raise LakeError(f"Trials have no column {sort!r}.", fix=did_you_mean(sort, rows[0]))
+    column = sort or "score"
+    with_value = [row for row in rows if row.get(column) is not None]
+    down = sort is None and greater_is_better(rows[0]["metric"])
+    made = sorted(with_value, key=lambda row: _comparable(row[column]), reverse=down)
+    return made + [row for row in rows if row.get(column) is None]
+
+
+def _comparable(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _spread(scores: list[float | None] | None) -> float | None:
+    """Best minus worst fold; the lake has NULL where the metric is not defined."""
+    defined = [score for score in scores or [] if score is not None]
+    return max(defined) - min(defined) if len(defined) > 1 else None
+
+
+def _pipeline(lake: Lake, pipeline: str | None) -> str:
+    known = sorted({name.partition(".")[0] for name in lake.tables()})
+    if pipeline is None and len(known) == 1:
+        return known[0]
+    if pipeline is None:
+        raise LakeError("Which pipeline?", found=", ".join(known) or "none in the lake", fix="Name one of them.")
+    if pipeline not in known:
+        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+    return pipeline
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    made = Table("candidate", "trial", "state", rows[0]["metric"] if rows else "score", "spread", "seconds")
+    for title in ("params", "warning or error"):
+        made.add_column(title, overflow="fold")
+    for row in rows:
+        made.add_row(
+            row["candidate"],
+            str(row["trial"]),
+            row.get("state") or ("failed" if row["error"] else "complete"),
+            _number(row["score"], ".4f"),
+            _number(row["spread"], ".4f"),
+            _number(row["seconds"], ".2f"),
+            ", ".join(f"{name}={_short(value)}" for name, value in row["params"].items()),
+            row["error"] or row["warning"] or "",
+        )
+    return made
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
