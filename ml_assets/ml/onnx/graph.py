@@ -40,7 +40,7 @@ class Graph:
         self._constants.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
         return name
 
-    def columns(self, value: str, positions: Sequence[int]) -> str:
+    def columns(self, value: str, positions: Sequence[int] | np.ndarray[Any, Any]) -> str:
         """Columns of a matrix, in this order."""
         return self.add("Gather", value, self.constant(positions, np.int64), axis=1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,7 @@ from ml_assets.ml.onnx.graph import Graph, NotExportable
 UNSEEN = "\x00 a value that was never seen \x00"
 
 
-def columns(
-    graph: Graph, transformer: Any, features: Sequence[str], x: str
-) -> tuple[str, dict[str, list[str]]]:
+def columns(graph: Graph, transformer: Any, features: Sequence[str], x: str) -> tuple[str, dict[str, list[str]]]:
     """The output of a fitted ColumnTransformer.
 
     Args:
@@ -128,9 +126,7 @@ def _standard(graph: Graph, step: Any, x: str) -> str:
 
 
 def _robust(graph: Graph, step: Any, x: str) -> str:
-    return _shifted(
-        graph, x, step.center_ if step.with_centering else None, step.scale_ if step.with_scaling else None
-    )
+    return _shifted(graph, x, step.center_ if step.with_centering else None, step.scale_ if step.with_scaling else None)
 
 
 def _minmax(graph: Graph, step: Any, x: str) -> str:
@@ -139,7 +135,7 @@ def _minmax(graph: Graph, step: Any, x: str) -> str:
     return graph.add("Add", graph.add("Mul", x, graph.constant(step.scale_)), graph.constant(step.min_))
 
 
-def _select(graph: Graph, step: Mapping[str, Any] | Any, x: str) -> str:
+def _select(graph: Graph, step: Any, x: str) -> str:
     return graph.columns(x, step.get_support(indices=True))
 
 
