@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -104,6 +104,14 @@ class Bundle:
         """Scores of rows of features, as `estimators.predict_scores` has them."""
         frame = estimators.feature_frame(rows, self.schema.features)
         return estimators.predict_scores(self.model, frame, self.schema.kind)
+
+    def scores_of(self, columns: Mapping[str, Sequence[Any]]) -> np.ndarray[Any, Any]:
+        """The same for plain columns, without pandas where the engine needs none."""
+        if isinstance(self.model, OnnxModel):
+            return estimators.scores_of(self.model.answer(columns), self.schema.kind)
+        import pandas as pd
+
+        return self.scores(pd.DataFrame(dict(columns)))
 
 
 def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str], rows: pd.DataFrame | None = None) -> str:

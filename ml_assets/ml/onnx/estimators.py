@@ -83,7 +83,8 @@ def _histogram(graph: Graph, estimator: Any, x: str) -> Raw:
         x = _native_categories(graph, estimator, x)
     known_bits, places = estimator._bin_mapper.make_known_categories_bitsets()
     known = {
-        column: bits(known_bits[places[column]]) for column in np.flatnonzero(estimator._bin_mapper.is_categorical_)
+        int(column): bits(known_bits[places[column]])
+        for column in np.flatnonzero(estimator._bin_mapper.is_categorical_)
     }
     targets = estimator.n_trees_per_iteration_
     ensemble = Ensemble(targets)

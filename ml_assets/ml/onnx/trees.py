@@ -59,8 +59,8 @@ class Ensemble:
 
     def constant(self, value: float, target: int = 0) -> None:
         """Add the same number for every row."""
-        self._append(0, [LEQ], [0.0], [self._leaves], [True], [self._leaves], [True], [False])
-        self._leaf([value], target)
+        self._append([0], [LEQ], [0.0], [self._leaves], [True], [self._leaves], [True], [False])
+        self._leaf(np.array([value]), target)
 
     def tree(self, tree: Tree, target: int = 0) -> None:
         """Add a tree."""
@@ -81,7 +81,7 @@ class Ensemble:
                 members = tree.known[int(tree.feature[node])] - members
                 yes[number], no[number] = no[number], yes[number]
             missing[number], modes[number] = False, MEMBER
-            self._sets += [*map(float, sorted(members) or [-1e300]), np.nan]
+            self._sets += [*(sorted(map(float, members)) or [-1e300]), np.nan]
         self._append(
             tree.feature[inner],
             modes,
@@ -97,12 +97,12 @@ class Ensemble:
     def _append(self, *columns: Any) -> None:
         self.roots.append(self._count)
         for name, values in zip(NODE_PARTS, columns, strict=True):
-            self._nodes[name].append(np.atleast_1d(values))
-        self._count += len(np.atleast_1d(columns[1]))
+            self._nodes[name].append(np.asarray(values))
+        self._count += len(columns[0])
         if self._count > MOST_NODES:
             raise NotExportable(f"more than {MOST_NODES:,} nodes")
 
-    def _leaf(self, values: Any, target: int) -> None:
+    def _leaf(self, values: Array, target: int) -> None:
         self._weights.append(np.asarray(values, dtype=np.float64))
         self._leaf_targets.append(np.full(len(values), target))
         self._leaves += len(values)
@@ -205,15 +205,15 @@ def interpolated(graph: Graph, x: str, xs: Array, ys: Array) -> str:
 
 def _search_tree(bounds: Array, values: Array) -> Tree:
     """The balanced tree that gives values[i] for x in (bounds[i - 1], bounds[i]]."""
-    rows: list[list[float]] = []
+    rows: list[list[Any]] = []
 
     def grow(first: int, last: int) -> int:
         number = len(rows)
         if first == last:
-            rows.append([0.0, -1, -1, 1, values[first]])
+            rows.append([0.0, -1.0, -1.0, 1.0, values[first]])
             return number
         middle = (first + last) // 2
-        rows.append([bounds[middle], 0, 0, 0, 0.0])
+        rows.append([bounds[middle], 0.0, 0.0, 0.0, 0.0])
         rows[number][1], rows[number][2] = grow(first, middle), grow(middle + 1, last)
         return number
 
