@@ -28,7 +28,8 @@ def run(load: Callable[[], tuple[Starlette, str]], host: str, port: int) -> None
     Raises:
         ServingError: The port is taken.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before uvicorn takes over, and once it has ended
+    for word in (signal.SIGTERM, signal.SIGINT):  # before uvicorn takes over, and once it has ended
+        signal.signal(word, lambda *_: sys.exit(0))
     with _bound(host, port) as bound:
         app, what = load()
         _serve(app, what, bound)

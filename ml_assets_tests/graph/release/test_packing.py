@@ -119,6 +119,16 @@ def test_a_sound_release_is_proven_in_a_process_of_its_own(folder: Path) -> None
     assert 20 < proof.rss_mib < 600
 
 
+def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> None:
+    with (
+        (tmp_path / "log").open("w+") as log,
+        pytest.raises(KeyboardInterrupt),
+        proving._process(folder, log) as process,
+    ):
+        raise KeyboardInterrupt
+    assert process.poll() is not None
+
+
 def test_a_server_that_answers_otherwise_does_not_start_and_says_why(folder: Path, tmp_path: Path) -> None:
     forged(folder, tmp_path / "1.0.0", "1.0.0")
     facts, golden = release.read_facts(folder), release.read_golden(folder)
