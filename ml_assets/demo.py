@@ -28,7 +28,15 @@ YEAR = 2013
 BATCHES = tuple(f"{YEAR}-{month:02d}" for month in range(1, 13))
 FIRST, LATER = BATCHES[:10], BATCHES[10:]
 BY_BATCH = ("raw_data", "validated_data", "lookup_carrier_history", "features")
-TRAINED = ("training_set", "candidate_boosting", "candidate_logistic", "trained_model", "evaluation_report", "champion")
+TRAINED = (
+    "training_set",
+    "candidate_boosting",
+    "candidate_logistic",
+    "trained_model",
+    "evaluation_report",
+    "release_candidate",
+    "champion",
+)
 WATCHED = ("predictions", "drift_report")
 
 

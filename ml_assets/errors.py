@@ -8,6 +8,7 @@ MLAssetsError
 ├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
 ├── TrackingError     the experiment tracker cannot be reached or does not take what it is told
+├── ServingError      a release that cannot be served, or a port that is taken
 └── LakeError         the lake cannot be opened, read or written
     ├── SchemaChange  data does not fit the table it is written to
     └── LakeBusy      another process kept the write lock for too long
@@ -83,6 +84,10 @@ class ModelError(MLAssetsError):
 
 class TrackingError(MLAssetsError):
     """The experiment tracker cannot be reached, or does not take what it is told."""
+
+
+class ServingError(MLAssetsError):
+    """A release cannot be served, or a port is taken."""
 
 
 class LakeError(MLAssetsError):

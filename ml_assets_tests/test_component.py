@@ -65,6 +65,7 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
         "candidate_linear",
         "trained_model",
         "evaluation_report",
+        "release_candidate",
         "champion",
         "predictions",
         "drift_report",

@@ -10,7 +10,8 @@ training     training_set             <- features, validated_data
                └─ candidate_NAME
                     └─ trained_model  <- training_set
 release      evaluation_report        <- trained_model, training_set
-               └─ champion
+               └─ release_candidate   <- trained_model
+                    └─ champion       <- evaluation_report
 scoring      predictions *            <- features, champion
 monitoring   drift_report *           <- predictions
 

@@ -1,26 +1,37 @@
 """The bundle: the immutable folder that a model version ships as.
 
 model.skops    the fitted scikit-learn Pipeline, audited before it is loaded; never a pickle
+model.onnx     the same as an ONNX graph, where it answers the same; then it is what answers, everywhere
 features.sql   the SELECT that makes its features; or each Python file of the function that does, by its module's name
-schema.json    columns of a request, features and their types, kind of target, classes, threshold
+schema.json    columns of a request, features and their types, kind of target, classes, threshold, engine
 manifest.json  SHA-256 of every other file, versions of the libraries
+
+Batch scoring, evaluation and the server load a bundle in the same way and ask the same engine, so that what was
+evaluated is what serves.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as library_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ModelError
+from ml_assets.ml import estimators, manifest
+from ml_assets.ml.engine import OnnxModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 FORMAT = 1
-LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb")
+LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb", "onnxruntime")
+PARITY = 1e-12  # largest difference from scikit-learn with which the ONNX graph answers
+PARITY_ROWS = 50_000
 # What models hold beyond the types that skops trusts by itself. All are data, or code of scikit-learn or ours. A
 # Booster restores itself from text (LightGBM) or bytes (XGBoost, CatBoost) that its library's parser reads, no Python.
 TRUSTED = frozenset(
@@ -72,6 +83,10 @@ class Schema:
         classes: Labels in the order of the model's probabilities (multiclass).
         threshold: Decision threshold (binary).
         estimator: Module and name of the estimator's class; the audit trusts this type beside scikit-learn's.
+        nullable: Columns of a request that may be null.
+        engine: What answers: onnx or skops.
+        why: Why it is not onnx; empty otherwise.
+        categories: Feature -> values that the model knows, in the order of their codes (onnx).
     """
 
     kind: str
@@ -81,17 +96,34 @@ class Schema:
     classes: list[str]
     threshold: float | None
     estimator: str
+    nullable: list[str] = field(default_factory=list)
+    engine: str = "skops"
+    why: str = ""
+    categories: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle."""
+    """A loaded bundle; `model` has predict, or predict_proba, over a feature frame."""
 
     schema: Schema
     model: Any
 
+    def scores(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Scores of rows of features, as `estimators.predict_scores` has them."""
+        frame = estimators.feature_frame(rows, self.schema.features)
+        return estimators.predict_scores(self.model, frame, self.schema.kind)
 
-def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str]) -> str:
+    def scores_of(self, columns: Mapping[str, Sequence[Any]]) -> np.ndarray[Any, Any]:
+        """The same for plain columns, without pandas where the engine needs none."""
+        if isinstance(self.model, OnnxModel):
+            return estimators.scores_of(self.model.answer(columns), self.schema.kind)
+        import pandas as pd
+
+        return self.scores(pd.DataFrame(dict(columns)))
+
+
+def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str], rows: pd.DataFrame | None = None) -> str:
     """Write a bundle; it appears whole or not at all. Returns the SHA-256 of its manifest.
 
     Args:
@@ -99,6 +131,7 @@ def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str]) -> 
         model: Fitted Pipeline.
         schema: What the bundle needs and says.
         texts: Further files by name, such as features.sql.
+        rows: Feature frame of train rows, on which the ONNX graph must agree; without them skops answers.
     """
     from skops import io
 
@@ -108,18 +141,44 @@ def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str]) -> 
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     io.dump(model, new / "model.skops")
+    schema, proto = with_engine(model, schema, rows)
+    if proto is not None:
+        (new / "model.onnx").write_bytes(proto)
     (new / "schema.json").write_text(json.dumps(asdict(schema), indent=2))
     for name, text in texts.items():
         (new / name).write_text(text)
-    manifest = {
-        "format": FORMAT,
-        "libraries": {name: library_version(name) for name in LIBRARIES},
-        "files": {path.name: _sha256(path) for path in sorted(new.iterdir())},
-    }
-    (new / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    digest = _sha256(new / "manifest.json")
+    libraries = {name: library_version(name) for name in LIBRARIES}
+    digest = manifest.write(new, {"format": FORMAT, "libraries": libraries})
     new.rename(folder)
     return digest
+
+
+def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[Schema, bytes | None]:
+    """The schema with the engine that shall answer, and the ONNX graph where that is it.
+
+    The graph is asked beside the model about up to 50,000 of the rows, drawn with a seed, and about rows with
+    missing and unknown values. It answers where no two answers differ by more than 1e-12.
+    """
+    from ml_assets.ml import onnx
+
+    if rows is None or not len(rows):
+        return replace(schema, why="no rows to compare on"), None
+    try:
+        exported = onnx.export(model, schema.features)
+    except onnx.NotExportable as error:
+        return replace(schema, why=f"ONNX is not known to be exact for {error}"), None
+    except Exception as error:  # what another version of scikit-learn may keep in another way
+        return replace(schema, why=f"the export failed: {type(error).__name__}: {error}"), None
+    sample = rows.sample(min(PARITY_ROWS, len(rows)), random_state=0)
+    parts = {"train rows": sample, "rows with missing and unknown values": onnx.hard_rows(sample, schema.features)}
+    for name, part in parts.items():
+        try:
+            difference = onnx.parity(exported, model, part)
+        except Exception as error:  # either library may refuse rows in its own way
+            return replace(schema, why=f"{name} cannot be compared: {str(error).splitlines()[0]}"), None
+        if difference > PARITY:
+            return replace(schema, why=f"ONNX differs from scikit-learn by {difference:.2g} on {name}"), None
+    return replace(schema, engine="onnx", why="", categories=exported.categories), exported.proto
 
 
 def load(folder: Path, sha256: str | None = None) -> Bundle:
@@ -132,10 +191,17 @@ def load(folder: Path, sha256: str | None = None) -> Bundle:
     Raises:
         ModelError: A file is missing, changed or unknown, or the model holds a type that is not trusted.
     """
+    schema = verify(folder, sha256)
+    if schema.engine == "onnx":
+        proto = (folder / "model.onnx").read_bytes()
+        return Bundle(schema=schema, model=OnnxModel(proto, schema.features, schema.categories))
+    return Bundle(schema=schema, model=_audited(folder / "model.skops", schema))
+
+
+def _audited(file: Path, schema: Schema) -> Any:
+    """The scikit-learn model, where its file holds no type but trusted ones."""
     from skops import io
 
-    schema = verify(folder, sha256)
-    file = folder / "model.skops"
     untrusted = set(io.get_untrusted_types(file=file))
     unknown = sorted(untrusted - TRUSTED - {schema.estimator})
     if unknown:
@@ -145,31 +211,15 @@ def load(folder: Path, sha256: str | None = None) -> Bundle:
             where={"file": file},
             fix="Train again with a scikit-learn estimator, or report the type.",
         )
-    return Bundle(schema=schema, model=io.load(file, trusted=sorted(untrusted)))
+    return io.load(file, trusted=sorted(untrusted))
+
+
+def load_sklearn(folder: Path, sha256: str | None = None) -> Any:
+    """The fitted scikit-learn Pipeline of a bundle, whatever its engine is."""
+    return _audited(folder / "model.skops", verify(folder, sha256))
 
 
 def verify(folder: Path, sha256: str | None = None) -> Schema:
     """Check a bundle's files against its manifest, and the manifest against the registry; returns its schema."""
-    manifest_file = folder / "manifest.json"
-    fix = "Put the folder back from a backup, or train again."
-    if not manifest_file.exists():
-        raise ModelError("The bundle has no manifest.", where={"folder": folder}, fix=fix)
-    if sha256 is not None and _sha256(manifest_file) != sha256:
-        raise ModelError("The bundle is not the one that was registered.", where={"file": manifest_file}, fix=fix)
-    manifest = json.loads(manifest_file.read_text())
-    present = {path.name for path in folder.iterdir()} - {"manifest.json"}
-    for name in sorted(present ^ set(manifest["files"])):
-        state = "unknown" if name in present else "missing"
-        raise ModelError(
-            f"The bundle has {'an' if state == 'unknown' else 'a'} {state} file.",
-            where={"file": folder / name},
-            fix=fix,
-        )
-    for name, digest in manifest["files"].items():
-        if _sha256(folder / name) != digest:
-            raise ModelError("A file of the bundle was changed.", where={"file": folder / name}, fix=fix)
+    manifest.verify(folder, sha256)
     return Schema(**json.loads((folder / "schema.json").read_text()))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -296,5 +296,11 @@ def predict_scores(model: Any, features: Any, kind: str) -> np.ndarray[Any, Any]
         return np.concatenate([predict_scores(model, part, kind) for part in parts])
     if kind == "regression":
         return np.asarray(model.predict(features), dtype="float64")
-    probabilities = np.asarray(model.predict_proba(features), dtype="float64")
-    return probabilities[:, 1] if kind == "binary" else probabilities
+    return scores_of(np.asarray(model.predict_proba(features), dtype="float64"), kind)
+
+
+def scores_of(answers: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """Scores from probabilities (rows, classes), or from values (rows, 1)."""
+    if kind == "multiclass":
+        return answers
+    return answers[:, 1] if kind == "binary" else answers[:, 0]

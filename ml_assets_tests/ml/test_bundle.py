@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from ml_assets.errors import ModelError
 from ml_assets.ml import bundle, estimators
+from ml_assets.ml.onnx import estimators as onnx_estimators
 
 TYPES = {"a": "number", "c": "category"}
 FRAME = estimators.feature_frame(pd.DataFrame({"a": np.arange(80.0), "c": ["x", "y"] * 40}), TYPES)
@@ -23,23 +26,52 @@ def schema(path: str) -> bundle.Schema:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "engine"),
     [
-        "sklearn.ensemble.HistGradientBoostingClassifier",
-        "sklearn.ensemble.RandomForestClassifier",
-        "sklearn.ensemble.GradientBoostingClassifier",
-        "sklearn.linear_model.LogisticRegression",
-        "sklearn.neighbors.KNeighborsClassifier",
-        "sklearn.neural_network.MLPClassifier",
+        ("sklearn.ensemble.HistGradientBoostingClassifier", "onnx"),
+        ("sklearn.ensemble.RandomForestClassifier", "onnx"),
+        ("sklearn.linear_model.LogisticRegression", "onnx"),
+        ("sklearn.neighbors.KNeighborsClassifier", "skops"),
+        ("sklearn.neural_network.MLPClassifier", "skops"),
     ],
 )
-def test_saved_models_answer_as_before(tmp_path: Path, path: str) -> None:
+def test_saved_models_answer_as_before(tmp_path: Path, path: str, engine: str) -> None:
     params = {"max_iter": 2000} if "MLP" in path else {}
     model = estimators.make_model(path, params, TYPES, 0).fit(FRAME, LABELS)
-    digest = bundle.save(tmp_path / "1.0.0", model, schema(path), {"features.sql": "SELECT 1"})
+    digest = bundle.save(tmp_path / "1.0.0", model, schema(path), {"features.sql": "SELECT 1"}, FRAME)
     loaded = bundle.load(tmp_path / "1.0.0", digest)
-    assert loaded.schema == schema(path)
-    np.testing.assert_array_equal(loaded.model.predict_proba(FRAME), model.predict_proba(FRAME))
+    assert loaded.schema.engine == engine
+    assert (path.rpartition(".")[2] in loaded.schema.why) == (engine == "skops")
+    expected = model.predict_proba(FRAME)[:, 1]
+    np.testing.assert_allclose(loaded.scores(FRAME), expected, rtol=0, atol=1e-12)
+    again = bundle.load_sklearn(tmp_path / "1.0.0", digest)
+    np.testing.assert_array_equal(again.predict_proba(FRAME)[:, 1], expected)
+
+
+def test_a_wrong_export_is_caught_and_skops_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "sklearn.ensemble.HistGradientBoostingClassifier"
+    model = estimators.make_model(path, {}, TYPES, 0).fit(FRAME, LABELS)
+    monkeypatch.setitem(onnx_estimators.LINKS, "LogitLink", "half_sigmoid")
+    bundle.save(tmp_path / "1.0.0", model, schema(path), {}, FRAME)
+    loaded = bundle.load(tmp_path / "1.0.0")
+    assert loaded.schema.engine == "skops"
+    assert loaded.schema.why.startswith("ONNX differs from scikit-learn by 0.")
+    assert not (tmp_path / "1.0.0" / "model.onnx").exists()
+    np.testing.assert_array_equal(loaded.scores(FRAME), model.predict_proba(FRAME)[:, 1])
+
+
+def test_the_engine_onnx_needs_neither_skops_nor_scikit_learn(tmp_path: Path) -> None:
+    path = "sklearn.ensemble.HistGradientBoostingClassifier"
+    model = estimators.make_model(path, {}, TYPES, 0).fit(FRAME, LABELS)
+    bundle.save(tmp_path / "1.0.0", model, schema(path), {}, FRAME)
+    code = (
+        "import sys; from pathlib import Path; from ml_assets.ml import bundle; "
+        f"loaded = bundle.load(Path({str(tmp_path / '1.0.0')!r})); "
+        "print(loaded.model.answer({'a': [1.0, None], 'c': ['x', None]}).shape, "
+        "sorted({'skops', 'sklearn', 'pandas', 'onnx', 'pydantic'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "(2, 2) []"
 
 
 @pytest.fixture

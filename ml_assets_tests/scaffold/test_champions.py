@@ -87,11 +87,13 @@ def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.Dags
     project = project_of(made, tmp_path, instance, candidate)
     assert project.arrive().success
     nouns = ("raw_data", "validated_data", "quarantine", "features", "training_set", f"candidate_{candidate}")
-    result = project.materialize(
-        *nouns, "trained_model", "evaluation_report", "champion", batches=made.batches[:: max(len(made.batches) - 1, 1)]
-    )
+    released = ("trained_model", "evaluation_report", "release_candidate", "champion")
+    result = project.materialize(*nouns, *released, batches=made.batches[:: max(len(made.batches) - 1, 1)])
     assert result.success, failure_text(result)
     assert project.value("SELECT decision FROM {p}.champion") == "promoted"
     assert project.value("SELECT count(*) FROM {p}.quarantine") == 0
     (test,) = project.rows(f"SELECT value FROM {{p}}.evaluation_report WHERE scope = 'test' AND metric = '{metric}'")
     assert test["value"] > least
+    (release,) = project.rows("SELECT engine, started, parity FROM {p}.release_candidate")
+    assert (release["engine"], release["started"]) == ("onnx", True)
+    assert release["parity"] <= 1e-12

@@ -13,6 +13,7 @@ from ml_assets.store.sql import table
 OF_PIN = {
     "trained_model": "SELECT 1 FROM {t} WHERE pin_id = $pin",
     "evaluation_report": "SELECT 1 FROM {t} WHERE pin_id = $pin",
+    "release_candidate": "SELECT 1 FROM {t} WHERE version IN (SELECT version FROM {models} WHERE pin_id = $pin)",
     "champion": "SELECT 1 FROM {t} WHERE version IN (SELECT version FROM {models} WHERE pin_id = $pin)",
 }
 

@@ -1,26 +1,33 @@
-"""evaluation_report and champion as Dagster assets."""
+"""evaluation_report, release_candidate and champion as Dagster assets."""
 
 from typing import Any
 
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version
-from ml_assets.graph.release import decision, evaluation
+from ml_assets.graph.code_version import code_version, module_hashes
+from ml_assets.graph.release import decision, evaluation, packing, proving
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.graph.release.pictures import evaluation_picture, shown
 from ml_assets.graph.release.publish import plotted, publish
+from ml_assets.graph.release.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Rows
+from ml_assets.store.releases import RELEASES
 
 STAGE = "release"
 
 
-def release_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
-    """The stage's assets for one pipeline."""
-    return [_evaluation_report(spec), _champion(spec)]
+def release_assets(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline.
+
+    Args:
+        spec: The pipeline.
+        function: The features function, where features is not a SQL file.
+    """
+    return [_evaluation_report(spec), _release_candidate(spec, function), _champion(spec)]
 
 
 def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
@@ -42,7 +49,7 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             model = registry.of_pin(store, spec.name, pin.pin_id)
             champion = registry.alias(store, spec.name, "champion")
             evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion)
-            pages = publish(paths, spec, model, pin, evaluated)
+            pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
             rows = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
             store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
         return dg.MaterializeResult(
@@ -83,13 +90,48 @@ def _slices_table(found: list[Finding]) -> str:
     return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
+def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "release_candidate")
+    version = code_version(__name__, spec.gates.serving, spec.columns, module_hashes(packing.SERVER))
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "trained_model")],
+        description="The version packed with all that a server needs, started as a real process and asked.",
+        metadata={"dagster/column_schema": steps.column_schema(RELEASES)},
+        **steps.common(spec, STAGE, version, {"onnx", "python"}),
+    )
+    def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store, paths = lake.open(), lake.paths
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.run.run_id)
+            model = registry.of_pin(store, spec.name, pin.pin_id)
+            found = decision.evaluation_of(store, spec.name, model.version).found
+            packed = packing.pack(store, paths, spec, pin, model, found, function)
+            proof = None
+            if spec.gates.serving is not None:
+                proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
+            row = {**packing.as_row(packed, paths, model.version, context.run.run_id), **proving.as_row(proof)}
+            store.append([Rows(steps.table_of(key), RELEASES, [row])], steps.commit(context, key))
+        numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
+        return dg.MaterializeResult(
+            metadata={
+                **numbers,
+                "folder": dg.MetadataValue.path(str(packed.folder)),
+                "log": dg.MetadataValue.md(f"```\n{proof.log}\n```" if proof else "not started: gates.serving is null"),
+            }
+        )
+
+    return release_candidate
+
+
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "champion")
     version = code_version(__name__, spec.gates)
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "evaluation_report")],
+        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "release_candidate")],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
         metadata={"dagster/column_schema": steps.column_schema(decision.COLUMNS)},
         **steps.common(spec, STAGE, version, {"duckdb"}),

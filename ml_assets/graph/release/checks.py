@@ -8,15 +8,16 @@ import dagster as dg
 from ml_assets.errors import ModelError
 from ml_assets.graph import steps
 from ml_assets.graph.release import decision, gates, leakage
-from ml_assets.ml import bundle
+from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
+from ml_assets.store import pins, registry, releases
 
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    return [_evaluation_check(spec), _leak_check(spec), _gate_checks(spec), _champion_check(spec)]
+    checks = (_evaluation_check, _leak_check, _release_check, _gate_checks, _champion_check)
+    return [check(spec) for check in checks]
 
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
@@ -106,6 +107,29 @@ def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) ->
         metadata={"version": version, "limit": gate.limit, "detail": gate.detail}
         | ({} if gate.found is None else {"found": gate.found}),
     )
+
+
+def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=steps.asset_key(spec, "release_candidate"),
+        name="release_is_sound",
+        blocking=True,
+        description="The release's files are those that were packed.",
+    )
+    def release_is_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        store = lake.open()
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
+        version = registry.of_pin(store, spec.name, pin.pin_id).version
+        release = releases.newest(store, spec.name, version)
+        if release is None:
+            return dg.AssetCheckResult(passed=False, description=f"version {version} was never packed")
+        try:
+            manifest.verify(lake.paths.releases / release.folder, release.sha256, "release")
+        except ModelError as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+        return dg.AssetCheckResult(passed=True, metadata={"version": version, "size_bytes": release.size_bytes})
+
+    return release_is_sound
 
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:

@@ -33,9 +33,9 @@ def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
         with steps.user_errors(pipeline=spec.name):
             pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
-            loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+            fitted = bundle.load_sklearn(paths.bundles / model.bundle, model.bundle_sha256)
             entry = collect(store, paths, spec.name, model)
-            run_id = export(uri, spec.name, entry, loaded.model)
+            run_id = export(uri, spec.name, entry, fitted)
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.graph.training.candidates import class_names
 from ml_assets.ml import bundle, estimators
@@ -18,6 +18,9 @@ from ml_assets.store.locks import exclusive
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import LABEL, Pin
 from ml_assets.store.registry import ModelVersion
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOCK_TIMEOUT_S = 3600
 
@@ -57,8 +60,8 @@ def train(
         number = registry.next_version(recipe, earlier)
         folder = paths.bundles / spec.name / number
         shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
-        fitted, schema = _fit(lake, spec, pin, winner, params)
-        digest = bundle.save(folder, fitted, schema, texts)
+        fitted, schema, features = _fit(lake, spec, pin, winner, params)
+        digest = bundle.save(folder, fitted, schema, texts, features)
         row = {
             "version": number,
             "candidate": winner["candidate"],
@@ -84,7 +87,7 @@ def train(
 
 def _fit(
     lake: Lake, spec: PipelineSpec, pin: Pin, winner: Mapping[str, Any], params: dict[str, Any]
-) -> tuple[Any, bundle.Schema]:
+) -> tuple[Any, bundle.Schema, pd.DataFrame]:
     rows = pins.read(lake, spec.name, pin, ("train", "validation"))
     features = estimators.feature_frame(rows, pin.features)
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
@@ -99,8 +102,9 @@ def _fit(
         classes=class_names(model, spec.target.kind),
         threshold=winner["threshold"],
         estimator=estimators.class_path(winner["estimator"]),
+        nullable=[column.name for column in spec.columns if column.nullable and not column.outcome],
     )
-    return model, schema
+    return model, schema, features
 
 
 def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:

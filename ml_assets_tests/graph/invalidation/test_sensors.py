@@ -13,7 +13,16 @@ from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.graph.invalidation.conftest import not_fresh, variant
 
 TRAINING = dict.fromkeys(
-    ("training_set", "candidate_linear", "candidate_tree", "trained_model", "evaluation_report", "champion"), "missing"
+    (
+        "training_set",
+        "candidate_linear",
+        "candidate_tree",
+        "trained_model",
+        "evaluation_report",
+        "release_candidate",
+        "champion",
+    ),
+    "missing",
 )
 
 

@@ -14,7 +14,15 @@ from ml_assets.store.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.graph.invalidation.conftest import not_fresh, short, variant, verdicts_of
 
-TRAINING = ("training_set", "candidate_linear", "candidate_tree", "trained_model", "evaluation_report", "champion")
+TRAINING = (
+    "training_set",
+    "candidate_linear",
+    "candidate_tree",
+    "trained_model",
+    "evaluation_report",
+    "release_candidate",
+    "champion",
+)
 BEHIND = dict.fromkeys(TRAINING, "behind")
 
 
@@ -80,7 +88,7 @@ def test_another_gate_is_the_business_of_a_training(trained: Project) -> None:
     changed = variant(trained)
     changed.spec_dict["gates"]["metrics"]["roc_auc"]["min"] = 0.61
     verdicts = verdicts_of(changed)
-    assert short(verdicts) == {"evaluation_report": "stale", "champion": "stale"}
+    assert short(verdicts) == {"evaluation_report": "stale", "release_candidate": "behind", "champion": "stale"}
     assert {(v.redo, v.todo) for v in verdicts if v.state == "stale"} == {(False, "job loans_train")}
 
 

@@ -77,6 +77,7 @@ def test_the_best_candidate_by_validation_becomes_the_model(trained: Project) ->
     assert sorted(path.name for path in folder.iterdir()) == [
         "features.sql",
         "manifest.json",
+        "model.onnx",
         "model.skops",
         "region_history.sql",
         "schema.json",
@@ -103,7 +104,7 @@ def test_a_model_can_be_rebuilt_from_its_pin(trained: Project) -> None:
         test = estimators.feature_frame(pins.read(lake, "loans", pin, ("test",)), pin.features)
     again = estimators.make_model(row["estimator"], json.loads(row["params"]), pin.features, pin.seed)
     again.fit(estimators.feature_frame(rows, pin.features), estimators.label_array(rows["label"], "binary"))
-    kept = bundle.load(trained.paths.bundles / model.bundle).model
+    kept = bundle.load_sklearn(trained.paths.bundles / model.bundle)
     assert (again.predict_proba(test) == kept.predict_proba(test)).all()
 
 

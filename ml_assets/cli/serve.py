@@ -1,0 +1,43 @@
+"""`ml-assets serve`: the champion's release over HTTP, as its alias moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ml_assets.errors import did_you_mean
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.summary import pipelines
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option("--version", help="Serve this version for good; by default the champion is followed.")
+@click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
+def serve(pipeline: str, version: str | None, port: int, host: str) -> None:
+    """Answer rows over HTTP (POST /predict, GET /health, /schema). A new champion takes over by itself."""
+    from ml_assets.server.process import run
+
+    paths = Paths.of()
+    with Lake(paths.lake, read_only=True) as lake:
+        known = pipelines(lake)
+    if pipeline not in known:
+        raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
+
+    def load() -> tuple[Starlette, str]:
+        from ml_assets.server.app import Serving, app
+        from ml_assets.server.follow import Follower, find_release
+        from ml_assets.server.scorer import Scorer
+
+        place = find_release(paths, pipeline, version)
+        serving = Serving(Scorer(place.folder, place.sha256))
+        lifespan = None if version else Follower(paths, pipeline, serving).lifespan
+        return app(serving, lifespan), f"{pipeline} {place.version}"
+
+    run(load, host, port)

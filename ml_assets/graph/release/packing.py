@@ -1,0 +1,289 @@
+"""The release folder of a version: all that a server needs, in one immutable place (`ml/release.py` lists it)."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_assets.graph.code_version import closure, source_file
+from ml_assets.graph.release.card import model_card
+from ml_assets.graph.release.evaluation import Finding
+from ml_assets.ml import bundle, manifest, metrics, release
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.lake import Lake, at
+from ml_assets.store.paths import Paths
+from ml_assets.store.pins import Pin
+from ml_assets.store.references import load_references
+from ml_assets.store.registry import ModelVersion, now
+from ml_assets.store.sql import identifier, identifiers, literal, table
+
+SERVER = "ml_assets.server.__main__"
+GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
+# What the server imports, by engine; uvicorn takes the two last where they are installed.
+SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
+SKOPS_NEEDS = ("pandas", "scikit-learn", "skops")
+DOCKERFILE = """\
+FROM python:{python}-slim
+RUN useradd --create-home --uid 10001 server
+WORKDIR /release
+COPY requirements.txt .
+RUN pip install --no-cache-dir -r requirements.txt
+COPY . .
+ENV PYTHONPATH=/release/{sources} PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+USER server
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+CMD ["python", "-m", "ml_assets.server", ".", "--host", "0.0.0.0", "--port", "8000"]
+"""
+
+
+class FeaturesFunction(Protocol):
+    """The features function, as `graph/features` finds it."""
+
+    @property
+    def module(self) -> str:
+        """Dotted name to import."""
+
+    @property
+    def function(self) -> str:
+        """Its name in the module."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the views that it takes."""
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """File name -> text of its module and of what that imports of the same project."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A release folder.
+
+    Args:
+        folder: Where it is.
+        sha256: SHA-256 of its manifest.
+        schema: Schema of its bundle.
+        golden: Its golden rows.
+        size_bytes: Size of all its files.
+    """
+
+    folder: Path
+    sha256: str
+    schema: bundle.Schema
+    golden: release.Golden
+    size_bytes: int
+
+
+def pack(
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    pin: Pin,
+    model: ModelVersion,
+    found: Sequence[Finding],
+    function: FeaturesFunction | None,
+) -> Packed:
+    """Write the release of a version; one that is there already is verified and kept as it is.
+
+    Args:
+        lake: The lake.
+        paths: Where bundles and releases are kept.
+        spec: The pipeline.
+        pin: The training set of the version.
+        model: The version.
+        found: Its evaluation.
+        function: The features function; None where features are a SELECT.
+
+    Raises:
+        ModelError: The bundle, or the release that is there, was changed.
+    """
+    folder = paths.releases / spec.name / model.version
+    if not folder.exists():
+        new = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+        shutil.copytree(paths.bundles / model.bundle, new / "bundle")
+        batch = max(pin.all_batches)
+        _write_tables(lake, paths, spec, pin, batch, new)
+        facts = release.Facts(
+            pipeline=spec.name,
+            version=model.version,
+            batch=batch,
+            sql=None if function else spec.features,
+            function=f"{function.module}:{function.function}" if function else None,
+            parameters=list(function.parameters) if function else [],
+            lookups={name: lookup.key for name, lookup in spec.lookups.items()},
+            references=list(spec.references),
+            parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
+        )
+        release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
+        sources = function.sources if function else {}
+        write_sources(new / release.SOURCES, sources)
+        (new / "requirements.txt").write_text("\n".join(requirements(loaded.schema, sources)) + "\n")
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        (new / "Dockerfile").write_text(DOCKERFILE.format(python=python, sources=release.SOURCES))
+        (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
+        (new / "model_card.md").write_text(model_card(spec, model, pin, found), encoding="utf-8")
+        manifest.write(new, {"pipeline": spec.name, "version": model.version})
+        new.rename(folder)
+    manifest.verify(folder, what="release")
+    return Packed(
+        folder=folder,
+        sha256=manifest.sha256(folder / manifest.NAME),
+        schema=bundle.verify(folder / "bundle", model.bundle_sha256),
+        golden=release.read_golden(folder),
+        size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+    )
+
+
+def as_row(packed: Packed, paths: Paths, version: str, run_id: str) -> dict[str, Any]:
+    """What was packed, as columns of `release_candidate`."""
+    return {
+        "version": version,
+        "created_at": now(),
+        "folder": packed.folder.relative_to(paths.releases).as_posix(),
+        "sha256": packed.sha256,
+        "engine": packed.schema.engine,
+        "engine_why": packed.schema.why,
+        "size_bytes": packed.size_bytes,
+        "golden_rows": len(packed.golden.rows),
+        "run_id": run_id,
+    }
+
+
+def _write_tables(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, batch: str, folder: Path) -> None:
+    """Lookups and references as the features of the batch saw them."""
+    lake.con.execute("SET VARIABLE batch = ?", [batch])
+    load_references(lake, spec, paths, spec.references)
+    queries = {f"references/{name}": f"FROM {identifier(name)}" for name in spec.references}
+    for name in spec.lookups:
+        source = f"{table(f'{spec.name}.lookup_{name}')}{at(pin.snapshot_id)}"
+        queries[f"lookups/{name}"] = f"SELECT * EXCLUDE (batch) FROM {source} WHERE batch = getvariable('batch')"
+    for place, query in queries.items():
+        file = folder / f"{place}.parquet"
+        file.parent.mkdir(exist_ok=True)
+        lake.con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet)")
+
+
+def golden_rows(
+    lake: Lake, spec: PipelineSpec, pin: Pin, batch: str, loaded: bundle.Bundle, most: int = GOLDEN_ROWS
+) -> release.Golden:
+    """Rows of a batch as requests, some of them with missing values, and their scores by the batch path.
+
+    That is: features as they lie in the lake, then the model.
+    """
+    columns = [column.name for column in spec.columns if not column.outcome]
+    any_null = " OR ".join(f"{identifier(name)} IS NULL" for name in columns)
+    version = at(pin.snapshot_id)
+    rows = lake.rows(
+        f"""SELECT row_id, {identifiers(columns)} FROM {table(f"{spec.name}.validated_data")}{version} WHERE batch = ?
+        WINDOW alike AS (PARTITION BY {any_null} ORDER BY hash(row_id), row_id)
+        ORDER BY ({any_null}) AND row_number() OVER alike <= ? DESC, row_number() OVER alike, row_id LIMIT ?""",
+        [batch, GOLDEN_WITH_NULLS, most],
+    )
+    rows = sorted((row for row in rows if _fits_json(row.values())), key=lambda row: row["row_id"])
+    ids = [row.pop("row_id") for row in rows]
+    features = lake.con.execute(
+        f"""SELECT {identifiers(list(loaded.schema.features))} FROM {table(f"{spec.name}.features")}{version}
+        WHERE batch = ? AND row_id IN (SELECT unnest(?)) ORDER BY row_id""",
+        [batch, ids],
+    ).df()
+    schema = loaded.schema
+    scores = loaded.scores(features)
+    decisions = metrics.decide(scores, schema.kind, schema.threshold, schema.classes).astype(str)
+    one_each = scores.max(axis=1) if schema.kind == "multiclass" else scores
+    return release.Golden(rows=rows, scores=one_each.tolist(), decisions=decisions.tolist())
+
+
+def _fits_json(values: Iterable[Any]) -> bool:
+    """JSON has no NaN and no infinity."""
+    return all(not isinstance(value, float) or math.isfinite(value) for value in values)
+
+
+def write_sources(file: Path, sources: Mapping[str, str]) -> None:
+    """A zip, the same bytes each time, of the server's modules and of a features function's.
+
+    Args:
+        file: The zip.
+        sources: Dotted module name with `.py` -> text.
+    """
+    texts = {}
+    for module in {*closure(SERVER), "ml_assets", "ml_assets.errors"}:
+        found = source_file(module)
+        if found is not None:
+            path = module.replace(".", "/")
+            texts[f"{path}/__init__.py" if found.name == "__init__.py" else f"{path}.py"] = found.read_text("utf-8")
+    texts |= {f"{name.removesuffix('.py').replace('.', '/')}.py": text for name, text in sources.items()}
+    for path in list(texts):  # packages need a file, which may be empty
+        for parent in Path(path).parents[:-1]:
+            texts.setdefault((parent / "__init__.py").as_posix(), "")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(texts):
+            packed.writestr(zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0)), texts[path])
+
+
+def requirements(schema: bundle.Schema, sources: Mapping[str, str]) -> list[str]:
+    """Exact versions, as installed here, of all that the server of a release imports.
+
+    Args:
+        schema: The bundle's schema; its engine decides what is needed.
+        sources: Text of the features function's modules; what they import is needed, too.
+    """
+    wanted = set(SERVER_NEEDS)
+    modules = {name for text in sources.values() for name in _imported(text)} | ({"pandas"} if sources else set())
+    if schema.engine != "onnx":
+        wanted |= set(SKOPS_NEEDS)
+        modules.add(schema.estimator.partition(".")[0])
+    own = {name.partition(".")[0] for name in sources}
+    packages = metadata.packages_distributions()
+    wanted |= {name for module in modules - own for name in packages.get(module, ())}
+    return sorted(f"{name}=={version}" for name, version in _with_dependencies(wanted).items())
+
+
+def _imported(text: str) -> set[str]:
+    """Top-level names of the modules that a source imports."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def _with_dependencies(names: Iterable[str]) -> dict[str, str]:
+    """Name -> version of distributions and of all that they require; of those that are installed."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting = [str(name) for name in names]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found or name == "ml-assets":
+            continue
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        for text in metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

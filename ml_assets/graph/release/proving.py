@@ -1,0 +1,166 @@
+"""A release under proof: started as a real server process, asked its golden rows, timed, and stopped in any case."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ml_assets.ml import release
+
+START_S, STOP_S, ANSWER_S = 60, 5, 30
+WARM_UP, TIMED, TIMED_S = 30, 300, 5.0
+ROWS_A_REQUEST = 100
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a server process did.
+
+    Args:
+        started: Did it become ready?
+        start_s: Seconds until then.
+        parity: Largest difference from the golden scores; infinite where an answer is missing or decides otherwise.
+        p50_ms: Median of one-row requests, one after the other, in milliseconds.
+        p95_ms: Their 95th percentile.
+        rss_mib: Most memory that was seen, in MiB.
+        log: The last lines that the process wrote.
+    """
+
+    started: bool
+    start_s: float | None
+    parity: float
+    p50_ms: float | None
+    p95_ms: float | None
+    rss_mib: float | None
+    log: str
+
+
+def prove(folder: Path, golden: release.Golden, is_class: bool) -> Proof:
+    """Start a release's server from its own sources and ask it.
+
+    A server that dies or answers wrongly is an outcome, not an error: its parity is infinite.
+
+    Args:
+        folder: The release.
+        golden: Its golden rows.
+        is_class: Must decisions agree, too?
+    """
+    start_s = p50 = p95 = rss = None
+    parity, problem = float("inf"), ""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as log, _process(folder, log) as process:
+        port = _ready(process, log)
+        if port is not None:
+            start_s = time.monotonic() - started
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)) as connection:
+                try:
+                    parity = _parity(connection, golden, is_class)
+                    p50, p95 = _latency(connection, golden)
+                    rss = _rss_mib(process)
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    problem = f"{type(error).__name__}: {error}"
+        log.seek(0)
+        lines = [*log.read().splitlines()[-LOG_LINES:], *problem.splitlines()]
+    return Proof(port is not None, start_s, parity, p50, p95, rss, "\n".join(lines))
+
+
+def as_row(proof: Proof | None) -> dict[str, Any]:
+    """A proof as columns of `release_candidate`; None, where nothing was started."""
+    if proof is None:
+        return {"started": False}
+    return {name: value for name, value in asdict(proof).items() if name != "log"}
+
+
+@contextlib.contextmanager
+def _process(folder: Path, log: TextIO) -> Iterator[subprocess.Popen[bytes]]:
+    """The server process, in the environment that the Dockerfile sets; it never outlives the block."""
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(folder / release.SOURCES),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "0"]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], log: TextIO) -> int | None:
+    """The port on which the server says that it is ready; None where it ends, or is not within a minute."""
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+        text = os.pread(log.fileno(), 2**20, 0).decode(errors="replace")
+        for line in text.splitlines(keepends=True):
+            if " ready on http://" in line and line.endswith("\n"):
+                return int(line.rstrip().rpartition(":")[2])
+    return None
+
+
+def _ask(connection: http.client.HTTPConnection, body: bytes) -> Any:
+    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    text = response.read()
+    if response.status != http.HTTPStatus.OK:
+        raise ValueError(text.decode(errors="replace"))
+    return json.loads(text)
+
+
+def _body(rows: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"rows": rows}).encode()
+
+
+def _parity(connection: http.client.HTTPConnection, golden: release.Golden, is_class: bool) -> float:
+    scores: list[float] = []
+    decisions: list[str] = []
+    for start in range(0, len(golden.rows), ROWS_A_REQUEST):
+        answer = _ask(connection, _body(golden.rows[start : start + ROWS_A_REQUEST]))
+        scores += answer["scores"]
+        decisions += answer["decisions"]
+    return release.difference(golden, scores, decisions, is_class)
+
+
+def _latency(connection: http.client.HTTPConnection, golden: release.Golden) -> tuple[float, float]:
+    """Median and 95th percentile of one-row requests on one connection, in milliseconds."""
+    bodies = [_body([row]) for row in golden.rows]
+    for number in range(WARM_UP):
+        _ask(connection, bodies[number % len(bodies)])
+    taken: list[float] = []
+    deadline = time.monotonic() + TIMED_S
+    while len(taken) < TIMED and time.monotonic() < deadline:
+        before = time.perf_counter()
+        _ask(connection, bodies[len(taken) % len(bodies)])
+        taken.append(1000 * (time.perf_counter() - before))
+    p50, p95 = np.percentile(taken, [50, 95])
+    return float(p50), float(p95)
+
+
+def _rss_mib(process: subprocess.Popen[bytes]) -> float:
+    """Memory of the process and its children, in MiB."""
+    import psutil
+
+    root = psutil.Process(process.pid)
+    return sum(one.memory_info().rss for one in (root, *root.children(recursive=True))) / 2**20

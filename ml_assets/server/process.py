@@ -1,0 +1,60 @@
+"""A server process: the port first, then the release, then requests until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.errors import ServingError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+READY = "ready on http://"
+GRACE_S = 5
+
+
+def run(load: Callable[[], tuple[Starlette, str]], host: str, port: int) -> None:
+    """Load and serve. The port opens only when the release is ready.
+
+    Args:
+        load: Gives the application, and what it serves in words.
+        host: Address to bind.
+        port: Port to bind; 0 takes a free one.
+
+    Raises:
+        ServingError: The port is taken.
+    """
+    for word in (signal.SIGTERM, signal.SIGINT):  # before uvicorn takes over, and once it has ended
+        signal.signal(word, lambda *_: sys.exit(0))
+    with _bound(host, port) as bound:
+        app, what = load()
+        _serve(app, what, bound)
+
+
+def _serve(app: Starlette, what: str, bound: socket.socket) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            host, port = bound.getsockname()[:2]
+            print(f"{what} {READY}{host}:{port}", flush=True)
+
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+    Server(config).run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        fix = "Choose another --port; 0 takes a free one."
+        raise ServingError(f"Port {port} of {host} cannot be used.", found=error.strerror, fix=fix) from error
+    return bound

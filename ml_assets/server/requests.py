@@ -1,0 +1,55 @@
+"""A request's rows, as a msgspec type that is made from the release's schema."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from ml_assets.ml.bundle import Schema
+
+MAX_ROWS = 1000
+WHOLE = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": WHOLE,
+    "number": float,
+    "boolean": bool,
+    "date": dt.date,
+    "timestamp": dt.datetime,
+}
+
+
+class Answer(msgspec.Struct):
+    """What the server answers, in the order of the request's rows."""
+
+    version: str
+    scores: list[float]
+    decisions: list[str]
+
+
+def request_type(schema: Schema) -> Any:
+    """The type of `{"rows": [{column: value}]}`: every column is required, those that may be missing take null."""
+    fields = []
+    for number, (name, word) in enumerate(schema.columns.items()):
+        kind = TYPES[word]
+        fields.append((f"c{number}", kind | None if name in schema.nullable else kind))
+    names = {f"c{number}": name for number, name in enumerate(schema.columns)}
+    row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
+    rows = Annotated[list[row], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]
+    return msgspec.defstruct("Request", [("rows", rows)], forbid_unknown_fields=True)
+
+
+def columns(rows: Sequence[Any], schema: Schema) -> dict[str, list[Any]]:
+    """Parsed rows as columns; timestamps in UTC without a zone, as batches have them."""
+    found = {name: [getattr(row, f"c{number}") for row in rows] for number, name in enumerate(schema.columns)}
+    for name, word in schema.columns.items():
+        if word == "timestamp":
+            found[name] = [_utc(value) for value in found[name]]
+    return found
+
+
+def _utc(value: dt.datetime | None) -> dt.datetime | None:
+    return value if value is None or value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)

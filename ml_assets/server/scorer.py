@@ -1,0 +1,86 @@
+"""A loaded release: verified, its golden rows replayed, ready to answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ml_assets.errors import ServingError
+from ml_assets.ml import bundle, manifest, metrics, release
+from ml_assets.server.features import Features
+from ml_assets.server.requests import MAX_ROWS, Answer, columns, request_type
+
+
+class Scorer:
+    """A release that answers.
+
+    Args:
+        folder: The release.
+        sha256: Expected SHA-256 of its manifest, where a registry knows it.
+
+    Raises:
+        ModelError: A file of the release is missing, changed or unknown, or the model is not trusted.
+        ServingError: The features cannot be computed, or the golden rows are not answered as by the batch path.
+    """
+
+    def __init__(self, folder: Path, sha256: str | None = None) -> None:
+        if not folder.is_dir():
+            raise ServingError(
+                "There is no such release.", where={"folder": folder}, fix="Name the folder that has a manifest.json."
+            )
+        manifest.verify(folder, sha256, "release")
+        self.facts = release.read_facts(folder)
+        self._bundle = bundle.load(folder / "bundle")
+        self.schema = self._bundle.schema
+        self._features = Features(folder, self.facts, self.schema)
+        self.request = request_type(self.schema)
+        self._decoder = msgspec.json.Decoder(self.request)
+        self._replay(release.read_golden(folder))
+
+    def answer(self, body: bytes) -> Answer:
+        """Answer a request.
+
+        Raises:
+            msgspec.ValidationError: The body is JSON, but not a request; the text names the field.
+            msgspec.DecodeError: The body is no JSON.
+            FeatureError: The features are not one row for each row.
+            ServingError: A score is not a number.
+        """
+        rows = self._decoder.decode(body).rows
+        features = self._features.of(columns(rows, self.schema), len(rows))
+        scores = self._bundle.scores_of(features)
+        if not (scores == scores).all():
+            raise ServingError("The model gives no score for a row: it does not bear its missing values.")
+        decisions = metrics.decide(scores, self.schema.kind, self.schema.threshold, self.schema.classes).astype(str)
+        one_each = scores.max(axis=1) if self.schema.kind == "multiclass" else scores
+        return Answer(self.facts.version, one_each.tolist(), decisions.tolist())
+
+    def close(self) -> None:
+        """Free what the release holds."""
+        self._features.con.close()
+
+    def _replay(self, golden: release.Golden) -> None:
+        """Refuse to serve where the golden rows are answered in another way than by the batch path."""
+        scores: list[float] = []
+        decisions: list[str] = []
+        for start in range(0, len(golden.rows), MAX_ROWS):
+            try:
+                made = self.answer(msgspec.json.encode({"rows": golden.rows[start : start + MAX_ROWS]}))
+            except Exception as error:  # of the features function, for example
+                found = f"{type(error).__name__}: {error}"
+                raise ServingError("The golden rows cannot be answered.", found=found) from error
+            scores, decisions = scores + made.scores, decisions + made.decisions
+        gap = release.difference(golden, scores, decisions, self.schema.kind != "regression")
+        if gap > self.facts.parity:
+            raise ServingError(
+                "The golden rows are answered in another way than by the batch path.",
+                found=f"a difference of {gap:.3g}, allowed are {self.facts.parity:g}",
+                where={"pipeline": self.facts.pipeline, "version": self.facts.version},
+                fix="Were references or lookups changed since the batch was computed? Materialize its features again.",
+            )
+
+    def json_schema(self) -> dict[str, Any]:
+        """The request as a JSON schema."""
+        return msgspec.json.schema(self.request)

@@ -1,0 +1,96 @@
+"""`ml-assets serve` follows the champion: a promotion, a broken release, a rollback, and no request is dropped."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from ml_assets.errors import ModelError
+from ml_assets.ml import release
+from ml_assets.server.follow import find_release
+from ml_assets.store import registry, releases
+from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.store.paths import Paths
+from ml_assets.store.registry import now
+from ml_assets_tests.conftest import Project, wait_until
+from ml_assets_tests.server.helpers import forged, started
+
+
+@pytest.fixture
+def paths(trained: Project, tmp_path: Path) -> Paths:
+    """A copy of the trained project."""
+    root = tmp_path / "project"
+    shutil.copytree(trained.root, root)
+    return Paths(root, root / "data")
+
+
+def add_version(paths: Paths, version: str, threshold: float) -> Path:
+    """Another version of the same model, with another threshold, and its release."""
+    folder = paths.releases / "loans" / version
+    digest = forged(paths.releases / "loans" / "1.0.0", folder, version, threshold)
+    with Lake(paths.lake) as lake:
+        (row,) = lake.rows("SELECT * FROM lake.loans.trained_model WHERE version = '1.0.0'")
+        (packed,) = lake.rows("SELECT * FROM lake.loans.release_candidate WHERE version = '1.0.0'")
+        mine = {"version": version, "created_at": now()}
+        lake.append(
+            [
+                Rows("loans.trained_model", registry.VERSIONS, [{**row, **mine}]),
+                Rows(
+                    "loans.release_candidate",
+                    releases.RELEASES,
+                    [{**packed, **mine, "folder": f"loans/{version}", "sha256": digest}],
+                ),
+            ],
+            Commit("loans/test"),
+        )
+    return folder
+
+
+def promote(paths: Paths, version: str) -> None:
+    with Lake(paths.lake) as lake:
+        lake.append([registry.alias_event("loans", "champion", version, "a test", "me", "")], Commit("loans/champion"))
+
+
+def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_path: Path) -> None:
+    add_version(paths, "1.0.1", threshold=0.0)
+    broken = add_version(paths, "1.0.2", threshold=1.0)
+    (broken / "golden.json").write_text("{}")
+    row = release.read_golden(paths.releases / "loans" / "1.0.0").rows[0]
+    answers: list[tuple[int, str]] = []
+    ended = threading.Event()
+    with started(tmp_path / "log", ["-m", "ml_assets.cli", "serve", "loans"], cwd=paths.root) as server:
+
+        def ask_all_the_time() -> None:
+            while not ended.wait(0.01):
+                status, answer = server.ask("/predict", {"rows": [row]})
+                answers.append((status, answer["version"]))
+
+        client = threading.Thread(target=ask_all_the_time)
+        client.start()
+        try:
+            promote(paths, "1.0.2")
+            wait_until(lambda: "1.0.0 goes on" in server.log.read_text(), 20, "the broken release is logged")
+            assert "golden.json" in server.log.read_text()
+            assert server.ask("/health")[1]["version"] == "1.0.0"
+            promote(paths, "1.0.1")
+            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.1", 20, "the new champion answers")
+            assert server.ask("/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
+            promote(paths, "1.0.0")
+            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.0", 20, "the rollback answers")
+        finally:
+            ended.set()
+            client.join()
+        assert server.end() == 0
+    assert {status for status, _ in answers} == {200}
+    assert {version for _, version in answers} == {"1.0.0", "1.0.1"}
+
+
+def test_what_cannot_be_served_says_what_to_do(trained: Project) -> None:
+    with pytest.raises(ModelError, match="There is no version 9") as caught:
+        find_release(trained.paths, "loans", "9")
+    assert "1.0.0" in str(caught.value)
+    place = find_release(trained.paths, "loans")
+    assert place.folder == trained.paths.releases / "loans" / "1.0.0"
