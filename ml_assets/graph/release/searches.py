@@ -11,8 +11,8 @@ from ml_assets.store.lake import Lake
 from ml_assets.store.pins import Pin
 
 READING = (
-    "Each line is a trial, from its parameters to its score; dashed ones were given up early. Bars tell how much of the "
-    "score's spread a parameter explains."
+    "Each line is a trial, from its parameters to its score; dashed ones were given up early. "
+    "Bars tell how much of the score's spread a parameter explains."
 )
 
 
@@ -20,14 +20,18 @@ def search_figures(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[Figure]:
     """A picture for each candidate whose trials differ in something."""
     rows = lake.rows_of(
         f"{spec.name}.trials",
-        """SELECT candidate, params, score, state FROM {t} WHERE pin_id = ? AND metric = ?
+        """SELECT * FROM {t} WHERE pin_id = ? AND metric = ?
         QUALIFY run_id = last_value(run_id) OVER (PARTITION BY candidate ORDER BY finished_at
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) ORDER BY candidate, trial""",
         [pin.pin_id, spec.metric],
     )
     figures = []
     for name in spec.candidates:
-        trials = [{**row, "params": json.loads(row["params"])} for row in rows if row["candidate"] == name]
+        trials = [
+            {"state": "complete", **row, "params": json.loads(row["params"])}
+            for row in rows
+            if row["candidate"] == name
+        ]
         figure = search_figure(trials, spec.metric)
         if figure is not None:
             figures.append(Figure(f"Search of {name}: {spec.metric}", as_png(figure), READING))
