@@ -106,7 +106,7 @@ def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:
 def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
     (row,) = trained.rows("SELECT * FROM {p}.champion")
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.0", None)
-    assert [gate["gate"] for gate in json.loads(row["gates"])] == ["metrics.roc_auc", "champion", "slices"]
+    assert [gate["gate"] for gate in json.loads(row["gates"])] == ["metrics.roc_auc", "champion", "slices", "leakage"]
     (event,) = trained.rows("SELECT * FROM {p}.alias_events")
     assert (event["alias"], event["version"], event["run_id"]) == ("champion", "1.0.0", row["run_id"])
 
