@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError, did_you_mean
@@ -60,6 +60,8 @@ class ModelVersion:
         threshold: Decision threshold (binary); None otherwise.
         bundle: Folder of the bundle, relative to the bundles folder.
         bundle_sha256: SHA-256 of the bundle's manifest.
+        estimator: Import path of its algorithm.
+        params: Parameters of the algorithm.
     """
 
     version: str
@@ -73,6 +75,8 @@ class ModelVersion:
     threshold: float | None
     bundle: str
     bundle_sha256: str
+    estimator: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
