@@ -31,6 +31,7 @@ from ml_assets.graph.release.assets import release_assets
 from ml_assets.graph.release.checks import release_checks
 from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
+from ml_assets.graph.tracking.assets import tracking_assets
 from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
 from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
@@ -96,7 +97,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec)]
     sources = {**texts, **(function.sources if function else {})}
-    trained = [*training_assets(spec, sources), *release_assets(spec)]
+    trained = [*training_assets(spec, sources), *release_assets(spec), *tracking_assets(spec)]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     early_keys = [key for asset in before_champion for key in asset.keys]

@@ -7,6 +7,7 @@ MLAssetsError
 ├── FeatureError      the features or lookup SELECT, or the features function, leaks, fails, or drops or doubles rows
 ├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
+├── TrackingError     the experiment tracker cannot be reached or does not take what it is told
 └── LakeError         the lake cannot be opened, read or written
     ├── SchemaChange  data does not fit the table it is written to
     └── LakeBusy      another process kept the write lock for too long
@@ -78,6 +79,10 @@ class TrainingError(MLAssetsError):
 
 class ModelError(MLAssetsError):
     """A bundle, model version or alias that is missing, changed or not to be trusted."""
+
+
+class TrackingError(MLAssetsError):
+    """The experiment tracker cannot be reached, or does not take what it is told."""
 
 
 class LakeError(MLAssetsError):

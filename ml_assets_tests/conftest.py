@@ -57,7 +57,6 @@ SPEC: dict[str, Any] = {
     "gates": {
         "metrics": {"roc_auc": {"min": 0.6}},
         "slices": {"by": ["region"], "min": 0.3, "min_rows": 20},
-        "leakage": None,  # until the evaluation looks for leaks
         "serving": None,  # until release_candidate is there
     },
     "monitoring": {"sample": 1000},

@@ -72,7 +72,7 @@ def _functions(
             "accuracy": decided(m.accuracy_score),
             "balanced_accuracy": decided(_balanced_accuracy),
             "f1_macro": decided(m.f1_score, average="macro", zero_division=0),
-            "log_loss": lambda y, s: m.log_loss(y, s, labels=list(classes)),
+            "log_loss": lambda y, s: log_losses(y, s, kind, classes).mean(),
         }
     return {
         "roc_auc": m.roc_auc_score,
@@ -95,54 +95,88 @@ def _balanced_accuracy(labels: Array, decisions: Array) -> float:
     return float(np.mean([np.mean(decisions[labels == value] == value) for value in np.unique(labels)]))
 
 
-def bootstrap(
-    metric: str,
-    labels: Array,
-    scores: Array,
-    kind: str,
-    threshold: float | None = None,
-    classes: Sequence[str] = (),
-    other: Array | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Array:
-    """Values of a metric over resampled rows; against `other` scores, the gain over them on the same rows.
+def log_losses(labels: Array, scores: Array, kind: str, classes: Sequence[str] = ()) -> Array:
+    """Each row's negative log of the probability that the model gave to what came true.
 
-    Returns:
-        Array of `resamples` values without the undefined ones. Percentile bootstrap, Efron and Tibshirani 1993, ch. 13.
+    A class that the model does not know had no probability; none counts as less than the smallest step from 0, as in
+    scikit-learn.
     """
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        rows = rng.integers(0, len(labels), len(labels))
-        value = score(metric, labels[rows], scores[rows], kind, threshold, classes)
-        if other is not None:
-            value = gain(metric, value, score(metric, labels[rows], other[rows], kind, threshold, classes))
-        values.append(value)
-    array = np.asarray(values)
-    defined: Array = array[~np.isnan(array)]
-    return defined
+    if kind == "binary":
+        given = np.where(labels == 1, scores, 1 - scores)
+    else:
+        given = (scores * (labels[:, None] == np.asarray(classes)[None, :])).sum(axis=1)
+    smallest = np.finfo(given.dtype).eps
+    losses: Array = -np.log(np.clip(given, smallest, 1 - smallest))
+    return losses
+
+
+def most_frequent(labels: Array) -> Any:
+    """The label that most rows have; of equally frequent ones the first in order."""
+    values, counts = np.unique(labels, return_counts=True)
+    return values[counts.argmax()]
 
 
 def interval(values: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap values; NaN for none."""
-    if not len(values):
+    """Percentile interval of bootstrap values without the undefined ones; NaN where none is left."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def dummy_score(
-    metric: str, train: Array, labels: Array, kind: str, threshold: float | None = None, classes: Sequence[str] = ()
-) -> float:
-    """The metric of a model that ignores every feature: scikit-learn's dummy with the training prior or mean."""
+def dummy_scores(train: Array, rows: int, kind: str) -> Array:
+    """What a model says that ignores every feature: scikit-learn's dummy with the training prior or mean."""
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
     from ml_assets.ml.estimators import predict_scores
 
     dummy = DummyRegressor() if kind == "regression" else DummyClassifier(strategy="prior")
     dummy.fit(np.zeros((len(train), 1)), train)
-    return score(metric, labels, predict_scores(dummy, np.zeros((len(labels), 1)), kind), kind, threshold, classes)
+    return predict_scores(dummy, np.zeros((rows, 1)), kind)
+
+
+def dummy_score(
+    metric: str, train: Array, labels: Array, kind: str, threshold: float | None = None, classes: Sequence[str] = ()
+) -> float:
+    """The metric of a model that ignores every feature."""
+    return score(metric, labels, dummy_scores(train, len(labels), kind), kind, threshold, classes)
+
+
+def calibration_bins(said: Array, bins: int = 10) -> Array:
+    """The bin of each probability: bins of about equally many rows; equal probabilities stay together."""
+    edges = np.quantile(said, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, said, side="right")
+
+
+def calibration_curve(said: Array, came: Array) -> tuple[Array, Array, Array]:
+    """Mean probability, share that came true, and rows of each bin that has rows.
+
+    Args:
+        said: Probabilities, shape (n,).
+        came: Whether each came true, shape (n,).
+    """
+    place = calibration_bins(said)
+    rows = np.bincount(place)
+    used = rows > 0
+    mean_said, mean_came = (np.bincount(place, values)[used] / rows[used] for values in (said, came))
+    return mean_said, mean_came, rows[used]
+
+
+def calibration_error(said: Array, came: Array) -> float:
+    """Expected calibration error: how far bins are from what they said, weighted by rows. Guo et al. 2017, eq. 3."""
+    mean_said, mean_came, rows = calibration_curve(said, came)
+    return float(np.abs(mean_said - mean_came) @ rows / rows.sum())
+
+
+def calibration_by_chance(said: Array, seed: int) -> float:
+    """The calibration error that true probabilities stay below 19 times of 20: on few rows it is not small."""
+    rng = np.random.default_rng(seed)
+    place = calibration_bins(said)
+    found = [
+        np.abs(np.bincount(place, said - (rng.random(len(said)) < said))).sum() / len(said) for _ in range(RESAMPLES)
+    ]
+    return float(np.quantile(found, 0.95))
 
 
 def cheapest_threshold(labels: Array, scores: Array, false_positive: float, false_negative: float) -> float:

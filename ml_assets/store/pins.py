@@ -177,3 +177,15 @@ def rows_in_two_parts(lake: Lake, pipeline: str, pin: Pin) -> int:
         parameters(pin),
     ).fetchall()[0]
     return int(count)
+
+
+def share_seen_before(lake: Lake, pipeline: str, pin: Pin) -> float:
+    """Share of test rows that stand among train or validation rows, too: the same features and label."""
+    same = f"hash({LABEL}, {identifiers(list(pin.features))})"
+    (share,) = lake.con.execute(
+        f"""WITH rows_ AS (SELECT part, {same} AS content FROM ({rows_sql(pipeline, pin)}))
+        SELECT avg((content IN (SELECT content FROM rows_ WHERE part != 'test'))::INT)
+        FROM rows_ WHERE part = 'test'""",
+        parameters(pin),
+    ).fetchall()[0]
+    return float(share)

@@ -43,21 +43,26 @@ def test_multiclass_and_regression() -> None:
     assert metrics.score("rmse", values, values + 2, "regression") == pytest.approx(2)
 
 
-def test_the_interval_holds_the_value_and_narrows_with_rows() -> None:
-    def width(rows: int) -> float:
-        low, high = metrics.interval(metrics.bootstrap("roc_auc", LABELS[:rows], SCORES[:rows], "binary"))
-        assert low < metrics.score("roc_auc", LABELS[:rows], SCORES[:rows], "binary") < high
-        return high - low
-
-    assert width(500) < width(60)
+def test_a_class_that_the_model_does_not_know_had_no_probability() -> None:
+    losses = metrics.log_losses(np.array(["a", "new"]), np.array([[0.5, 0.5], [0.5, 0.5]]), "multiclass", ["a", "b"])
+    assert losses[0] == pytest.approx(np.log(2))
+    assert 36 < losses[1] < 37
 
 
-def test_paired_gain_is_surer_than_two_single_intervals() -> None:
-    better = np.clip(SCORES + (LABELS - 0.5) * 0.02, 0, 1)
-    paired = metrics.bootstrap("roc_auc", LABELS, better, "binary", other=SCORES)
-    assert metrics.interval(paired)[0] > 0
-    single = metrics.interval(metrics.bootstrap("roc_auc", LABELS, better, "binary"))
-    assert single[0] < metrics.score("roc_auc", LABELS, SCORES, "binary")
+def test_calibration_error_of_true_and_of_bold_probabilities() -> None:
+    rng = np.random.default_rng(3)
+    said = rng.random(5000)
+    came = (rng.random(5000) < said).astype(int)
+    assert metrics.calibration_error(said, came) < metrics.calibration_by_chance(said, 0) < 0.05
+    bold = np.where(said > 0.5, 0.99, 0.01)
+    assert metrics.calibration_error(bold, came) == pytest.approx(0.24, abs=0.02)
+    assert metrics.calibration_by_chance(said[:50], 0) > 0.1
+
+
+def test_equal_probabilities_share_a_bin() -> None:
+    came = np.r_[np.ones(30), np.zeros(70)]
+    assert metrics.calibration_error(np.full(100, 0.3), came) == pytest.approx(0)
+    assert metrics.calibration_error(np.full(100, 0.8), came) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("false_positive", "false_negative"), [(1, 1), (1, 4), (10, 1), (0, 1), (1, 0)])

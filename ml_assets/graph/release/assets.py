@@ -8,8 +8,8 @@ from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.release import decision, evaluation
 from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.pictures import evaluation_picture
-from ml_assets.graph.release.report import write_page
+from ml_assets.graph.release.pictures import evaluation_picture, shown
+from ml_assets.graph.release.publish import plotted, publish
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
@@ -25,13 +25,13 @@ def release_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "evaluation_report")
-    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric)
+    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
         deps=[steps.asset_key(spec, "trained_model"), steps.asset_key(spec, "training_set")],
-        description="The new version on test rows that no search has seen: metrics, slices, noise, against baseline "
-        "and champion.",
+        description="The new version on test rows that no search has seen: metrics, money, slices, groups, robustness, "
+        "signs of a leak, against baseline and champion; as rows, a page and a model card.",
         metadata={"dagster/column_schema": steps.column_schema(evaluation.COLUMNS)},
         **steps.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
@@ -41,21 +41,21 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
             champion = registry.alias(store, spec.name, "champion")
-            found, judged = evaluation.evaluate(store, paths, spec, pin, model, champion)
-            page = paths.reports / spec.name / "evaluation" / f"{model.version}.html"
-            write_page(judged, page, spec.tuning.seed)
-            rows = evaluation.as_rows(found, model.version, pin.pin_id)
+            evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion)
+            pages = publish(paths, spec, model, pin, evaluated)
+            rows = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
             store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
-        test = {f"test_{finding.metric}": round(finding.value, 6) for finding in found if finding.scope == "test"}
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
-                "test_rows": len(judged.labels),
-                "metrics": dg.MetadataValue.md(_metrics_table(found)),
-                "slices": dg.MetadataValue.md(_slices_table(found)),
-                "picture": dg.MetadataValue.md(evaluation_picture(judged, found)),
-                **steps.page_links(paths, page),
-                **test,
+                "test_rows": len(evaluated.judged.labels),
+                "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
+                "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
+                "picture": dg.MetadataValue.md(evaluation_picture(evaluated)),
+                **steps.page_links(paths, pages.evaluation),
+                "evidently_page": steps.page_links(paths, pages.evidently)["page"],
+                "model_card": steps.page_links(paths, pages.card)["page"],
+                **plotted(evaluated.found),
             },
         )
 
@@ -63,23 +63,24 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _metrics_table(found: list[Finding]) -> str:
+    scopes = ("test", "train", "baseline", "champion", "gain_over_champion")
     return steps.markdown_table(
         [
-            {"scope": f.scope, "metric": f.metric, "value": f.value, "low": f.low, "high": f.high, "rows": f.rows}
+            {"scope": f.scope, "metric": f.metric, "value": f.value, "low": f.low, "high": f.high}
             for f in found
-            if f.scope != "slice"
+            if f.scope in scopes
         ]
     )
 
 
 def _slices_table(found: list[Finding]) -> str:
-    return steps.markdown_table(
-        [
-            {"slice": f"{f.slice_by}={f.slice}", f.metric: f.value, "rows": f.rows}
-            for f in sorted(found, key=lambda f: -f.rows)
-            if f.scope == "slice"
-        ]
+    """The worst and the largest slices."""
+    slices = [f for f in found if f.scope == "slice"]
+    chosen, left_out = shown(slices, slices[0].metric) if slices else ([], 0)
+    table = steps.markdown_table(
+        [{"slice": f"{f.slice_by}={f.slice}", f.metric: f.value, "rows": f.rows} for f in chosen]
     )
+    return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ml_assets.errors import ModelError
 from ml_assets.graph import steps
-from ml_assets.graph.release import decision, gates
+from ml_assets.graph.release import decision, gates, leakage
 from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -16,7 +16,7 @@ from ml_assets.store import pins, registry
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    return [_evaluation_check(spec), _gate_checks(spec), _champion_check(spec)]
+    return [_evaluation_check(spec), _leak_check(spec), _gate_checks(spec), _champion_check(spec)]
 
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
@@ -39,6 +39,35 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         )
 
     return test_rows_are_unseen
+
+
+def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=steps.asset_key(spec, "evaluation_report"),
+        name="no_leak_is_suspected",
+        description="No feature looks as if it knew the answer. It only warns: `gates.leakage` refuses.",
+    )
+    def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        store = lake.open()
+        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
+        model = registry.of_pin(store, spec.name, pin.pin_id)
+        found = decision.findings(store, spec.name, model.version)
+        alarms = leakage.alarms(spec, found)
+        alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
+        same = next((f.value for f in found if f.scope == "identical"), None)
+        return dg.AssetCheckResult(
+            passed=not alarms,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(alarms) or None,
+            metadata={
+                "version": model.version,
+                "alarms": len(alarms),
+                "strongest_feature": f"{alone[0].slice}: {alone[0].metric} {alone[0].value:.4g}" if alone else "none",
+                **({} if same is None else {"test_rows_among_train_rows": same}),
+            },
+        )
+
+    return no_leak_is_suspected
 
 
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:

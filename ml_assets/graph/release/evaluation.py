@@ -2,211 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ml_assets.errors import ModelError
-from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.graph.release import leakage, money, robustness, slices
+from ml_assets.graph.release.findings import COLUMNS, Finding, Judged, as_rows
+from ml_assets.ml import bundle, estimators, metrics, weighted
 from ml_assets.spec import PipelineSpec
+from ml_assets.spec.base import METRICS
 from ml_assets.store import pins
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import LABEL, Pin
-from ml_assets.store.registry import ModelVersion, now
+from ml_assets.store.registry import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
-
-COLUMNS = {
-    "version": "VARCHAR",
-    "pin_id": "VARCHAR",
-    "evaluated_at": "TIMESTAMP",
-    "scope": "VARCHAR",
-    "slice_by": "VARCHAR",
-    "slice": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "low": "DOUBLE",
-    "high": "DOUBLE",
-    "rows": "BIGINT",
-    "note": "VARCHAR",
-}
+__all__ = ["COLUMNS", "Evaluation", "Finding", "Judged", "as_rows", "evaluate"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One number of an evaluation.
+class Evaluation:
+    """What was found about a version.
 
     Args:
-        scope: test, train, baseline, champion, gain_over_champion, slice, or noise.
-        metric: Metric, or `flips` for noise.
-        value: Its value.
-        rows: Rows that it was computed on.
-        low: Lower end of its interval, where it has one.
-        high: Upper end.
-        slice_by: Column of a slice.
-        slice: Value of that column.
-        note: What a reader of the number should know.
+        found: Every finding.
+        judged: The version's answers on the test rows.
+        baseline: Those of a model that ignores every feature.
+        champion: Those of the champion; None where there is none to compare with.
     """
 
-    scope: str
-    metric: str
-    value: float
-    rows: int
-    low: float | None = None
-    high: float | None = None
-    slice_by: str | None = None
-    slice: str | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A model's answers on test rows."""
-
-    rows: pd.DataFrame
-    labels: Array
-    scores: Array
-    schema: bundle.Schema
-    version: str
-
-    @property
-    def decisions(self) -> Array:
-        return metrics.decide(self.scores, self.schema.kind, self.schema.threshold, self.schema.classes)
-
-    def score(self, metric: str, mask: Array | None = None) -> float:
-        rows = slice(None) if mask is None else mask
-        return metrics.score(
-            metric, self.labels[rows], self.scores[rows], self.schema.kind, self.schema.threshold, self.schema.classes
-        )
-
-    def bootstrap(self, metric: str, seed: int, other: Array | None = None) -> Array:
-        """Values of a metric on resampled rows, or the gains over `other` scores on the same rows."""
-        schema = self.schema
-        return metrics.bootstrap(
-            metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes, other=other, seed=seed
-        )
+    found: list[Finding]
+    judged: Judged
+    baseline: Judged
+    champion: Judged | None
 
 
 def evaluate(
     lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, champion: ModelVersion | None
-) -> tuple[list[Finding], Judged]:
-    """Score a version on the pin's test rows, and the champion on the same rows.
+) -> Evaluation:
+    """Judge a version on the pin's test rows, and the champion on the same rows.
 
-    Returns:
-        Every finding, and the version's answers.
+    Raises:
+        ModelError: The version's bundle is not as it was registered.
     """
-    slices = tuple(spec.gates.slices.by) if spec.gates.slices else ()
+    from threadpoolctl import threadpool_limits
+
+    extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
     loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
-    judged = _judge(loaded, pins.read(lake, spec.name, pin, ("test",), slices), model.version)
+    with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
+        judged = answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
+        seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
+        known = pins.share_seen_before(lake, spec.name, pin)
+        fitted, other = answers(loaded, seen, model.version), _champion(paths, judged, model, champion)
+        return examine(spec, loaded.model, fitted, judged, other, known)
+
+
+def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
+    """What a model says about rows as `pins.read` gives them."""
+    kind = loaded.schema.kind
+    scores = estimators.predict_scores(loaded.model, estimators.feature_frame(rows, loaded.schema.features), kind)
+    labels = estimators.label_array(rows[LABEL], kind)
+    favoured = str(metrics.most_frequent(labels)) if kind == "multiclass" else 1
+    return Judged(rows, labels, scores, loaded.schema, version, favoured)
+
+
+def examine(
+    spec: PipelineSpec, model: Any, fitted: Judged, judged: Judged, champion: Judged | None, known: float
+) -> Evaluation:
+    """Everything about a model that answers tell.
+
+    Args:
+        spec: The pipeline.
+        model: The fitted model, to ask it about changed rows.
+        fitted: Its answers on train and validation rows.
+        judged: Its answers on test rows.
+        champion: The champion's answers on the same test rows.
+        known: Share of test rows that stand among train or validation rows, too.
+    """
+    guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
+    baseline = replace(judged, scores=guesses, version="baseline")
     found = [
-        *_test(spec, judged),
-        *_train_and_baseline(lake, spec, pin, loaded, judged),
-        *_against_champion(paths, spec, judged, model, champion),
-        *_slices(spec, judged),
-        *_noise(spec, loaded, judged),
+        *_metrics(spec, judged, baseline, champion),
+        Finding("train", spec.metric, fitted.score(spec.metric), len(fitted.labels)),
+        *_calibration(spec, judged),
+        *money.savings(spec, judged, champion),
+        *slices.slices(spec, judged),
+        *slices.fairness(spec, judged),
+        *robustness.robustness(spec, model, judged),
+        *leakage.leaks(spec, fitted, judged),
+        Finding("identical", "share", known, len(judged.labels)),
     ]
-    return found, judged
+    return Evaluation(found, judged, baseline, champion)
 
 
-def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:
-    """Findings as rows of `evaluation_report`."""
-    shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
-    return [{**shared, **asdict(finding)} for finding in found]
-
-
-def _judge(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
-    features = estimators.feature_frame(rows, loaded.schema.features)
-    scores = estimators.predict_scores(loaded.model, features, loaded.schema.kind)
-    return Judged(rows, estimators.label_array(rows[LABEL], loaded.schema.kind), scores, loaded.schema, version)
-
-
-def _test(spec: PipelineSpec, judged: Judged) -> list[Finding]:
-    values = metrics.all_scores(
-        judged.labels, judged.scores, judged.schema.kind, judged.schema.threshold, judged.schema.classes
-    )
-    low, high = metrics.interval(judged.bootstrap(spec.metric, spec.tuning.seed))
-    rows = len(judged.labels)
-    ends = {spec.metric: (low, high)}
-    return [Finding("test", name, value, rows, *ends.get(name, (None, None))) for name, value in values.items()]
-
-
-def _train_and_baseline(
-    lake: Lake, spec: PipelineSpec, pin: Pin, loaded: bundle.Bundle, judged: Judged
-) -> list[Finding]:
-    rows = pins.read(lake, spec.name, pin, ("train", "validation"))
-    fitted = _judge(loaded, rows, judged.version)
-    schema = judged.schema
-    dummy = metrics.dummy_score(
-        spec.metric, fitted.labels, judged.labels, schema.kind, schema.threshold, schema.classes
-    )
-    return [
-        Finding("train", spec.metric, fitted.score(spec.metric), len(rows)),
-        Finding("baseline", spec.metric, dummy, len(judged.labels)),
-    ]
-
-
-def _against_champion(
-    paths: Paths, spec: PipelineSpec, judged: Judged, model: ModelVersion, champion: ModelVersion | None
-) -> list[Finding]:
-    """The champion on the same rows; nothing where there is none, or where it needs features that are gone."""
+def _champion(paths: Paths, judged: Judged, model: ModelVersion, champion: ModelVersion | None) -> Judged | None:
+    """The champion on the same rows; None where there is none, or where it needs features that are gone."""
     if champion is None or champion.version == model.version:
-        return []
+        return None
     try:
         loaded = bundle.load(paths.bundles / champion.bundle, champion.bundle_sha256)
     except ModelError:
-        return []  # the check of the champion asset names the broken bundle
+        return None  # the check of the champion asset names the broken bundle
     if not set(loaded.schema.features) <= set(judged.rows.columns) or loaded.schema.target != judged.schema.target:
-        return []
-    other = _judge(loaded, judged.rows, champion.version)
-    gains = judged.bootstrap(spec.metric, spec.tuning.seed, other=other.scores)
-    low, high = metrics.interval(gains, 2 * spec.gates.champion.confidence - 1)  # one-sided
-    value = other.score(spec.metric)
-    rows = len(judged.labels)
-    return [
-        Finding("champion", spec.metric, value, rows),
-        Finding(
-            "gain_over_champion",
-            spec.metric,
-            metrics.gain(spec.metric, judged.score(spec.metric), value),
-            rows,
-            low,
-            high,
-        ),
+        return None
+    return answers(loaded, judged.rows, champion.version)
+
+
+def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
+    """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
+    names, metric, rows = list(METRICS[spec.target.kind]), spec.metric, len(judged.labels)
+    others = {"baseline": baseline, **({"champion": champion} if champion else {})}
+    statistics = [judged.statistic(name) for name in names] + [other.statistic(metric) for other in others.values()]
+    drawn = weighted.bootstrap(statistics, rows, spec.tuning.seed)
+    values = judged.all_scores()
+    found = [
+        Finding("test", name, values[name], rows, *metrics.interval(drawn[:, place]))
+        for place, name in enumerate(names)
     ]
-
-
-def _slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
-    if spec.gates.slices is None:
-        return []
-    metric = spec.gates.slices.metric or spec.metric
-    found = []
-    for column in spec.gates.slices.by:
-        values = judged.rows["slice_" + column]
-        for value in sorted(values.dropna().unique().tolist(), key=str):
-            mask = (values == value).to_numpy()
-            finding = Finding(
-                "slice", metric, judged.score(metric, mask), int(mask.sum()), slice_by=column, slice=str(value)
-            )
-            found.append(finding)
+    own = drawn[:, names.index(metric)]
+    sides = {"baseline": 0.95, "champion": 2 * spec.gates.champion.confidence - 1}  # one-sided for the champion
+    for place, (name, other) in enumerate(others.items(), len(names)):
+        value = other.score(metric)
+        gains = own - drawn[:, place] if metrics.greater_is_better(metric) else drawn[:, place] - own
+        gain = metrics.gain(metric, values[metric], value)
+        note = other.version if name == "champion" else None
+        found.append(Finding(name, metric, value, rows, *metrics.interval(drawn[:, place]), note=note))
+        found.append(Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, sides[name])))
     return found
 
 
-def _noise(spec: PipelineSpec, loaded: bundle.Bundle, judged: Judged) -> list[Finding]:
-    """Share of decisions that turn when every numeric feature moves by a little noise."""
-    if spec.gates.sensitivity is None or spec.target.kind == "regression":
+def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+    """How far probabilities are from what came true: of 1 (binary), of the likeliest class (multiclass)."""
+    if spec.target.kind == "regression":
         return []
-    rng = np.random.default_rng(spec.tuning.seed)
-    features = estimators.feature_frame(judged.rows, loaded.schema.features)
-    for name, kind in loaded.schema.features.items():
-        if kind == "number":
-            spread = float(features[name].std(skipna=True) or 0.0)
-            features[name] = features[name] + rng.normal(0, spread * spec.gates.sensitivity.noise, len(features))
-    scores = estimators.predict_scores(loaded.model, features, spec.target.kind)
-    noisy = metrics.decide(scores, spec.target.kind, loaded.schema.threshold, loaded.schema.classes)
-    return [Finding("noise", "flips", float(np.mean(noisy != judged.decisions)), len(features))]
+    said, came = judged.probabilities()
+    by_chance = metrics.calibration_by_chance(said, spec.tuning.seed)
+    note = f"true probabilities would show up to {by_chance:.3f} on these rows"
+    return [Finding("calibration", "ece", metrics.calibration_error(said, came), len(said), note=note)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation import Judged
+from ml_assets.graph.release.findings import Judged
 
 SAMPLE_ROWS = 20_000
 
 
-def write_page(judged: Judged, file: Path, seed: int) -> None:
+def write_evidently(judged: Judged, file: Path, seed: int) -> None:
     """Write Evidently's classification or regression report as one HTML file.
 
     Args:

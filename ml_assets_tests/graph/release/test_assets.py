@@ -12,7 +12,8 @@ from ml_assets.graph.release import answers, decision, evaluation
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.store import registry
 from ml_assets.store.git import commit_of
-from ml_assets.store.lake import Lake, Rows
+from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.store.pins import Pin, share_seen_before
 from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 from ml_assets_tests.graph.release.hand_made import BY
@@ -20,7 +21,14 @@ from ml_assets_tests.graph.release.hand_made import BY
 
 def test_the_evaluation_has_every_scope(trained: Project) -> None:
     rows = trained.rows("SELECT * FROM {p}.evaluation_report")
-    assert {row["scope"] for row in rows} == {"test", "train", "baseline", "slice"}
+    assert {row["scope"] for row in rows} == {
+        *("test", "train", "baseline", "gain_over_baseline", "slice", "calibration"),
+        *("noise", "missing", "importance", "single", "identical"),
+    }
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows if row["scope"] == "test")
+    assert {row["slice"] for row in rows if row["scope"] == "importance"} == {
+        *("income", "region", "signed_hour", "unemployment", "late_share")
+    }
     test = next(row for row in rows if row["scope"] == "test" and row["metric"] == "roc_auc")
     assert 0.7 < test["low"] < test["value"] < test["high"]
     assert test["rows"] == 150
@@ -31,9 +39,12 @@ def test_the_evaluation_has_every_scope(trained: Project) -> None:
 
 
 def test_the_pages_are_whole(trained: Project) -> None:
-    page = trained.paths.reports / "loans" / "evaluation" / "1.0.0.html"
-    assert "<html" in page.read_text()[:500].lower()
-    assert not list(page.parent.glob("*.new"))
+    folder = trained.paths.reports / "loans" / "evaluation"
+    assert sorted(file.name for file in folder.iterdir()) == ["1.0.0.evidently.html", "1.0.0.html", "1.0.0.md"]
+    for page in folder.glob("*.html"):
+        assert "<html" in page.read_text()[:500].lower()
+    assert 'href="1.0.0.md"' in (folder / "1.0.0.html").read_text()
+    assert "`sklearn." in (folder / "1.0.0.md").read_text()
 
 
 def test_metadata_that_people_look_at(trained: Project) -> None:
@@ -44,8 +55,45 @@ def test_metadata_that_people_look_at(trained: Project) -> None:
     assert isinstance(metadata["test_roc_auc"].value, float)
     assert str(metadata["picture"].value).startswith("![evaluation of version 1.0.0](data:image/png;base64,")
     assert str(metadata["page"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.html"
+    assert str(metadata["model_card"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.md"
     assert "| test | roc_auc |" in str(metadata["metrics"].value)
     assert "| region=A |" in str(metadata["slices"].value)
+    assert max(len(str(metadata[table].value)) for table in ("metrics", "slices")) < 1000  # shown without a click
+    plotted = ("gain_over_baseline", "train_roc_auc", "calibration_ece", "noise_flips", "largest_importance")
+    assert all(isinstance(metadata[name].value, float) for name in plotted)
+
+
+def test_a_sound_pipeline_raises_no_alarm(trained: Project) -> None:
+    key = dg.AssetKey(["loans", "evaluation_report"])
+    check = dg.AssetCheckKey(key, "no_leak_is_suspected")
+    event = trained.instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check].event
+    assert event is not None
+    evaluated = event.asset_check_evaluation
+    assert evaluated is not None
+    assert evaluated.passed
+    assert str(evaluated.metadata["strongest_feature"].value).startswith("income: roc_auc 0.")
+
+
+def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:
+    features = [
+        *({"batch": "1", "row_id": row, "a": row, "b": None} for row in range(4)),
+        *({"batch": "2", "row_id": row, "a": row, "b": None} for row in (0, 1, 8, 9)),
+    ]
+    labels = [
+        {"batch": row["batch"], "row_id": row["row_id"], "y": row["a"] != 1 or row["batch"] == "1"} for row in features
+    ]
+    lake.append(
+        [Rows("p.features", {"batch": "VARCHAR", "row_id": "BIGINT", "a": "BIGINT", "b": "DOUBLE"}, features)],
+        Commit("t"),
+    )
+    lake.append(
+        [Rows("p.validated_data", {"batch": "VARCHAR", "row_id": "BIGINT", "y": "BOOLEAN"}, labels)], Commit("t")
+    )
+    pin = Pin(
+        "x", lake.snapshot(), {"train": ["1"], "validation": ["1"], "test": ["2"]}, {}, {"a": "number", "b": "number"},
+        "y", {"by": "batch", "validation": 1, "test": 1}, 0,
+    )  # fmt: skip
+    assert share_seen_before(lake, "p", pin) == 0.25  # row 0; the features of row 1 have another label there
 
 
 def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:

@@ -1,0 +1,86 @@
+"""Signs that a model has seen the answer: a feature that explains too much, or says the target or the key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml_assets.graph.release.findings import Array, Finding, Judged
+from ml_assets.ml import estimators
+from ml_assets.ml import leaks as signs
+from ml_assets.spec import PipelineSpec
+from ml_assets.spec.model import LeakageGate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
+    """What each feature alone explains on test rows, and features that are target or key in other words.
+
+    Args:
+        spec: The pipeline.
+        fitted: Train and validation rows.
+        judged: Test rows.
+    """
+    types, kind = judged.schema.features, spec.target.kind
+    train, test = (estimators.feature_frame(part.rows, types) for part in (fitted, judged))
+    metric = "r2" if kind == "regression" else "roc_auc"
+    found = []
+    for name, type_ in types.items():
+        value = signs.explained(kind, type_, train[name], fitted.labels, test[name], judged.labels)
+        found.append(Finding("single", metric, value, len(test), slice_by="feature", slice=name))
+    for name in types:
+        note = _disguise(spec, name, fitted, judged, train[name], test[name])
+        if note is not None:
+            rows = len(train) + len(test)
+            found.append(Finding("disguise", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note))
+    return found
+
+
+def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
+    """What a person should look at, one sentence each."""
+    rule = spec.gates.leakage or LeakageGate()
+    said = [f"{f.slice} {f.note}" for f in found if f.scope == "disguise"]
+    said += [
+        f"{f.slice} alone reaches {f.metric} {f.value:.4g}"
+        for f in found
+        if f.scope == "single" and f.value > rule.max_single
+    ]
+    said += [
+        f"{f.value:.2%} of the test rows stand among the train rows too"
+        for f in found
+        if f.scope == "identical" and rule.max_identical is not None and f.value > rule.max_identical
+    ]
+    return said
+
+
+def _disguise(
+    spec: PipelineSpec, name: str, fitted: Judged, judged: Judged, train: pd.Series, test: pd.Series
+) -> str | None:
+    """In which words a feature says the target or a key on all rows; None where it does not."""
+
+    def said(fitted_column: Array, column: Array) -> str | None:
+        # A disguise holds on the test rows, too: most features are done with after those few.
+        if signs.same_in_other_words(test.to_numpy(), column) is None:
+            return None
+        return signs.same_in_other_words(np.r_[train.to_numpy(), test.to_numpy()], np.r_[fitted_column, column])
+
+    words = said(fitted.labels, judged.labels)
+    if words is not None:
+        return f"is {words} the target {spec.target.name}"
+    if np.array_equal(test, judged.rows["row_id"]) and np.array_equal(train, fitted.rows["row_id"]):
+        return "is the number of the row"
+    if not _names_rows(train, test):
+        return None
+    for key in spec.key:
+        words = said(*(part.rows["slice_" + key].to_numpy() for part in (fitted, judged)))
+        if words is not None:
+            return f"is {words} the key column {key}"
+    return "has another text in each row, as a key has" if judged.schema.features[name] == "category" else None
+
+
+def _names_rows(train: pd.Series, test: pd.Series) -> bool:
+    """Has each row a value of its own?"""
+    return bool(test.is_unique and test.notna().all() and train.is_unique and not test.isin(train).any())

@@ -1,0 +1,48 @@
+"""mlflow_runs as a Dagster asset; only pipelines that declare `tracking` have it."""
+
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.tracking.mlflow_runs import export, shown
+from ml_assets.graph.tracking.record import collect
+from ml_assets.ml import bundle
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins, registry
+
+STAGE = "tracking"
+
+
+def tracking_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
+    """The stage's assets for one pipeline."""
+    return [_mlflow_runs(spec, spec.tracking.mlflow)] if spec.tracking else []
+
+
+def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=steps.asset_key(spec, "mlflow_runs"),
+        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "trained_model")],
+        description="The version copied to an MLflow server: a run for it, within it one for each candidate and trial.",
+        **steps.common(spec, STAGE, code_version(__name__, spec.tracking), {"mlflow"}),
+    )
+    def mlflow_runs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store, paths = lake.open(), lake.paths
+        with steps.user_errors(pipeline=spec.name):
+            pin = pins.newest(store, spec.name, context.run.run_id)
+            model = registry.of_pin(store, spec.name, pin.pin_id)
+            loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+            entry = collect(store, paths, spec.name, model)
+            run_id = export(uri, spec.name, entry, loaded.model)
+        return dg.MaterializeResult(
+            metadata={
+                "version": model.version,
+                "mlflow_run": run_id,
+                "runs": 1 + sum(1 + len(candidate.children) for candidate in entry.children),
+                "server": shown(uri),
+            }
+        )
+
+    return mlflow_runs

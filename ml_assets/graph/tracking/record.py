@@ -1,0 +1,120 @@
+"""What a tracker is told of a version, collected from the lake: its own run, a run per candidate, a run per trial."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.registry import ModelVersion
+from ml_assets.store.sql import table
+
+# Scopes of the evaluation that are one number a metric: scope -> prefix of the metric's name.
+NUMBERS = {
+    "test": "test_",
+    "train": "train_",
+    "baseline": "baseline_",
+    "gain_over_baseline": "gain_over_baseline_",
+    "gain_over_champion": "gain_over_champion_",
+    "calibration": "calibration_",
+}
+
+
+@dataclass
+class Entry:
+    """One run of a tracker.
+
+    Args:
+        name: What people see.
+        tags: Further facts, as text.
+        params: Parameters, as text.
+        metrics: Numbers; undefined ones are left out.
+        files: Folder in the tracker -> files or folders that go there.
+        children: Runs within this one.
+    """
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    children: list[Entry] = field(default_factory=list)
+
+
+def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Entry:
+    """A version with its scores, its bundle, its report, its candidates and their trials."""
+    candidates = _newest(lake, f"{pipeline}.candidates", "candidate", model.pin_id)
+    trials = _newest(lake, f"{pipeline}.trials", "candidate, trial", model.pin_id)
+    winner = next((row for row in candidates if row["candidate"] == model.candidate), {})
+    report = paths.reports / pipeline / "evaluation"
+    return Entry(
+        name=f"{pipeline} {model.version}",
+        tags={
+            "ml_assets.version": model.version,
+            "ml_assets.candidate": model.candidate,
+            "ml_assets.pin": model.pin_id,
+            "ml_assets.snapshot": str(model.snapshot_id),
+            "ml_assets.train_batches": ", ".join(model.train_batches),
+            "ml_assets.bundle_sha256": model.bundle_sha256,
+        },
+        params={"candidate": model.candidate, "threshold": str(model.threshold), **_params(winner)},
+        metrics=_evaluated(lake, pipeline, model.version) | _defined({"validation_score": model.validation_score}),
+        files={
+            "bundle": sorted((paths.bundles / model.bundle).iterdir()),
+            "report": sorted(file for file in report.glob(f"{model.version}.*") if file.is_file()),
+        },
+        children=[_candidate(row, [t for t in trials if t["candidate"] == row["candidate"]]) for row in candidates],
+    )
+
+
+def _newest(lake: Lake, name: str, key: str, pin_id: str) -> list[dict[str, Any]]:
+    """The newest row for each value of the key on a pin."""
+    return lake.rows(
+        f"""SELECT * FROM {table(name)} WHERE pin_id = ?
+        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY finished_at DESC) = 1 ORDER BY {key}""",
+        [pin_id],
+    )
+
+
+def _evaluated(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
+    rows = lake.rows(
+        f"""SELECT scope, metric, value FROM {table(f"{pipeline}.evaluation_report")} WHERE version = ?
+        AND scope IN (SELECT unnest(?)) AND slice_by IS NULL
+        QUALIFY evaluated_at = max(evaluated_at) OVER ()""",
+        [version, list(NUMBERS)],
+    )
+    return _defined({NUMBERS[row["scope"]] + row["metric"]: row["value"] for row in rows})
+
+
+def _candidate(row: Mapping[str, Any], trials: list[dict[str, Any]]) -> Entry:
+    scores = ("cv_score", "cv_std", "validation_score", "train_score", "baseline_score", "seconds")
+    return Entry(
+        name=row["candidate"],
+        tags={"ml_assets.estimator": row["estimator"], "ml_assets.metric": row["metric"]},
+        params=_params(row),
+        metrics=_defined({name: row[name] for name in scores}),
+        children=[_trial(trial) for trial in trials],
+    )
+
+
+def _trial(row: Mapping[str, Any]) -> Entry:
+    said = {"error": row["error"], "warning": row["warning"], "state": row.get("state")}
+    return Entry(
+        name=f"{row['candidate']} {row['trial']}",
+        tags={f"ml_assets.{name}": text for name, text in said.items() if text},
+        params=_params(row),
+        metrics=_defined({row["metric"]: row["score"], "seconds": row["seconds"]}),
+    )
+
+
+def _params(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in json.loads(row["params"]).items()} if row else {}
+
+
+def _defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}

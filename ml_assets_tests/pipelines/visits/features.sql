@@ -1,0 +1,1 @@
+SELECT row_id, lncoins, idp, lpi, fmde, physlm, disea, health, disea * physlm AS burden FROM batch
