@@ -39,7 +39,8 @@ def list_(pipeline: str, as_json: bool) -> None:
     metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
     table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for title in ("version", "trained", "candidate", "validation", "test", "decision", "asked by"):
-        table.add_column(title, no_wrap=title not in ("decision", "asked by"), overflow="fold")
+        wraps = title in ("decision", "asked by")
+        table.add_column(title, no_wrap=not wraps, min_width=10 if wraps else None, overflow="fold")
     for row in rows:
         table.add_row(
             row["version"],

@@ -8,10 +8,11 @@ from pathlib import Path
 
 ENV_COMMIT = "GIT_COMMIT"
 TIMEOUT_S = 0.5
+CODE = ("*.py", "*.sql", "*.yaml", "*.yml", "*.toml", "*.lock")
 
 
 def commit_of(folder: Path) -> str:
-    """SHA of HEAD, with `+changes` where files of the folder differ from it; empty outside a repository.
+    """SHA of HEAD, with `+changes` where code, SQL or settings of the folder differ; empty outside a repository.
 
     `$GIT_COMMIT` says it where there is no repository, as in a container. Files below `data` do not count. Where git
     takes longer than half a second to look for changes, the answer is SHA`+unknown`.
@@ -23,7 +24,7 @@ def commit_of(folder: Path) -> str:
     if not head:
         return ""
     # A repository's own settings can name a program that `status` starts.
-    changes = _git(folder, "-c", "core.fsmonitor=false", "status", "--porcelain", "--", ".", ":(exclude)data")
+    changes = _git(folder, "-c", "core.fsmonitor=false", "status", "--porcelain", "--", *CODE, ":(exclude)data")
     return head + ("+unknown" if changes is None else "+changes" if changes else "")
 
 

@@ -10,7 +10,7 @@ from ml_assets_tests.conftest import Project, failure_text
 
 GATES: dict[str, Any] = {
     "slices": {"by": ["region"], "min_rows": 10},
-    "leakage": None,  # until the evaluation looks for leaks
+    "leakage": {"max_single": 1.0},  # income alone tells the band
     "serving": None,  # until release_candidate is there
 }
 

@@ -34,10 +34,14 @@ def test_a_commit_and_what_differs_from_it(tmp_path: Path) -> None:
     run(tmp_path, "commit", "-m", "first")
     head = run(tmp_path, "rev-parse", "HEAD")
     assert len(head) == 40
-    (project / "data" / "lake").touch()
+    (project / "data" / "own.sql").touch()
+    (project / ".env").touch()
     (tmp_path / "elsewhere").touch()
     assert commit_of(project) == head
     (project / "features.sql").touch()
+    assert commit_of(project) == head + "+changes"
+    (project / "features.sql").unlink()
+    (project / "defs.yaml").write_text("a: 2")
     assert commit_of(project) == head + "+changes"
 
 

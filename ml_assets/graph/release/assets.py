@@ -106,7 +106,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
         with steps.user_errors(pipeline=spec.name):
             pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
-            found = decision.evaluation_of(store, spec.name, model.version).found
+            found = decision.findings(store, spec.name, model.version)
             packed = packing.pack(store, paths, spec, pin, model, found, function)
             proof = None
             if spec.gates.serving is not None:

@@ -52,7 +52,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         store = lake.open()
         pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = registry.of_pin(store, spec.name, pin.pin_id)
-        found = decision.evaluation_of(store, spec.name, model.version).found
+        found = decision.findings(store, spec.name, model.version)
         alarms = leakage.alarms(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
@@ -61,20 +61,16 @@ class Decision:
     decided_at: dt.datetime = field(default_factory=registry.now)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The newest evaluation of a version."""
-
-    found: list[Finding]
-    evaluated_at: dt.datetime
-
-
-def evaluation_of(lake: Lake, pipeline: str, version: str) -> Evaluation:
+def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     """The newest evaluation of a version.
 
     Raises:
         ModelError: It has not been evaluated.
     """
+    return [_finding(row) for row in _evaluation(lake, pipeline, version)]
+
+
+def _evaluation(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]:
     rows = lake.rows_of(
         f"{pipeline}.evaluation_report",
         "SELECT * FROM {t} WHERE version = ? QUALIFY evaluated_at = max(evaluated_at) OVER ()",
@@ -86,14 +82,17 @@ def evaluation_of(lake: Lake, pipeline: str, version: str) -> Evaluation:
             where={"pipeline": pipeline},
             fix=f"Materialize {pipeline}/evaluation_report.",
         )
-    known = set(Finding.__dataclass_fields__)
-    found = [Finding(**{name: value for name, value in row.items() if name in known}) for row in rows]
-    return Evaluation(found, rows[0]["evaluated_at"])
+    return rows
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    """A row as a finding; a table of an earlier version may lack columns."""
+    return Finding(**{name: row[name] for name in Finding.__dataclass_fields__ if name in row})
 
 
 def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) -> Decision:
     """Judge a version by its gates, record the decision, and move the alias that follows from it."""
-    evaluation = evaluation_of(lake, spec.name, model.version)
+    evaluation = _evaluation(lake, spec.name, model.version)
     champion = registry.alias(lake, spec.name, "champion")
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
     gates = judge(spec, found, releases.newest(lake, spec.name, model.version), incomparable)
@@ -121,15 +120,15 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
 
 
 def _comparable(
-    lake: Lake, pipeline: str, evaluation: Evaluation, model: ModelVersion, champion: ModelVersion | None
+    lake: Lake, pipeline: str, evaluation: list[dict[str, Any]], model: ModelVersion, champion: ModelVersion | None
 ) -> tuple[list[Finding], str]:
     """The findings that count today, and why there is no champion to compare with."""
+    found = [_finding(row) for row in evaluation]
     if champion is None:
-        return evaluation.found, "no champion to compare with yet"
+        return found, "no champion to compare with yet"
     if champion.version == model.version:
-        return evaluation.found, "it is the champion itself"
-    compared = registry.alias(lake, pipeline, "champion", evaluation.evaluated_at)
-    found = evaluation.found
+        return found, "it is the champion itself"
+    compared = registry.alias(lake, pipeline, "champion", evaluation[0]["evaluated_at"])
     if compared is None or compared.version != champion.version:  # the alias has moved since
         found = [finding for finding in found if finding.scope != "gain_over_champion"]
     if champion.recipe["schema"] != model.recipe["schema"]:

@@ -7,7 +7,6 @@ the code or of the YAML wrote may lack it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,7 +100,7 @@ def _undefined(value: float) -> str:
 def _at_most(spec: PipelineSpec, gate: str, limit: str, finding: Finding | None, most: float) -> Gate:
     if finding is None:
         return _not_evaluated(spec, gate, limit)
-    return Gate(gate, limit, finding.value, finding.value <= most, _undefined(finding.value))
+    return Gate(gate, limit, finding.value, finding.value <= most, finding.note or _undefined(finding.value))
 
 
 def _metrics(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
@@ -197,14 +196,14 @@ def _fairness(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     limit = f"{metric} of groups of {rule.min_rows:,} rows or more at most {rule.max_gap:g} apart"
     of_metric = [f for f in found if f.metric == metric and f.slice_by in rule.by]
     gaps = {f.slice_by: f for f in of_metric if f.scope == "fairness"}
-    large = [f.slice_by for f in of_metric if f.scope == "group" and f.rows >= rule.min_rows]
+    large = [f.slice_by for f in of_metric if f.scope == "group" and f.rows >= rule.min_rows and f.value == f.value]
     groups = {f.slice_by for f in of_metric if f.scope == "group"}
     alone = [column for column in rule.by if column in groups and large.count(column) < 2]
     absent = [column for column in rule.by if column not in alone and column not in gaps]
     if absent:
         return [_not_evaluated(spec, "fairness", limit, f"no groups by {', '.join(absent)}")]
     judged = [gaps[column] for column in rule.by if column not in alone]
-    few = f"fewer than two groups of that many rows by {', '.join(alone)}" if alone else ""
+    few = f"fewer than two groups of that many rows, where it is defined, by {', '.join(alone)}" if alone else ""
     if not judged:
         return [Gate("fairness", limit, None, True, few)]
     worst = max(judged, key=lambda f: math.inf if math.isnan(f.value) else f.value)
@@ -233,8 +232,8 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     if not single or (identical is None and rule.max_identical is not None):
         return [_not_evaluated(spec, "leakage", limit)]
     strongest = max(single, key=lambda f: -math.inf if math.isnan(f.value) else f.value)  # a constant explains nothing
-    disguised = [f for f in found if f.scope == "disguise" and _is_target(spec, f)]
-    signs = [f"{f.slice} is the target in disguise" for f in disguised]
+    disguised = [f for f in found if f.scope == "disguise" and "the target" in (f.note or "is the target")]
+    signs = [f"{f.slice} {f.note or 'is the target'}" for f in disguised]  # one that says a key is no leak by itself
     signs += [f"{f.slice} alone: {f.metric} {f.value:.4g}" for f in single if f.value > rule.max_single]
     value = strongest.value
     if identical is not None and rule.max_identical is not None and not identical.value <= rule.max_identical:
@@ -242,12 +241,6 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
         signs.append(f"{identical.value:.4g} of the test rows stand among the train rows")
     detail = "; ".join(signs[:MOST_NAMED]) or f"strongest alone: {strongest.slice}"
     return [Gate("leakage", limit, value, not signs, detail)]
-
-
-def _is_target(spec: PipelineSpec, finding: Finding) -> bool:
-    """Is it the target that the feature says in other words, rather than a key column? In doubt, yes."""
-    words = re.findall(r"\w+", finding.note or "target")
-    return "target" in words or spec.target.name in words
 
 
 def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:
@@ -266,8 +259,8 @@ def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:
         if release is None:
             detail = f"not packed: {again}"
         elif not release.started:
-            why = f" ({release.engine_why})" if release.engine_why else ""
-            detail = f"its server did not start{why}: {again}"
+            tried = f"its server did not start; the log is in the metadata of {spec.name}/release_candidate"
+            detail = f"its server was never started: {again}" if release.parity is None else tried
         else:
             value = value_of(release)
             if value is None:

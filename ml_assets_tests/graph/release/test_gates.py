@@ -164,9 +164,10 @@ def test_each_limit_of_the_server_can_fail(change: dict[str, float], gate: str, 
     [
         (None, "not packed: materialize loans/release_candidate"),
         (
-            release(started=False, engine_why="port taken"),
-            "its server did not start (port taken): materialize loans/release_candidate",
+            release(started=False, parity=float("inf"), p95_ms=None, rss_mib=None),
+            "its server did not start; the log is in the metadata of loans/release_candidate",
         ),
+        (release(started=False, parity=None), "its server was never started: materialize loans/release_candidate"),
     ],
 )
 def test_a_server_that_was_not_asked_fails_every_limit(made: Release | None, detail: str) -> None:
@@ -227,7 +228,10 @@ def test_fairness_needs_two_groups_and_names_them() -> None:
     assert judged(findings(gap=0.3))["fairness"].detail == "region: A 0.5, B 0.2"
     one = [f for f in findings() if not (f.scope == "group" and f.slice == "B")]
     gate = judged(one)["fairness"]
-    assert (gate.passed, gate.detail) == (True, "fewer than two groups of that many rows by region")
+    assert (gate.passed, gate.detail) == (
+        True,
+        "fewer than two groups of that many rows, where it is defined, by region",
+    )
     no_gap = [f for f in findings() if f.scope != "fairness"]
     assert judged(no_gap)["fairness"].detail.startswith("no groups by region: materialize")
 
@@ -237,10 +241,10 @@ def test_a_feature_that_is_the_target_never_passes_and_one_that_is_a_key_does() 
         found = Finding("disguise", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
         return judged([*findings(), found], gates={**GATES, "leakage": {"max_single": 1.0}})["leakage"]
 
-    for note in ("is the target", "says the same as late", None):
-        assert not with_note(note).passed
-        assert with_note(note).detail == "income is the target in disguise"
-    assert with_note("says the same as the key column loan").passed
+    assert with_note("is in other words the target late").detail == "income is in other words the target late"
+    assert not with_note("is in other words the target late").passed
+    assert not with_note(None).passed
+    assert with_note("is in other words the key column loan").passed
 
 
 def test_leakage_names_the_feature() -> None:
@@ -248,6 +252,13 @@ def test_leakage_names_the_feature() -> None:
     assert judged(findings())["leakage"].detail == "strongest alone: income"
     gate = judged(findings(identical=0.02))["leakage"]
     assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows stand among the train rows")
+
+
+def test_a_model_that_does_not_bear_missing_values_says_so() -> None:
+    found = [f for f in findings() if f.scope != "missing"]
+    found.append(Finding("missing", "flips", NAN, 1000, note="the model does not answer: NaN"))
+    gate = judged(found)["sensitivity.missing"]
+    assert (gate.passed, gate.detail) == (False, "the model does not answer: NaN")
 
 
 def test_a_gate_is_a_row_that_json_can_hold() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ml_assets.graph.release.decision import evaluation_of
+from ml_assets.graph.release.decision import findings
 from ml_assets.graph.training.candidates import journal_file
 from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
@@ -123,7 +123,7 @@ def test_training_again_on_the_same_data_gives_the_same_version(project: Project
     decisions = [row["decision"] for row in project.rows("SELECT decision FROM {p}.champion ORDER BY decided_at")]
     assert decisions == ["promoted", "kept"]
     with Lake(project.paths.lake, read_only=True) as lake:
-        newest = evaluation_of(lake, "loans", "1.0.0").found
+        newest = findings(lake, "loans", "1.0.0")
     assert len(newest) * 2 == project.value("SELECT count(*) FROM {p}.evaluation_report")
 
 
