@@ -1,14 +1,14 @@
 """What a person decides about versions: approve, reject, promote, roll back; each is a decision with a reason.
 
-Before an alias moves, the version's bundle is verified file by file.
+Before an alias moves, the version's bundle and release are verified file by file.
 """
 
 from __future__ import annotations
 
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.graph.release.decision import Decision, Word, decisions, newest_of, pending, record
-from ml_assets.ml import bundle
-from ml_assets.store import registry
+from ml_assets.ml import bundle, manifest
+from ml_assets.store import registry, releases
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.paths import Paths
@@ -20,7 +20,7 @@ def approve(
     """Promote a version that waits for approval.
 
     Raises:
-        ModelError: It does not wait, or its bundle is not sound.
+        ModelError: It does not wait, or its bundle or release is not sound.
     """
     _check_waits(lake, pipeline, version)
     _check_sound(lake, paths, pipeline, version)
@@ -41,7 +41,7 @@ def promote(lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by:
     """Make any registered version the champion, whatever its gates say.
 
     Raises:
-        ModelError: There is no such version, its bundle is not sound, or it is the champion already.
+        ModelError: There is no such version, its bundle or release is not sound, or it is the champion already.
     """
     _check_other(lake, paths, pipeline, version)
     return _answer(lake, pipeline, version, "promoted", why, by)
@@ -55,7 +55,7 @@ def rollback(
     A second rollback goes one further back, not to the version that the first has left.
 
     Raises:
-        ModelError: There is no such version or no earlier champion, or the version's bundle is not sound.
+        ModelError: There is no such version or no earlier champion, or the version's bundle or release is not sound.
     """
     champion = registry.need_alias(lake, pipeline, "champion")
     was = _champions(lake, pipeline)
@@ -94,6 +94,9 @@ def _check_waits(lake: Lake, pipeline: str, version: str) -> None:
 def _check_sound(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
     model = registry.need_version(lake, pipeline, version)
     bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+    release = releases.newest(lake, pipeline, version)
+    if release is not None:
+        manifest.verify(paths.releases / release.folder, release.sha256, "release")
 
 
 def _check_other(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
