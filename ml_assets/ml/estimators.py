@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.errors import SpecError, TrainingError, did_you_mean
 from ml_assets.ml import balancing, preprocessing
 from ml_assets.ml.preprocessing import CHUNK_ROWS, FeatureTypes
-from ml_assets.spec.model import Candidate, Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from ml_assets.spec.model import Candidate, Preprocess
 
 # Parameters that say how many threads an estimator uses.
 THREADS = ("n_jobs", "thread_count")
@@ -198,7 +199,9 @@ def make_model(
     """
     from sklearn.pipeline import Pipeline
 
-    options = preprocess or Preprocess()
+    from ml_assets.spec import model as words  # here, because a server needs no YAML and none of its libraries
+
+    options = preprocess or words.Preprocess()
     steps = preprocessing.make_steps(make_estimator(path, params, seed), types, options, kind, seed)
     return Pipeline([*steps, ("estimator", make_last(path, params, seed, kind, options.balance, calibrate))])
 

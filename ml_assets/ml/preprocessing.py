@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_assets.errors import TrainingError
-from ml_assets.spec.model import Preprocess
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ml_assets.spec.model import Preprocess
 
 # Feature name -> "number" or "category".
 FeatureTypes = Mapping[str, str]

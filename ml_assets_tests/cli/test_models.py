@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
+from ml_assets.cli.group import console
 from ml_assets.graph.release import decision
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
@@ -31,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
             decision.decide(lake, spec(approval=approval), registry.need_version(lake, "loans", version), BY)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(console, "width", 160)
     return paths
 
 

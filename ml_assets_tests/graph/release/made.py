@@ -10,7 +10,7 @@ import pandas as pd
 from ml_assets.graph.release.evaluation import Evaluation, Finding, Judged, answers, examine
 from ml_assets.ml import estimators
 from ml_assets.ml.bundle import Bundle, Schema
-from ml_assets.spec import PipelineSpec
+from ml_assets.spec import Candidate, PipelineSpec
 from ml_assets.store.pins import Pin
 from ml_assets.store.registry import ModelVersion
 from ml_assets_tests.conftest import SPEC
@@ -58,7 +58,8 @@ def made_rows(kind: str, rows: int, seed: int) -> pd.DataFrame:
 def fitted_on(rows: pd.DataFrame, kind: str, types: dict[str, str] = TYPES) -> Bundle:
     features, labels = estimators.feature_frame(rows, types), estimators.label_array(rows["label"], kind)
     params = {"max_depth": 4} if kind == "multiclass" else {}
-    model = estimators.fit_model(ESTIMATORS[kind], params, features, labels, types, 0)
+    candidate = Candidate(estimator=ESTIMATORS[kind])
+    model = estimators.fit_model(candidate, params, features, labels, types, kind, 0)
     classes = [] if kind == "regression" else [str(name) for name in model.classes_]
     threshold = 0.5 if kind == "binary" else None
     return Bundle(Schema(kind, "outcome", {}, types, classes, threshold, ESTIMATORS[kind]), model)

@@ -161,7 +161,7 @@ def test_without_any_champion_nothing_scores_and_the_error_says_where_to_look(pr
 @pytest.fixture
 def second(trained: Project, project: Project) -> Project:
     """A copy of the trained project, where 1.0.1 is the newest version, as good as the champion 1.0.0 and undecided."""
-    for folder in ("lake", "bundles"):
+    for folder in ("lake", "bundles", "releases"):
         shutil.copytree(trained.paths.data / folder, project.paths.data / folder)
     project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3", "4", "5"])
     with Lake(project.paths.lake) as lake:
