@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -170,11 +171,16 @@ class Project:
         lookups = [f"lookup_{name}" for name in self.spec.lookups]
         return self.materialize("raw_data", "validated_data", "quarantine", *lookups, "features", batches=batches)
 
+    def fit(self) -> dg.ExecuteInProcessResult:
+        """A new version, not evaluated."""
+        return self.materialize("training_set", *self._candidates(), "trained_model")
+
     def train(self) -> dg.ExecuteInProcessResult:
-        candidates = [f"candidate_{name}" for name in self.spec.candidates]
-        return self.materialize(
-            "training_set", *candidates, "trained_model", "evaluation_report", "release_candidate", "champion"
-        )
+        release = ("evaluation_report", "release_candidate", "champion")
+        return self.materialize("training_set", *self._candidates(), "trained_model", *release)
+
+    def _candidates(self) -> list[str]:
+        return [f"candidate_{name}" for name in self.spec.candidates]
 
     def watch(self, *batches: str) -> dg.ExecuteInProcessResult:
         return self.materialize("predictions", "drift_report", batches=batches)
@@ -226,6 +232,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         for result in (made.ingest("1", "2", "3", "4"), made.train(), made.ingest("5"), made.watch("5")):
             assert result.success, failure_text(result)
         yield made
+
+
+@pytest.fixture
+def copied(trained: Project, project: Project) -> Project:
+    """A copy of the trained project, to change: five batches, of which the champion 1.0.0 knows the first four."""
+    for folder in ("lake", "bundles", "releases", "incoming"):
+        shutil.copytree(trained.paths.data / folder, project.paths.data / folder, dirs_exist_ok=True)
+    project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3", "4", "5"])
+    return project
 
 
 @pytest.fixture

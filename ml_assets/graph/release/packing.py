@@ -247,8 +247,9 @@ def requirements(schema: bundle.Schema, sources: Mapping[str, str]) -> list[str]
         wanted |= set(SKOPS_NEEDS)
         modules.add(schema.estimator.partition(".")[0])
     own = {name.partition(".")[0] for name in sources}
-    packages = metadata.packages_distributions()
-    wanted |= {name for module in modules - own for name in packages.get(module, ())}
+    if modules - own:  # half a second, which most releases need not wait
+        packages = metadata.packages_distributions()
+        wanted |= {name for module in modules - own for name in packages.get(module, ())}
     return sorted(f"{name}=={version}" for name, version in _with_dependencies(wanted).items())
 
 

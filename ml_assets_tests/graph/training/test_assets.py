@@ -15,7 +15,7 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
-from ml_assets_tests.conftest import Project, check_results, failure_text, loans
+from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
 def test_the_pin_divides_batches_in_order(trained: Project) -> None:
@@ -127,67 +127,59 @@ def test_training_again_on_the_same_data_gives_the_same_version(project: Project
     assert len(newest) * 2 == project.value("SELECT count(*) FROM {p}.evaluation_report")
 
 
-def test_version_numbers_follow_what_changed(project: Project) -> None:
-    ingested(project, 4)
-    assert project.train().success
-    project.write(4, loans(40))  # other data
-    assert project.ingest("4").success
-    assert project.train().success
-    project.spec_dict["candidates"]["tree"]["params"]["min_samples_leaf"] = 5  # another method
-    assert project.train().success
-    project.sql["features.sql"] = "SELECT row_id, income FROM batch"  # other features
-    assert project.ingest("1", "2", "3", "4").success
-    assert project.train().success
-    versions = [row["version"] for row in project.rows("SELECT version FROM {p}.trained_model ORDER BY created_at")]
+def test_version_numbers_follow_what_changed(copied: Project) -> None:
+    assert copied.fit().success  # one more batch
+    copied.spec_dict["candidates"]["tree"]["params"]["min_samples_leaf"] = 5  # another method
+    assert copied.fit().success
+    copied.sql["features.sql"] = "SELECT row_id, income FROM batch"  # other features
+    assert copied.materialize("features", batches=["1", "2", "3", "4", "5"]).success
+    assert copied.fit().success
+    versions = [row["version"] for row in copied.rows("SELECT version FROM {p}.trained_model ORDER BY created_at")]
     assert versions == ["1.0.0", "1.0.1", "1.1.0", "2.0.0"]
 
 
-def test_features_of_two_versions_are_named(project: Project) -> None:
-    ingested(project, 3)
-    project.sql["features.sql"] = "SELECT row_id, income, region FROM batch"
-    assert project.materialize("features", batches=["3"]).success
-    result = project.materialize("training_set")
+def test_features_of_two_versions_are_named(copied: Project) -> None:
+    copied.sql["features.sql"] = "SELECT row_id, income, region FROM batch"
+    assert copied.materialize("features", batches=["3"]).success
+    result = copied.materialize("training_set")
     assert not check_results(result)[("training_set", "features_are_of_one_version", None)]
 
 
-def test_a_bundle_of_a_run_that_died_is_replaced(project: Project) -> None:
-    ingested(project, 3)
-    leftover = project.paths.bundles / "loans" / "1.0.0"
+def test_a_bundle_of_a_run_that_died_is_replaced(copied: Project) -> None:
+    leftover = copied.paths.bundles / "loans" / "1.0.1"
     leftover.mkdir(parents=True)
     (leftover / "half.txt").touch()
-    result = project.train()
+    result = copied.fit()
     assert result.success, failure_text(result)
     assert not (leftover / "half.txt").exists()
 
 
-def test_a_wrong_parameter_names_candidate_and_nearest(project: Project) -> None:
-    ingested(project, 3)
-    project.spec_dict["candidates"]["tree"]["params"] = {"min_sample_leaf": 3}
-    text = failure_text(project.train())
+def test_a_wrong_parameter_names_candidate_and_nearest(copied: Project) -> None:
+    copied.spec_dict["candidates"]["tree"]["params"] = {"min_sample_leaf": 3}
+    text = failure_text(copied.fit())
     assert "did you mean 'min_samples_leaf'?" in text
     assert "pipeline loans, candidate tree" in text
 
 
-def test_trained_model_without_its_candidates_names_the_next_step(project: Project) -> None:
-    ingested(project, 3)
-    assert project.materialize("training_set").success
-    text = failure_text(project.materialize("trained_model"))
+def test_trained_model_without_its_candidates_names_the_next_step(copied: Project) -> None:
+    assert copied.materialize("training_set").success
+    text = failure_text(copied.materialize("trained_model"))
     assert "has not been trained on the newest training set" in text
     assert "Materialize loans/candidate_" in text
 
 
 @pytest.mark.parametrize(
-    ("target", "batches", "text"),
+    ("target", "test", "text"),
     [
-        ("CASE WHEN false THEN true END", 3, "The target 'late' is NULL in every row"),
-        ("late_days > 10", 2, "The split needs at least 3 batches with labels"),
-        ("late_days > 1000", 3, "part has one class only"),
-        ("CASE WHEN row_id < 9 THEN late_days > 10 END", 3, "fewer than 20 labelled rows"),
+        ("CASE WHEN false THEN true END", 1, "The target 'late' is NULL in every row"),
+        ("late_days > 10", 4, "The split needs at least 6 batches with labels"),
+        ("late_days > 1000", 1, "part has one class only"),
+        ("CASE WHEN row_id < 9 THEN late_days > 10 END", 1, "fewer than 20 labelled rows"),
     ],
 )
-def test_what_cannot_be_trained_is_one_clear_error(project: Project, target: str, batches: int, text: str) -> None:
-    project.spec_dict["target"]["sql"] = target.replace("row_id", "loan % 1000")
-    ingested(project, batches)
-    found = failure_text(project.train())
+def test_what_cannot_be_trained_is_one_clear_error(copied: Project, target: str, test: int, text: str) -> None:
+    copied.spec_dict["target"]["sql"] = target.replace("row_id", "loan % 1000")
+    copied.spec_dict["split"] = {"test": test}
+    found = failure_text(copied.fit())
     assert text in found
     assert "pipeline loans" in found
