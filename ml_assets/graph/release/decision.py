@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,8 +87,9 @@ def _evaluation(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]
 
 
 def _finding(row: dict[str, Any]) -> Finding:
-    """A row as a finding; a table of an earlier version may lack columns."""
-    return Finding(**{name: row[name] for name in Finding.__dataclass_fields__ if name in row})
+    """A row as a finding; a table of an earlier version may lack columns, and the lake keeps no NaN but NULL."""
+    known = {name: row[name] for name in Finding.__dataclass_fields__ if name in row}
+    return Finding(**{**known, "value": math.nan if row["value"] is None else row["value"]})
 
 
 def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) -> Decision:

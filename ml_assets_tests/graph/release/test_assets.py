@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import dagster as dg
 import pytest
@@ -79,6 +80,13 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
     row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
     lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
     assert decision.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
+
+
+def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
+    rows = evaluation.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
+    lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
+    (found,) = decision.findings(lake, "p", "1.0.0")
+    assert math.isnan(found.value)
 
 
 def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:
