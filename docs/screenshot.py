@@ -32,6 +32,7 @@ PIPELINE, LAST = "flights", "drift_report"  # LAST is the asset that ends the gr
 SHOTS = {  # picture: page, a text that it shows when it is ready, width and height of the window
     "graph": ("/asset-groups?expanded={groups}", LAST, 1900, 2200),
     "evaluation": (f"/assets/{PIPELINE}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
+    "report": ("{report}", "How good is it?", 860, 1130),
     "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
 }
 SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page
@@ -132,6 +133,8 @@ def main(home: Path | None) -> None:
         last = [node for node in nodes if node["assetKey"]["path"] == [PIPELINE, LAST]]
         if not last or not last[0]["assetMaterializations"]:
             raise click.ClickException(f"{PIPELINE}/{LAST} has no data in {home}. Next: make demo")
+        reports = (home.parent / "reports" / PIPELINE / "evaluation").glob("*.html")
+        report = max((file for file in reports if ".evidently" not in file.name), key=lambda file: file.stat().st_mtime)
         groups = sorted({f"global@global:{node['groupName']}" for node in nodes})
         page = stack.enter_context(browser(program, Path(folder) / "profile"))
         call(page, "Page.enable")
@@ -139,7 +142,8 @@ def main(home: Path | None) -> None:
         for name, (path, text, width, height) in SHOTS.items():
             size = {"width": width, "height": height, "deviceScaleFactor": SHARPNESS, "mobile": False}
             call(page, "Emulation.setDeviceMetricsOverride", **size)
-            address = f"http://127.0.0.1:{port}{path.format(groups=quote(','.join(groups)))}"
+            ui = path.format(groups=quote(",".join(groups)), report=report.as_uri())
+            address = ui if ui.startswith("file:") else f"http://127.0.0.1:{port}{ui}"
             picture = take(page, address, text, only_graph=name == "graph")
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(picture)
             click.echo(f"docs/images/{name}.png: {len(picture):,} bytes")

@@ -19,7 +19,9 @@ from ml_assets.store.sql import table
 @click.argument("pipeline", required=False)
 @click.option("--candidate", help="Only this candidate.")
 @click.option("--pin", help="Training set, as its id; by default the newest one that has trials.")
-@click.option("--sort", help="Column to sort by; by default the best score first.")
+@click.option(
+    "--sort", help="Column to sort by, smallest first; -COLUMN: greatest first. Default: the best score first."
+)
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def trials(
@@ -68,19 +70,27 @@ def newest_trials(lake: Lake, pipeline: str, candidate: str | None, pin: str | N
 
 
 def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:
-    """Rows by a column, smallest first; by default the best score first. Rows without a value come last.
+    """Rows by a column, by default the best score first; rows without a value come last.
+
+    Pruned trials follow complete ones in the default order: their score is that of their first fold alone.
+
+    Args:
+        rows: Trials.
+        sort: Column, smallest first; with a minus before it, greatest first.
 
     Raises:
         LakeError: There is no such column.
     """
     from ml_assets.ml.metrics import greater_is_better
 
-    if sort is not None and sort not in rows[0]:
-        raise LakeError(f"Trials have no column {sort!r}.", fix=did_you_mean(sort, rows[0]))
-    column = sort or "score"
+    column = (sort or "score").removeprefix("-")
+    if column not in rows[0]:
+        raise LakeError(f"Trials have no column {column!r}.", fix=did_you_mean(column, rows[0]))
     with_value = [row for row in rows if row.get(column) is not None]
-    down = sort is None and greater_is_better(rows[0]["metric"])
+    down = sort.startswith("-") if sort else greater_is_better(rows[0]["metric"])
     made = sorted(with_value, key=lambda row: _comparable(row[column]), reverse=down)
+    if sort is None:
+        made.sort(key=lambda row: row.get("state") == "pruned")
     return made + [row for row in rows if row.get(column) is None]
 
 

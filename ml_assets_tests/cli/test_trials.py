@@ -56,8 +56,10 @@ def listed(*arguments: str) -> list[tuple[str, int, float | None]]:
 
 @pytest.mark.usefixtures("project")
 def test_the_newest_search_of_the_newest_training_set_best_first() -> None:
-    assert listed() == [("linear", 0, 2.0), ("tree", 0, 3.0), ("tree", 1, None)]
-    assert listed("t", "--limit", "1") == [("linear", 0, 2.0)]
+    assert listed() == [("tree", 0, 3.0), ("linear", 0, 2.0), ("tree", 1, None)]  # linear has one fold of two
+    assert listed("t", "--limit", "1") == [("tree", 0, 3.0)]
+    assert listed("t", "--sort", "score") == [("linear", 0, 2.0), ("tree", 0, 3.0), ("tree", 1, None)]
+    assert listed("t", "--sort", "-score") == [("tree", 0, 3.0), ("linear", 0, 2.0), ("tree", 1, None)]
     assert listed("t", "--candidate", "tree", "--sort", "trial") == [("tree", 0, 3.0), ("tree", 1, None)]
     assert listed("t", "--pin", "aa") == [("tree", 0, 9.0)]
 

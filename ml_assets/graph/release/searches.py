@@ -11,8 +11,8 @@ from ml_assets.store.lake import Lake
 from ml_assets.store.pins import Pin
 
 READING = (
-    "Each line is a trial, from its parameters to its score; dashed ones were given up early. "
-    "Bars tell how much of the score's spread a parameter explains."
+    "Each line is a trial, from its parameters to its score; dotted ones were given up after their "
+    "first fold. Bars, where trials are enough to tell, say how much of the score's spread a parameter explains."
 )
 
 
