@@ -173,6 +173,8 @@ def read(
             block[filled : filled + len(rows), place] = rows.column(name).to_numpy()
         filled += len(rows)
         others.append(rows.drop_columns(numbers))
+        del rows  # before the next batch is read
+    lake.give_back()  # what the sort of a batch took
     frame: pd.DataFrame = pa.concat_tables(others).to_pandas(date_as_object=False)
     columns: dict[str, Any] = {str(name): frame[name] for name in frame}
     columns |= {name: block[:, place] for place, name in enumerate(numbers)}

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 OnTrial = Callable[[Trial, Trial | None], None]
 
 # Prepared folds are kept as long as all of them are smaller than this; larger ones are made again in each round.
-CACHE_BYTES = 256 * 1024**2
+CACHE_BYTES = 64 * 1024**2
 # Finished trials before the first one may be pruned.
 PRUNE_AFTER = 4
 
@@ -74,7 +74,9 @@ class Folds:
             if not self._are_small:
                 self._kept.clear()  # before the next one is made
             made = self._kept[number] = self._prepared(number)
-            self._are_small = (_size(made.train) + _size(made.validation)) * len(self) < CACHE_BYTES
+            made_rows = sum(map(len, self.positions[number]))
+            all_rows = sum(len(rows) for pair in self.positions for rows in pair)
+            self._are_small = (_size(made.train) + _size(made.validation)) / made_rows * all_rows < CACHE_BYTES
         return self._kept[number]
 
     def groups(self, numbers: Sequence[int]) -> Iterator[list[int]]:
@@ -104,6 +106,16 @@ def _slice(rows: Array) -> Array | slice:
 
 def _size(matrix: Any) -> int:
     return int(matrix.nbytes if isinstance(matrix, np.ndarray) else matrix.data.nbytes * 2)
+
+
+def load_optuna() -> None:
+    """Import Optuna while nothing large is held.
+
+    It keeps the exceptions of its optional imports, and these all callers' frames of the first import with their rows.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(
@@ -255,7 +267,7 @@ def best(trials: Sequence[Trial], metric: str) -> Trial | None:
 def _study(task: Task, tuning: Tuning) -> Any:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    load_optuna()
     sampler = optuna.samplers.TPESampler if tuning.sampler == "tpe" else optuna.samplers.RandomSampler
     return optuna.create_study(
         direction="maximize" if metrics.greater_is_better(task.metric) else "minimize",
