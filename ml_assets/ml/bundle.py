@@ -169,7 +169,7 @@ def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[
         return replace(schema, why=f"ONNX is not known to be exact for {error}"), None
     except Exception as error:  # what another version of scikit-learn may keep in another way
         return replace(schema, why=f"the export failed: {type(error).__name__}: {error}"), None
-    sample = rows.sample(min(PARITY_ROWS, len(rows)), random_state=0)
+    sample = parity_rows(rows)
     parts = {"train rows": sample, "rows with missing and unknown values": onnx.hard_rows(sample, schema.features)}
     for name, part in parts.items():
         try:
@@ -179,6 +179,11 @@ def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[
         if difference > PARITY:
             return replace(schema, why=f"ONNX differs from scikit-learn by {difference:.2g} on {name}"), None
     return replace(schema, engine="onnx", why="", categories=exported.categories), exported.proto
+
+
+def parity_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Up to 50,000 of the rows, drawn with a seed."""
+    return rows.sample(PARITY_ROWS, random_state=0) if len(rows) > PARITY_ROWS else rows
 
 
 def load(folder: Path, sha256: str | None = None) -> Bundle:

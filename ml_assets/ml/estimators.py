@@ -141,6 +141,11 @@ def make_estimator(path: str, params: Mapping[str, Any], seed: int, threads: int
     return estimator_class(path)(**{**own, **params, **limits})
 
 
+def has_threads(path: str) -> bool:
+    """Whether an estimator's fit shares its work out among threads unless told otherwise: boosting does."""
+    return not path.startswith("sklearn.") or ".HistGradientBoosting" in path
+
+
 def _parameters(path: str) -> tuple[set[str], bool]:
     """Names of an estimator's parameters, and whether it takes others, too."""
     kind: Any = estimator_class(path)
@@ -228,11 +233,32 @@ def fit_model(
         kind: binary, multiclass or regression.
         seed: Seed.
     """
+    model, matrix = prepare_model(candidate, params, features, labels, types, kind, seed)
+    return fit_last(model, matrix, labels, candidate, seed)
+
+
+def prepare_model(
+    candidate: Candidate,
+    params: Mapping[str, Any],
+    features: pd.DataFrame,
+    labels: Any,
+    types: FeatureTypes,
+    kind: str,
+    seed: int,
+) -> tuple[Any, Any]:
+    """The first half of `fit_model`: a model with fitted preprocessing, and what its last step is fitted on.
+
+    The feature frame may be let go in between.
+    """
     found = present(features, types)
     model = make_model(candidate.estimator, params, found, seed, kind, candidate.preprocess, candidate.calibrate)
+    return model, preprocessing.fit_transform(model.steps[:-1], features, labels)
+
+
+def fit_last(model: Any, matrix: Any, labels: Any, candidate: Candidate, seed: int) -> Any:
+    """The second half of `fit_model`: the model, its last step fitted on preprocessed rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        matrix = preprocessing.fit_transform(model.steps[:-1], features, labels)
         balancing.fit(model.steps[-1][1], matrix, labels, candidate.preprocess.balance, seed)
     return model
 

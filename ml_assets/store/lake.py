@@ -151,6 +151,11 @@ class Lake:
         if self._wrote:
             self.publish()
 
+    def give_back(self) -> None:
+        """Return the memory that DuckDB keeps for its next query to the system: setting its limit does that."""
+        if self._con is not None and self.memory_limit:
+            self._con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
+
     def publish(self) -> None:
         """Publish a copy of the catalog as it is now."""
         self._wrote = False

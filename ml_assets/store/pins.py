@@ -172,7 +172,9 @@ def read(
         for place, name in enumerate(numbers):
             block[filled : filled + len(rows), place] = rows.column(name).to_numpy()
         filled += len(rows)
-        others.append(rows.drop_columns(numbers))
+        # A copy: one column of DuckDB's keeps all columns of its rows in memory.
+        others.append(rows.drop_columns(numbers).take(np.arange(len(rows))))
+        del rows  # before the next batch is read
     frame: pd.DataFrame = pa.concat_tables(others).to_pandas(date_as_object=False)
     columns: dict[str, Any] = {str(name): frame[name] for name in frame}
     columns |= {name: block[:, place] for place, name in enumerate(numbers)}
@@ -193,8 +195,10 @@ def _by_batch(
     batches = [None] if pin.split["by"] == "stratified" else named
     try:
         for batch in batches:
-            rows = lake.con.execute(sql, {**parameters(pin), "parts": list(parts), "batch": batch}).to_arrow_table()
-            yield _without_decimals(rows)
+            # Without a name, the rows of a batch are gone before the next one is read.
+            values = {**parameters(pin), "parts": list(parts), "batch": batch}
+            yield _without_decimals(lake.con.execute(sql, values).to_arrow_table())
+            lake.give_back()
     except duckdb.InvalidInputException as error:
         raise TrainingError(
             f"Snapshot {pin.snapshot_id} of the training set cannot be read.",

@@ -53,9 +53,9 @@ def evaluate(
     extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
     loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
+        known = pins.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
         judged = answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
         seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-        known = pins.share_seen_before(lake, spec.name, pin)
         fitted, other = answers(loaded, seen, model.version), _champion(paths, judged, model, champion)
         return examine(spec, loaded.model, fitted, judged, other, known)
 

@@ -12,6 +12,7 @@ from ml_assets.graph.code_version import code_version, estimator_hashes
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
+from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
 from ml_assets.ml.pictures import as_markdown
 from ml_assets.ml.search_pictures import search_figure
@@ -80,6 +81,7 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
     )
     def candidate_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
+        load_optuna()
 
         def say(trial: Trial, leader: Trial | None) -> None:
             score = trial.error or f"{spec.metric} {trial.mean:.4f}{', pruned' if trial.state == 'pruned' else ''}"

@@ -96,7 +96,7 @@ def compete(
     """
     started = time.monotonic()
     candidate, kind, metric, seed = spec.candidates[name], spec.target.kind, spec.metric, spec.tuning.seed
-    train, validation, groups = _parts(lake, spec, pin)
+    train, groups = _part(lake, spec, pin, "train")
     if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
     with exclusive(paths.data / "locks" / f"{spec.name}.candidate_{name}.lock", LOCK_TIMEOUT_S, "tuning it"):
@@ -112,16 +112,17 @@ def compete(
         raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
     model = estimators.fit_model(candidate, winner.params, train.features, train.labels, pin.features, kind, seed)
     names = class_names(model, kind)
+    train_labels, train_scores = train.labels, estimators.predict_scores(model, train.features, kind)
+    del train  # before other rows are read
+    validation, _ = _part(lake, spec, pin, "validation")
     scores = estimators.predict_scores(model, validation.features, kind)
     threshold = _threshold(spec, validation.labels, scores)
     return Outcome(
         best=winner,
         trials=trials,
         validation_score=metrics.score(metric, validation.labels, scores, kind, threshold, names),
-        train_score=metrics.score(
-            metric, train.labels, estimators.predict_scores(model, train.features, kind), kind, threshold, names
-        ),
-        baseline_score=metrics.dummy_score(metric, train.labels, validation.labels, kind, threshold, names),
+        train_score=metrics.score(metric, train_labels, train_scores, kind, threshold, names),
+        baseline_score=metrics.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
         threshold=threshold,
         seconds=time.monotonic() - started,
         journal=journal,
@@ -136,19 +137,13 @@ class Part:
     labels: Array
 
 
-def _parts(lake: Lake, spec: PipelineSpec, pin: Pin) -> tuple[Part, Part, Array | None]:
-    """Train and validation rows, and the group of each train row."""
+def _part(lake: Lake, spec: PipelineSpec, pin: Pin, part: str) -> tuple[Part, Array | None]:
+    """Rows of a part, and the group of each row."""
     group = (spec.split.group,) if spec.split.group else ()
-    made = []
-    groups = None
-    for part in ("train", "validation"):
-        rows = pins.read(lake, spec.name, pin, (part,), group)
-        if group and part == "train":
-            groups = rows["slice_" + group[0]].to_numpy()
-        labels = estimators.label_array(rows[LABEL], spec.target.kind)
-        made.append(Part(estimators.feature_frame(rows, pin.features), labels))
-        del rows
-    return made[0], made[1], groups
+    rows = pins.read(lake, spec.name, pin, (part,), group)
+    labels = estimators.label_array(rows[LABEL], spec.target.kind)
+    groups = rows["slice_" + group[0]].to_numpy() if group else None
+    return Part(estimators.feature_frame(rows, pin.features), labels), groups
 
 
 def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None:

@@ -60,8 +60,8 @@ def train(
         number = registry.next_version(recipe, earlier)
         folder = paths.bundles / spec.name / number
         shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
-        fitted, schema, features = _fit(lake, spec, pin, winner, params)
-        digest = bundle.save(folder, fitted, schema, texts, features)
+        fitted, schema, sample = _fit(lake, spec, pin, winner, params)
+        digest = bundle.save(folder, fitted, schema, texts, sample)
         row = {
             "version": number,
             "candidate": winner["candidate"],
@@ -93,7 +93,11 @@ def _fit(
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
     del rows
     candidate, kind = spec.candidates[winner["candidate"]], spec.target.kind
-    model = estimators.fit_model(candidate, params, features, labels, pin.features, kind, spec.tuning.seed)
+    seed = spec.tuning.seed
+    model, matrix = estimators.prepare_model(candidate, params, features, labels, pin.features, kind, seed)
+    sample = bundle.parity_rows(features)
+    del features  # a fit may need as much again
+    estimators.fit_last(model, matrix, labels, candidate, seed)
     schema = bundle.Schema(
         kind=spec.target.kind,
         target=spec.target.name,
@@ -104,7 +108,7 @@ def _fit(
         estimator=estimators.class_path(winner["estimator"]),
         nullable=[column.name for column in spec.columns if column.nullable and not column.outcome],
     )
-    return model, schema, features
+    return model, schema, sample
 
 
 def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:

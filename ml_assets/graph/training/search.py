@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 OnTrial = Callable[[Trial, Trial | None], None]
 
 # Prepared folds are kept as long as all of them are smaller than this; larger ones are made again in each round.
-CACHE_BYTES = 256 * 1024**2
+CACHE_BYTES = 64 * 1024**2
 # Finished trials before the first one may be pruned.
 PRUNE_AFTER = 4
 
@@ -64,23 +64,25 @@ class Folds:
                 fix="Set tuning.folds lower, or split: {by: stratified, ...}.",
             )
         self._kept: dict[int, Fold] = {}
-        self._are_small = False
+        self.are_small = False
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitem__(self, number: int) -> Fold:
         if number not in self._kept:
-            if not self._are_small:
+            if not self.are_small:
                 self._kept.clear()  # before the next one is made
             made = self._kept[number] = self._prepared(number)
-            self._are_small = (_size(made.train) + _size(made.validation)) * len(self) < CACHE_BYTES
+            made_rows = sum(map(len, self.positions[number]))
+            all_rows = sum(len(rows) for pair in self.positions for rows in pair)
+            self.are_small = (_size(made.train) + _size(made.validation)) / made_rows * all_rows < CACHE_BYTES
         return self._kept[number]
 
     def groups(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Folds that may be held at the same time: all of them while they are small, else one by one."""
         self[numbers[0]]  # tells how large they are
-        yield from [list(numbers)] if self._are_small else ([number] for number in numbers)
+        yield from [list(numbers)] if self.are_small else ([number] for number in numbers)
 
     def _prepared(self, number: int) -> Fold:
         task = self.task
@@ -104,6 +106,16 @@ def _slice(rows: Array) -> Array | slice:
 
 def _size(matrix: Any) -> int:
     return int(matrix.nbytes if isinstance(matrix, np.ndarray) else matrix.data.nbytes * 2)
+
+
+def load_optuna() -> None:
+    """Import Optuna while nothing large is held.
+
+    It keeps the exceptions of its optional imports, and these all callers' frames of the first import with their rows.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(
@@ -164,6 +176,11 @@ class _Search:
             )
         return self.trials
 
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether each fit has all cores to itself: boosting copies its rows, which may be many."""
+        return not self.folds.are_small and estimators.has_threads(self.task.candidate.estimator)
+
     def _is_recorded(self) -> bool:
         """Whether the next round has begun before: it is finished whatever the seconds."""
         first = len(self.trials)
@@ -207,11 +224,12 @@ class _Search:
         for held in self.folds.groups(numbers):
             made = {number: self.folds[number] for number in held}
             tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in held for trial in trials]
-            for trial, number, fit in run(tasks):
-                fits[trial.number][number] = fit
-                if None not in fits[trial.number]:
-                    self._finish(trial, fits[trial.number])
-            del made, tasks  # before the next fold is prepared
+            for together in [[task] for task in tasks] if self._takes_turns else [tasks]:
+                for trial, number, fit in run(together):
+                    fits[trial.number][number] = fit
+                    if None not in fits[trial.number]:
+                        self._finish(trial, fits[trial.number])
+            del made, tasks, together  # before the next fold is prepared
 
     def _prune(self, one: Any, trial: Trial, fits: list[Fit | None]) -> None:
         """Stop a trial whose first fold failed, or did worse than the median of those before."""
@@ -255,7 +273,7 @@ def best(trials: Sequence[Trial], metric: str) -> Trial | None:
 def _study(task: Task, tuning: Tuning) -> Any:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    load_optuna()
     sampler = optuna.samplers.TPESampler if tuning.sampler == "tpe" else optuna.samplers.RandomSampler
     return optuna.create_study(
         direction="maximize" if metrics.greater_is_better(task.metric) else "minimize",
