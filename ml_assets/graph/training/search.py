@@ -222,14 +222,19 @@ class _Search:
 
     def _fit(self, trials: list[Trial], numbers: Sequence[int], fits: dict[int, list[Fit | None]], run: Any) -> None:
         for held in self.folds.groups(numbers):
-            made = {number: self.folds[number] for number in held}
-            tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in held for trial in trials]
+            made = dict(run([partial(self._fold, number) for number in held]))
+            # Windows in time grow: begun with the largest, the fits end together.
+            order = sorted(held, reverse=True)
+            tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in order for trial in trials]
             for together in [[task] for task in tasks] if self._takes_turns else [tasks]:
                 for trial, number, fit in run(together):
                     fits[trial.number][number] = fit
                     if None not in fits[trial.number]:
                         self._finish(trial, fits[trial.number])
             del made, tasks, together  # before the next fold is prepared
+
+    def _fold(self, number: int, _threads: int) -> tuple[int, Fold]:
+        return number, self.folds[number]
 
     def _prune(self, one: Any, trial: Trial, fits: list[Fit | None]) -> None:
         """Stop a trial whose first fold failed, or did worse than the median of those before."""
