@@ -1,4 +1,4 @@
-# make demo | test | ui | check | fix | bench | bench-ingest | lock | screenshot. Each makes its own environment in .venv first.
+# make demo | test | ui | check | fix | bench | bench-ingest | bench-search | lock | screenshot. Each makes its own environment in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui check fix bench bench-ingest lock screenshot clean
+.PHONY: help install demo test ui check fix bench bench-ingest bench-search lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -15,6 +15,7 @@ help:
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make bench  the flights job against a plain script of the same work"
 	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
+	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -52,6 +53,9 @@ bench: $(READY)
 bench-ingest: $(READY)
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.scan
+
+bench-search: $(READY)
+	$(BIN)/python -m benchmarks.search
 
 screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot

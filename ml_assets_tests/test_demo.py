@@ -32,7 +32,7 @@ class Flights(Project):
         self.spec_dict["tuning"] = {"trials": 1, "folds": 2}
         self.spec_dict["candidates"]["boosting"]["params"]["max_iter"] = 20
         self.spec_dict["monitoring"] = {"sample": 3000}
-        self.spec_dict["gates"]["serving"] = None  # until release_candidate is there
+        self.spec_dict["gates"]["serving"] = None
         self.sql = {file.name: file.read_text() for file in FLIGHTS.glob("*.sql")}
         (self.root / "pyproject.toml").touch()
 

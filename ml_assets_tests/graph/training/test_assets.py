@@ -108,23 +108,22 @@ def test_a_model_can_be_rebuilt_from_its_pin(trained: Project) -> None:
     assert (again.predict_proba(test) == kept.predict_proba(test)).all()
 
 
-def ingested(project: Project, count: int) -> None:
-    for batch in range(1, count + 1):
-        project.write(batch)
-    assert project.ingest(*(str(batch) for batch in range(1, count + 1))).success
-
-
-def test_training_again_on_the_same_data_gives_the_same_version(project: Project) -> None:
-    ingested(project, 3)
-    for _ in range(2):
-        result = project.train()
-        assert result.success, failure_text(result)
-    assert [row["version"] for row in project.rows("SELECT version FROM {p}.trained_model")] == ["1.0.0"]
-    decisions = [row["decision"] for row in project.rows("SELECT decision FROM {p}.champion ORDER BY decided_at")]
+def test_the_champion_is_judged_again_and_kept(copied: Project) -> None:
+    result = copied.materialize("evaluation_report", "release_candidate", "champion")
+    assert result.success, failure_text(result)
+    decisions = [row["decision"] for row in copied.rows("SELECT decision FROM {p}.champion ORDER BY decided_at")]
     assert decisions == ["promoted", "kept"]
-    with Lake(project.paths.lake, read_only=True) as lake:
+    with Lake(copied.paths.lake, read_only=True) as lake:
         newest = findings(lake, "loans", "1.0.0")
-    assert len(newest) * 2 == project.value("SELECT count(*) FROM {p}.evaluation_report")
+    assert len(newest) * 2 == copied.value("SELECT count(*) FROM {p}.evaluation_report")
+
+
+def test_training_again_on_the_same_data_gives_the_same_version(copied: Project) -> None:
+    for _ in range(2):
+        result = copied.fit()
+        assert result.success, failure_text(result)
+    versions = [row["version"] for row in copied.rows("SELECT version FROM {p}.trained_model ORDER BY created_at")]
+    assert versions == ["1.0.0", "1.0.1"]
 
 
 def test_version_numbers_follow_what_changed(copied: Project) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,7 @@ SLOW = {
 }
 SEARCH = """
 import sys
+import weakref
 from pathlib import Path
 from ml_assets.graph.training.journal import Journal
 from ml_assets_tests.graph.training.test_search import SLOW, run
@@ -209,3 +212,23 @@ def test_seconds_that_were_spent_before_count(tmp_path: Path) -> None:
     line = {**journal.recorded[3], "elapsed": 1000.0}
     journal.write(line)
     assert len(run(TREE, trials=12, seconds=900, journal=Journal(journal.file))) == 4
+
+
+def test_nothing_keeps_the_rows_once_a_search_is_over() -> None:
+    prepared = made(TREE)
+    search(prepared, Tuning(trials=2))
+    rows = weakref.ref(prepared)
+    del prepared
+    gc.collect()
+    assert rows() is None
+
+
+def test_folds_that_are_too_large_to_keep_give_the_same_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    boosting = {
+        "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
+        "params": {"max_iter": 5},
+        "search": {"learning_rate": {"low": 0.01, "high": 0.3}},
+    }
+    kept = run(boosting)
+    monkeypatch.setattr(searching, "CACHE_BYTES", 0)
+    assert told(run(boosting)) == told(kept)
