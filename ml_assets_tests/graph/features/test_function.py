@@ -48,29 +48,24 @@ def write(project: Project, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write_
 
 
-def test_a_pipeline_of_python_features_equals_that_of_sql(project: Project, trained: Project, write: Write) -> None:
+def test_a_pipeline_of_python_features_equals_that_of_sql(copied: Project, trained: Project, write: Write) -> None:
     module = write(SAME_AS_SQL)
-    project.spec_dict["features"] = f"{module}.py:make_features"
-    for batch in range(1, 6):
-        project.write(batch)
-    for result in (
-        project.ingest("1", "2", "3", "4"),
-        project.train(),
-        project.ingest("5"),
-        project.watch("5"),
-    ):
-        assert result.success, failure_text(result)
+    copied.spec_dict["features"] = f"{module}.py:make_features"
+    result = copied.materialize("features", batches=["1", "2", "3", "4", "5"])
+    assert result.success, failure_text(result)
     rows = "SELECT * FROM {p}.features ORDER BY batch, row_id"
     by_sql = trained.rows(rows)
     assert len(by_sql) == 750
-    assert project.rows(rows) == by_sql
-    scores = "SELECT batch, row_id, score, decision FROM {p}.predictions ORDER BY ALL"
-    assert project.rows(scores) == trained.rows(scores)
-    assert project.value("SELECT count(*) FROM {p}.drift_report") == 1
-    assert project.value("SELECT decision FROM {p}.champion") == "promoted"
-    (folder,) = (project.paths.bundles / "loans").iterdir()
+    assert copied.rows(rows) == by_sql
+    result = copied.train()
+    assert result.success, failure_text(result)
+    version = copied.value("SELECT max(version) FROM {p}.trained_model")
+    assert version != "1.0.0"
+    folder = copied.paths.bundles / "loans" / version
     assert "def make_features" in (folder / f"{module}.py").read_text()
     assert f"{module}.py" in json.loads((folder / "manifest.json").read_text())["files"]
+    for result in (copied.materialize("predictions", batches=["5"]), copied.materialize("drift_report", batches=["5"])):
+        assert result.success, failure_text(result)
 
 
 @pytest.fixture
