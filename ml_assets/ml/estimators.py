@@ -141,11 +141,6 @@ def make_estimator(path: str, params: Mapping[str, Any], seed: int, threads: int
     return estimator_class(path)(**{**own, **params, **limits})
 
 
-def has_threads(path: str) -> bool:
-    """Whether an estimator's fit shares its work out among threads unless told otherwise: boosting does."""
-    return not path.startswith("sklearn.") or ".HistGradientBoosting" in path
-
-
 def _parameters(path: str) -> tuple[set[str], bool]:
     """Names of an estimator's parameters, and whether it takes others, too."""
     kind: Any = estimator_class(path)

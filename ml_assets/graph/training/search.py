@@ -176,11 +176,6 @@ class _Search:
             )
         return self.trials
 
-    @property
-    def _takes_turns(self) -> bool:
-        """Whether each fit has all cores to itself: boosting copies its rows, which may be many."""
-        return not self.folds.are_small and estimators.has_threads(self.task.candidate.estimator)
-
     def _is_recorded(self) -> bool:
         """Whether the next round has begun before: it is finished whatever the seconds."""
         first = len(self.trials)
@@ -226,12 +221,11 @@ class _Search:
             # Windows in time grow: begun with the largest, the fits end together.
             order = sorted(held, reverse=True)
             tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in order for trial in trials]
-            for together in [[task] for task in tasks] if self._takes_turns else [tasks]:
-                for trial, number, fit in run(together):
-                    fits[trial.number][number] = fit
-                    if None not in fits[trial.number]:
-                        self._finish(trial, fits[trial.number])
-            del made, tasks, together  # before the next fold is prepared
+            for trial, number, fit in run(tasks):
+                fits[trial.number][number] = fit
+                if None not in fits[trial.number]:
+                    self._finish(trial, fits[trial.number])
+            del made, tasks  # before the next fold is prepared
 
     def _fold(self, number: int, _threads: int) -> tuple[int, Fold]:
         return number, self.folds[number]
