@@ -13,6 +13,7 @@ from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.sql import table
+from ml_assets.store.trials import newest
 
 
 @click.command()
@@ -54,19 +55,11 @@ def newest_trials(lake: Lake, pipeline: str, candidate: str | None, pin: str | N
     ]
     if pin is not None and pin not in pins:
         raise LakeError(f"No trial of {pipeline} was on training set {pin!r}.", fix=did_you_mean(pin, pins))
-    found = lake.rows(
-        f"""SELECT * FROM {table(name)} WHERE pin_id = ?
-        QUALIFY finished_at = max(finished_at) OVER (PARTITION BY candidate) ORDER BY candidate, trial""",
-        [pin or pins[0]],
-    )
+    found = newest(lake, pipeline, pin or pins[0])
     names = sorted({row["candidate"] for row in found})
     if candidate is not None and candidate not in names:
         raise LakeError(f"{pipeline} has no trials of a candidate {candidate!r}.", fix=did_you_mean(candidate, names))
-    return [
-        {**row, "params": json.loads(row["params"]), "spread": _spread(row["fold_scores"])}
-        for row in found
-        if candidate in (None, row["candidate"])
-    ]
+    return [{**row, "spread": _spread(row["fold_scores"])} for row in found if candidate in (None, row["candidate"])]
 
 
 def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from ml_assets.ml.pictures import Figure, as_png
 from ml_assets.ml.search_pictures import search_figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import trials
 from ml_assets.store.lake import Lake
 from ml_assets.store.pins import Pin
 
@@ -18,21 +17,11 @@ READING = (
 
 def search_figures(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[Figure]:
     """A picture for each candidate whose trials differ in something."""
-    rows = lake.rows_of(
-        f"{spec.name}.trials",
-        """SELECT * FROM {t} WHERE pin_id = ? AND metric = ?
-        QUALIFY run_id = last_value(run_id) OVER (PARTITION BY candidate ORDER BY finished_at
-            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) ORDER BY candidate, trial""",
-        [pin.pin_id, spec.metric],
-    )
+    rows = [row for row in trials.newest(lake, spec.name, pin.pin_id) if row["metric"] == spec.metric]
     figures = []
     for name in spec.candidates:
-        trials = [
-            {"state": "complete", **row, "params": json.loads(row["params"])}
-            for row in rows
-            if row["candidate"] == name
-        ]
-        figure = search_figure(trials, spec.metric)
+        tried = [{"state": "complete", **row} for row in rows if row["candidate"] == name]
+        figure = search_figure(tried, spec.metric)
         if figure is not None:
             figures.append(Figure(f"Search of {name}: {spec.metric}", as_png(figure), READING))
     return figures

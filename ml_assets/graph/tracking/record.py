@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ml_assets.store import trials
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.registry import ModelVersion
@@ -48,8 +49,8 @@ class Entry:
 
 def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Entry:
     """A version with its scores, its bundle, its report, its candidates and their trials."""
-    candidates = _newest(lake, f"{pipeline}.candidates", "candidate", model.pin_id)
-    trials = _newest(lake, f"{pipeline}.trials", "candidate, trial", model.pin_id)
+    candidates = _candidates(lake, pipeline, model.pin_id)
+    tried = trials.newest(lake, pipeline, model.pin_id)
     winner = next((row for row in candidates if row["candidate"] == model.candidate), {})
     report = paths.reports / pipeline / "evaluation"
     return Entry(
@@ -68,17 +69,18 @@ def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Ent
             "bundle": sorted((paths.bundles / model.bundle).iterdir()),
             "report": sorted(file for file in report.glob(f"{model.version}.*") if file.is_file()),
         },
-        children=[_candidate(row, [t for t in trials if t["candidate"] == row["candidate"]]) for row in candidates],
+        children=[_candidate(row, [t for t in tried if t["candidate"] == row["candidate"]]) for row in candidates],
     )
 
 
-def _newest(lake: Lake, name: str, key: str, pin_id: str) -> list[dict[str, Any]]:
-    """The newest row for each value of the key on a pin."""
-    return lake.rows(
-        f"""SELECT * FROM {table(name)} WHERE pin_id = ?
-        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY finished_at DESC) = 1 ORDER BY {key}""",
+def _candidates(lake: Lake, pipeline: str, pin_id: str) -> list[dict[str, Any]]:
+    """The newest row of each candidate on a pin."""
+    rows = lake.rows(
+        f"""SELECT * FROM {table(f"{pipeline}.candidates")} WHERE pin_id = ?
+        QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1 ORDER BY candidate""",
         [pin_id],
     )
+    return [{**row, "params": json.loads(row["params"])} for row in rows]
 
 
 def _evaluated(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
@@ -113,7 +115,7 @@ def _trial(row: Mapping[str, Any]) -> Entry:
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in json.loads(row["params"]).items()} if row else {}
+    return {name: str(value) for name, value in row["params"].items()} if row else {}
 
 
 def _defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
