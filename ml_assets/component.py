@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -56,7 +55,6 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 YAML_FILE = "defs.yaml"
-log = logging.getLogger("ml_assets")
 
 
 @dg.scaffold_with(PipelineScaffolder)
@@ -192,9 +190,6 @@ def check(spec: PipelineSpec, texts: dict[str, str]) -> None:
             check_path(candidate.estimator)
         except SpecError as error:
             raise error.at(candidate=name) from None
-    idle = spec.without_effect()
-    if idle:
-        log.warning("%s: understood, but without effect in this version: %s", spec.name, ", ".join(idle))
 
 
 def refuse_repeated_keys(file: Path) -> None:

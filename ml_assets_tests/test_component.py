@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,12 +149,6 @@ def test_environment_variables_are_rendered(load: Callable[..., Any], monkeypatc
     defs = load(changed(source=source))
     (sensor,) = [sensor for sensor in defs.sensors if sensor.name == "loans_new_data"]
     assert "data/elsewhere" in sensor.description
-
-
-def test_keys_without_effect_are_said_at_load(load: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "ml_assets"):
-        load(changed(serving={"routes": {"champion": 1.0}}))
-    assert "without effect in this version: serving" in caplog.text
 
 
 def test_public_names_are_those_that_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,14 +79,20 @@ def test_yaml_reads_on_as_true_and_so_do_we() -> None:
     assert PipelineSpec.model_validate(spec).retrain.on == ["drift"]
 
 
-def test_keys_without_effect_are_named() -> None:
-    spec = copy.deepcopy(SPEC)
-    assert PipelineSpec.model_validate(spec).without_effect() == []
-    spec["serving"] = {"routes": {"champion": 1.0}}
-    spec["gates"]["serving"] = {"p95_ms": 10}
-    spec["retrain"] = {"on": ["drift", {"new_batches": 3}]}
-    found = PipelineSpec.model_validate(spec).without_effect()
-    assert [words.split(":")[0] for words in found] == ["serving", "retrain.on"]
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"serving": {"shadow": ["newest"]}}, "neither challenger nor a version number"),
+        ({"monitoring": {"performance": {"metric": "rmse"}}}, "monitoring.performance.metric: no binary metric 'rmse'"),
+        ({"monitoring": {"columns": {"income": {"method": "wassersten"}}}}, "did you mean 'wasserstein'?"),
+        ({"outcomes": {"path": "data/outcomes"}, "key": []}, "outcomes needs a key"),
+        ({"retrain": {"cron": "daily"}}, "cron"),
+        ({"alerts": {"on": ["drifted"]}}, "did you mean 'drift'?"),
+    ],
+)
+def test_what_the_loop_cannot_do_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        PipelineSpec.model_validate({**copy.deepcopy(SPEC), **change})
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

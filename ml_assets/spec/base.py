@@ -33,9 +33,6 @@ DEFAULT_METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regre
 # Columns that every batch table carries beside the declared ones.
 OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable")
 
-# Marks a field that is understood and checked but that nothing reads yet; the loader says so when it is set.
-NO_EFFECT: dict[str, Any] = {"no_effect": True}
-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -44,6 +44,28 @@ class Source(Strict):
         return pattern
 
 
+class Outcomes(Strict):
+    """Outcomes that are known later than their rows: files of their own, with the key's columns and outcome columns."""
+
+    path: str = Field(description="Folder that is watched: relative to the project root, absolute, or a URL.")
+    pattern: str = Field(
+        r".+\.(parquet|csv|jsonl)",
+        description="Regular expression over a file's name. Its group `batch`, where it has one, names the batch of "
+        "the rows; it is needed where the key may repeat in another batch.",
+    )
+    settle_seconds: float = Field(5, ge=0, description="As of the source, in seconds.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_one(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
 class Reference(Strict):
     """A table that features may join and that does not arrive in batches."""
 

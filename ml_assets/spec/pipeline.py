@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml_assets.errors import did_you_mean
-from ml_assets.spec.base import DEFAULT_METRIC, METRICS, NO_EFFECT, OWN_COLUMNS, Name, Strict
-from ml_assets.spec.data import Column, Expect, Lookup, Reference, Source, Target, Tolerate
+from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Name, Strict
+from ml_assets.spec.data import Column, Expect, Lookup, Outcomes, Reference, Source, Target, Tolerate
 from ml_assets.spec.model import Candidate, Costs, Gates, Split, Tuning
-from ml_assets.spec.operation import Monitoring, Retrain, Serving, Tracking, Upkeep
+from ml_assets.spec.operation import Alerts, Deploy, Monitoring, Retrain, Serving, Tracking, Upkeep
 
 
 class PipelineSpec(Strict):
@@ -34,6 +34,7 @@ class PipelineSpec(Strict):
     )
     expect: Expect = Field(default_factory=lambda: Expect(), description="Volume and freshness of a batch.")
     target: Target = Field(description="What the model predicts.")
+    outcomes: Outcomes | None = Field(None, description="Where outcomes arrive that are known later than their rows.")
     lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
     features: str = Field(
         description="SELECT file beside the YAML; it sees `batch`, the lookups and the references. Or a Python "
@@ -45,11 +46,11 @@ class PipelineSpec(Strict):
     tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How parameters are searched.")
     costs: Costs | None = Field(None, description="What a wrong decision costs; default: the threshold is 0.5.")
     gates: Gates = Field(default_factory=lambda: Gates(), description="What a model must show before it goes live.")
-    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift.")
+    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift and live scores.")
     retrain: Retrain = Field(default_factory=lambda: Retrain(), description="What starts a training.")
-    serving: Serving | None = Field(
-        None, description="The scoring server's routes. No effect yet.", json_schema_extra=NO_EFFECT
-    )
+    serving: Serving = Field(default_factory=lambda: Serving(), description="Versions that score beside the champion.")
+    deploy: Deploy = Field(default_factory=lambda: Deploy(), description="What a new champion sets in motion.")
+    alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Who is told what.")
     tracking: Tracking | None = Field(None, description="Copy trainings to an MLflow server.")
     upkeep: Upkeep = Field(default_factory=lambda: Upkeep(), description="The lake's upkeep.")
 
@@ -59,15 +60,14 @@ class PipelineSpec(Strict):
         return self.tuning.metric or DEFAULT_METRIC[self.target.kind]
 
     @property
-    def outcomes(self) -> list[str]:
+    def performance_metric(self) -> str:
+        """Name of the metric of live predictions."""
+        return self.monitoring.performance.metric or self.metric
+
+    @property
+    def outcome_columns(self) -> list[str]:
         """Columns that features can never see."""
         return [column.name for column in self.columns if column.outcome]
-
-    def without_effect(self) -> list[str]:
-        """Dotted names of the keys that the YAML sets and nothing reads yet."""
-        found = _without_effect(self, "")
-        found += [f"retrain.on: {word}" for word in self.retrain.on if word != "drift"]
-        return found
 
     @model_validator(mode="after")
     def _words_agree(self) -> Self:
@@ -137,9 +137,11 @@ class PipelineSpec(Strict):
             )
         if self.key_batches and not self.key:
             raise ValueError("key_batches needs a key")
+        if self.outcomes and not (self.key and self.outcome_columns):
+            raise ValueError("outcomes needs a key, by which rows are found, and a column with outcome: true")
 
     def _metric_words(self) -> dict[str, str]:
-        words = {"tuning.metric": self.metric}
+        words = {"tuning.metric": self.metric, "monitoring.performance.metric": self.performance_metric}
         words |= {f"gates.metrics.{name}": name for name in self.gates.metrics}
         if self.gates.slices and self.gates.slices.metric:
             words["gates.slices.metric"] = self.gates.slices.metric
@@ -147,15 +149,3 @@ class PipelineSpec(Strict):
         if fairness and (fairness != "selection_rate" or self.target.kind == "regression"):
             words["gates.fairness.metric"] = fairness
         return words
-
-
-def _without_effect(model: BaseModel, prefix: str) -> list[str]:
-    found = []
-    for name in sorted(model.model_fields_set):
-        extra = type(model).model_fields[name].json_schema_extra
-        value = getattr(model, name)
-        if isinstance(extra, dict) and extra.get("no_effect"):
-            found.append(prefix + name)
-        elif isinstance(value, BaseModel):
-            found += _without_effect(value, f"{prefix}{name}.")
-    return found

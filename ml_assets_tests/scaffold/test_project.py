@@ -116,7 +116,7 @@ def test_what_is_inferred(data: Path, tmp_path: Path) -> None:
     assert spec.source.path == "incoming"
     assert spec.source.pattern == r"customers_(?P<batch>\d{4}-\d{2})\.csv"
     assert (spec.target.name, spec.target.sql, spec.target.kind) == ("left_label", "\"left\" = 'yes'", "binary")
-    assert spec.outcomes == ["left"]
+    assert spec.outcome_columns == ["left"]
     assert spec.key == ["account"]
     assert columns["account"].max is None  # it goes on growing
     assert (columns["months"].min, columns["months"].max) == (0, 88)

@@ -151,7 +151,9 @@ def make_features(
     else:
         select.check_select(made_by, ["batch", *spec.lookups, *spec.references], spec.features)
         select.open_batch(lake, spec, batch)
-        select.run_select(lake, made_by, "feature_rows", spec.features, hidden=[*spec.outcomes, spec.target.name])
+        select.run_select(
+            lake, made_by, "feature_rows", spec.features, hidden=[*spec.outcome_columns, spec.target.name]
+        )
     select.check_rows(lake, "feature_rows", spec.features)
     types = select.feature_types(lake.columns("feature_rows"), spec.features)
     if isinstance(made_by, Function):

@@ -187,7 +187,7 @@ def run_function(lake: Lake, spec: PipelineSpec, function: Function, into: str) 
     import pandas as pd
 
     views = {name: _frame(lake, spec, name) for name in function.parameters}
-    hidden = {*spec.outcomes, spec.target.name}
+    hidden = {*spec.outcome_columns, spec.target.name}
     try:
         made = getattr(importlib.import_module(function.module), function.function)(**views)
     except Exception as error:  # the user's code may raise anything
