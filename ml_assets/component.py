@@ -21,11 +21,14 @@ from ml_assets.graph.features.function import Function, find_function, is_functi
 from ml_assets.graph.features.select import check_select
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
+from ml_assets.graph.ingest.outcome_assets import outcome_assets
+from ml_assets.graph.ingest.outcome_sensors import outcomes_sensor
 from ml_assets.graph.ingest.sensors import new_data_sensor
 from ml_assets.graph.ingest.validation import check_sql
 from ml_assets.graph.invalidation.sensors import stale_sensor
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
+from ml_assets.graph.monitoring.performance_assets import performance_assets, performance_checks
 from ml_assets.graph.monitoring.sensors import drift_sensor, retrain_schedule
 from ml_assets.graph.release.approval import approve_job
 from ml_assets.graph.release.assets import release_assets
@@ -102,14 +105,16 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     function = features_function(spec, folder)
     check(spec, texts)
     before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
-    after_champion = [*scoring_assets(spec), *monitoring_assets(spec)]
+    late, performance = outcome_assets(spec), performance_assets(spec)
+    after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
     sources = {**texts, **(function.sources if function else {})}
     trained = [*training_assets(spec, sources), *release_assets(spec, function), *tracking_assets(spec)]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
+    outcomes_jobs = [_job(spec, "outcomes", [*late, *performance])] if late else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
-        assets=[*before_champion, *trained, *after_champion],
+        assets=[*before_champion, *late, *trained, *after_champion],
         asset_checks=[
             *ingest_checks(spec),
             *feature_checks(spec),
@@ -117,11 +122,13 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             *release_checks(spec),
             *scoring_checks(spec),
             *monitoring_checks(spec),
+            *performance_checks(spec),
         ],
-        jobs=[ingest_job, train_job, approve_job(spec), upkeep_job(spec)],
+        jobs=[ingest_job, train_job, approve_job(spec), upkeep_job(spec), *outcomes_jobs],
         sensors=[
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
+            *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
             drift_sensor(spec, train_job.name),
         ],
         schedules=[*retrain_schedule(spec, train_job.name), *upkeep_schedule(spec)],

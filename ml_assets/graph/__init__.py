@@ -1,6 +1,7 @@
 """The asset graph of one pipeline. A stage is a folder and a Dagster group; an asset is a function and a lake table.
 
-ingest       arrivals
+ingest       outcomes (where the YAML names them), and
+             arrivals
                └─ raw_data *
                     ├─ validated_data *
                     └─ quarantine *
@@ -14,6 +15,7 @@ release      evaluation_report        <- trained_model, training_set
                     └─ champion       <- evaluation_report
 scoring      predictions *            <- features, champion
 monitoring   drift_report *           <- predictions
+             performance_report *     <- predictions, validated_data, outcomes
 
 * one partition per batch. The loop champion -> drift -> training closes through sensors, so the graph has no cycle.
 """

@@ -105,6 +105,11 @@ def log_losses(labels: Array, scores: Array, kind: str, classes: Sequence[str] =
         given = np.where(labels == 1, scores, 1 - scores)
     else:
         given = (scores * (labels[:, None] == np.asarray(classes)[None, :])).sum(axis=1)
+    return losses_of(given)
+
+
+def losses_of(given: Array) -> Array:
+    """The log losses of rows whose outcome was given these probabilities."""
     smallest = np.finfo(given.dtype).eps
     losses: Array = -np.log(np.clip(given, smallest, 1 - smallest))
     return losses

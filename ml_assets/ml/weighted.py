@@ -55,7 +55,11 @@ def statistic(
         return _with_two_classes(losses, labels) if kind == "binary" else losses
     if metric == "brier":
         return mean((labels - scores) ** 2)
-    decisions = metrics.decide(scores, kind, threshold, classes)
+    return of_decisions(metric, labels, metrics.decide(scores, kind, threshold, classes))
+
+
+def of_decisions(metric: str, labels: Array, decisions: Array) -> Statistic:
+    """A metric of decisions as a function of row weights; labels and decisions are of one type, whatever it is."""
     if metric == "accuracy":
         return mean(decisions == labels)
     if metric in ("precision", "recall", "f1"):

@@ -7,9 +7,9 @@ Does not: SQL and data (graph/), reading files or Dagster (component.py).
 from __future__ import annotations
 
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Kind
-from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Source
+from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Outcomes, Source, Tolerate
 from ml_assets.spec.model import Candidate, Gates, Preprocess, Range, Tuning
-from ml_assets.spec.operation import Upkeep
+from ml_assets.spec.operation import Performance, Upkeep
 from ml_assets.spec.pipeline import PipelineSpec
 
 __all__ = [
@@ -23,10 +23,13 @@ __all__ = [
     "Gates",
     "Kind",
     "Lookup",
+    "Outcomes",
+    "Performance",
     "PipelineSpec",
     "Preprocess",
     "Range",
     "Source",
+    "Tolerate",
     "Tuning",
     "Upkeep",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -54,6 +54,7 @@ class Outcomes(Strict):
         "the rows; it is needed where the key may repeat in another batch.",
     )
     settle_seconds: float = Field(5, ge=0, description="As of the source, in seconds.")
+    marker: ClassVar[None] = None
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
     @field_validator("pattern")

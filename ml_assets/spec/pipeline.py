@@ -139,6 +139,8 @@ class PipelineSpec(Strict):
             raise ValueError("key_batches needs a key")
         if self.outcomes and not (self.key and self.outcome_columns):
             raise ValueError("outcomes needs a key, by which rows are found, and a column with outcome: true")
+        if self.outcomes and "received_at" in [name.lower() for name in (*self.key, *self.outcome_columns)]:
+            raise ValueError("with outcomes, neither the key nor an outcome column can be called 'received_at'")
 
     def _metric_words(self) -> dict[str, str]:
         words = {"tuning.metric": self.metric, "monitoring.performance.metric": self.performance_metric}

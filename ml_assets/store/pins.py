@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ml_assets.errors import TrainingError
+from ml_assets.store import outcomes
 from ml_assets.store.lake import Commit, Lake, Rows, at
 from ml_assets.store.registry import now
 from ml_assets.store.sql import identifier, identifiers, table
@@ -52,6 +53,8 @@ class Pin:
         target: SQL of the label.
         split: How rows are divided, as in the YAML.
         seed: Seed of a split by rows.
+        late: Columns by which outcomes that came later are found, and those that they fill in (`store/outcomes.py`);
+            None where there were none.
     """
 
     pin_id: str
@@ -62,6 +65,7 @@ class Pin:
     target: str
     split: dict[str, Any]
     seed: int
+    late: dict[str, list[str]] | None = None
 
     @property
     def all_batches(self) -> list[str]:
@@ -110,6 +114,8 @@ def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | N
 def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
     """SELECT of the labelled rows with their part; `extra` columns come from validated_data.
 
+    A label is what was known at the snapshot, late outcomes included.
+
     The part of a row depends on the row and the seed alone, so it can be told again at any time.
     """
     label = f"SELECT batch, row_id, ({pin.target}\n) AS {LABEL}"
@@ -122,7 +128,7 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
         SELECT f.batch, f.row_id, {_part_sql(pin)} AS part, l.{LABEL}, {identifiers(list(pin.features))}
             {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
         FROM (SELECT * FROM {table(f"{pipeline}.features")}{version}) f
-        JOIN ({label} FROM {table(f"{pipeline}.validated_data")}{version}) l USING (batch, row_id)
+        JOIN ({label} FROM {outcomes.known_sql(pipeline, pin.late, pin.snapshot_id)}) l USING (batch, row_id)
         WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
 
 

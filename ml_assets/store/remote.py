@@ -187,9 +187,9 @@ def _utc(seconds: float) -> dt.datetime:
 
 def _missing(folder: object) -> SourceError:
     return SourceError(
-        "The source folder does not exist.",
+        "The folder does not exist.",
         where={"folder": folder},
-        fix="Create the folder, or correct source.path in defs.yaml.",
+        fix="Create the folder, or correct its path in defs.yaml.",
     )
 
 

@@ -121,5 +121,5 @@ def test_what_is_wrong_with_an_address_is_said(project: Project, s3: dict[str, A
             list(Place(address, tmp_path, options).entries(deep=True))
     on_s3(project, s3, "nothing-here")
     project.spec_dict["source"]["path"] = "s3://nobody/loans"
-    assert "The source folder does not exist" in str(project.tick("loans_new_data").skip_message)
+    assert "The folder does not exist" in str(project.tick("loans_new_data").skip_message)
     assert "s3://nobody/loans" in failure_text(project.arrive())

@@ -40,7 +40,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
 
     @dg.asset(
         key=key,
-        deps=[_earlier_batches(spec)],
+        deps=[_earlier_batches(spec), *([steps.asset_key(spec, "outcomes")] if spec.outcomes else [])],
         description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
         "so that no row sees its own time or later.",
         metadata={

@@ -16,6 +16,7 @@ import duckdb
 from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import outcomes
 from ml_assets.store.connection import scratch
 from ml_assets.store.lake import Lake
 from ml_assets.store.sql import identifier, identifiers, literal, table
@@ -88,6 +89,8 @@ def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
 def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[str]:
     """Point the view `history` at validated rows (outcomes and target included) of at most `most` earlier batches.
 
+    Outcomes are those that are known now; what came later changes no lookup that is made already.
+
     Returns:
         The batches in it.
     """
@@ -98,7 +101,8 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[
     # A range of names rather than a list: the lake then skips the files of all other batches.
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP VIEW history AS
-        SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)} FROM {table(f"{spec.name}.validated_data")}
+        SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)}
+        FROM {outcomes.known_sql(spec.name, outcomes.late(lake, spec))}
         WHERE batch BETWEEN getvariable('history_first') AND getvariable('history_last')"""
     )
     return earlier

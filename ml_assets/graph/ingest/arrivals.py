@@ -14,7 +14,6 @@ from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Place
-from ml_assets.store.sql import table
 
 COLUMNS = {
     "path": "VARCHAR",
@@ -29,13 +28,15 @@ COLUMNS = {
 SET_ASIDE = ("refused", "duplicate", "unmatched")
 
 
-def known(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
+def known(lake: Lake, spec: PipelineSpec, noun: str = "arrivals") -> dict[str, Arrival]:
     """Arrivals as last recorded, by path."""
-    name = f"{spec.name}.arrivals"
-    if not lake.exists(name):
-        return {}
-    rows = lake.rows(f"SELECT {', '.join(COLUMNS)} FROM {table(name)}")
+    rows = lake.rows_of(f"{spec.name}.{noun}", f"SELECT {', '.join(COLUMNS)} FROM {{t}}")
     return {row["path"]: Arrival(**row) for row in rows}
+
+
+def as_row(arrival: Arrival) -> dict[str, object]:
+    """An arrival as a row of its table."""
+    return {name: getattr(arrival, name) for name in COLUMNS}
 
 
 def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
@@ -72,7 +73,7 @@ def take_stock(
     Raises:
         SourceError: The folder does not exist or cannot be listed.
     """
-    arrivals = _without_doubles(scan(spec, place, earlier, deadline), earlier)
+    arrivals = _without_doubles(scan(spec.source, place, earlier, deadline), earlier)
     judged = []
     with duckdb.connect() as con:
         for arrival in arrivals:

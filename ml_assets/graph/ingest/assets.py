@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -46,7 +46,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
             earlier = stock.known(store, spec)
             found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
             failures.record(store, spec.name, stock.failed(stock.set_aside(found, earlier)), steps.commit(context, key))
-            cells = [dict(zip(stock.COLUMNS, _ordered(arrival), strict=True)) for arrival in found]
+            cells = [stock.as_row(arrival) for arrival in found]
             put = Put(steps.table_of(key), store.values(stock.COLUMNS, cells))
             (written,) = store.replace([put], steps.commit(context, key))
         batches = list(stock.by_batch(found))
@@ -76,11 +76,6 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         )
 
     return arrivals
-
-
-def _ordered(arrival: files.Arrival) -> tuple[Any, ...]:
-    values = dict(zip(files.Arrival.__dataclass_fields__, astuple(arrival), strict=True))
-    return tuple(values[name] for name in stock.COLUMNS)
 
 
 def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:

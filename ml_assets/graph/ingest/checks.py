@@ -6,6 +6,7 @@ import dagster as dg
 
 from ml_assets.graph import steps
 from ml_assets.graph.ingest import expectations
+from ml_assets.graph.ingest.outcomes import FILES
 from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -15,20 +16,20 @@ from ml_assets.store.sql import table
 
 def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    return [_arrivals_checks(spec), _raw_checks(spec), _validated_checks(spec)]
+    of_outcomes = [_every_file_is_accepted(spec, "outcomes", FILES)] if spec.outcomes else []
+    arrived = _every_file_is_accepted(spec, "arrivals", "arrivals")
+    return [arrived, *of_outcomes, _raw_checks(spec), _validated_checks(spec)]
 
 
-def _arrivals_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    key = steps.asset_key(spec, "arrivals")
-
+def _every_file_is_accepted(spec: PipelineSpec, noun: str, listed: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=key,
+        asset=steps.asset_key(spec, noun),
         name="every_file_is_accepted",
-        description="No file in the source folder is unreadable, has a wrong header or a name that no batch has.",
+        description="No file in the folder is unreadable, has wrong columns or a name that the pattern does not know.",
     )
     def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
         bad = lake.open().rows(
-            f"""SELECT path, status, error FROM {table(steps.table_of(key))}
+            f"""SELECT path, status, error FROM {table(f"{spec.name}.{listed}")}
             WHERE status IN ('refused', 'unmatched') ORDER BY path"""
         )
         return dg.AssetCheckResult(

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.spec import OWN_COLUMNS, Column, PipelineSpec, Source
+from ml_assets.spec import OWN_COLUMNS, Column, Outcomes, PipelineSpec, Source
 from ml_assets.store.formats import SQL_TYPES, format_of, reader
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Entry, Place, is_url
@@ -87,17 +87,17 @@ class Delivery:
             yield Delivery(*([value] for value in one))
 
 
-def place_of(spec: PipelineSpec, paths: Paths) -> Place:
-    """Where the pipeline's files arrive."""
-    source = spec.source
+def place_of(spec: PipelineSpec, paths: Paths, source: Source | Outcomes | None = None) -> Place:
+    """Where the pipeline's files arrive, by default those of its batches."""
+    source = source or spec.source
     address = source.path.rstrip("/") if is_url(source.path) else str(paths.resolve(source.path))
     return Place(address, paths.spool / spec.name, source.options)
 
 
 def scan(
-    spec: PipelineSpec, place: Place, known: Mapping[str, Arrival], deadline: float | None = None
+    source: Source | Outcomes, place: Place, known: Mapping[str, Arrival], deadline: float | None = None
 ) -> list[Arrival]:
-    """Every file in the source folder and every known one that has vanished, ordered by path.
+    """Every file in the folder and every known one that has vanished, ordered by path.
 
     Reads the bytes only of files that are new or whose size or time has changed.
 
@@ -108,8 +108,8 @@ def scan(
     Raises:
         SourceError: The folder does not exist or cannot be listed.
     """
-    pattern, marker, now = re.compile(spec.source.pattern), spec.source.marker, _now()
-    entries = sorted(place.entries(deep="/" in spec.source.pattern), key=lambda entry: entry.path)
+    pattern, marker, now = re.compile(source.pattern), source.marker, _now()
+    entries = sorted(place.entries(deep="/" in source.pattern), key=lambda entry: entry.path)
     complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
     for entry in entries:
@@ -119,17 +119,17 @@ def scan(
         match = pattern.fullmatch(entry.relative)
         arrival = Arrival(
             path=entry.path,
-            batch=_batch(match) if match else None,
+            batch=_batch(match, source) if match else None,
             sha256=None,
             size_bytes=entry.size_bytes,
             modified_at=entry.modified_at,
             seen_at=earlier.seen_at if earlier and earlier.is_as(entry) else now,
         )
         if not match:
-            reason = f"The name does not match source.pattern {pattern.pattern!r}."
+            reason = f"The name does not match {type(source).__name__.lower()}.pattern {pattern.pattern!r}."
             found[entry.path] = replace(arrival, status="unmatched", error=reason)
             continue
-        wait = _unsettled(spec.source, arrival, now, _folder(entry.relative) in complete)
+        wait = _unsettled(source, arrival, now, _folder(entry.relative) in complete)
         is_read = earlier is not None and earlier.sha256 is not None and arrival.is_as(earlier)
         if wait is None and not is_read and is_past(deadline):
             wait = WAITS
@@ -145,8 +145,10 @@ def scan(
     return sorted([*found.values(), *gone], key=lambda arrival: arrival.path)
 
 
-def _batch(match: re.Match[str]) -> str:
+def _batch(match: re.Match[str], source: Source | Outcomes) -> str | None:
     groups = match.groupdict()
+    if isinstance(source, Outcomes):
+        return groups.get("batch")
     return groups["batch"] if "batch" in groups else "-".join(value or "" for value in groups.values())
 
 
@@ -154,7 +156,7 @@ def _folder(relative: str) -> str:
     return relative.rpartition("/")[0]
 
 
-def _unsettled(source: Source, arrival: Arrival, now: dt.datetime, is_marked: bool) -> str | None:
+def _unsettled(source: Source | Outcomes, arrival: Arrival, now: dt.datetime, is_marked: bool) -> str | None:
     """Why a file is not taken yet. Its own clock may be ahead of ours, so the time that we have seen it counts too."""
     if source.marker:
         return None if is_marked else f"There is no {source.marker} beside it yet."

@@ -52,7 +52,7 @@ def new_data_sensor(
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            seen = _read(context.cursor)
+            seen = read_seen(context.cursor)
             seen_by, earlier = seen or ("", stock.ingested(paths, spec))
             deadline = time.monotonic() + READING_S
             found = stock.take_stock(spec, place, earlier, look_again=seen_by != version, deadline=deadline)
@@ -65,7 +65,7 @@ def new_data_sensor(
         if not changed and not aside:
             reason = dg.SkipReason(_nothing_to_do(found))
             if seen_by != version or any(arrival.status == "settling" for arrival in found):
-                return dg.SensorResult(skip_reason=reason, cursor=_write(version, found))
+                return dg.SensorResult(skip_reason=reason, cursor=write_seen(version, found))
             return reason
         with Lake(paths.lake, read_only=True) as lake:
             has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
@@ -81,7 +81,7 @@ def new_data_sensor(
                 },
                 asset_selection=None if has_champion else list(before_champion),
             )
-            for batches in _ranges([*registered, *new], changed)
+            for batches in ranges([*registered, *new], changed)
         ]
         if not requests:  # only files that are set aside: record them, ingest nothing
             key = hashlib.sha256(json.dumps([f"{a.path} {a.version} {a.status}" for a in aside]).encode()).hexdigest()
@@ -89,7 +89,7 @@ def new_data_sensor(
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
-            cursor=_write(version, found),
+            cursor=write_seen(version, found),
         )
 
     return new_data
@@ -102,7 +102,7 @@ def _nothing_to_do(found: Sequence[Arrival]) -> str:
     return f"{len(found)} files, none new or changed" + (f": {counts}" if counts else "")
 
 
-def _ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator[list[str]]:
+def ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator[list[str]]:
     """Wanted batches as runs of neighbours in the order of registration, which is what range tags mean."""
     neighbours: list[str] = []
     for batch in registered:
@@ -122,7 +122,7 @@ def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _read(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
+def read_seen(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
     """Version of the code that wrote the cursor, and what it had seen; None where there is none to go by."""
     try:
         version, rows = json.loads(cursor or "")
@@ -135,7 +135,8 @@ def _read(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
         return None
 
 
-def _write(version: str, found: Sequence[Arrival]) -> str:
+def write_seen(version: str, found: Sequence[Arrival]) -> str:
+    """What `read_seen` reads."""
     return json.dumps(
         [
             version,

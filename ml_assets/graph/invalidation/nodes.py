@@ -11,7 +11,7 @@ from ml_assets.graph.invalidation.staleness import Node
 if TYPE_CHECKING:
     import dagster as dg
 
-# Stage -> who makes its assets again. Predictions and drift reports say what the champion of their moment said.
+# Stage -> who makes its assets again. Predictions and reports on them say what the champion of their moment said.
 KINDS: Mapping[str, Literal["remade", "trained", "kept"]] = {
     "ingest": "remade",
     "features": "remade",
@@ -20,6 +20,8 @@ KINDS: Mapping[str, Literal["remade", "trained", "kept"]] = {
     "scoring": "kept",
     "monitoring": "kept",
 }
+# Of another kind than their stage. A file of outcomes is taken once, whatever the code is later.
+KINDS_OF_NOUNS: Mapping[str, Literal["kept"]] = {"outcomes": "kept"}
 
 
 def nodes_of(specs: Iterable[dg.AssetSpec]) -> dict[str, Node]:
@@ -34,7 +36,7 @@ def nodes_of(specs: Iterable[dg.AssetSpec]) -> dict[str, Node]:
                 code_version=spec.code_version or "",
                 upstream=tuple(sorted(dep.asset_key.to_user_string() for dep in spec.deps)),
                 by_batch=spec.partitions_def is not None,
-                kind=KINDS[stage],
+                kind=KINDS_OF_NOUNS.get(spec.key.path[1], KINDS[stage]),
                 looks_back=getattr(looks_back, "value", looks_back),
             )
     return found

@@ -38,10 +38,11 @@ def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Ass
 def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "training_set")
     version = code_version(__name__, spec.target, spec.split, spec.tuning.seed)
+    read = ["features", "validated_data", *(["outcomes"] if spec.outcomes else [])]
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "features"), steps.asset_key(spec, "validated_data")],
+        deps=[steps.asset_key(spec, noun) for noun in read],
         description="The pinned definition of the training rows: snapshot, batches, split. Not a copy.",
         metadata={"dagster/column_schema": steps.column_schema(pins.COLUMNS)},
         **steps.common(spec, STAGE, version, {"duckdb"}),

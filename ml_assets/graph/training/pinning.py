@@ -8,9 +8,9 @@ import json
 from ml_assets.errors import TrainingError
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins
+from ml_assets.store import outcomes, pins
 from ml_assets.store.audit import last_writes
-from ml_assets.store.lake import Lake
+from ml_assets.store.lake import Lake, at
 from ml_assets.store.pins import PARTS, Pin
 from ml_assets.store.sql import identifiers, table
 
@@ -31,9 +31,10 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         for name, kind in lake.columns(table(f"{spec.name}.features")).items()
         if name not in ("batch", "row_id")
     }
-    content = _content_by_batch(lake, spec, list(features))
+    # One snapshot for all that is read: outcomes may come while this runs.
+    late, snapshot = outcomes.late(lake, spec), lake.snapshot()
+    content = _content_by_batch(lake, spec, list(features), late, snapshot)
     split = spec.split.model_dump()
-    snapshot = lake.snapshot()
     batches = _divided(spec, sorted(content))
     definition = {
         "content": content,
@@ -52,19 +53,22 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         target=spec.target.sql,
         split=split,
         seed=spec.tuning.seed,
+        late=late,
     )
     return _counted(lake, spec, pin)
 
 
-def _content_by_batch(lake: Lake, spec: PipelineSpec, features: list[str]) -> dict[str, list[str]]:
+def _content_by_batch(
+    lake: Lake, spec: PipelineSpec, features: list[str], late: outcomes.Late | None, snapshot: int
+) -> dict[str, list[str]]:
     """Batch -> labelled rows, and hashes of their features and labels that do not depend on the order of rows."""
     rows = lake.con.execute(
         f"""
         SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR,
             sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
-        FROM (SELECT batch, row_id, {identifiers(features)} FROM {table(f"{spec.name}.features")}) f
-        JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {table(f"{spec.name}.validated_data")}) l
-            USING (batch, row_id)
+        FROM (SELECT batch, row_id, {identifiers(features)} FROM {table(f"{spec.name}.features")}{at(snapshot)}) f
+        JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label
+            FROM {outcomes.known_sql(spec.name, late, snapshot)}) l USING (batch, row_id)
         WHERE l.label IS NOT NULL GROUP BY f.batch
         """
     ).fetchall()

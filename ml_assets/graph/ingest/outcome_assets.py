@@ -1,0 +1,62 @@
+"""outcomes as a Dagster asset, where the YAML names them."""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.ingest import outcomes
+from ml_assets.resources import LakeResource
+from ml_assets.spec import Outcomes, PipelineSpec
+from ml_assets.store import outcomes as late
+from ml_assets.store.formats import SQL_TYPES
+
+STAGE = "ingest"
+
+
+def outcome_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
+    """The asset of late outcomes; none where the YAML names no `outcomes`."""
+    return [] if spec.outcomes is None else [_outcomes(spec, spec.outcomes)]
+
+
+def outcomes_version(spec: PipelineSpec) -> str:
+    """Code version of the asset."""
+    return code_version(outcomes.__name__, spec.outcomes, spec.key, spec.columns)
+
+
+def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "outcomes")
+    types = {c.name: SQL_TYPES[c.type] for c in spec.columns if c.outcome or c.name in spec.key}
+
+    @dg.asset(
+        key=key,
+        description=f"Outcomes from `{source.path}` that came later than their rows, by {', '.join(spec.key)}. "
+        "Of several for a key, the newest value counts.",
+        metadata={"dagster/column_schema": steps.column_schema({**late.OWN, **types}), "pattern": source.pattern},
+        **steps.common(spec, STAGE, outcomes_version(spec), {"duckdb"}),
+    )
+    def outcomes_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        started, store = time.monotonic(), lake.open()
+        with steps.user_errors(pipeline=spec.name):
+            taken = outcomes.take(store, spec, source, lake.paths, steps.commit(context, key))
+            waiting = late.unmatched(store, spec.name, late.late(store, spec))
+        for arrival in taken.aside:
+            context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
+        shown = [
+            {"file": one.path.rpartition("/")[2], "batch": one.batch, "bytes": one.size_bytes, "status": one.status}
+            for one in taken.files[-50:]
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                **steps.written_metadata(taken.written, time.monotonic() - started),
+                "files_taken": len(taken.new),
+                "files_refused": sum(one.status == "refused" for one in taken.files),
+                "keys_without_row": waiting,
+                "files": dg.MetadataValue.md(steps.markdown_table(shown)),
+            },
+            data_version=dg.DataVersion(taken.written.data_version),
+        )
+
+    return outcomes_asset

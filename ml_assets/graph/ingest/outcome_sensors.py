@@ -1,0 +1,145 @@
+"""The sensor that takes outcomes when they come, and has the live scores measured that they change."""
+
+import datetime as dt
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+
+from ml_assets.errors import MLAssetsError
+from ml_assets.graph import steps
+from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import files, outcomes
+from ml_assets.graph.ingest.files import Arrival
+from ml_assets.graph.ingest.outcome_assets import outcomes_version
+from ml_assets.graph.ingest.sensors import INTERVAL_S, READING_S, ranges, read_seen, write_seen
+from ml_assets.spec import Outcomes, PipelineSpec
+from ml_assets.store import outcomes as late
+from ml_assets.store.connection import newest_snapshot
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor has dealt with.
+
+    Args:
+        files: Files that it has seen, and the code that they were seen with, as text.
+        snapshot: The lake's newest snapshot at the last look into it.
+        until: When the newest outcome was received that it has had measured.
+    """
+
+    files: str = ""
+    snapshot: int | None = None
+    until: str | None = None
+
+    @classmethod
+    def read(cls, text: str | None) -> "Cursor":
+        """The cursor from its text; an empty one where there is none to go by."""
+        try:
+            return cls(**json.loads(text or "{}"))
+        except (ValueError, TypeError):
+            return cls()
+
+    def write(self) -> str:
+        """The cursor as text."""
+        return json.dumps(asdict(self))
+
+
+def outcomes_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefinition]:
+    """Watch the folder of outcomes, then the outcomes in the lake; none where the YAML names no `outcomes`.
+
+    New files become one run of the asset `outcomes`. What has to be measured again the lake tells: batches with an
+    outcome that is newer than what their performance report knew. So outcomes that were taken by hand count as well.
+
+    Args:
+        spec: The pipeline.
+        paths: Folders of the project.
+        job: The job of outcomes and performance_report.
+    """
+    return [] if spec.outcomes is None else [_sensor(spec, spec.outcomes, paths, job)]
+
+
+def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.SensorDefinition:
+    place, version = files.place_of(spec, paths, source), outcomes_version(spec)
+
+    @dg.sensor(
+        name=f"{spec.name}_outcomes",
+        job_name=job,
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"New and changed files in {source.path} are taken; then the live scores that they change are "
+        "measured again.",
+    )
+    def outcomes_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        cursor = Cursor.read(context.cursor)
+        try:
+            seen_by, seen = read_seen(cursor.files) or ("", {})
+            earlier = seen if seen_by == version else _recorded(spec, paths)
+            found = files.scan(source, place, earlier, time.monotonic() + READING_S)
+            snapshot = newest_snapshot(paths.lake, spec.name)
+            new = outcomes.is_new(found, earlier, look_again=seen_by != version)
+            new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
+            now = Cursor(write_seen(version, found), cursor.snapshot, cursor.until)
+            if new:
+                return dg.SensorResult(run_requests=[_take(spec, version, new)], cursor=now.write())
+            if snapshot is None or snapshot == cursor.snapshot:
+                reason = dg.SkipReason(f"{len(found)} files, none new or changed; no write to the lake since")
+                return dg.SensorResult(skip_reason=reason, cursor=now.write())
+            return _measure(context, spec, paths, now, snapshot)
+        except (MLAssetsError, sqlite3.Error) as error:
+            return dg.SkipReason(str(error))
+
+    return outcomes_sensor
+
+
+def _recorded(spec: PipelineSpec, paths: Paths) -> dict[str, Arrival]:
+    """Files as the asset last saw them."""
+    with Lake(paths.lake, read_only=True) as lake:
+        return stock.known(lake, spec, outcomes.FILES) if lake.is_there() else {}
+
+
+def _take(spec: PipelineSpec, version: str, new: Sequence[Arrival]) -> dg.RunRequest:
+    facts = [version, *(f"{one.path} {one.sha256} {one.modified_at}" for one in new)]
+    return dg.RunRequest(run_key=f"take-{_hash(facts)}", asset_selection=[steps.asset_key(spec, "outcomes")])
+
+
+def _measure(
+    context: dg.SensorEvaluationContext, spec: PipelineSpec, paths: Paths, cursor: Cursor, snapshot: int
+) -> dg.SensorResult:
+    """Ask for the performance reports that outcomes have changed since the last look."""
+    after = dt.datetime.fromisoformat(cursor.until) if cursor.until else None
+    with Lake(paths.lake, read_only=True) as lake:
+        newest = late.newest(lake, spec.name)
+        is_old = newest is None or (after is not None and newest <= after)
+        batches = [] if is_old else late.to_measure(lake, spec.name, late.late(lake, spec), after)
+    until = cursor.until if newest is None else newest.isoformat()
+    registered = context.instance.get_dynamic_partitions(f"{spec.name}_batches")
+    new = [batch for batch in batches if batch not in registered]
+    requests = [
+        dg.RunRequest(
+            run_key=f"measure-{_hash([until, *some])}",
+            asset_selection=[steps.asset_key(spec, "performance_report")],
+            tags={
+                "dagster/asset_partition_range_start": some[0],
+                "dagster/asset_partition_range_end": some[-1],
+                "ml_assets/batches": ", ".join(some),
+            },
+        )
+        for some in ranges([*registered, *new], dict.fromkeys(batches))
+    ]
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else dg.SkipReason("no outcome changes a live score"),
+        dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
+        cursor=Cursor(cursor.files, snapshot, until).write(),
+    )
+
+
+def _hash(facts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

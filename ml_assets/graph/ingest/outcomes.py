@@ -1,0 +1,209 @@
+"""Files of outcomes that are known later than their rows become rows of `<pipeline>.outcomes`, which only grows.
+
+A file's bytes are taken once; changed bytes under an old name count as newer. A file is taken whole or set aside whole:
+a wrong label is worse than a missing one. Tables: `<pipeline>.outcomes`, `<pipeline>.outcome_files` (as `arrivals`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from ml_assets.errors import SourceError
+from ml_assets.graph.ingest import arrivals, files, validation
+from ml_assets.graph.ingest.files import Arrival
+from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
+from ml_assets.store import failures
+from ml_assets.store import outcomes as late
+from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.lake import Commit, Lake, Put, Written
+from ml_assets.store.locks import exclusive
+from ml_assets.store.paths import Paths
+from ml_assets.store.registry import now
+from ml_assets.store.remote import Place
+from ml_assets.store.sql import identifier, identifiers
+
+FILES = "outcome_files"
+ROWS = "_outcome_rows"
+LOCK_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a look at the folder left.
+
+    Args:
+        written: The rows that were added.
+        files: Every file, as it is recorded now.
+        new: Files whose rows were added.
+        aside: Files that are set aside now and were not before.
+    """
+
+    written: Written
+    files: list[Arrival]
+    new: list[Arrival]
+    aside: list[Arrival]
+
+
+def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit: Commit) -> Taken:
+    """Add the rows of every new and changed file, oldest first. A file that is bad is set aside and recorded.
+
+    Two of these never run at once, so that no file is taken twice.
+
+    Raises:
+        SourceError: The folder does not exist or cannot be listed.
+        LakeError: The lake cannot be written.
+    """
+    place = files.place_of(spec, paths, source)
+    with exclusive(paths.lake / f"{spec.name}.outcomes.lock", LOCK_TIMEOUT_S, "taking outcomes"):
+        earlier = arrivals.known(lake, spec, FILES)
+        types = {**late.OWN, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
+        found = _judged(lake, spec, place, files.scan(source, place, earlier), earlier)
+        aside = arrivals.set_aside(found, earlier)
+        failures.record(lake, spec.name, arrivals.failed(aside), commit)
+        puts = [
+            Put(f"{spec.name}.outcomes", ROWS, append=True, version=_data_version(found)),
+            Put(f"{spec.name}.{FILES}", lake.values(arrivals.COLUMNS, [arrivals.as_row(one) for one in found])),
+        ]
+        written, _ = lake.replace(puts, commit)
+    return Taken(written, found, is_new(found, earlier, look_again=True), aside)
+
+
+def is_new(found: Iterable[Arrival], earlier: Mapping[str, Arrival], look_again: bool = False) -> list[Arrival]:
+    """Ready files whose bytes are not those that were seen under their names before.
+
+    Args:
+        found: Files as they are.
+        earlier: Files as they were last seen, by path.
+        look_again: Those that were refused count, too: the YAML may have changed.
+    """
+    seen = {path: one.sha256 for path, one in earlier.items() if not (look_again and one.status == "refused")}
+    return [one for one in found if one.status == "ready" and seen.get(one.path) != one.sha256]
+
+
+def _is_double(arrival: Arrival) -> bool:
+    return arrival.status == "duplicate"
+
+
+def _judged(
+    lake: Lake, spec: PipelineSpec, place: Place, found: Iterable[Arrival], earlier: Mapping[str, Arrival]
+) -> list[Arrival]:
+    """What becomes of each file; the rows of those that are taken now are in the temporary table `ROWS`."""
+    listed = sorted(found, key=lambda one: (one.modified_at, one.path))
+    taken = {(one.sha256, one.batch): path for path, one in earlier.items() if one.status in ("ready", "vanished")}
+    received = max(now(), (late.newest(lake, spec.name) or dt.datetime.min) + dt.timedelta(microseconds=1))
+    new = {one.path for one in is_new(listed, earlier, look_again=True)}
+    judged = []
+    for number, arrival in enumerate(listed):
+        original = taken.get((arrival.sha256, arrival.batch), arrival.path)
+        if arrival.status == "ready" and arrival.path not in new:
+            before = earlier[arrival.path]
+            judged.append(replace(arrival, status="duplicate", error=before.error) if _is_double(before) else arrival)
+        elif arrival.status == "ready" and original != arrival.path and arrival.path not in earlier:
+            judged.append(replace(arrival, status="duplicate", error=f"The same bytes as {original}: not taken again."))
+        elif arrival.status == "ready":
+            judged.append(_read(lake, spec, place, arrival, received + dt.timedelta(microseconds=number)))
+            if judged[-1].status == "ready":
+                taken[(arrival.sha256, arrival.batch)] = arrival.path
+        else:
+            judged.append(arrival)
+    return sorted(judged, key=lambda one: one.path)
+
+
+def _read(lake: Lake, spec: PipelineSpec, place: Place, arrival: Arrival, received: dt.datetime) -> Arrival:
+    """Add the rows of a file to `ROWS`; the file as ready, refused, or settling where it changed meanwhile."""
+    declared = _declared(spec)
+    try:
+        delivery = files.deliver(place, [arrival])
+        _check_columns(spec, files.header(lake.con, declared, delivery), arrival)
+        relation, _ = files.open_rows(lake.con, declared, arrival.batch or "", delivery)
+        try:
+            lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _outcome_file AS SELECT * FROM {relation}")
+        except duckdb.Error as error:
+            raise files.unreadable(error, delivery) from error
+        if not (place.is_remote or arrival.is_as(place.entry(arrival.path))):
+            return replace(arrival, status="settling", sha256=None, error="Changed while it was read.")
+        _check_rows(lake, spec, declared, arrival)
+    except SourceError as error:
+        return replace(arrival, status="refused", error=str(error.at(pipeline=spec.name, batch=arrival.batch)))
+    finally:
+        place.discard(arrival.path, arrival.version)
+    columns = identifiers([column.name for column in declared.columns])
+    lake.con.execute(
+        f"""INSERT INTO {ROWS} BY NAME SELECT $batch::VARCHAR AS batch, $received::TIMESTAMP AS received_at,
+        source_file, source_sha256, {columns} FROM _outcome_file""",
+        {"batch": arrival.batch, "received": received},
+    )
+    return arrival
+
+
+def _declared(spec: PipelineSpec) -> PipelineSpec:
+    """The pipeline as if its batches held nothing but the key and the outcomes."""
+    columns = [
+        column.model_copy(update={"nullable": column.name not in spec.key, "references": None})
+        for column in spec.columns
+        if column.outcome or column.name in spec.key
+    ]
+    tolerate = Tolerate(missing_columns="null", new_columns="ignore")
+    return spec.model_copy(update={"columns": columns, "key": [], "rules": {}, "tolerate": tolerate})
+
+
+def _check_columns(spec: PipelineSpec, found: Mapping[str, str], arrival: Arrival) -> None:
+    present = {name.lower() for name in found}
+    missing = [name for name in spec.key if name.lower() not in present]
+    if missing:
+        rule, fix = f"A file of outcomes has every column of the key; it lacks {', '.join(missing)}.", spec.key
+    elif not present & {name.lower() for name in spec.outcome_columns}:
+        rule, fix = "A file of outcomes has an outcome column; it has none.", spec.outcome_columns
+    else:
+        return
+    raise SourceError(
+        rule,
+        found=f"columns {', '.join(found)}",
+        where={"file": arrival.path},
+        fix=f"Deliver it with {', '.join(fix)}.",
+    )
+
+
+def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival: Arrival) -> None:
+    """Refuse a file without rows, with a value that is not as declared, or with two outcomes for one key."""
+    where = {"file": arrival.path}
+    rows = lake.con.execute("SELECT count(*) FROM _outcome_file").fetchall()[0][0]
+    if not rows:
+        raise SourceError("The file has no rows.", where=where, fix="Deliver it with its rows.")
+    sql, values = validation.checked_select(declared, "_outcome_file")
+    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _outcome_broken AS {sql}", values)
+    broken = validation.count_broken(lake.con, "_outcome_broken")
+    lake.con.execute("DROP TABLE _outcome_broken")
+    if broken:
+        worst = broken[0]
+        raise SourceError(
+            "An outcome is not as its column is declared; none of the file's rows is taken.",
+            found=f"{worst.rule} in {worst.rows:,} of {rows:,} rows, such as {', '.join(map(str, worst.examples))}",
+            where={**where, "column": worst.rule.removeprefix("type of ").partition(".")[0]},
+            fix="Mend the file, or the column in defs.yaml.",
+        )
+    differ = " OR ".join(f"min({identifier(name)}) != max({identifier(name)})" for name in spec.outcome_columns)
+    twice = lake.con.execute(
+        f"""SELECT {", ".join(f"{identifier(name)}::VARCHAR" for name in spec.key)} FROM _outcome_file
+        GROUP BY {identifiers(spec.key)} HAVING {differ} ORDER BY ALL LIMIT 1"""
+    ).fetchall()
+    if twice:
+        raise SourceError(
+            "A key has two different outcomes in one file, and nothing tells which one is true.",
+            found=", ".join(f"{name} {value}" for name, value in zip(spec.key, twice[0], strict=True)),
+            where=where,
+            fix="Deliver one outcome for each key; a later file corrects an earlier one.",
+        )
+
+
+def _data_version(found: Iterable[Arrival]) -> str:
+    """The files that were taken decide the rows."""
+    facts = sorted((one.path, one.sha256 or "") for one in found if one.status in ("ready", "vanished"))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,106 @@
+"""performance_report and its check as Dagster definitions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph import steps
+from ml_assets.graph.code_version import code_version
+from ml_assets.graph.monitoring import performance
+from ml_assets.graph.monitoring.score_picture import score_picture
+from ml_assets.graph.steps import BatchCheck, Result, Verdict
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store.lake import Lake, Put
+
+STAGE = "monitoring"
+Rows = Sequence[Mapping[str, Any]]
+
+
+def performance_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
+    """The asset of live scores."""
+    return [_performance_report(spec)]
+
+
+def performance_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
+    """The check of live scores."""
+    holds = BatchCheck(
+        "no_decay",
+        f"The champion's {spec.performance_metric} holds what its test promised, as far as outcomes are known.",
+        lambda lake, batch: _no_decay(lake, f"{spec.name}.performance_report", batch),
+        blocking=False,
+    )
+    return [steps.batch_checks(spec, "performance_report", [holds])]
+
+
+def _no_decay(lake: Lake, name: str, batch: str) -> Verdict:
+    rows = lake.rows_of(name, "SELECT decayed, why, value, promised, rows FROM {t} WHERE batch = ? AND judged", [batch])
+    if not rows:
+        return Verdict(True, {}, "no outcome of the batch is known yet")
+    numbers = {name: rows[0][name] for name in ("value", "promised", "rows") if rows[0][name] is not None}
+    return Verdict(not rows[0]["decayed"], numbers, rows[0]["why"])
+
+
+def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
+    key = steps.asset_key(spec, "performance_report")
+    read = ["predictions", "validated_data", *(["outcomes"] if spec.outcomes else [])]
+    version = code_version(__name__, spec.target, spec.performance_metric, spec.monitoring.performance)
+
+    @dg.asset(
+        key=key,
+        deps=[steps.asset_key(spec, noun) for noun in read],
+        description="Every version that scored the batch against the outcomes that are known, on the same rows, beside "
+        "what its test promised. Without an outcome it is empty.",
+        metadata={"dagster/column_schema": steps.column_schema(performance.COLUMNS, performance.DESCRIPTIONS)},
+        **steps.common(spec, STAGE, version, {"duckdb"}, by_batch=True),
+    )
+    def performance_report(
+        context: dg.AssetExecutionContext, lake: LakeResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        store = lake.open()
+
+        def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            rows = performance.report(store, lake.paths, spec, batch)
+            values = store.values(performance.COLUMNS, rows)
+            put = Put(steps.table_of(key), values, batch, volatile=("measured_at", "outcomes_until"))
+            (written,) = store.replace([put], steps.commit(context, key, batch))
+            return {key: Result(written, _metadata(store, spec, rows))}
+
+        yield from steps.each_batch(context, store, [key], work)
+
+    return performance_report
+
+
+def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> steps.Metadata:
+    if not rows:
+        return {"rows_with_outcome": 0, "verdict": "No outcome of the batch is known yet."}
+    metadata: steps.Metadata = {
+        "rows_with_outcome": rows[0]["rows"],
+        "versions": dg.MetadataValue.md(_by_version(rows)),
+    }
+    for row in (row for row in rows if row["judged"]):
+        numbers = {"score": "value", "score_low": "low", "score_high": "high", "promised": "promised", "drop": "drop"}
+        metadata |= {word: row[name] for word, name in numbers.items() if row[name] is not None}
+        metadata |= {"model_version": row["model_version"], "metric": row["metric"], "verdict": row["why"]}
+        metadata |= {} if row["decayed"] is None else {"decayed": row["decayed"]}
+        metadata["picture"] = dg.MetadataValue.md(score_picture(row["metric"], _judged(lake, spec)))
+    return metadata
+
+
+def _by_version(rows: Rows) -> str:
+    """A line for each version, a column for each metric."""
+    lines: dict[str, dict[str, object]] = {}
+    for row in rows:
+        line = {"version": row["model_version"], "role": row["role"], "has seen it": row["seen"]}
+        lines.setdefault(row["model_version"], line)[row["metric"]] = row["value"]
+    return steps.markdown_table(list(lines.values()))
+
+
+def _judged(lake: Lake, spec: PipelineSpec) -> list[dict[str, Any]]:
+    return lake.rows_of(
+        f"{spec.name}.performance_report",
+        """SELECT batch, value, low, high, promised, decayed, seen FROM {t} WHERE judged AND metric = ?
+        ORDER BY batch""",
+        [spec.performance_metric],
+    )
