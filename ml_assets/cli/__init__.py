@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, run, serve, show, status, trials
+from ml_assets.cli import begin, lake, models, quarantine, run, score, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -20,6 +20,7 @@ for command in (
     run.home,
     run.demo,
     run.ui,
+    score.score,
     serve.serve,
     show.summary,
     status.status,
