@@ -29,10 +29,10 @@ from ml_assets.graph.invalidation.sensors import stale_sensor
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
 from ml_assets.graph.monitoring.performance_assets import performance_assets, performance_checks
-from ml_assets.graph.monitoring.sensors import drift_sensor, retrain_schedule
 from ml_assets.graph.release.approval import approve_job
 from ml_assets.graph.release.assets import release_assets
 from ml_assets.graph.release.checks import release_checks
+from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
 from ml_assets.graph.tracking.assets import tracking_assets
@@ -129,9 +129,9 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
-            drift_sensor(spec, train_job.name),
+            retrain_sensor(spec, paths, train_job.name),
         ],
-        schedules=[*retrain_schedule(spec, train_job.name), *upkeep_schedule(spec)],
+        schedules=[*retrain_schedule(spec, paths, train_job.name), *upkeep_schedule(spec)],
         resources={"lake": lake_resource(str(paths.root)), "lake_io": lake_io_manager(str(paths.root))},
     )
 

@@ -81,8 +81,8 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
 def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
     assert sorted(job.name for job in defs.jobs) == ["loans_approve", "loans_ingest", "loans_train", "loans_upkeep"]
-    assert sorted(sensor.name for sensor in defs.sensors) == ["loans_drift", "loans_new_data", "loans_stale"]
-    assert [schedule.name for schedule in defs.schedules] == ["loans_retrain", "loans_upkeep"]
+    assert sorted(sensor.name for sensor in defs.sensors) == ["loans_new_data", "loans_retrain", "loans_stale"]
+    assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_upkeep"]
 
 
 @pytest.mark.parametrize(

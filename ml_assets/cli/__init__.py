@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, replay, run, score, serve, show, status, trials
+from ml_assets.cli import begin, lake, models, quarantine, replay, retrains, run, score, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -30,6 +30,7 @@ for command in (
     models.models,
     quarantine.quarantine,
     trials.trials,
+    retrains.retrains,
     lake.lake,
 ):
     main.add_command(command)

@@ -310,7 +310,7 @@ class Lake:
         )
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
-        """Run DuckLake's own statements of upkeep, which change no row, under the lock and in one transaction.
+        """Run statements that fill no table, such as DuckLake's own of upkeep, under the lock and in one transaction.
 
         Returns what `work` returns. Where nothing changes, no snapshot is made.
         """

@@ -68,7 +68,7 @@ def test_list(project: Paths) -> None:
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
     scores = [first[name] for name in ("metric", "validation_score", "test_score", "low", "high")]
     assert scores == ["roc_auc", 0.75, 0.8, 0.75, 0.8 + 0.05]
-    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_drift")
+    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_retrain")
     text = ok("models", "list", "loans")
     for words in ("0.55 [0.5, 0.6]", "refused, now challenger", "promoted, now champion"):
         assert words in text
@@ -87,7 +87,7 @@ def test_show(project: Paths) -> None:
     assert found["release"]["folder"] == str(project.releases / "loans/1.0.0-a")
     assert found["read_training_set"] == 'open_lake().table("loans.features", snapshot="1.0.0")'
     text = ok("models", "show", "loans", "1.0.0")
-    for word in ("200 of 1, 2", "sensor loans_drift", "max_depth 0", "income (number)", "no champion to compare"):
+    for word in ("200 of 1, 2", "sensor loans_retrain", "max_depth 0", "income (number)", "no champion to compare"):
         assert word in text
     assert parsed("models", "show", "loans", "1.0.2")["release"] is None
 

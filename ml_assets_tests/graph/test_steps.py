@@ -11,8 +11,8 @@ from ml_assets.store.registry import user
 @pytest.mark.parametrize(
     ("tags", "who"),
     [
-        ({"dagster/sensor_name": "loans_drift", "dagster/run_key": "k"}, "sensor loans_drift"),
-        ({"dagster/schedule_name": "loans_retrain"}, "schedule loans_retrain"),
+        ({"dagster/sensor_name": "loans_retrain", "dagster/run_key": "k"}, "sensor loans_retrain"),
+        ({"dagster/schedule_name": "loans_retrain_cron"}, "schedule loans_retrain_cron"),
         ({"dagster/backfill": "abc"}, "backfill abc"),
         ({"user": "ana@example.org", "dagster/sensor_name": "x"}, "ana@example.org"),
         ({"ml_assets/pipeline": "loans"}, user()),

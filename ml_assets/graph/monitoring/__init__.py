@@ -1,1 +1,1 @@
-"""Is the world still as the champion knows it: drift of features and predictions, and the training that answers it."""
+"""Is the world still as the champion knows it: drift of features and predictions."""

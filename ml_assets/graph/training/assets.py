@@ -18,7 +18,7 @@ from ml_assets.ml.pictures import as_markdown
 from ml_assets.ml.search_pictures import search_figure
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Candidate, PipelineSpec
-from ml_assets.store import pins
+from ml_assets.store import pins, retrain_events
 from ml_assets.store.pins import PARTS
 
 STAGE = "training"
@@ -48,10 +48,11 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
         **steps.common(spec, STAGE, version, {"duckdb"}),
     )
     def training_set(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        store = lake.open()
+        store, commit, tags = lake.open(), steps.commit(context, key), context.run.tags
         with steps.user_errors(pipeline=spec.name):
+            retrain_events.started(store, spec.name, tags, commit)
             pin = make_pin(store, spec)
-            pins.save(store, spec.name, pin, steps.commit(context, key))
+            pins.save(store, spec.name, pin, commit)
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
             metadata={
@@ -60,6 +61,8 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
                 "rows": sum(pin.rows.values()),
                 "dagster/row_count": sum(pin.rows.values()),
                 "features": len(pin.features),
+                "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
+                "why": tags.get(retrain_events.WHY_TAG) or f"asked for by {commit.asked_by}",
                 "parts": dg.MetadataValue.md(steps.markdown_table(parts)),
             },
             data_version=dg.DataVersion(pin.pin_id),

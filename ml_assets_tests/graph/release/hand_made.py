@@ -16,7 +16,7 @@ from ml_assets.store.paths import Paths
 from ml_assets.store.pins import Pin
 from ml_assets_tests.conftest import SPEC
 
-BY = Commit(asset="loans/champion", run_id="run", asked_by="schedule loans_retrain")
+BY = Commit(asset="loans/champion", run_id="run", asked_by="schedule loans_retrain_cron")
 SCHEMA = bundle.Schema(
     kind="binary",
     target="late",
@@ -68,7 +68,7 @@ def add_version(
         "code_version": "c0de",
         "run_id": "run",
         "git_commit": "abc123",
-        "asked_by": "sensor loans_drift",
+        "asked_by": "sensor loans_retrain",
     }
     registry.register(lake, "loans", record, BY)
     evaluate(lake, version, roc_auc, gain)

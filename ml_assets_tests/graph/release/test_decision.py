@@ -45,7 +45,7 @@ def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
     gates = {gate.gate: gate for gate in made.gates}
     assert gates["champion"].passed
     assert gates["champion"].detail == "no champion to compare with yet"
-    assert (made.by, made.previous_champion) == ("schedule loans_retrain", None)
+    assert (made.by, made.previous_champion) == ("schedule loans_retrain_cron", None)
     assert champion(store) == "1.0.0"
 
 
