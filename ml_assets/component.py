@@ -132,20 +132,20 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             retrain_sensor(spec, paths, train_job.name),
         ],
         schedules=[*retrain_schedule(spec, paths, train_job.name), *upkeep_schedule(spec)],
-        resources={"lake": lake_resource(str(paths.root)), "lake_io": lake_io_manager(str(paths.root))},
+        resources={"lake": lake_resource(paths), "lake_io": lake_io_manager(paths)},
     )
 
 
 @cache
-def lake_resource(root: str) -> LakeResource:
+def lake_resource(paths: Paths) -> LakeResource:
     """One resource for all pipelines of a project, so that their definitions can be merged."""
-    return LakeResource(root=root, memory_limit=memory_limit())
+    return LakeResource(root=str(paths.root), data=str(paths.data), memory_limit=memory_limit())
 
 
 @cache
-def lake_io_manager(root: str) -> LakeIOManager:
+def lake_io_manager(paths: Paths) -> LakeIOManager:
     """One I/O manager for a project, for its own assets beside the pipelines."""
-    return LakeIOManager(root=root, memory_limit=memory_limit())
+    return LakeIOManager(root=str(paths.root), data=str(paths.data), memory_limit=memory_limit())
 
 
 def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:

@@ -36,6 +36,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     """
 
     root: str = ""
+    data: str = ""
     memory_limit: str = "4GiB"
     _reader: Lake | None = PrivateAttr(default=None)
     _writer: Lake | None = PrivateAttr(default=None)
@@ -75,7 +76,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     @property
     def _folder(self) -> Path:
-        return Paths.of(Path(self.root) if self.root else None).lake
+        return Path(self.data) / "lake" if self.data else Paths.of(Path(self.root) if self.root else None).lake
 
     def _relation(self, lake: Lake, context: dg.InputContext) -> duckdb.DuckDBPyRelation:
         batches = _batches(context)

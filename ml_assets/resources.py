@@ -24,13 +24,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, as one connection for a run (in-process executor) or a step (any other)."""
 
     root: str
+    data: str = ""
     memory_limit: str = "4GiB"
     _lake: Lake | None = PrivateAttr(default=None)
 
     @property
     def paths(self) -> Paths:
         """Folders of the project."""
-        return Paths.of(Path(self.root))
+        return Paths(Path(self.root), Path(self.data)) if self.data else Paths.of(Path(self.root))
 
     def open(self) -> Lake:
         """The connection; opened at its first use and closed after the run."""

@@ -59,7 +59,7 @@ def _print(made: Replay) -> None:
             row["batch"],
             "" if row["rows"] is None else f"{row['rows']:,}",
             *(_cell(row[name]) for name in ("frozen", "loop", "loop_version", "always", "always_version")),
-            f"{row['trained_after']}: {row['why']}" if row["trained_after"] else "",
+            row["trained_after"],
         )
     table.add_section()
     means = [f"{made.mean(arm):.4f}" for arm in ("frozen", "loop", "always")]

@@ -23,7 +23,7 @@ class Ran:
         job: Its job.
         sensor: Who asked.
         tags: Its tags.
-        success: Did it succeed?
+        error: What the failed steps say; empty where it succeeded.
         seconds: Wall time.
         cpu_seconds: CPU time of this process.
         run_id: Dagster's.
@@ -32,7 +32,7 @@ class Ran:
     job: str
     sensor: str
     tags: dict[str, str]
-    success: bool
+    error: str
     seconds: float
     cpu_seconds: float
     run_id: str
@@ -108,4 +108,10 @@ class Driver:
             raise_on_error=False,
         )
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
-        return Ran(job, sensor.name, tags, result.success, seconds, cpu_seconds, result.run_id)
+        return Ran(job, sensor.name, tags, _error(result), seconds, cpu_seconds, result.run_id)
+
+
+def _error(result: dg.ExecuteInProcessResult) -> str:
+    failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    said = [one.user_failure_data.description if one.user_failure_data else one.error and one.error.message for one in failed]
+    return "" if result.success else "\n".join(filter(None, said)) or "the run failed"

@@ -140,7 +140,7 @@ class Replay:
                     row |= {"rows": score.rows, arm: score.value, f"{arm}_low": score.low, f"{arm}_high": score.high}
                     row |= {f"{arm}_version": score.version} if arm != FROZEN else {}
             after = [training for training in self.trainings(LOOP) if training.batch == batch]
-            row["trained_after"] = ", ".join(f"{one.version or 'none'} {one.decision}" for one in after)
+            row["trained_after"] = ", ".join(f"{one.version or 'none'} {one.decision} ({one.trigger})" for one in after)
             row["why"] = "; ".join(one.why or one.trigger for one in after)
             row["train_seconds"] = round(sum(one.seconds for one in after), 1)
             found.append({name: row.get(name) for name in COLUMNS})

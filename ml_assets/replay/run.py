@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 
 from ml_assets.component import MLPipeline, build_pipeline
-from ml_assets.errors import ModelError, SourceError, did_you_mean
+from ml_assets.errors import LakeError, ModelError, SourceError, did_you_mean
 from ml_assets.graph.ingest import files
 from ml_assets.replay.drive import Driver, Ran
 from ml_assets.replay.result import ALWAYS, LOOP, Replay, read_arm
@@ -105,7 +105,7 @@ def arrivals(spec: PipelineSpec, paths: Paths) -> dict[str, files.Delivery]:
         SourceError: The source cannot be listed.
     """
     place = files.place_of(spec, paths)
-    settled = spec.model_copy(update={"source": spec.source.model_copy(update={"settle_seconds": 0, "marker": None})})
+    settled = spec.source.model_copy(update={"settle_seconds": 0, "marker": None})
     found = [arrival for arrival in files.scan(settled, place, {}) if arrival.batch and arrival.status == "ready"]
     batches = sorted({arrival.batch for arrival in found if arrival.batch})
     return {batch: files.deliver(place, [arrival for arrival in found if arrival.batch == batch]) for batch in batches}
@@ -167,7 +167,11 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
         say(f"{batch}, {arm.name}: {job.removeprefix(arm.spec.name + '_')}{f' ({why})' if why else ''}")
 
     driver.say = told
-    arm.ran += [(batch, ran) for ran in driver.settle()]
+    ran = driver.settle()
+    arm.ran += [(batch, one) for one in ran]
+    for one in ran:
+        if one.error and not one.job.endswith("_train"):  # a refused version ends its training so
+            raise LakeError(f"A run of {one.job} failed after batch {batch}.", found=one.error)
 
 
 def _champion(arm: Arm, first: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def test_the_table_and_the_page_have_every_batch(project: Project, tmp_path: Pat
     assert [row["batch"] for row in rows] == ["4", "5", "6"]
     assert float(rows[1]["loop"]) == 0.75
     assert rows[1]["loop_version"] == "v1.0.1"
-    assert rows[0]["trained_after"] == "1.0.1 promoted"
+    assert rows[0]["trained_after"] == "1.0.1 promoted (drift)"
     assert rows[2]["loop"] == ""
 
 
