@@ -31,7 +31,7 @@ figcaption { color: #45525e; font-size: 13.5px; margin-top: 4px }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; margin: 8px 0 14px }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid #e3e8ec; vertical-align: top }
 th { color: #5b6875; font-weight: 600 }
-td { overflow-wrap: anywhere }
+td:last-child { overflow-wrap: anywhere }
 tr { break-inside: avoid }
 h2, h3 { break-after: avoid }
 code { font-size: 13px }
