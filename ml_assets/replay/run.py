@@ -105,7 +105,7 @@ def arrivals(spec: PipelineSpec, paths: Paths) -> dict[str, files.Delivery]:
         SourceError: The source cannot be listed.
     """
     place = files.place_of(spec, paths)
-    settled = spec.model_copy(update={"source": spec.source.model_copy(update={"settle_seconds": 0, "marker": None})})
+    settled = spec.source.model_copy(update={"settle_seconds": 0, "marker": None})
     found = [arrival for arrival in files.scan(settled, place, {}) if arrival.batch and arrival.status == "ready"]
     batches = sorted({arrival.batch for arrival in found if arrival.batch})
     return {batch: files.deliver(place, [arrival for arrival in found if arrival.batch == batch]) for batch in batches}

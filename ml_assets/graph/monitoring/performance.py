@@ -184,8 +184,8 @@ def scored_by(lake: Lake, pipeline: str, batch: str) -> list[Version]:
     seen = "bool_or(seen)" if "seen" in there else "NULL::BOOLEAN"
     found = lake.rows_of(
         name,
-        f"""SELECT model_version AS number, {role} AS role, {seen} AS seen FROM {{t}} WHERE batch = ?
-        GROUP BY ALL ORDER BY role != 'champion', number""",
+        f"""SELECT * FROM (SELECT model_version AS number, {role} AS role, {seen} AS seen FROM {{t}} WHERE batch = ?
+        GROUP BY ALL) ORDER BY role != 'champion', number""",
         [batch],
     )
     if not found:
