@@ -21,6 +21,7 @@ class Summary:
         candidates: Rows of the newest training.
         champion: Version in charge, if there is one.
         test: Metric, value and interval of the champion on its test rows.
+        live: Its newest live score: the row of `performance_report` that carries the verdict.
         newest: The decision about the newest version, where it is not the champion.
         drift: Per batch: verdict and share.
         problems: What a person must look at; empty when all is well.
@@ -33,6 +34,7 @@ class Summary:
     candidates: list[dict[str, Any]] = field(default_factory=list)
     champion: registry.ModelVersion | None = None
     test: dict[str, Any] | None = None
+    live: dict[str, Any] | None = None
     newest: Decision | None = None
     drift: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -72,6 +74,14 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
             {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
         )
         found.test = scores[0] if scores else None
+    if found.champion:
+        live = lake.rows_of(
+            f"{pipeline}.performance_report",
+            """SELECT batch, metric, value, low, high, rows, promised, decayed, why FROM {t}
+            WHERE judged AND NOT coalesce(seen, false) AND model_version = ? ORDER BY batch DESC LIMIT 1""",
+            [found.champion.version],
+        )
+        found.live = live[0] if live else None
     known = registry.versions(lake, pipeline)
     if known and (found.champion is None or known[-1].version != found.champion.version):
         found.newest = newest_of(lake, pipeline, known[-1].version)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from ml_assets.cli.group import console, existing_lake
@@ -41,6 +44,8 @@ def print_summary(found: Summary) -> None:
         )
         table.add_row(f"candidate {row['candidate']}", f"{scores} ({row['trials']} trials, {row['seconds']:.0f} s)")
     table.add_row("champion", _champion_line(found))
+    if found.live is not None:
+        table.add_row("live score", _live_line(found.live))
     if found.newest is not None:
         table.add_row("newest version", f"{found.newest.version} {found.newest.decision}: {found.newest.why}")
     drifted = [row for row in found.drift if row["drifted"]]
@@ -60,6 +65,14 @@ def _champion_line(found: Summary) -> str:
         between = "" if test["low"] is None else f" [{test['low']:.4f}, {test['high']:.4f}]"
         line += f", {test['metric']} {test['value']:.4f}{between} on {test['rows']:,} unseen rows"
     return line
+
+
+def _live_line(live: Mapping[str, Any]) -> str:
+    verdict = {True: "[red]decayed[/]", False: "holds", None: "no verdict"}[live["decayed"]]
+    value = "not defined" if live["value"] is None else f"{live['value']:.4f}"
+    between = "" if live["low"] is None else escape(f" [{live['low']:.4f}, {live['high']:.4f}]")
+    beside = "nothing promised" if live["promised"] is None else f"promised {live['promised']:.4f}"
+    return f"{live['metric']} {value}{between} on {live['rows']:,} rows of batch {live['batch']}; {beside}: {verdict}"
 
 
 @click.command()

@@ -58,7 +58,7 @@ def known_sql(pipeline: str, late: Late | None, snapshot: int | None = None) -> 
         WITH newest AS (
             SELECT batch, {key}, {", ".join(newest)}
             FROM {table(f"{pipeline}.outcomes")}{at(snapshot)} GROUP BY batch, {key})
-        SELECT v.* REPLACE ({", ".join(filled)}) FROM {validated} v
+        SELECT v.* REPLACE ({", ".join(filled)}) FROM (FROM {validated}) v
         LEFT JOIN newest o ON o.batch = v.batch AND {_same_key("o", late["key"])}
         LEFT JOIN newest e ON e.batch IS NULL AND {_same_key("e", late["key"])})"""
 
@@ -77,11 +77,14 @@ def unmatched(lake: Lake, pipeline: str, late: Late | None) -> int:
     """Keys with an outcome that no validated row has, so far."""
     if late is None:
         return 0
+    validated, same = table(f"{pipeline}.validated_data"), _same_key("o", late["key"])
+    # Equalities only: with any other condition DuckDB compares each key with each row.
     ((count,),) = lake.con.execute(
-        f"""SELECT count(*) FROM (SELECT DISTINCT batch, {identifiers(list(late["key"]))}
-            FROM {table(f"{pipeline}.outcomes")}) o
-        ANTI JOIN {table(f"{pipeline}.validated_data")} v
-            ON {_same_key("o", late["key"])} AND coalesce(o.batch, v.batch) = v.batch"""
+        f"""
+        WITH keys AS (SELECT DISTINCT batch, {identifiers(list(late["key"]))} FROM {table(f"{pipeline}.outcomes")})
+        SELECT (SELECT count(*) FROM (FROM keys WHERE batch IS NOT NULL) o
+                ANTI JOIN {validated} v ON o.batch = v.batch AND {same})
+            + (SELECT count(*) FROM (FROM keys WHERE batch IS NULL) o ANTI JOIN {validated} v ON {same})"""
     ).fetchall()
     return int(count)
 

@@ -1,0 +1,219 @@
+"""Outcomes that come later: labels, history and live scores know them; what was made before stays as it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from ml_assets.graph.features import select
+from ml_assets.graph.training.pinning import make_pin
+from ml_assets.store import pins
+from ml_assets.store.lake import Lake
+from ml_assets_tests.conftest import Project, check_results, failure_text, loans
+
+OUTCOMES = {
+    "path": "data/outcomes",
+    "pattern": r"(paid_(?P<batch>\d+)|paid)(_\w+)?\.(csv|parquet)",
+    "settle_seconds": 0,
+}
+
+
+@pytest.fixture
+def waiting(copied: Project) -> Project:
+    """The trained project with late outcomes; batch 6 has come without them."""
+    copied.spec_dict["outcomes"] = dict(OUTCOMES)
+    (copied.root / "data/outcomes").mkdir()
+    return copied
+
+
+def deliver(project: Project, name: str, frame: pd.DataFrame, minute: int = 0) -> Path:
+    """A file of outcomes that was changed at this minute."""
+    file = project.root / "data/outcomes" / name
+    frame.to_csv(file, index=False)
+    os.utime(file, (60 * minute, 60 * minute))
+    return file
+
+
+def late(batch: int, rows: int = 150) -> pd.DataFrame:
+    return loans(batch, rows)[["loan", "late_days"]]
+
+
+def flipped(truth: pd.DataFrame) -> pd.DataFrame:
+    """The opposite of every label."""
+    return truth.assign(late_days=np.where(truth["late_days"] > 10, 0.0, 50.0))
+
+
+def take(project: Project) -> dg.ExecuteInProcessResult:
+    result = project.materialize("outcomes")
+    assert result.success, failure_text(result)
+    return result
+
+
+def statuses(project: Project) -> dict[str, str]:
+    rows = project.rows("SELECT path, status FROM {p}.outcome_files ORDER BY path")
+    return {Path(row["path"]).name: row["status"] for row in rows}
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None:
+    project = waiting
+    project.write(6, loans(6).assign(late_days=None))
+    assert project.ingest("6").success
+    assert project.materialize("predictions", batches=["6"]).success
+    lookups = project.rows("SELECT * FROM {p}.lookup_region_history ORDER BY ALL")
+    result = project.materialize("performance_report", batches=["6"])
+    assert result.success, failure_text(result)
+    assert "No outcome" in metadata(result)["verdict"]
+    assert check_results(result)[("performance_report", "no_decay", "6")]
+    assert project.value("SELECT count(*) FROM {p}.performance_report") == 0
+
+    truth = pd.concat([late(6), pd.DataFrame({"loan": [77], "late_days": [1.0]})])
+    deliver(project, "paid.csv", truth)
+    tick = project.tick("loans_outcomes")
+    assert [key.path[-1] for key in tick.run_requests[0].asset_selection] == ["outcomes"]
+    assert metadata(take(project))["keys_without_row"] == 1
+    tick = project.tick("loans_outcomes", tick.cursor)
+    assert [(r.tags["ml_assets/batches"], r.asset_selection[0].path[-1]) for r in tick.run_requests] == [
+        ("6", "performance_report")
+    ]
+    assert project.tick("loans_outcomes", tick.cursor).run_requests == []
+    result = project.materialize("performance_report", batches=["6"])
+    assert result.success, failure_text(result)
+
+    joined = pd.DataFrame(
+        project.rows("""SELECT p.score, p.decision::INT AS decision, v.loan FROM {p}.predictions p
+        JOIN {p}.validated_data v USING (batch, row_id) WHERE batch = '6'""")
+    ).merge(truth)
+    came = joined["late_days"] > 10
+    expected = {
+        "roc_auc": metrics.roc_auc_score(came, joined["score"]),
+        "average_precision": metrics.average_precision_score(came, joined["score"]),
+        "accuracy": metrics.accuracy_score(came, joined["decision"]),
+        "balanced_accuracy": metrics.balanced_accuracy_score(came, joined["decision"]),
+        "precision": metrics.precision_score(came, joined["decision"]),
+        "recall": metrics.recall_score(came, joined["decision"]),
+        "f1": metrics.f1_score(came, joined["decision"]),
+        "log_loss": metrics.log_loss(came, joined["score"]),
+        "brier": metrics.brier_score_loss(came, joined["score"]),
+    }
+    rows = project.rows("SELECT * FROM {p}.performance_report WHERE batch = '6'")
+    assert {row["metric"]: row["value"] for row in rows} == pytest.approx(expected)
+    assert all(row["rows"] == 150 and row["low"] <= row["value"] <= row["high"] for row in rows)
+    (judged,) = [row for row in rows if row["judged"]]
+    assert (judged["metric"], judged["role"], judged["seen"]) == ("roc_auc", "champion", False)
+    promised = project.value(
+        "SELECT value FROM {p}.evaluation_report WHERE scope = 'test' AND metric = 'roc_auc' AND version = '1.0.0'"
+    )
+    assert judged["promised"] == promised
+    assert judged["drop"] == pytest.approx(promised - expected["roc_auc"])
+
+    deliver(project, "paid.csv", flipped(truth), minute=5)
+    take(project)
+    tick = project.tick("loans_outcomes", tick.cursor)
+    assert len(tick.run_requests) == 1  # the file is new to the sensor, which asks for the asset in vain
+    tick = project.tick("loans_outcomes", tick.cursor)
+    assert [request.tags["ml_assets/batches"] for request in tick.run_requests] == ["6"]
+    result = project.materialize("performance_report", batches=["6"])
+    assert not check_results(result)[("performance_report", "no_decay", "6")]
+    row = project.rows("SELECT decayed, why FROM {p}.performance_report WHERE batch = '6' AND judged")[0]
+    assert row["decayed"]
+    assert row["why"].startswith("Decayed: roc_auc 0.")
+    assert project.rows("SELECT * FROM {p}.lookup_region_history ORDER BY ALL") == lookups
+    assert project.value("SELECT count(late_days) FROM {p}.validated_data WHERE batch = '6'") == 0
+
+
+def test_labels_of_a_training_are_what_was_known_when_it_was_pinned(waiting: Project) -> None:
+    take(waiting)
+    with Lake(waiting.paths.lake) as lake:
+        first = make_pin(lake, waiting.spec)
+        before = pins.read(lake, "loans", first)
+    wrong = flipped(late(5))
+    deliver(waiting, "paid_5.csv", wrong)
+    take(waiting)
+    with Lake(waiting.paths.lake) as lake:
+        second = make_pin(lake, waiting.spec)
+        assert second.pin_id != first.pin_id
+        assert make_pin(lake, waiting.spec).pin_id == second.pin_id
+        pd.testing.assert_frame_equal(pins.read(lake, "loans", first), before)
+        after = pins.read(lake, "loans", second)
+        of_5 = (after["batch"] == "5").to_numpy()
+        assert (after["label"] != before["label"]).to_numpy().tolist() == of_5.tolist()
+        unlabelled = waiting.spec.model_copy(update={"outcomes": None})
+        assert make_pin(lake, unlabelled).late is None
+        earlier = select.open_history(lake, waiting.spec, "6", 1)
+        ((late_rows,),) = lake.con.execute("SELECT count(*) FROM history WHERE late").fetchall()
+        assert (earlier, late_rows) == (["5"], int((wrong["late_days"] > 10).sum()))
+
+
+def test_bytes_are_taken_once_and_what_returns_counts_again(waiting: Project) -> None:
+    deliver(waiting, "paid_5.csv", late(5, 3), minute=1)
+    take(waiting)
+    deliver(waiting, "paid_5_again.csv", late(5, 3), minute=2)
+    assert metadata(take(waiting))["files_taken"] == 0
+    assert statuses(waiting) == {"paid_5.csv": "ready", "paid_5_again.csv": "duplicate"}
+    assert waiting.value("SELECT count(*) FROM {p}.outcomes") == 3
+    deliver(waiting, "paid_5.csv", late(5, 3).assign(late_days=1.0), minute=3)
+    take(waiting)
+    deliver(waiting, "paid_5.csv", late(5, 3), minute=4)
+    assert metadata(take(waiting))["files_taken"] == 1
+    newest = waiting.rows("SELECT loan, max_by(late_days, received_at) AS days FROM {p}.outcomes GROUP BY 1 ORDER BY 1")
+    assert [row["days"] for row in newest] == late(5, 3)["late_days"].to_list()
+
+
+def test_a_bad_file_is_set_aside_alone(waiting: Project) -> None:
+    good = late(5, 3)
+    deliver(waiting, "paid_1.csv", good.drop(columns="loan"))
+    deliver(waiting, "paid_2.csv", good.rename(columns={"late_days": "days"}))
+    deliver(waiting, "paid_3.csv", good.assign(late_days=["1", "soon", "3"]))
+    deliver(waiting, "paid_4.csv", pd.concat([good, good.assign(late_days=99)]))
+    deliver(
+        waiting, "paid_5.csv", pd.concat([good, good.assign(late_days=good["late_days"].where([True, True, False]))])
+    )
+    deliver(waiting, "paid_6.csv", good.assign(loan=[1, None, 2]))
+    deliver(waiting, "paid_7.csv", good.head(0))
+    (waiting.root / "data/outcomes/paid_8.parquet").write_bytes(b"PAR1")
+    deliver(waiting, "notes.csv", good)
+    result = take(waiting)
+    assert not check_results(result)[("outcomes", "every_file_is_accepted", None)]
+    refused = dict.fromkeys([f"paid_{n}.csv" for n in (1, 2, 3, 4, 6, 7)] + ["paid_8.parquet"], "refused")
+    assert statuses(waiting) == {**refused, "notes.csv": "unmatched", "paid_5.csv": "ready"}
+    assert waiting.rows("SELECT DISTINCT batch, source_file FROM {p}.outcomes") == [
+        {"batch": "5", "source_file": "paid_5.csv"}
+    ]
+    errors = {Path(row["path"]).name: row["error"] for row in waiting.rows("SELECT path, error FROM {p}.ingest_errors")}
+    assert set(errors) == set(refused)
+    for name, text in {
+        "paid_1.csv": "it lacks loan",
+        "paid_2.csv": "has an outcome column; it has none",
+        "paid_3.csv": "type of late_days in 1 of 3 rows, such as 2",
+        "paid_4.csv": "two different outcomes",
+        "paid_6.csv": "loan.not_null in 1 of 3 rows, such as 2",
+        "paid_7.csv": "no rows",
+        "paid_8.parquet": "cannot be read",
+    }.items():
+        assert text in errors[name], errors[name]
+    take(waiting)
+    assert waiting.value("SELECT count(*) FROM {p}.ingest_errors") == 7  # recorded once
+    deliver(waiting, "paid_1.csv", good.assign(late_days=7.0), minute=9)
+    take(waiting)
+    assert statuses(waiting)["paid_1.csv"] == "ready"
+
+
+def test_a_sensor_without_its_cursor_asks_for_nothing_that_is_done(waiting: Project) -> None:
+    deliver(waiting, "paid_5.csv", late(5))
+    take(waiting)
+    tick = waiting.tick("loans_outcomes")
+    assert [r.asset_selection[0].path[-1] for r in tick.run_requests] == ["performance_report"]
+    assert waiting.materialize("performance_report", batches=["5"]).success
+    assert waiting.tick("loans_outcomes").run_requests == []
