@@ -92,11 +92,12 @@ def test_a_dropped_file_is_scored_watched_and_answered_by_one_training(running: 
         running.drop(batch)
     features = "SELECT count(DISTINCT batch) FROM lake.loans.features"
     wait_until(lambda: running.count(features) == 3, WAIT_S, "features of three dropped files")
-    assert running.count("SELECT count(*) FROM lake.loans.predictions") == 0  # nobody has trained yet
-
-    train = [str(BIN / "dagster"), "job", "execute", "-m", "credit.definitions", "-j", "loans_train"]
-    subprocess.run(train, cwd=running.root, env=running.environment, check=True, capture_output=True, timeout=180)
-    assert running.count("SELECT count(*) FROM lake.loans.champion WHERE decision = 'promoted'") == 1
+    promoted = "SELECT count(*) FROM lake.loans.champion WHERE decision = 'promoted'"
+    wait_until(lambda: running.count(promoted) == 1, WAIT_S, "the first training, which starts by itself")
+    asked = (
+        "SELECT count(*) FROM lake.loans.retrain_events WHERE decision = 'train' AND trigger = '{}' AND run_id != ''"
+    )
+    assert running.count(asked.format("first")) == 1
 
     running.drop(4, shift=40.0)
     drifted = "SELECT count(*) FROM lake.loans.drift_report WHERE batch = '4' AND drifted"
@@ -112,4 +113,5 @@ def test_a_dropped_file_is_scored_watched_and_answered_by_one_training(running: 
     time.sleep(15)  # three ticks of both sensors
     assert running.count(decided) == 2
     assert running.count("SELECT count(*) FROM lake.loans.training_set") == 2
+    assert running.count(asked.format("drift")) == 1
     assert running.count("SELECT count(*) FROM lake.snapshots() WHERE commit_message = 'loans/drift_report'") == 1
