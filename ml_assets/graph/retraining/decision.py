@@ -218,9 +218,10 @@ def _enough_batches(rules: Retrain, now: Situation) -> list[Evidence]:
 
 
 def _carried(now: Situation) -> list[Evidence]:
-    """What waits and cannot be read from another table again."""
+    """What waits, or was answered by a training that failed, and cannot be read from another table again."""
     newest = _newest(now)
-    if newest is None or newest.decision != "wait":
+    failed = {training.event_id for training in now.trainings if training.state == "failed"}
+    if newest is None or (newest.decision == "train" and newest.event_id not in failed):
         return []
     return [_fact(fact) for fact in newest.facts if fact["trigger"] in CARRIED]
 
@@ -308,12 +309,12 @@ def _too_few_batches(rules: Retrain, now: Situation) -> str:
 
 def _cooling(rules: Retrain, now: Situation, asking: Sequence[Evidence]) -> str:
     last = now.last
+    if last is not None and last.state == "failed" and not now.new_batches(last):
+        return f"the last training came to nothing {_where(last)}; a new batch asks again"
+    last = next((one for one in reversed(now.trainings) if one.state != "failed"), None)
     if last is None:
         return ""
     come = len(now.new_batches(last))
-    if last.state == "failed" and come < max(1, rules.cooldown_batches):
-        wanted = max(1, rules.cooldown_batches)
-        return f"the last training failed (run {last.run_id}); {_come(come, wanted)} since"
     first = now.champion is None
     # Without a champion, a training that was refused is tried again with the next batch; the doubling begins then.
     doubled = max(0, len(now.in_vain) - first)
@@ -327,6 +328,10 @@ def _cooling(rules: Retrain, now: Situation, asking: Sequence[Evidence]) -> str:
         f"{_come(come, wanted)} since the last training: {least} (retrain.cooldown_batches), doubled for each of "
         f"{doubled} trainings that did not change the champion"
     )
+
+
+def _where(training: Training) -> str:
+    return f"(run {training.run_id})" if training.run_id else "before its first step"
 
 
 def _come(come: int, wanted: int) -> str:
@@ -364,7 +369,7 @@ def _too_few_labels(rules: Retrain, needed_batches: int, now: Situation) -> str:
 
 def _said(asking: Sequence[Evidence], now: Situation) -> str:
     last = now.last
-    failed = f"; the training before failed (run {last.run_id})" if last and last.state == "failed" else ""
+    failed = f"; the training before came to nothing {_where(last)}" if last and last.state == "failed" else ""
     return _texts(asking) + failed
 
 
