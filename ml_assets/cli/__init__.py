@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, run, score, serve, show, status, trials
+from ml_assets.cli import begin, lake, models, monitor, quarantine, run, score, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -21,6 +21,7 @@ for command in (
     run.demo,
     run.ui,
     score.score,
+    monitor.monitor,
     serve.serve,
     show.summary,
     status.status,
