@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, monitor, quarantine, run, score, serve, show, status, trials
+from ml_assets.cli import begin, lake, models, monitor, quarantine, replay, run, score, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -22,6 +22,7 @@ for command in (
     run.ui,
     score.score,
     monitor.monitor,
+    replay.replay,
     serve.serve,
     show.summary,
     status.status,
