@@ -1,4 +1,4 @@
-# make demo | test | ui | check | fix | bench | bench-ingest | bench-search | lock | screenshot. Each makes its own environment in .venv first.
+# make demo | test | ui | monitor | check | fix | bench | bench-ingest | bench-search | bench-drift | lock | screenshot. Each makes its own environment in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,16 +6,18 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui check fix bench bench-ingest bench-search lock screenshot clean
+.PHONY: help install demo test ui monitor check fix bench bench-ingest bench-search bench-drift lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
 	@echo "make ui     Dagster at http://127.0.0.1:3000, sensors running"
+	@echo "make monitor  drift over the batches in Evidently's pages, at http://127.0.0.1:8001"
 	@echo "make test   the test suite"
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make bench  the flights job against a plain script of the same work"
 	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
 	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
+	@echo "make bench-drift   a drift report of ten million rows with 200 columns"
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -31,6 +33,9 @@ demo: $(READY)
 
 ui: $(READY)
 	@$(BIN)/ml-assets ui
+
+monitor: $(READY)
+	@$(BIN)/ml-assets monitor
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -57,6 +62,9 @@ bench-ingest: $(READY)
 bench-search: $(READY)
 	$(BIN)/python -m benchmarks.search
 
+bench-drift: $(READY)
+	$(BIN)/python -m benchmarks.drift
+
 screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot
 
@@ -65,4 +73,4 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/logs data/locks data/tmp
+	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/evidently data/logs data/locks data/tmp

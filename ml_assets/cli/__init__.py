@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, replay, retrains, run, score, serve, show, status, trials
+from ml_assets.cli import (
+    begin,
+    lake,
+    models,
+    monitor,
+    quarantine,
+    replay,
+    retrains,
+    run,
+    score,
+    serve,
+    show,
+    status,
+    trials,
+)
 from ml_assets.cli.group import Group
 
 
@@ -21,6 +35,7 @@ for command in (
     run.demo,
     run.ui,
     score.score,
+    monitor.monitor,
     replay.replay,
     serve.serve,
     show.summary,

@@ -4,6 +4,7 @@ model.skops    the fitted scikit-learn Pipeline, audited before it is loaded; ne
 model.onnx     the same as an ONNX graph, where it answers the same; then it is what answers, everywhere
 features.sql   the SELECT that makes its features; or each Python file of the function that does, by its module's name
 schema.json    columns of a request, features and their types, kind of target, classes, threshold, engine
+reference.*    a sample of the rows that it was fitted on, and facts of all of them: what drift is measured against
 manifest.json  SHA-256 of every other file, versions of the libraries
 
 Batch scoring, evaluation and the server load a bundle in the same way and ask the same engine, so that what was
@@ -22,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ModelError
 from ml_assets.ml import estimators, manifest
+from ml_assets.ml import reference as references
 from ml_assets.ml.engine import OnnxModel
+from ml_assets.ml.reference import Reference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +126,14 @@ class Bundle:
         return self.scores(pd.DataFrame(dict(columns)))
 
 
-def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str], rows: pd.DataFrame | None = None) -> str:
+def save(
+    folder: Path,
+    model: Any,
+    schema: Schema,
+    texts: Mapping[str, str],
+    rows: pd.DataFrame | None = None,
+    reference: Reference | None = None,
+) -> str:
     """Write a bundle; it appears whole or not at all. Returns the SHA-256 of its manifest.
 
     Args:
@@ -132,6 +142,7 @@ def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str], row
         schema: What the bundle needs and says.
         texts: Further files by name, such as features.sql.
         rows: Feature frame of train rows, on which the ONNX graph must agree; without them skops answers.
+        reference: What later batches are compared with.
     """
     from skops import io
 
@@ -147,6 +158,8 @@ def save(folder: Path, model: Any, schema: Schema, texts: Mapping[str, str], row
     (new / "schema.json").write_text(json.dumps(asdict(schema), indent=2))
     for name, text in texts.items():
         (new / name).write_text(text)
+    if reference is not None:
+        references.write(new, reference)
     libraries = {name: library_version(name) for name in LIBRARIES}
     digest = manifest.write(new, {"format": FORMAT, "libraries": libraries})
     new.rename(folder)

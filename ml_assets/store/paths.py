@@ -47,6 +47,10 @@ class Paths:
         return self.data / "reports"
 
     @property
+    def evidently(self) -> Path:
+        return self.data / "evidently"
+
+    @property
     def spool(self) -> Path:
         return self.data / "spool"
 

@@ -1,22 +1,26 @@
 """drift_report as a Dagster asset."""
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.monitoring import drift
+from ml_assets.graph.monitoring import drift, history, measuring, page, samples
 from ml_assets.graph.monitoring.pictures import drift_picture
 from ml_assets.graph.steps import Result
-from ml_assets.ml import bundle
+from ml_assets.ml.reference import PREDICTION
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry
 from ml_assets.store.lake import Put
+from ml_assets.store.paths import Paths
 
 STAGE = "monitoring"
+ON_DASHBOARD = 5
 
 
 def monitoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
@@ -25,45 +29,94 @@ def monitoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "drift_report")
+    key, rules = steps.asset_key(spec, "drift_report"), spec.monitoring
 
     @dg.asset(
         key=key,
         deps=[steps.asset_key(spec, "predictions")],
         description="Evidently: the batch's features and predictions against the rows that the champion was fitted on.",
-        metadata={"dagster/column_schema": steps.column_schema(drift.COLUMNS)},
+        metadata={"dagster/column_schema": steps.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
         **steps.common(spec, STAGE, code_version(__name__, spec.monitoring), {"evidently"}, by_batch=True),
     )
     def drift_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
-        store, paths, sample = lake.open(), lake.paths, spec.monitoring.sample
+        store, paths = lake.open(), lake.paths
         with steps.user_errors(pipeline=spec.name):
             model = registry.need_alias(store, spec.name, "champion")
-            loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
-            reference = drift.reference_frame(store, spec.name, model, loaded, sample)
+            by = samples.watched(store, paths, spec.name, model, rules.sample)
+            how = measuring.measures(by.loaded.schema.features, rules.columns)
+            importance = drift.importance_of(store, spec.name, model.version)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            current, rows = drift.current_frame(store, spec.name, batch, loaded, sample)
-            page = paths.reports / spec.name / "drift" / f"{batch}.html"
-            found = drift.compare(current, reference, loaded.schema, spec.monitoring.drift_share, rows, page)
-            row = found.as_row(batch, model.version, str(page.relative_to(paths.reports)))
-            put = Put(steps.table_of(key), store.values(drift.COLUMNS, [row]), batch)
+            current, rows = samples.sample_of(store, spec.name, batch, by, rules.sample)
+            found = drift.judged(current, by.reference, how, importance, rules, rows)
+            file = paths.reports / spec.name / "drift" / f"{batch}.html"
+            shown = _keep(context, paths, spec.name, batch, by, how, found, current, file) if found.columns else {}
+            names = [str(f.relative_to(paths.reports)) if shown else None for f in (file, file.with_suffix(".json"))]
+            row = found.as_row(batch, model.version, *names)
+            put = Put(steps.table_of(key), store.values(drift.COLUMNS, [row]), batch, reshape=True)
             (written,) = store.replace([put], steps.commit(context, key, batch))
-            return {key: Result(written, _metadata(found, model.version) | steps.page_links(paths, page))}
+            return {key: Result(written, _metadata(found, model.version) | shown)}
 
         yield from steps.each_batch(context, store, [key], work)
 
     return drift_report
 
 
+def _keep(
+    context: dg.AssetExecutionContext,
+    paths: Paths,
+    pipeline: str,
+    batch: str,
+    by: samples.Watched,
+    how: Mapping[str, measuring.Measure],
+    found: drift.Drift,
+    current: Any,
+    file: Path,
+) -> steps.Metadata:
+    """The page, its JSON and the run in the history. Trouble with the history costs the history alone, and is said."""
+    project = history.project_folder(paths.evidently, pipeline)
+    now, trouble = dt.datetime.now(dt.UTC).replace(tzinfo=None), ""
+    try:
+        moment = history.moment(batch, history.moments(project), now)
+    except (OSError, ValueError) as error:
+        moment, trouble = now, str(error)
+    run = page.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
+    page.write(run, found, batch, by.model.version, file)
+    if not trouble:
+        ranked = sorted(found.columns, key=lambda column: -column.importance)
+        leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
+        try:
+            history.keep(paths.evidently, pipeline, batch, moment, run, leading)
+        except Exception as error:  # whatever another version of Evidently or the disk may have against it
+            trouble = f"{type(error).__name__}: {error}"
+    if trouble:
+        context.log.warning(f"The run is not in the history of `ml-assets monitor`: {trouble}")
+    return steps.page_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
+
+
 def _metadata(found: drift.Drift, version: str) -> steps.Metadata:
-    ordered = sorted(found.columns, key=lambda column: column.score / (column.threshold or 1), reverse=True)
     # Dagster shows Markdown at once only below 1,000 characters; the page and the table in the lake have every column.
-    rows = [{"column": c.column, "distance": c.score, "limit": c.threshold, "drifted": c.drifted} for c in ordered[:15]]
+    rows = [
+        {
+            "column": c.column,
+            "distance": c.score,
+            "limit": c.threshold,
+            "drifted": c.drifted,
+            "importance": c.importance,
+        }
+        for c in found.columns[:12]
+    ]
+    if found.drifted is None:
+        return {"why": found.why, "model_version": version}
+    prediction = [column.score for column in found.columns if column.column == PREDICTION]
     return {
+        "why": found.why,
         "drifted": found.drifted,
+        "weighted_share": found.weighted_share,
         "drifted_share": found.share,
-        "drifted_columns": sum(column.drifted for column in found.columns),
+        "drifted_columns": len(found.drifted_columns),
+        "prediction_distance": prediction[0],
         "model_version": version,
         "columns": dg.MetadataValue.md(steps.markdown_table(rows)),
-        "picture": dg.MetadataValue.md(drift_picture(ordered)),
+        "picture": dg.MetadataValue.md(drift_picture(found.columns)),
     }

@@ -13,7 +13,7 @@ def monitoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
     calm = BatchCheck(
         "no_drift",
-        f"Fewer than {spec.monitoring.drift_share:.0%} of the columns have drifted.",
+        f"Less than {spec.monitoring.drift_share:.0%} of the model's importance lies in drifted columns.",
         lambda lake, batch: _no_drift(lake, f"{spec.name}.drift_report", batch),
         blocking=False,
     )
@@ -21,7 +21,11 @@ def monitoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def _no_drift(lake: Lake, name: str, batch: str) -> Verdict:
-    rows = lake.rows(f"SELECT drifted, share, model_version FROM {table(name)} WHERE batch = ?", [batch])
+    rows = lake.rows(
+        f"SELECT drifted, share, weighted_share, model_version, why FROM {table(name)} WHERE batch = ?", [batch]
+    )
     if not rows:
         return Verdict(False, {}, f"{name} has no report of batch {batch}")
-    return Verdict(not rows[0]["drifted"], {"share": rows[0]["share"], "model_version": rows[0]["model_version"]})
+    (row,) = rows
+    shown = {noun: row[noun] for noun in ("weighted_share", "share", "model_version") if row[noun] is not None}
+    return Verdict(row["drifted"] is not True, shown, row["why"])

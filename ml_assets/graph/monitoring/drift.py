@@ -1,36 +1,45 @@
-"""Drift of one batch against the rows that the champion was fitted on, measured by Evidently, judged by the YAML."""
+"""The verdict on one batch: which columns have moved, where to, and how much of the model rests on them."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.errors import BatchRefused
-from ml_assets.ml import bundle, estimators
-from ml_assets.store import pins
+from ml_assets.graph.monitoring.measuring import PRESENCE, Measure, Measured, measured
+from ml_assets.ml.reference import PREDICTION, Reference
+from ml_assets.spec.operation import Monitoring
+from ml_assets.store.foreign_reports import DISTANCES
 from ml_assets.store.lake import Lake
-from ml_assets.store.registry import ModelVersion
-from ml_assets.store.sql import identifiers, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREDICTION = "prediction"
 COLUMNS = {
     "batch": "VARCHAR",
     "model_version": "VARCHAR",
     "drifted": "BOOLEAN",
     "share": "DOUBLE",
+    "weighted_share": "DOUBLE",
     "share_limit": "DOUBLE",
-    "columns": 'STRUCT("column" VARCHAR, "method" VARCHAR, score DOUBLE, threshold DOUBLE, drifted BOOLEAN)[]',
+    "why": "VARCHAR",
+    "columns": """STRUCT("column" VARCHAR, "method" VARCHAR, score DOUBLE, threshold DOUBLE, drifted BOOLEAN,
+        direction VARCHAR, importance DOUBLE, "rows" BIGINT, reference_rows BIGINT, ignored BOOLEAN)[]""",
     "rows": "BIGINT",
     "reference_rows": "BIGINT",
     "page": "VARCHAR",
+    "json": "VARCHAR",
 }
+DESCRIPTIONS = {
+    "drifted": "At least share_limit of the model's importance lies in drifted columns. NULL: too few rows to say.",
+    "share": "Share of the columns that have drifted.",
+    "weighted_share": "Share of the model's importance that lies in drifted columns.",
+    "why": "The verdict in a sentence.",
+    "columns": "Each feature and the prediction: distance, limit, where to, importance, rows with a value.",
+    "rows": "Rows of the batch; at most monitoring.sample of them were compared.",
+}
+MOVED = 0.05  # standard deviations, from which on a mean is said to have moved
+NAMED = 3  # columns in the sentence
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,16 @@ class ColumnDrift:
 
     Args:
         column: Feature, or `prediction`.
-        method: Evidently's measure.
-        score: Its value.
-        threshold: Beyond it the column has drifted.
-        drifted: The verdict.
+        method: Evidently's name of the measure.
+        score: Distance, or p-value.
+        threshold: Where drift begins: from it on for a distance, below it for a p-value. It is greater than what the
+            YAML or Evidently says where so few rows show more by chance.
+        drifted: Has it?
+        direction: Where to, in words.
+        importance: Its share of the model's importance; 0 where it is ignored.
+        rows: Rows of the batch's sample with a value.
+        reference_rows: Rows of the reference's sample with a value.
+        ignored: It has no say in the verdict.
     """
 
     column: str
@@ -50,132 +65,230 @@ class ColumnDrift:
     score: float
     threshold: float
     drifted: bool
+    direction: str
+    importance: float
+    rows: int
+    reference_rows: int
+    ignored: bool = False
+
+    @property
+    def far(self) -> float:
+        """How far, in a number that can be compared between measures: from 1 on it has drifted."""
+        if self.method in DISTANCES or self.method == PRESENCE:
+            return self.score / self.threshold
+        return min(self.threshold / max(self.score, 1e-9), 100.0)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The verdict on a batch."""
+    """The verdict on a batch.
 
-    columns: list[ColumnDrift]
+    Args:
+        columns: Each feature and the prediction, the important drifted ones first; empty where nothing was measured.
+        limit: monitoring.drift_share.
+        rows: Rows of the batch.
+        reference_rows: Rows of the reference's sample.
+        unjudged: Why there is no verdict; empty where there is one.
+    """
+
+    columns: Sequence[ColumnDrift]
     limit: float
     rows: int
     reference_rows: int
+    unjudged: str = ""
 
     @property
-    def share(self) -> float:
-        """Share of columns that have drifted."""
-        return sum(column.drifted for column in self.columns) / len(self.columns)
+    def drifted_columns(self) -> list[ColumnDrift]:
+        """Those that count."""
+        return [column for column in self.columns if column.drifted and not column.ignored]
 
     @property
-    def drifted(self) -> bool:
-        return self.share >= self.limit
+    def share(self) -> float | None:
+        """Share of the columns that have drifted."""
+        return None if self.unjudged else len(self.drifted_columns) / sum(not c.ignored for c in self.columns)
 
-    def as_row(self, batch: str, version: str, page: str) -> dict[str, Any]:
+    @property
+    def weighted_share(self) -> float | None:
+        """Share of the model's importance that lies in drifted columns."""
+        return None if self.unjudged else sum(column.importance for column in self.drifted_columns)
+
+    @property
+    def drifted(self) -> bool | None:
+        share = self.weighted_share
+        return None if share is None else share >= self.limit - 1e-9  # sums of floats
+
+    @property
+    def why(self) -> str:
+        """The verdict in a sentence."""
+        if self.unjudged:
+            return f"no verdict: {self.unjudged}"
+        found = self.drifted_columns
+        if not found:
+            return f"calm: none of {sum(not c.ignored for c in self.columns)} columns has drifted"
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        verdict = (
+            f"{'drifted' if self.drifted else 'calm'}: {self.weighted_share:.0%} of the importance lies in "
+            f"{len(found)} drifted column{'s' if len(found) > 1 else ''} (limit {self.limit:.0%})"
+        )
+        return f"{verdict}: " + "; ".join(_sentence(column) for column in found[:NAMED]) + more
+
+    def as_row(self, batch: str, version: str, page: str | None, json: str | None) -> dict[str, Any]:
         """A row of `drift_report`."""
         return {
             "batch": batch,
             "model_version": version,
             "drifted": self.drifted,
             "share": self.share,
+            "weighted_share": self.weighted_share,
             "share_limit": self.limit,
+            "why": self.why,
             "columns": [asdict(column) for column in self.columns],
             "rows": self.rows,
             "reference_rows": self.reference_rows,
             "page": page,
+            "json": json,
         }
 
 
-def reference_frame(lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int) -> pd.DataFrame:
-    """A seeded sample of the rows that a version was fitted on: its features, and what it says of them."""
-    pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
-    rows = pins.read(lake, pipeline, pin, ("train", "validation"))
-    if len(rows) > sample:
-        rows = rows.sample(sample, random_state=pin.seed)
-    features = estimators.feature_frame(rows, loaded.schema.features)
-    return _compared(features, estimators.predict_scores(loaded.model, features, loaded.schema.kind), loaded)
+def _sentence(column: ColumnDrift) -> str:
+    what = "moved by" if column.method in DISTANCES or column.method == PRESENCE else "has p ="
+    return (
+        f"{column.column} ({column.importance:.0%} of it) {what} {column.score:.2g} (limit {column.threshold:.2g}), "
+        f"{column.direction}, n {column.rows:,} against {column.reference_rows:,}"
+    )
 
 
-def current_frame(
-    lake: Lake, pipeline: str, batch: str, loaded: bundle.Bundle, sample: int
-) -> tuple[pd.DataFrame, int]:
-    """A seeded sample of a batch's features and predictions, and the number of rows that the batch has.
-
-    Raises:
-        BatchRefused: The batch has no features.
-    """
-    rows = lake.count(f"{pipeline}.features", batch)
-    if not rows:
-        raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
-    frame = lake.con.execute(
-        f"""SELECT {identifiers(list(loaded.schema.features))} FROM {table(f"{pipeline}.features")}
-        WHERE batch = ? ORDER BY md5_number_lower(row_id::VARCHAR) LIMIT ?""",
-        [batch, sample],
-    ).df()
-    features = estimators.feature_frame(frame, loaded.schema.features)
-    scores = estimators.predict_scores(loaded.model, features, loaded.schema.kind)
-    return _compared(features, scores, loaded), rows
-
-
-def _compared(features: pd.DataFrame, scores: Any, loaded: bundle.Bundle) -> pd.DataFrame:
-    said = scores.max(axis=1) if loaded.schema.kind == "multiclass" else scores
-    return features.assign(**{PREDICTION: said})
-
-
-def compare(
-    current: pd.DataFrame, reference: pd.DataFrame, schema: bundle.Schema, limit: float, rows: int, page: Path
+def judged(
+    current: pd.DataFrame,
+    reference: Reference,
+    how: Mapping[str, Measure],
+    importance: Mapping[str, float],
+    rules: Monitoring,
+    rows: int,
 ) -> Drift:
-    """Evidently's drift of every column, and its page as one HTML file.
+    """Measure every column of a batch's sample and judge it; a batch of too few rows is not measured.
 
-    A column without a single value on one side cannot be compared and is left out of the share.
+    Args:
+        current: Sample of the batch: the features and `prediction`.
+        reference: What the version was fitted on.
+        how: Column -> how it is measured.
+        importance: Feature -> importance, as the evaluation found it.
+        rules: `monitoring` of the YAML.
+        rows: Rows of the batch.
+    """
+    old = reference.rows
+    if rows < rules.min_rows:
+        unjudged = f"{rows:,} rows are fewer than monitoring.min_rows ({rules.min_rows:,})"
+        return Drift([], rules.drift_share, rows, len(old), unjudged)
+    found = {name: measured(current[name], old[name], measure) for name, measure in how.items()}
+    to = {name: direction(current[name], old[name], one, reference.facts.get(name)) for name, one in found.items()}
+    return judge(found, to, importance, rules.drift_share, rows, len(old))
+
+
+def judge(
+    found: Mapping[str, Measured],
+    directions: Mapping[str, str],
+    importance: Mapping[str, float],
+    limit: float,
+    rows: int,
+    reference_rows: int,
+) -> Drift:
+    """The verdict on measured columns.
+
+    Args:
+        found: Column -> what was measured.
+        directions: Column -> where it moved to.
+        importance: Feature -> importance, as the evaluation found it.
+        limit: monitoring.drift_share.
+        rows: Rows of the batch.
+        reference_rows: Rows of the reference's sample.
+    """
+    share = weights([name for name, one in found.items() if not one.measure.ignored], importance)
+    columns = [
+        ColumnDrift(
+            column=name,
+            method=one.measure.method,
+            score=one.score,
+            threshold=one.limit,
+            drifted=one.drifted,
+            direction=directions[name],
+            importance=share.get(name, 0.0),
+            rows=one.rows,
+            reference_rows=one.reference_rows,
+            ignored=one.measure.ignored,
+        )
+        for name, one in found.items()
+    ]
+    columns.sort(
+        key=lambda column: (not column.drifted, column.ignored, -column.importance, -column.far, column.column)
+    )
+    unjudged = "" if share else "monitoring.columns ignores every column"
+    return Drift(columns, limit, rows, reference_rows, unjudged)
+
+
+def weights(columns: Sequence[str], importance: Mapping[str, float]) -> dict[str, float]:
+    """Share of the importance of each column that counts; together 1.
+
+    What shuffling a feature costs the metric, as the evaluation measured it, and nothing where it costs less than
+    nothing; equal shares where no feature costs anything. The prediction counts as one feature of average importance.
+    """
+    features = [name for name in columns if name != PREDICTION]
+    known = {name: max(importance.get(name) or 0.0, 0.0) for name in features}
+    known = {name: 0.0 if value != value else value for name, value in known.items()}  # NaN was not measured
+    if not sum(known.values()):
+        known = dict.fromkeys(features, 1.0)
+    if PREDICTION in columns:
+        known[PREDICTION] = sum(known.values()) / len(features) if features else 1.0
+    total = sum(known.values())
+    return {name: value / total for name, value in known.items()}
+
+
+def importance_of(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
+    """Feature -> permutation importance of a version by its newest evaluation; empty where there is none."""
+    rows = lake.rows_of(
+        f"{pipeline}.evaluation_report",
+        """SELECT slice, value FROM {t} WHERE version = $version AND scope = 'importance' AND evaluated_at =
+        (SELECT max(evaluated_at) FROM {t} WHERE version = $version AND scope = 'importance')""",
+        {"version": version},
+    )
+    return {row["slice"]: row["value"] for row in rows}
+
+
+def direction(current: pd.Series, reference: pd.Series, one: Measured, fact: Mapping[str, Any] | None = None) -> str:
+    """Where a column moved to, in words.
+
+    A number: its mean, in standard deviations of the reference; where the mean stays, its spread. A category: the value
+    whose share changed most.
 
     Args:
         current: Sample of the batch.
-        reference: Sample of the fitted rows, with the same columns.
-        schema: Types of the features.
-        limit: Share of columns from which on the batch counts as drifted.
-        rows: Rows of the whole batch.
-        page: Where the page goes; it appears whole or not at all.
+        reference: Sample of the fitted rows.
+        one: What was measured.
+        fact: Facts of all fitted rows; by default of the sample.
     """
-    usable = [name for name in current.columns if current[name].notna().any() and reference[name].notna().any()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Evidently's own imports and plots warn
-        snapshot = _snapshot(current[usable], reference[usable], schema, limit)
-        page.parent.mkdir(parents=True, exist_ok=True)
-        new = page.with_suffix(".new")
-        snapshot.save_html(str(new))
-    new.replace(page)
-    return Drift(_columns(snapshot.dict()["metrics"]), limit, rows, len(reference))
+    if one.measure.method == PRESENCE:
+        shares = [n / max(len(side), 1) for n, side in ((one.reference_rows, reference), (one.rows, current))]
+        word = "no values any more" if shares[1] < shares[0] else "values where there were none"
+        return f"{word}: from {shares[0]:.0%} to {shares[1]:.0%} of the rows" if one.drifted else "hardly any values"
+    if one.measure.kind == "category":
+        return _gained(current, reference)
+    values = current[current.abs() < float("inf")]
+    old = reference[reference.abs() < float("inf")]
+    before, spread = (fact["mean"], fact["std"]) if fact else (float(old.mean()), float(old.std(ddof=0)))
+    mean, now = float(values.mean()), float(values.std(ddof=0))
+    if not spread:
+        return f"from always {before:.4g} to {mean:.4g} on average"
+    moved = (mean - before) / spread
+    if abs(moved) >= MOVED:
+        return f"mean {'up' if moved > 0 else 'down'} {abs(moved):.2g} std, from {before:.4g} to {mean:.4g}"
+    if abs(now / spread - 1) >= MOVED:
+        return f"{'wider' if now > spread else 'narrower'}: std from {spread:.4g} to {now:.4g}"
+    return "the same mean and spread, another shape"
 
 
-def _snapshot(current: pd.DataFrame, reference: pd.DataFrame, schema: bundle.Schema, limit: float) -> Any:
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.presets import DataDriftPreset
-
-    categories = [name for name in current.columns if schema.features.get(name) == "category"]
-    definition = DataDefinition(
-        numerical_columns=[name for name in current.columns if name not in categories], categorical_columns=categories
-    )
-    return Report([DataDriftPreset(drift_share=limit)]).run(
-        Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
-    )
-
-
-def _columns(found: Sequence[dict[str, Any]]) -> list[ColumnDrift]:
-    """Evidently's values, judged by its own thresholds: a distance drifts above, a p-value below."""
-    columns = []
-    for metric in found:
-        config = metric["config"]
-        if not config["type"].endswith(":ValueDrift"):
-            continue
-        method = config.get("method") or _named(metric["metric_name"], "method")
-        threshold = float(config.get("threshold") or _named(metric["metric_name"], "threshold"))
-        score = float(metric["value"])
-        drifted = score < threshold if "p_value" in method else score >= threshold
-        columns.append(ColumnDrift(config["column"], method, score, threshold, drifted))
-    return columns
-
-
-def _named(text: str, name: str) -> str:
-    """An argument from a metric's name such as `ValueDrift(column=x,method=K-S p_value,threshold=0.05)`."""
-    match = re.search(rf"{name}=([^,]*?)(?:,\w+=|\)$)", text)
-    return match[1] if match else ""
+def _gained(current: pd.Series, reference: pd.Series) -> str:
+    new, old = current.value_counts(normalize=True), reference.value_counts(normalize=True)
+    change = new.sub(old, fill_value=0.0).sort_index()
+    value: Any = change.abs().idxmax()
+    word = "gained" if change[value] > 0 else "lost"
+    return f"{value!r} {word} {abs(change[value]):.1%}, from {old.get(value, 0.0):.1%} to {new.get(value, 0.0):.1%}"

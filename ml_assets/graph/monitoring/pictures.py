@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ml_assets.graph.monitoring.drift import ColumnDrift
-from ml_assets.ml.pictures import as_markdown, new_figure
+from ml_assets.ml.pictures import BLUE, GREY, RED, as_markdown, new_figure
+
+SHOWN = 25
 
 
 def drift_picture(columns: Sequence[ColumnDrift]) -> str:
-    """A Markdown image: how far each column has moved, in units of its threshold."""
-    shown = list(columns)[:25]
+    """A Markdown image: how far each column has moved beside how much the model rests on it."""
+    shown = list(columns)[:SHOWN]
     figure = new_figure(8, 1 + 0.25 * len(shown))
-    axes = figure.subplots()
-    distances = [column.score / (column.threshold or 1) for column in shown]
-    axes.barh([c.column for c in shown], distances, color=["tab:red" if c.drifted else "tab:blue" for c in shown])
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.set(xlabel="distance / threshold", title="Drift by column")
+    moved, weight = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    colors = [GREY if c.ignored else RED if c.drifted else BLUE for c in shown]
+    names = [c.column for c in shown]
+    moved.barh(names, [c.far for c in shown], color=colors)
+    moved.axvline(1, color="black", linewidth=0.8)
+    moved.invert_yaxis()
+    moved.set(xlabel="distance / limit", title="How far each column has moved")
+    weight.barh(names, [c.importance for c in shown], color=colors)
+    weight.set(xlabel="share", title="Importance")
     return as_markdown(figure, "drift by column")

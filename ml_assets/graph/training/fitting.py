@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.graph.training.candidates import class_names
-from ml_assets.ml import bundle, estimators
+from ml_assets.ml import bundle, estimators, reference
+from ml_assets.ml.reference import Reference
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.git import commit_of
@@ -60,8 +61,8 @@ def train(
         number = registry.next_version(recipe, earlier)
         folder = paths.bundles / spec.name / number
         shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
-        fitted, schema, sample = _fit(lake, spec, pin, winner, params)
-        digest = bundle.save(folder, fitted, schema, texts, sample)
+        fitted, schema, sample, kept = _fit(lake, spec, pin, winner, params)
+        digest = bundle.save(folder, fitted, schema, texts, sample, kept)
         row = {
             "version": number,
             "candidate": winner["candidate"],
@@ -87,7 +88,7 @@ def train(
 
 def _fit(
     lake: Lake, spec: PipelineSpec, pin: Pin, winner: Mapping[str, Any], params: dict[str, Any]
-) -> tuple[Any, bundle.Schema, pd.DataFrame]:
+) -> tuple[Any, bundle.Schema, pd.DataFrame, Reference]:
     rows = pins.read(lake, spec.name, pin, ("train", "validation"))
     features = estimators.feature_frame(rows, pin.features)
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
@@ -96,8 +97,10 @@ def _fit(
     seed = spec.tuning.seed
     model, matrix = estimators.prepare_model(candidate, params, features, labels, pin.features, kind, seed)
     sample = bundle.parity_rows(features)
+    kept = reference.take(features, pin.features, spec.monitoring.sample, seed)
     del features  # a fit may need as much again
     estimators.fit_last(model, matrix, labels, candidate, seed)
+    answered = reference.answered(kept.rows, estimators.predict_scores(model, kept.rows, kind))
     schema = bundle.Schema(
         kind=spec.target.kind,
         target=spec.target.name,
@@ -108,7 +111,7 @@ def _fit(
         estimator=estimators.class_path(winner["estimator"]),
         nullable=[column.name for column in spec.columns if column.nullable and not column.outcome],
     )
-    return model, schema, sample
+    return model, schema, sample, Reference(answered, kept.facts)
 
 
 def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:

@@ -79,6 +79,8 @@ def test_the_best_candidate_by_validation_becomes_the_model(trained: Project) ->
         "manifest.json",
         "model.onnx",
         "model.skops",
+        "reference.json",
+        "reference.parquet",
         "region_history.sql",
         "schema.json",
     ]

@@ -1,0 +1,127 @@
+"""The reports of all batches as an Evidently workspace, which `ml-assets monitor` and `evidently ui` show.
+
+A pipeline is a project, a batch is a run; a batch that is reported again replaces its run. Their ids follow from their
+names, so that pipelines that write at the same time share no file. Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.graph.monitoring.measuring import quiet
+from ml_assets.graph.monitoring.page import VERDICT
+from ml_assets.ml import html
+from ml_assets.ml.reference import PREDICTION
+
+if TYPE_CHECKING:
+    from evidently.sdk.models import DashboardPanelPlot
+
+MOMENTS = "batches.json"
+STEP = dt.timedelta(seconds=1)
+DATES = ("%Y-%m-%d", "%Y-%m", "%Y%m%d", "%Y%m")
+
+
+def project_folder(workspace: Path, pipeline: str) -> Path:
+    """The folder of a pipeline's project."""
+    return workspace / str(uuid.uuid5(uuid.NAMESPACE_OID, f"ml_assets/{pipeline}"))
+
+
+def moments(project: Path) -> dict[str, dt.datetime]:
+    """Batch -> the time under which its run is shown."""
+    file = project / MOMENTS
+    if not file.exists():
+        return {}
+    return {batch: dt.datetime.fromisoformat(text) for batch, text in json.loads(file.read_text()).items()}
+
+
+def moment(batch: str, known: Mapping[str, dt.datetime], now: dt.datetime) -> dt.datetime:
+    """The time of a run, so that runs are in the order of their batches, whatever the order in which they were made.
+
+    It is the one that the batch has already, else the date in its name, else now; where that would break the order, a
+    time between its neighbours.
+    """
+    if batch in known:
+        return known[batch]
+    after = max((time for name, time in known.items() if name < batch), default=None)
+    before = min((time for name, time in known.items() if name > batch), default=None)
+    wanted = _date(batch) or now
+    if (after is None or after < wanted) and (before is None or wanted < before):
+        return wanted
+    if after is not None and before is not None:
+        return after + (before - after) / 2
+    return after + STEP if after is not None else before - STEP if before is not None else wanted
+
+
+def _date(batch: str) -> dt.datetime | None:
+    for pattern in DATES:
+        try:
+            found = dt.datetime.strptime(batch, pattern)
+        except ValueError:
+            continue
+        if found.strftime(pattern) == batch:
+            return found
+    return None
+
+
+def keep(workspace: Path, pipeline: str, batch: str, time: dt.datetime, snapshot: Any, features: Sequence[str]) -> None:
+    """Add a batch's run to the workspace, or replace it.
+
+    Args:
+        workspace: The folder.
+        pipeline: The project; it and its dashboard are made with the first run, and a dashboard that is there is kept.
+        batch: The run.
+        time: What `moment` says.
+        snapshot: Evidently's run.
+        features: Names for the dashboard, the most important first.
+    """
+    project = project_folder(workspace, pipeline)
+    (project / "snapshots").mkdir(parents=True, exist_ok=True)
+    with quiet():
+        _once(project, pipeline, features)
+        run = project / "snapshots" / f"{uuid.uuid5(uuid.UUID(project.name), batch)}.json"
+        html.write(run, snapshot.dumps())
+    os.utime(run)  # a running `evidently ui` does not see a file that was renamed, but one that was touched
+    known = {**moments(project), batch: time}
+    html.write(project / MOMENTS, json.dumps({name: known[name].isoformat() for name in sorted(known)}, indent=1))
+
+
+def _once(project: Path, pipeline: str, features: Sequence[str]) -> None:
+    """The project and its dashboard, where they are missing."""
+    from evidently.sdk.models import DashboardModel, DashboardTabModel, ProjectModel
+
+    panels = _panels(features)
+    tab = DashboardTabModel(title="Drift", panels=[panel.id for panel in panels])
+    files = {
+        "dashboard.json": DashboardModel(tabs=[tab], panels=panels),
+        "metadata.json": ProjectModel(
+            id=uuid.UUID(project.name),
+            name=pipeline,
+            description=f"Batches of {pipeline} against what its champion was fitted on",
+        ),
+    }
+    for name, model in files.items():
+        if not (project / name).exists():
+            html.write(project / name, json.dumps(model.dict(), default=str))
+
+
+def _panels(features: Sequence[str]) -> list[DashboardPanelPlot]:
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import line_plot_panel
+
+    def of(column: str) -> PanelMetric:
+        return PanelMetric(legend=column, metric="ValueDrift", metric_labels={"column": column})
+
+    share = PanelMetric(legend="share", metric="MeanValue", metric_labels={"column": VERDICT})
+    panels = [
+        line_plot_panel(title="Share of the model's importance in drifted columns", values=[share], size="half"),
+        line_plot_panel(title="Drift of the prediction", values=[of(PREDICTION)], size="half"),
+    ]
+    if features:
+        panels.append(line_plot_panel(title="Drift of the most important features", values=[*map(of, features)]))
+    return panels

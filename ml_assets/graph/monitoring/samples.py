@@ -1,0 +1,107 @@
+"""The two sides of a comparison: what a version was fitted on, and a batch with what that version says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.ml import bundle, estimators, reference
+from ml_assets.ml.reference import PREDICTION, Reference
+from ml_assets.store import pins
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.registry import ModelVersion
+from ml_assets.store.sql import identifier, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A number for each row, always the same: the rows with the smallest ones are the sample.
+DRAW = "md5_number_lower(row_id::VARCHAR)"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A version, loaded, and what it was fitted on."""
+
+    model: ModelVersion
+    loaded: bundle.Bundle
+    reference: Reference
+
+
+def watched(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, sample: int) -> Watched:
+    """A version with the reference that its bundle keeps, or that its pin still gives, of at most `sample` rows."""
+    folder = paths.bundles / model.bundle
+    loaded = bundle.load(folder, model.bundle_sha256)
+    kept = reference.read(folder, sample)
+    return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample))
+
+
+def _of_pin(lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int) -> Reference:
+    """The same for a bundle of an earlier ml_assets, which kept none."""
+    pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
+    rows = pins.read(lake, pipeline, pin, ("train", "validation"))
+    taken = reference.take(
+        estimators.feature_frame(rows, loaded.schema.features), loaded.schema.features, sample, pin.seed
+    )
+    return Reference(_asked(taken.rows, loaded), taken.facts)
+
+
+def _asked(features: pd.DataFrame, loaded: bundle.Bundle) -> pd.DataFrame:
+    return reference.answered(features, estimators.predict_scores(loaded.model, features, loaded.schema.kind))
+
+
+def sample_of(lake: Lake, pipeline: str, batch: str, by: Watched, sample: int) -> tuple[pd.DataFrame, int]:
+    """At most `sample` rows of a batch, the same ones each time, and the number of rows that the batch has.
+
+    `prediction` is what the table `predictions` says for the version; where it says nothing, the model is asked.
+
+    Raises:
+        BatchRefused: The batch has no features.
+        ModelError: The features are not those that the version was trained on.
+    """
+    name, types = f"{pipeline}.features", by.loaded.schema.features
+    rows = lake.count(name, batch)
+    if not rows:
+        raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
+    missing = sorted(set(types) - set(lake.columns(table(name))))
+    if missing:
+        raise ModelError(
+            f"Version {by.model.version} needs features that are not made any more: {', '.join(missing)}.",
+            fix=f"Run the job {pipeline}_train for a version of today's features.",
+        )
+    limit = _limit(lake, name, batch, sample)
+    columns = ", ".join(
+        f"{identifier(column)}::DOUBLE AS {identifier(column)}" if kind == "number" else identifier(column)
+        for column, kind in types.items()
+    )
+    drawn = lake.con.execute(
+        f"SELECT row_id, {columns} FROM {table(name)} WHERE batch = ? AND {DRAW} <= ? ORDER BY row_id", [batch, limit]
+    ).df()
+    features = estimators.feature_frame(drawn, types)
+    said = _predictions(lake, pipeline, batch, by.model.version, limit)
+    if said is None or not said["row_id"].equals(drawn["row_id"]):
+        return _asked(features, by.loaded), rows
+    return features.assign(**{PREDICTION: said["score"]}), rows
+
+
+def _limit(lake: Lake, name: str, batch: str, sample: int) -> int:
+    """The draw up to which the rows of a batch are its sample. Only row ids are read for it, not the features."""
+    (limit,) = lake.con.execute(
+        f"SELECT max(draw) FROM (SELECT {DRAW} AS draw FROM {table(name)} WHERE batch = ? ORDER BY draw LIMIT ?)",
+        [batch, sample],
+    ).fetchall()[0]
+    return int(limit)
+
+
+def _predictions(lake: Lake, pipeline: str, batch: str, version: str, limit: int) -> pd.DataFrame | None:
+    """row_id and score of the drawn rows by a version. In whatever role it scored, it says the same of a row."""
+    name = f"{pipeline}.predictions"
+    if not lake.exists(name):
+        return None
+    return lake.con.execute(
+        f"""SELECT row_id, score FROM {table(name)}
+        WHERE batch = ? AND model_version = ? AND {DRAW} <= ? AND score IS NOT NULL ORDER BY row_id""",
+        [batch, version, limit],
+    ).df()
