@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import begin, lake, models, quarantine, run, serve, show, status, trials
+from ml_assets.cli import alerts, begin, lake, models, quarantine, run, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -28,6 +28,7 @@ for command in (
     models.models,
     quarantine.quarantine,
     trials.trials,
+    alerts.alerts,
     lake.lake,
 ):
     main.add_command(command)
