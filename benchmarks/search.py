@@ -63,6 +63,7 @@ SPEC: dict[str, Any] = {
     "candidates": {"boosting": CANDIDATES["boosting"]},
     "tuning": {"trials": 2, "folds": 3},
 }
+INGESTED = ("arrivals", "raw_data", "validated_data", "quarantine", "features")
 FEATURES_SQL = "SELECT * EXCLUDE (batch, id) FROM batch"
 
 
@@ -192,7 +193,6 @@ def memory(folder: Path, rows: int) -> bool:
 def ingest(folder: Path, rows: int) -> None:
     """A project whose features are made."""
     import dagster as dg
-    import duckdb
 
     from ml_assets.component import build_pipeline
     from ml_assets.spec import PipelineSpec
@@ -210,31 +210,36 @@ def ingest(folder: Path, rows: int) -> None:
     (folder / "data" / "incoming").mkdir(parents=True)
     (folder / "data" / "dagster").mkdir()
     shutil.copy(PACKAGE / "dagster.yaml", folder / "data" / "dagster" / "dagster.yaml")
-    numbers = ", ".join(
-        f"CASE WHEN hash(r, {n}) % 20 > 0 THEN hash(r, {100 + n}) % 1e6 / 1e3 END AS number_{n}" for n in range(NUMBERS)
-    )
-    words = ", ".join(f"'w' || hash(r, {200 + n}) % 50 AS word_{n}" for n in range(WORDS))
-    hit = "(coalesce(number_0, 0) + coalesce(number_1, 0) + hash(r, 300) % 1000) > 1500 AS hit"
     batches = [str(number) for number in range(1, BATCHES + 1)]
-    with duckdb.connect() as con:
-        for number, batch in enumerate(batches):
-            first, last = rows * number // BATCHES, rows * (number + 1) // BATCHES
-            select = f"SELECT r AS id, {numbers}, {words}, {hit} FROM range({first}, {last}) t(r)"
-            con.execute(f"COPY ({select}) TO '{folder}/data/incoming/wide_{batch}.parquet' (FORMAT parquet)")
+    for number, batch in enumerate(batches):
+        write_batch(folder, batch, rows * number // BATCHES, rows * (number + 1) // BATCHES)
     spec, paths = PipelineSpec.model_validate(SPEC), Paths(folder, folder / "data")
     made = dg.Definitions.merge(build_pipeline(spec, defs, paths), dg.Definitions(executor=dg.in_process_executor))
-    nouns = ("arrivals", "raw_data", "validated_data", "quarantine", "features")
     with dg.DagsterInstance.from_config(str(folder / "data" / "dagster")) as instance:
         instance.add_dynamic_partitions("wide_batches", batches)
         made.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
-            asset_selection=[dg.AssetKey(["wide", noun]) for noun in nouns],
+            asset_selection=[dg.AssetKey(["wide", noun]) for noun in INGESTED],
             tags={
                 "dagster/asset_partition_range_start": batches[0],
                 "dagster/asset_partition_range_end": batches[-1],
             },
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         )
+
+
+def write_batch(folder: Path, batch: str, first: int, last: int) -> None:
+    """Let a file arrive, with the rows of these numbers."""
+    import duckdb
+
+    numbers = ", ".join(
+        f"CASE WHEN hash(r, {n}) % 20 > 0 THEN hash(r, {100 + n}) % 1e6 / 1e3 END AS number_{n}" for n in range(NUMBERS)
+    )
+    words = ", ".join(f"'w' || hash(r, {200 + n}) % 50 AS word_{n}" for n in range(WORDS))
+    hit = "(coalesce(number_0, 0) + coalesce(number_1, 0) + hash(r, 300) % 1000) > 1500 AS hit"
+    select = f"SELECT r AS id, {numbers}, {words}, {hit} FROM range({first}, {last}) t(r)"
+    with duckdb.connect() as con:
+        con.execute(f"COPY ({select}) TO '{folder}/data/incoming/wide_{batch}.parquet' (FORMAT parquet)")
 
 
 def print_setting(options: Any) -> None:

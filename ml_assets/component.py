@@ -64,8 +64,8 @@ YAML_FILE = "defs.yaml"
 class MLPipeline(dg.Component):
     """A tabular machine-learning pipeline: from the folder where files arrive to the champion and its drift reports."""
 
-    def __init__(self, spec: PipelineSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: PipelineSpec, folder: Path) -> None:
+        self.spec, self.folder = spec, folder
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -80,12 +80,12 @@ class MLPipeline(dg.Component):
         refuse_repeated_keys(context.path / YAML_FILE)
         raw = attributes.model_dump(exclude_unset=True)
         rendered = context.resolution_context.at_path("attributes").resolve_value(raw, as_type=dict)
-        return cls(PipelineSpec.model_validate(rendered))
+        return cls(PipelineSpec.model_validate(rendered), context.path)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, checks, jobs, sensors and schedules of the pipeline."""
         try:
-            return build_pipeline(self.spec, context.path, Paths.of(context.project_root))
+            return build_pipeline(self.spec, self.folder, Paths.of(context.project_root))
         except MLAssetsError as error:
             raise error.at(pipeline=self.spec.name, yaml=context.path / YAML_FILE) from None
 

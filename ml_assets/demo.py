@@ -24,6 +24,7 @@ from ml_assets.runs import materialize
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
+DEMO = Path(__file__).parent / "defs" / "flights"
 YEAR = 2013
 BATCHES = tuple(f"{YEAR}-{month:02d}" for month in range(1, 13))
 FIRST, LATER = BATCHES[:10], BATCHES[10:]
@@ -102,21 +103,21 @@ def write_months(paths: Paths, batches: Sequence[str]) -> list[Path]:
     Returns:
         The files that arrived now.
     """
-    prepared = _prepared(paths)
+    folder = prepared(paths)
     arrived = []
     for batch in batches:
         target = paths.data / "incoming" / "flights" / f"flights_{batch}.parquet"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             new = target.with_name(f".{target.name}.new")
-            shutil.copy2(prepared / target.name, new)
+            shutil.copy2(folder / target.name, new)
             new.replace(target)
             arrived.append(target)
     return arrived
 
 
-def _prepared(paths: Paths) -> Path:
-    """The twelve files, made once from the package's CSV."""
+def prepared(paths: Paths) -> Path:
+    """The folder of the twelve files, made once from the package's CSV."""
     folder = paths.data / "demo"
     if len(list(folder.glob("flights_*.parquet"))) == len(BATCHES):
         return folder

@@ -33,7 +33,7 @@ def definitions(root: Path) -> dg.Definitions:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # whatever a user's module may raise
-        raise _mendable(error, module) from error
+        raise mendable(error, module) from error
     for value in vars(loaded).values():
         if isinstance(value, dg.Definitions):
             return value
@@ -63,7 +63,7 @@ def module_name(root: Path) -> str:
     return str(found)
 
 
-def _mendable(error: BaseException, module: str) -> MLAssetsError:
+def mendable(error: BaseException, module: str) -> MLAssetsError:
     """Our own error where Dagster has wrapped one, else one that says what was raised."""
     chain: BaseException | None = error
     while chain is not None:

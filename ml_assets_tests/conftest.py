@@ -147,7 +147,9 @@ class Project:
         sensor = next(sensor for sensor in self.defs().sensors or () if sensor.name == name)
         return sensor(dg.build_sensor_context(instance=self.instance, cursor=cursor))
 
-    def materialize(self, *nouns: str, batches: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+    def materialize(
+        self, *nouns: str, batches: Sequence[str] = (), run_config: dict[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Materialize assets, with their checks, in process; never raises for a failed step."""
         tags = (
             {"dagster/asset_partition_range_start": batches[0], "dagster/asset_partition_range_end": batches[-1]}
@@ -159,6 +161,7 @@ class Project:
             asset_selection=[dg.AssetKey([self.spec.name, noun]) for noun in nouns],
             instance=self.instance,
             tags=tags,
+            run_config=run_config,
             raise_on_error=False,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_assets.cli import alerts, begin, lake, models, quarantine, run, serve, show, status, trials
+from ml_assets.cli import alerts, begin, lake, models, quarantine, replay, run, score, serve, show, status, trials
 from ml_assets.cli.group import Group
 
 
@@ -20,6 +20,8 @@ for command in (
     run.home,
     run.demo,
     run.ui,
+    score.score,
+    replay.replay,
     serve.serve,
     show.summary,
     status.status,

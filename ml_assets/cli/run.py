@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +25,7 @@ from ml_assets.store.paths import Paths
 from ml_assets.summary import summarize
 
 UI_PORT = 3000
+TOO_SOON_S = 10  # what ends as soon as that would end again
 
 
 @click.command()
@@ -76,10 +79,34 @@ def ui(port: int) -> None:
         command += ["-w", "workspace.yaml"]
     with served(paths.reports, port + 1):
         console.print(f"Dagster http://127.0.0.1:{port}   reports http://127.0.0.1:{port + 1}   end with Ctrl-C")
-        process = subprocess.Popen(command, cwd=paths.root, env=environment)  # noqa: S603 - our own command
-        with contextlib.suppress(KeyboardInterrupt):
-            sys.exit(process.wait())
-        sys.exit(process.wait())
+        sys.exit(_supervise(command, paths.root, environment))
+
+
+def _supervise(command: list[str], folder: Path, environment: dict[str, str]) -> int:
+    """Run a command until a person ends it; where it ends by itself, start it again. Returns its exit code.
+
+    `dagster dev` ends when its daemon or its web server was killed, also with code 0; nothing is lost by that.
+    """
+    process: subprocess.Popen[bytes]
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        process.send_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored, by all children too
+    while True:
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=folder, env=environment)  # noqa: S603 - our own command
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            return process.wait()  # Ctrl-C has reached it, too
+        if ended or time.monotonic() - started < TOO_SOON_S:
+            return code
+        console.print("Dagster has ended by itself; it is started again.")
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class Performance(Strict):
     )
     max_drop: Annotated[float, Field(ge=0)] = Field(
         0.05,
-        description="Largest loss against the promised test score: absolute, and for mae, rmse and log_loss as a share.",
+        description="Largest loss against the promised test score: absolute, and for mae, rmse, log_loss as a share.",
     )
     min_rows: int = Field(100, ge=1, description="Fewest scored rows with a known outcome for a verdict.")
 

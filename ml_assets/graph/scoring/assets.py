@@ -4,19 +4,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.scoring import scoring
+from ml_assets.graph.scoring.scoring import SCORED
 from ml_assets.graph.steps import Result
-from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry
-from ml_assets.store.lake import Put
-from ml_assets.store.sql import identifier
+from ml_assets.store.lake import Lake, Put
 
 STAGE = "scoring"
+
+
+class Scoring(dg.Config):
+    """Which version scores."""
+
+    version: str | None = Field(
+        None,
+        description="Score with this version, such as 1.0.0, and keep the rows of all others. "
+        "Default: the champion and what `serving` names; their rows replace those of the batch.",
+    )
 
 
 def scoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
@@ -30,25 +40,49 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[steps.asset_key(spec, "features"), steps.asset_key(spec, "champion")],
-        description="Each row of the batch, scored by the champion of that moment; its version stands on every row.",
-        metadata={"dagster/column_schema": steps.column_schema(scoring.COLUMNS)},
-        **steps.common(spec, STAGE, code_version(__name__, spec.target), {"scikitlearn", "duckdb"}, by_batch=True),
+        description="Each row of the batch, scored by the champion of that moment and the versions beside it; "
+        "version and threshold stand on every row.",
+        metadata={"dagster/column_schema": steps.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
+        **steps.common(
+            spec, STAGE, code_version(__name__, spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
+        ),
     )
-    def predictions(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
+    def predictions(
+        context: dg.AssetExecutionContext, config: Scoring, lake: LakeResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
         with steps.user_errors(pipeline=spec.name):
-            model = registry.need_alias(store, spec.name, "champion")
-            loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)
-        casts = ", ".join(f"{identifier(name)}::{kind} AS {identifier(name)}" for name, kind in scoring.COLUMNS.items())
+            if config.version:
+                chosen = registry.need_version(store, spec.name, config.version)
+                by = [scoring.load(store, lake.paths, spec.name, chosen, "rescored")]
+            else:
+                by = scoring.scorers(store, lake.paths, spec)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            frame = scoring.score_batch(store, spec.name, batch, model, loaded)
-            store.con.register("scored_frame", frame)
-            store.con.execute(f"CREATE OR REPLACE TEMP TABLE scored AS SELECT {casts} FROM scored_frame")
-            store.con.unregister("scored_frame")
-            (written,) = store.replace([Put(steps.table_of(key), "scored", batch)], steps.commit(context, key, batch))
-            return {key: Result(written, {"model_version": model.version, "mean_score": float(frame["score"].mean())})}
+            scoring.score_batch(store, spec.name, batch, by)
+            metadata = _numbers(store, by)
+            if config.version:
+                scoring.keep_others(store, spec.name, batch, by[0])
+            (written,) = store.replace([Put(steps.table_of(key), SCORED, batch)], steps.commit(context, key, batch))
+            store.con.execute(f"DROP TABLE {SCORED}")
+            return {key: Result(written, metadata)}
 
         yield from steps.each_batch(context, store, [key], work)
 
     return predictions
+
+
+def _numbers(lake: Lake, by: list[scoring.Scorer]) -> steps.Metadata:
+    """The first version, and what each has said on average, to plot."""
+    said = lake.rows(
+        f"SELECT model_version, role, avg(score) AS mean, bool_or(seen) AS seen FROM {SCORED} GROUP BY ALL"
+    )
+    means = {row["model_version"]: row for row in said}
+    first = means[by[0].model.version]
+    return {
+        "model_version": first["model_version"],
+        "seen": bool(first["seen"]),
+        "mean_score": first["mean"],
+        **{f"mean_score_{row['role']}": row["mean"] for row in said if row is not first},
+        "versions": ", ".join(f"{scorer.model.version} ({scorer.role})" for scorer in by),
+    }

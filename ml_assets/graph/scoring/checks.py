@@ -13,7 +13,7 @@ def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
     once = BatchCheck(
         "every_row_is_scored_once",
-        "One score per validated row, none missing, none NULL, all by one version.",
+        "By each version one score per validated row, none missing, none NULL; one of the versions is the champion.",
         lambda lake, batch: _scored_once(lake, spec.name, batch),
     )
     return [steps.batch_checks(spec, "predictions", [once])]
@@ -24,12 +24,19 @@ def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:
     validated = lake.count(f"{pipeline}.validated_data", batch)
     if not lake.exists(name):
         return Verdict(False, {}, f"{name} has no rows yet")
-    rows, distinct, nulls, versions = lake.con.execute(
-        f"""SELECT count(*), count(DISTINCT row_id), count(*) FILTER (score IS NULL OR isnan(score)),
-        count(DISTINCT model_version) FROM {table(name)} WHERE batch = ?""",
+    found = lake.rows(
+        f"""SELECT model_version, role, count(*) AS rows, count(DISTINCT row_id) AS ids,
+        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {table(name)} WHERE batch = ? GROUP BY ALL""",
         [batch],
-    ).fetchall()[0]
+    )
+    champions = sum(version["role"] == "champion" for version in found)
+    whole = all(version["rows"] == version["ids"] == validated > 0 and not version["missing"] for version in found)
     return Verdict(
-        rows == distinct == validated and rows > 0 and nulls == 0 and versions == 1,
-        {"rows": rows, "validated_rows": validated, "missing_scores": nulls, "versions": versions},
+        champions == 1 and whole,
+        {
+            "rows": sum(version["rows"] for version in found),
+            "validated_rows": validated,
+            "missing_scores": sum(version["missing"] for version in found),
+            "versions": len(found),
+        },
     )

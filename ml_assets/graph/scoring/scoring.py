@@ -1,55 +1,169 @@
-"""Scores of one batch by one version."""
+"""Scores of one batch: by the champion of that moment, by the versions that score beside it, or by one that is named.
+
+Rows are read, scored and kept a chunk at a time, so that the memory does not depend on the size of the batch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import BatchRefused, ModelError
-from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.ml import bundle, metrics
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
 from ml_assets.store.registry import ModelVersion
-from ml_assets.store.sql import identifiers, table
+from ml_assets.store.sql import identifier, identifiers, table
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
+CHUNK_ROWS = 50_000
+SCORED = "scored"
 COLUMNS = {
     "batch": "VARCHAR",
     "row_id": "BIGINT",
     "model_version": "VARCHAR",
+    "role": "VARCHAR",
     "score": "DOUBLE",
     "decision": "VARCHAR",
     "threshold": "DOUBLE",
+    "probabilities": "DOUBLE[]",
+    "seen": "BOOLEAN",
+}
+DESCRIPTIONS = {
+    "role": "champion: this is the answer. challenger, shadow: scored beside it. rescored: scored later, by choice.",
+    "score": "Probability of 1 (binary), of the decision (multiclass), or the value (regression).",
+    "probabilities": "Of each class, in the order of the bundle's classes (multiclass).",
+    "seen": "The version was trained, tuned or judged on this batch.",
 }
 
 
-def score_batch(lake: Lake, pipeline: str, batch: str, model: ModelVersion, loaded: bundle.Bundle) -> pd.DataFrame:
-    """Predictions for every row of a batch: batch, row_id, model_version, score, decision, threshold.
+@dataclass(frozen=True)
+class Scorer:
+    """A version at work.
 
-    `score` is the probability of 1 (binary), of the decision (multiclass), or the value (regression).
+    Args:
+        model: The version.
+        role: champion, challenger, shadow or rescored.
+        loaded: Its bundle.
+        knows: Batches that it was trained, tuned or judged on.
+    """
+
+    model: ModelVersion
+    role: str
+    loaded: bundle.Bundle
+    knows: frozenset[str]
+
+
+def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
+    """The champion, then the versions that `serving` names, each once.
+
+    Raises:
+        ModelError: There is no champion, or a version that `serving.shadow` names does not exist.
+    """
+    champion = registry.need_alias(lake, spec.name, "champion")
+    challenger = registry.alias(lake, spec.name, "challenger")
+    wanted = [(champion, "champion")]
+    if challenger and spec.serving.routes.get("challenger"):
+        wanted.append((challenger, "challenger"))
+    for name in spec.serving.shadow:
+        model = challenger if name == "challenger" else registry.need_version(lake, spec.name, name)
+        wanted += [(model, "shadow")] if model else []
+    first = {model.version: (model, role) for model, role in reversed(wanted)}
+    return [load(lake, paths, spec.name, *first[version]) for version in dict.fromkeys(m.version for m, _ in wanted)]
+
+
+def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str) -> Scorer:
+    """A version, ready to score."""
+    pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
+    loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+    return Scorer(model, role, loaded, frozenset(pin.all_batches))
+
+
+def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> None:
+    """Score every row of a batch into the temporary table `scored`, a row for each version, with `COLUMNS`.
 
     Raises:
         BatchRefused: The batch has no features.
-        ModelError: The features are not those that the version was trained on.
+        ModelError: The features are not those that a version was trained on.
     """
     name = f"{pipeline}.features"
     if not lake.count(name, batch):
         raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
-    missing = sorted(set(loaded.schema.features) - set(lake.columns(table(name))))
-    if missing:
-        raise ModelError(
-            f"Version {model.version} needs features that are not made any more: {', '.join(missing)}.",
-            fix=f"Run the job {pipeline}_train for a version of today's features.",
+    there = lake.columns(table(name))
+    for scorer in by:
+        missing = sorted(set(scorer.loaded.schema.features) - set(there))
+        if missing:
+            raise ModelError(
+                f"Version {scorer.model.version} needs features that are not made any more: {', '.join(missing)}.",
+                fix=f"Run the job {pipeline}_train for a version of today's features.",
+            )
+    columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in COLUMNS.items())
+    lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {SCORED} ({columns})")
+    features = list(dict.fromkeys(feature for scorer in by for feature in scorer.loaded.schema.features))
+    for rows in _chunks(lake, name, batch, features):
+        for scorer in by:
+            _append(lake, batch, scorer, _answers(rows, scorer.loaded))
+
+
+def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None:
+    """Take the batch's predictions by other versions over into `scored`, beside those of a rescoring version.
+
+    What the rows of the version are called is settled here: they are the answers only where the batch has no others.
+    """
+    name = f"{pipeline}.predictions"
+    if lake.count(name, batch):
+        lake.con.execute(
+            f"INSERT INTO {SCORED} BY NAME SELECT * FROM {table(name)} WHERE batch = ? AND model_version != ?",
+            [batch, rescored.model.version],
         )
-    columns = identifiers(["batch", "row_id", *loaded.schema.features])
-    rows = lake.con.execute(f"SELECT {columns} FROM {table(name)} WHERE batch = ? ORDER BY row_id", [batch]).df()
-    scores = estimators.predict_scores(
-        loaded.model, estimators.feature_frame(rows, loaded.schema.features), loaded.schema.kind
+        lake.con.execute(f"UPDATE {SCORED} SET role = 'champion' WHERE role IS NULL")  # of an earlier ml_assets
+    lake.con.execute(
+        f"""UPDATE {SCORED} SET role = 'champion' WHERE model_version = ?
+        AND NOT EXISTS (SELECT 1 FROM {SCORED} WHERE role = 'champion')""",
+        [rescored.model.version],
     )
-    decisions = metrics.decide(scores, loaded.schema.kind, loaded.schema.threshold, loaded.schema.classes)
-    return rows[["batch", "row_id"]].assign(
-        model_version=model.version,
-        score=scores.max(axis=1) if loaded.schema.kind == "multiclass" else scores,
-        decision=decisions.astype(str),
-        threshold=loaded.schema.threshold,
+
+
+def _chunks(lake: Lake, name: str, batch: str, features: Sequence[str]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    with lake.con.cursor() as cursor:  # a stream ends with the next statement of its connection
+        cursor.execute(f"SELECT {identifiers(['row_id', *features])} FROM {table(name)} WHERE batch = ?", [batch])
+        for rows in cursor.to_arrow_reader(CHUNK_ROWS):
+            yield pa.Table.from_batches([rows])
+
+
+def _answers(rows: pa.Table, loaded: bundle.Bundle) -> pa.Table:
+    """Row ids, scores, decisions and probabilities of a chunk."""
+    import pyarrow as pa
+
+    schema = loaded.schema
+    scores = loaded.scores(rows.select(list(schema.features)).to_pandas(date_as_object=False))
+    answers = {
+        "row_id": rows.column("row_id"),
+        "decision": metrics.decide(scores, schema.kind, schema.threshold, schema.classes),
+    }
+    if schema.kind != "multiclass":
+        return pa.table({**answers, "score": scores})
+    return pa.table({**answers, "score": scores.max(axis=1), "probabilities": list(scores)})
+
+
+def _append(lake: Lake, batch: str, scorer: Scorer, answers: pa.Table) -> None:
+    lake.con.register("answers", answers)
+    lake.con.execute(
+        f"""INSERT INTO {SCORED} BY NAME SELECT *, $batch AS batch, $version AS model_version, $role AS role,
+        $threshold AS threshold, $seen AS seen FROM answers""",
+        {
+            "batch": batch,
+            "version": scorer.model.version,
+            "role": scorer.role,
+            "threshold": scorer.loaded.schema.threshold,
+            "seen": batch in scorer.knows,
+        },
     )
+    lake.con.unregister("answers")

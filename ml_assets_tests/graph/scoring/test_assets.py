@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+import shutil
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ml_assets.graph.scoring import scoring
 from ml_assets.ml import bundle, estimators
-from ml_assets_tests.conftest import Project, failure_text
+from ml_assets.ml.bundle import Bundle, Schema
+from ml_assets.store import registry
+from ml_assets.store.lake import Commit, Lake
+from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
 def test_scores_are_those_of_the_bundle(trained: Project) -> None:
@@ -14,8 +23,6 @@ def test_scores_are_those_of_the_bundle(trained: Project) -> None:
         """SELECT f.*, p.score, p.decision, p.threshold, p.model_version FROM {p}.predictions p
         JOIN {p}.features f USING (batch, row_id) ORDER BY row_id"""
     )
-    import pandas as pd
-
     frame = pd.DataFrame(rows)
     scores = estimators.predict_scores(loaded.model, estimators.feature_frame(frame, loaded.schema.features), "binary")
     np.testing.assert_array_equal(frame["score"], scores)
@@ -34,3 +41,83 @@ def test_scoring_again_replaces_the_batch(copied: Project) -> None:
     for _ in range(2):
         assert copied.materialize("predictions", batches=["3", "4", "5"]).success
     assert copied.value("SELECT count(*) FROM {p}.predictions") == 450
+
+
+@pytest.fixture
+def two_versions(copied: Project) -> Project:
+    """1.0.0 is the champion; 1.0.1, the same model under another number, is the challenger."""
+    shutil.copytree(copied.paths.bundles / "loans/1.0.0", copied.paths.bundles / "loans/1.0.1")
+    with Lake(copied.paths.lake) as lake:
+        (first,) = registry.records(lake, "loans")
+        commit = Commit("loans/trained_model")
+        registry.register(
+            lake, "loans", {**first, "version": "1.0.1", "bundle": "loans/1.0.1", "created_at": registry.now()}, commit
+        )
+        lake.append([registry.alias_event("loans", "challenger", "1.0.1", "a test", "test", "")], commit)
+    return copied
+
+
+def versions(project: Project, batch: str = "5") -> dict[str, str]:
+    """Version -> role of a batch's predictions, each with a row for every validated row."""
+    rows = project.rows(
+        "SELECT model_version, role, count(DISTINCT row_id) AS rows FROM {p}.predictions WHERE batch = ? GROUP BY ALL",
+        [batch],
+    )
+    assert {row["rows"] for row in rows} == {150}
+    return {row["model_version"]: row["role"] for row in rows}
+
+
+def test_versions_that_serving_names_score_beside_the_champion(two_versions: Project) -> None:
+    two_versions.spec_dict["serving"] = {
+        "routes": {"champion": 0.9, "challenger": 0.1},
+        "shadow": ["challenger", "1.0.0"],
+    }
+    result = two_versions.materialize("predictions", batches=["5"])
+    assert result.success, failure_text(result)
+    assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "challenger"}
+    assert check_results(result)[("predictions", "every_row_is_scored_once", "5")]
+
+    two_versions.spec_dict["serving"] = {"shadow": ["1.0.1"]}
+    assert two_versions.materialize("predictions", batches=["5"]).success
+    assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "shadow"}
+
+    two_versions.spec_dict["serving"] = {"shadow": ["1.0.7"]}
+    text = failure_text(two_versions.materialize("predictions", batches=["5"]))
+    assert "no model version '1.0.7'" in text
+
+
+def test_another_version_scores_beside_what_was_answered(two_versions: Project) -> None:
+    config = {"ops": {"loans__predictions": {"config": {"version": "1.0.1"}}}}
+    for _ in range(2):
+        assert two_versions.materialize("predictions", batches=["5"], run_config=config).success
+        assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "rescored"}
+    assert two_versions.materialize("predictions", batches=["4"], run_config=config).success
+    assert versions(two_versions, "4") == {"1.0.1": "champion"}  # nobody had scored it before
+
+
+def test_what_a_version_has_seen_is_said(copied: Project) -> None:
+    assert copied.materialize("predictions", batches=["3", "4", "5"]).success
+    seen = copied.rows("SELECT batch, bool_and(seen) AS seen FROM {p}.predictions GROUP BY batch ORDER BY batch")
+    assert [row["seen"] for row in seen] == [True, True, False]
+
+
+def test_a_chunk_at_a_time_says_the_same(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = copied.rows("SELECT row_id, score, decision FROM {p}.predictions WHERE batch = '5' ORDER BY row_id")
+    monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
+    assert copied.materialize("predictions", batches=["5"]).success
+    assert (
+        copied.rows("SELECT row_id, score, decision FROM {p}.predictions WHERE batch = '5' ORDER BY row_id") == before
+    )
+
+
+def test_probabilities_of_every_class_are_kept() -> None:
+    rows = pa.table({"row_id": [1, 2], "income": [10.0, 50.0]})
+    schema = Schema("multiclass", "grade", {}, {"income": "number"}, ["a", "b", "c"], None, "x.Y")
+    answers = scoring._answers(rows, Bundle(schema, Thirds())).to_pylist()
+    assert [row["decision"] for row in answers] == ["b", "b"]
+    assert answers[0]["score"] == max(answers[0]["probabilities"]) == 0.5
+
+
+class Thirds:
+    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
+        return np.tile([0.2, 0.5, 0.3], (len(frame), 1))

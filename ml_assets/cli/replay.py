@@ -1,0 +1,76 @@
+"""`ml-assets replay`: let past batches arrive again, and see what the loop would have been worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.store.paths import Paths
+
+if TYPE_CHECKING:
+    from ml_assets.replay.result import Replay
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option("--from", "start", metavar="BATCH", help="First batch that is scored; those before it train the start.")
+def replay(pipeline: str, start: str | None) -> None:
+    """Past batches arrive again through the real sensors and jobs: the loop against a frozen model and against
+    training after every batch. It works in data/replay, never in your lake, and begins anew each time."""
+    from ml_assets import replay as package
+    from ml_assets.component import MLPipeline
+    from ml_assets.demo import DEMO, prepared, write_reference
+    from ml_assets.replay.load import find_pipeline
+    from ml_assets.replay.page import conclusions, write_pages
+
+    paths = Paths.of()
+    found = find_pipeline(paths, pipeline)
+    if found.folder == DEMO:  # its files need not have arrived
+        write_reference(paths)
+        source = found.spec.source.model_copy(update={"path": str(prepared(paths))})
+        found = MLPipeline(found.spec.model_copy(update={"source": source}), found.folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("the first batches", total=None)
+        made = package.replay(
+            found,
+            paths,
+            start,
+            lambda done, of, text: progress.update(task, completed=done, total=of, description=text),
+        )
+    page = write_pages(made, paths.reports / pipeline / "replay")
+    _print(made)
+    for sentence in conclusions(made):
+        console.print(sentence)
+    console.print(f"\nThe page: {page}\nThe table: {page.with_name('replay.csv')}", markup=False)
+
+
+def _print(made: Replay) -> None:
+    metric = made.spec.performance_metric
+    table = Table(title=f"{made.spec.name}: {metric} by batch", title_justify="left")
+    for name in ("batch", "rows", "frozen", "loop", "version", "every batch", "version", "then the loop trained"):
+        table.add_column(name, overflow="fold")
+    for row in made.rows():
+        table.add_row(
+            row["batch"],
+            "" if row["rows"] is None else f"{row['rows']:,}",
+            *(_cell(row[name]) for name in ("frozen", "loop", "loop_version", "always", "always_version")),
+            f"{row['trained_after']}: {row['why']}" if row["trained_after"] else "",
+        )
+    table.add_section()
+    means = [f"{made.mean(arm):.4f}" for arm in ("frozen", "loop", "always")]
+    trainings = {arm: made.trainings(arm) for arm in ("loop", "always")}
+    costs = {
+        arm: f"{len(found)} trainings, {sum(one.seconds for one in found):.0f} s" for arm, found in trainings.items()
+    }
+    table.add_row("mean", "", means[0], means[1], "", means[2], "", "")
+    table.add_row("cost", "", "", costs["loop"], "", costs["always"], "", "")
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value or "")

@@ -1,0 +1,50 @@
+"""`ml-assets score`: batches scored again, by any version."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.errors import BatchRefused, did_you_mean
+from ml_assets.runs import materialize
+from ml_assets.store import registry
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.sql import table
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
+@click.option("--version", help="Score with this version and keep the rows of all others; default: the champion.")
+def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
+    """Score batches again. Rows of another version than the champion stand beside the answers, as `rescored`."""
+    paths = Paths.of()
+    with Lake(paths.lake, read_only=True) as lake:
+        registry.check_pipeline(lake, pipeline)
+        if version:
+            registry.need_version(lake, pipeline, version)
+        known = lake.batches(f"{pipeline}.features")
+    for batch in batches:
+        if batch not in known:
+            raise BatchRefused(f"{pipeline} has no features of a batch {batch!r}.", fix=did_you_mean(batch, known))
+    config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
+    arguments = ["--select", f'key:"{pipeline}/predictions"', "--config-json", json.dumps(config)]
+    done = [materialize(paths, console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
+    with Lake(paths.lake, read_only=True) as lake:
+        found = lake.rows(
+            f"""SELECT batch, model_version, role, count(*) AS rows, avg(score) AS mean
+            FROM {table(f"{pipeline}.predictions")} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",
+            [list(batches)],
+        )
+    shown = Table(
+        "batch", "version", "role", "rows", "mean score", title=f"{pipeline}: predictions", title_justify="left"
+    )
+    for row in found:
+        shown.add_row(row["batch"], row["model_version"], row["role"], f"{row['rows']:,}", f"{row['mean']:.4g}")
+    console.print(shown)
+    sys.exit(0 if all(done) else 1)

@@ -1,0 +1,197 @@
+"""A replay: the batches of a pipeline arrive again, in order, in lakes of their own, under two rules of retraining.
+
+The first batches train a first champion, the same for all. Each further batch then arrives, is scored by the champion
+of that moment, and only afterwards may start a training. Compared are the loop as the YAML has it, the first champion
+frozen, and a training after every batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import dagster as dg
+
+from ml_assets.component import MLPipeline, build_pipeline
+from ml_assets.errors import ModelError, SourceError, did_you_mean
+from ml_assets.graph.ingest import files
+from ml_assets.replay.drive import Driver, Ran
+from ml_assets.replay.result import ALWAYS, LOOP, Replay, read_arm
+from ml_assets.spec import PipelineSpec
+from ml_assets.spec.operation import Alerts, Deploy, NewBatches, Retrain, Serving
+from ml_assets.store import registry
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+
+# Progress: batches done, of how many, and what is going on.
+Say = Callable[[int, int, str], None]
+
+
+@dataclass
+class Arm:
+    """One rule of retraining at work, with a lake and a Dagster instance of its own.
+
+    Args:
+        name: loop or always.
+        spec: The pipeline, in the replay's folders.
+        folder: Where its SQL files lie.
+        paths: Folders of its lake.
+        instance: Its Dagster instance.
+        ran: Every run that its sensors asked for: batch that had just arrived, and the run.
+    """
+
+    name: str
+    spec: PipelineSpec
+    folder: Path
+    paths: Paths
+    instance: dg.DagsterInstance
+    ran: list[tuple[str, Ran]] = field(default_factory=list)
+
+    def driver(self) -> Driver:
+        """Sensors and jobs of the spec as it is now."""
+        defs = build_pipeline(self.spec, self.folder, self.paths)
+        return Driver(dg.Definitions.merge(defs, dg.Definitions(executor=dg.in_process_executor)), self.instance)
+
+
+def replay(pipeline: MLPipeline, paths: Paths, start: str | None, say: Say) -> Replay:
+    """Let the batches of a pipeline's source arrive again.
+
+    Args:
+        pipeline: The pipeline.
+        paths: Folders of the project; the replay writes to `data/replay/<pipeline>` and begins it anew.
+        start: The first batch that is scored; those before it train the first champion. Default: the first after
+            `retrain.min_batches`.
+        say: Told of the progress.
+
+    Raises:
+        SourceError: There are too few batches, or none of that name.
+        ModelError: The first batches make no champion.
+    """
+    arriving = arrivals(pipeline.spec, paths)
+    first, later = divided(list(arriving), start, pipeline.spec.retrain.min_batches)
+    root = paths.data / "replay" / pipeline.spec.name
+    shutil.rmtree(root, ignore_errors=True)
+    spec = sandboxed(pipeline.spec, root / "incoming")
+    with contextlib.ExitStack() as stack:
+        instances = [stack.enter_context(dg.DagsterInstance.ephemeral()) for _ in (LOOP, ALWAYS)]
+        loop = Arm(LOOP, spec, pipeline.folder, Paths(paths.root, root / LOOP), instances[0])
+        for batch in first:
+            arrive(arriving[batch], root / "incoming")
+        _drive(loop, loop.driver(), first[-1], lambda text: say(0, len(later), text))
+        frozen = _champion(loop, first)
+        always = _fork(loop, instances[1], root / ALWAYS)
+        loop.spec = loop.spec.model_copy(update={"serving": Serving(shadow=[frozen])})
+        always.spec = always.spec.model_copy(
+            update={"retrain": Retrain(on=[NewBatches(new_batches=1)], cooldown_batches=0, min_rows=0)}
+        )
+        drivers = [(arm, arm.driver()) for arm in (loop, always)]
+        for done, batch in enumerate(later):
+            arrive(arriving[batch], root / "incoming")
+            for arm, driver in drivers:
+                _drive(arm, driver, batch, lambda text, done=done: say(done, len(later), text))  # type: ignore[misc]
+        say(len(later), len(later), "done")
+        return Replay(
+            spec, first, later, frozen, {arm.name: read_arm(arm.paths, arm.spec, arm.ran) for arm, _ in drivers}
+        )
+
+
+def arrivals(spec: PipelineSpec, paths: Paths) -> dict[str, files.Delivery]:
+    """Batch -> its files on this machine, in the order of the batches' names.
+
+    Raises:
+        SourceError: The source cannot be listed.
+    """
+    place = files.place_of(spec, paths)
+    settled = spec.model_copy(update={"source": spec.source.model_copy(update={"settle_seconds": 0, "marker": None})})
+    found = [arrival for arrival in files.scan(settled, place, {}) if arrival.batch and arrival.status == "ready"]
+    batches = sorted({arrival.batch for arrival in found if arrival.batch})
+    return {batch: files.deliver(place, [arrival for arrival in found if arrival.batch == batch]) for batch in batches}
+
+
+def divided(batches: Sequence[str], start: str | None, min_batches: int) -> tuple[list[str], list[str]]:
+    """The batches that train the first champion, and those that are replayed.
+
+    Raises:
+        SourceError: One of the two would be empty, or there is no batch `start`.
+    """
+    if len(batches) <= min_batches and (start is None or start in batches):
+        raise SourceError(
+            f"A replay needs more than {min_batches} batches (retrain.min_batches).",
+            found=", ".join(batches) or "no files",
+            fix="Let more files arrive, or lower retrain.min_batches.",
+        )
+    start = start or batches[min_batches]
+    if start not in batches:
+        raise SourceError(f"The source has no batch {start!r}.", fix=did_you_mean(start, batches))
+    place = batches.index(start)
+    if place < min_batches:
+        raise SourceError(
+            f"{place} batches before {start} are fewer than retrain.min_batches, {min_batches}.",
+            fix=f"Begin with {batches[min_batches]} or later.",
+        )
+    return list(batches[:place]), list(batches[place:])
+
+
+def sandboxed(spec: PipelineSpec, incoming: Path) -> PipelineSpec:
+    """The pipeline with a source of its own, and without anything that a person or another system would notice."""
+    source = spec.source.model_copy(update={"path": str(incoming), "settle_seconds": 0, "marker": None, "options": {}})
+    gates = spec.gates.model_copy(update={"approval": "auto"})
+    return spec.model_copy(
+        update={
+            "source": source,
+            "gates": gates,
+            "alerts": Alerts(),
+            "deploy": Deploy(),
+            "tracking": None,
+            "serving": Serving(),
+        }
+    )
+
+
+def arrive(delivery: files.Delivery, incoming: Path) -> None:
+    """Let the files of one batch arrive."""
+    for local, name in zip(delivery.local, delivery.names, strict=True):
+        target = incoming / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f".{target.name}")
+        shutil.copy2(local, new)
+        new.replace(target)
+
+
+def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> None:
+    def told(job: str, tags: Mapping[str, str]) -> None:
+        why = tags.get("ml_assets/retrain", "")
+        say(f"{batch}, {arm.name}: {job.removeprefix(arm.spec.name + '_')}{f' ({why})' if why else ''}")
+
+    driver.say = told
+    arm.ran += [(batch, ran) for ran in driver.settle()]
+
+
+def _champion(arm: Arm, first: Sequence[str]) -> str:
+    with Lake(arm.paths.lake, read_only=True) as lake:
+        champion = registry.alias(lake, arm.spec.name, "champion")
+        said = lake.rows_of(
+            f"{arm.spec.name}.champion", "SELECT version, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
+        ) or lake.rows_of(
+            f"{arm.spec.name}.retrain_events",
+            "SELECT decision AS version, why FROM {t} ORDER BY decided_at DESC LIMIT 1",
+        )
+    if champion is None:
+        raise ModelError(
+            f"The batches {first[0]} to {first[-1]} make no champion.",
+            found="; ".join(f"{row['version']}: {row['why']}" for row in said) or "no training was started",
+            where={"pipeline": arm.spec.name, "lake": arm.paths.lake},
+            fix="Begin with a later batch: --from.",
+        )
+    return champion.version
+
+
+def _fork(arm: Arm, instance: dg.DagsterInstance, folder: Path) -> Arm:
+    """The same state under another name, to go on differently."""
+    shutil.copytree(arm.paths.data, folder)
+    partitions = f"{arm.spec.name}_batches"
+    instance.add_dynamic_partitions(partitions, list(arm.instance.get_dynamic_partitions(partitions)))
+    return replace(arm, name=ALWAYS, paths=Paths(arm.paths.root, folder), instance=instance, ran=list(arm.ran))
