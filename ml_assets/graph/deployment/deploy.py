@@ -57,7 +57,7 @@ def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Ste
             *(Step(step, target, False, "not done: the release is not sound") for step, target in _wanted(spec, place)),
         ]
     files = sum(1 for path in release.folder.rglob("*") if path.is_file())
-    steps = [Step("verify", move.version, True, f"the bundle and the release's {files} files are those of their manifests")]
+    steps = [Step("verify", move.version, True, f"bundle and release ({files} files) are as their manifests say")]
     if place is not None:
         steps.append(_publish(release, place, spec.name, move))
     with ThreadPoolExecutor(max_workers=8) as pool:
