@@ -15,6 +15,9 @@ import yaml
 from pydantic import BaseModel
 
 from ml_assets.errors import MLAssetsError, SpecError
+from ml_assets.graph.alerting.sensors import alerts_sensor
+from ml_assets.graph.deployment.job import deploy_job
+from ml_assets.graph.deployment.sensors import release_sensor
 from ml_assets.graph.features.assets import feature_assets
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
@@ -111,7 +114,8 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     trained = [*training_assets(spec, sources), *release_assets(spec, function), *tracking_assets(spec)]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
-    outcomes_jobs = [_job(spec, "outcomes", [*late, *performance])] if late else []
+    jobs = [ingest_job, train_job, approve_job(spec), upkeep_job(spec), deploy := deploy_job(spec)]
+    jobs += [_job(spec, "outcomes", [*late, *performance])] if late else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
         assets=[*before_champion, *late, *trained, *after_champion],
@@ -124,12 +128,14 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             *monitoring_checks(spec),
             *performance_checks(spec),
         ],
-        jobs=[ingest_job, train_job, approve_job(spec), upkeep_job(spec), *outcomes_jobs],
+        jobs=jobs,
         sensors=[
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
             retrain_sensor(spec, paths, train_job.name),
+            release_sensor(spec, paths, [deploy, ingest_job], [key for one in after_champion for key in one.keys]),
+            alerts_sensor(spec, paths, [job.name for job in jobs]),
         ],
         schedules=[*retrain_schedule(spec, paths, train_job.name), *upkeep_schedule(spec)],
         resources={"lake": lake_resource(paths), "lake_io": lake_io_manager(paths)},

@@ -80,8 +80,10 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
 
 def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
-    assert sorted(job.name for job in defs.jobs) == ["loans_approve", "loans_ingest", "loans_train", "loans_upkeep"]
-    assert sorted(sensor.name for sensor in defs.sensors) == ["loans_new_data", "loans_retrain", "loans_stale"]
+    jobs = ("approve", "deploy", "ingest", "train", "upkeep")
+    assert sorted(job.name for job in defs.jobs) == [f"loans_{noun}" for noun in jobs]
+    sensors = ("alerts", "new_data", "release", "retrain", "stale")
+    assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{noun}" for noun in sensors]
     assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_upkeep"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ml_assets.cli import (
+    alerts,
     begin,
     lake,
     models,
@@ -46,6 +47,7 @@ for command in (
     quarantine.quarantine,
     trials.trials,
     retrains.retrains,
+    alerts.alerts,
     lake.lake,
 ):
     main.add_command(command)

@@ -71,6 +71,7 @@ def ui(port: int) -> None:
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(prepare_home(paths)),
+        "ML_ASSETS_UI_URL": f"http://127.0.0.1:{port}",
         "ML_ASSETS_REPORTS_URL": f"http://127.0.0.1:{port + 1}",
     }
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]

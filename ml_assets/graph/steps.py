@@ -10,8 +10,9 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ Metadata = dict[str, Any]
 RANGE_TAG = "dagster/asset_partition_range_start"
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 # What can ask for a run -> Dagster's tag that names it.
 ASKED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
@@ -40,6 +47,22 @@ ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
     """The partitions of a pipeline: one per batch."""
     return dg.DynamicPartitionsDefinition(name=f"{spec.name}_batches")
+
+
+def ranges(registered: Sequence[str], wanted: Container[str]) -> Iterator[list[str]]:
+    """Wanted batches as runs of neighbours in the order of registration, which is what range tags mean."""
+    for is_wanted, neighbours in groupby(registered, key=lambda batch: batch in wanted):
+        if is_wanted:
+            yield list(neighbours)
+
+
+def unfinished_run(instance: dg.DagsterInstance, pipeline: str) -> dg.DagsterRun | None:
+    """A run that writes batches, or soon will. Runs by hand have no tag, but a selection."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        touched = {key.path[0] for key in run.asset_selection or ()}
+        if run.tags.get("ml_assets/pipeline") == pipeline or pipeline in touched:
+            return run
+    return None
 
 
 def asset_key(spec: PipelineSpec, noun: str) -> dg.AssetKey:

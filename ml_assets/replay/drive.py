@@ -113,8 +113,5 @@ class Driver:
 
 def _error(result: dg.ExecuteInProcessResult) -> str:
     failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    said = [
-        one.user_failure_data.description if one.user_failure_data else one.error and one.error.message
-        for one in failed
-    ]
+    said = [one.user_failure_data.description if one.user_failure_data else one.error_display_string for one in failed]
     return "" if result.success else "\n".join(filter(None, said)) or "the run failed"

@@ -1,9 +1,9 @@
-"""The routes: /predict, /health, /schema, /openapi.json."""
+"""The routes: /predict, /health, /schema, /openapi.json, /reload."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,15 @@ log = logging.getLogger("ml_assets.server")
 
 @dataclass
 class Serving:
-    """What answers now. Assigning another scorer swaps the release; requests are answered one after the other."""
+    """What answers now. Assigning another scorer swaps the release; requests are answered one after the other.
+
+    Args:
+        scorer: The release.
+        reload: Looks for the champion at once; None where one release is served for good.
+    """
 
     scorer: Scorer
+    reload: Callable[[], Awaitable[None]] | None = None
 
 
 class TooLarge(Exception):
@@ -55,6 +61,19 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
         facts = serving.scorer.facts
         return JSONResponse({"ready": True, "pipeline": facts.pipeline, "version": facts.version})
 
+    async def reload(_: Request) -> Response:
+        found: dict[str, Any] = {}
+        status = 200
+        if serving.reload is not None:
+            try:
+                await serving.reload()
+            except Exception as error:  # whatever is wrong with the new release, the old one goes on
+                log.error("the champion's release was not loaded: %s", error)
+                status, found["error"] = 503, str(error)
+        facts = serving.scorer.facts
+        found |= {"pipeline": facts.pipeline, "version": facts.version, "fixed": serving.reload is None}
+        return JSONResponse(found, status_code=status)
+
     async def schema(_: Request) -> Response:
         return JSONResponse(serving.scorer.json_schema())
 
@@ -64,6 +83,7 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/health", health),
+        Route("/reload", reload, methods=["POST"]),
         Route("/schema", schema),
         Route("/openapi.json", openapi),
     ]

@@ -67,6 +67,8 @@ class Follower:
     def __init__(self, paths: Paths, pipeline: str, serving: Serving) -> None:
         self._paths, self._pipeline, self._serving = paths, pipeline, serving
         self._seen = self._catalog_state()
+        self._loading = asyncio.Lock()
+        serving.reload = self.look
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -87,18 +89,24 @@ class Follower:
                 continue
             self._seen = state
             try:
-                await self._look()
+                await self.look()
             except Exception as error:  # whatever is wrong with the new release, the old one goes on
                 log.error("the champion's release was not loaded; %s goes on: %s", self._now(), error)
 
-    async def _look(self) -> None:
-        place = await asyncio.to_thread(find_release, self._paths, self._pipeline)
-        if place.version == self._now():
-            return
-        loaded = await asyncio.to_thread(Scorer, place.folder, place.sha256)
-        old, self._serving.scorer = self._serving.scorer, loaded  # between two requests: they do not overlap
-        log.warning("%s %s answers now; before: %s", self._pipeline, place.version, old.facts.version)
-        old.close()
+    async def look(self) -> None:
+        """Look for the champion now, and let it answer from then on.
+
+        Raises:
+            MLAssetsError: There is none, or its release cannot be served; the one that answers goes on.
+        """
+        async with self._loading:
+            place = await asyncio.to_thread(find_release, self._paths, self._pipeline)
+            if place.version == self._now():
+                return
+            loaded = await asyncio.to_thread(Scorer, place.folder, place.sha256)
+            old, self._serving.scorer = self._serving.scorer, loaded  # between two requests: they do not overlap
+            log.warning("%s %s answers now; before: %s", self._pipeline, place.version, old.facts.version)
+            old.close()
 
     def _now(self) -> str:
         return self._serving.scorer.facts.version

@@ -85,6 +85,7 @@ def test_what_is_no_request_is_refused_with_the_field(
 
 def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
     assert server.ask("/health") == (200, {"ready": True, "pipeline": "loans", "version": "1.0.0"})
+    assert server.ask("/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "fixed": True})
     _, schema = server.ask("/schema")
     row = schema["$defs"]["Row"]
     assert (row["required"], row["additionalProperties"]) == (["loan", "income", "region", "signed"], False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from ml_assets.errors import SourceError
+from ml_assets.errors import ServingError, SourceError
+from ml_assets.graph.deployment.publish import publish
 from ml_assets.graph.ingest.arrivals import take_stock
 from ml_assets.graph.ingest.files import place_of
+from ml_assets.ml import manifest
 from ml_assets.store.remote import Place
 from ml_assets_tests.conftest import REGIONS, Project, failure_text, loans, wait_until
 
@@ -123,3 +126,29 @@ def test_what_is_wrong_with_an_address_is_said(project: Project, s3: dict[str, A
     project.spec_dict["source"]["path"] = "s3://nobody/loans"
     assert "The folder does not exist" in str(project.tick("loans_new_data").skip_message)
     assert "s3://nobody/loans" in failure_text(project.arrive())
+
+
+def test_a_release_is_published_to_a_bucket(
+    s3: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the environment names the bucket's server and its keys."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3["endpoint_url"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3["secret"])
+    monkeypatch.setattr(s3fs.S3FileSystem, "cachable", False)
+    release, place = tmp_path / "release", "s3://credit/models/loans"
+    for done, name in (("copied", "a"), ("there already", "a"), ("copied over other content", "b")):
+        shutil.rmtree(release, ignore_errors=True)
+        (release / "bundle").mkdir(parents=True)
+        (release / "bundle" / name).write_text(name)
+        digest = manifest.write(release, {})
+        assert publish(release, digest, place, "1.0.0", {"version": name}) == done
+        copy = tmp_path / f"copy {done}"
+        bucket = s3fs.S3FileSystem(**s3, skip_instance_cache=True, use_listings_cache=False)
+        bucket.get("credit/models/loans/1.0.0", str(copy), recursive=True)
+        manifest.verify(copy, digest, "release")  # whole, and nothing else is there
+        assert json.loads(bucket.cat_file("credit/models/loans/champion.json")) == {"version": name}
+    with pytest.raises(ServingError, match="cannot be published"):
+        publish(release, digest, "s3://nobody/models", "1.0.0", {})

@@ -16,7 +16,7 @@ from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import files, outcomes
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.outcome_assets import outcomes_version
-from ml_assets.graph.ingest.sensors import INTERVAL_S, READING_S, ranges, read_seen, write_seen
+from ml_assets.graph.ingest.sensors import INTERVAL_S, READING_S, read_seen, write_seen
 from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.store import outcomes as late
 from ml_assets.store.connection import newest_snapshot
@@ -131,7 +131,7 @@ def _measure(
                 "ml_assets/batches": ", ".join(some),
             },
         )
-        for some in ranges([*registered, *new], dict.fromkeys(batches))
+        for some in steps.ranges([*registered, *new], dict.fromkeys(batches))
     ]
     return dg.SensorResult(
         run_requests=requests,

@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -81,7 +81,7 @@ def new_data_sensor(
                 },
                 asset_selection=None if has_champion else list(before_champion),
             )
-            for batches in ranges([*registered, *new], changed)
+            for batches in steps.ranges([*registered, *new], changed)
         ]
         if not requests:  # only files that are set aside: record them, ingest nothing
             key = hashlib.sha256(json.dumps([f"{a.path} {a.version} {a.status}" for a in aside]).encode()).hexdigest()
@@ -100,19 +100,6 @@ def _nothing_to_do(found: Sequence[Arrival]) -> str:
     others = [arrival.status for arrival in found if arrival.status != "ready"]
     counts = ", ".join(f"{others.count(status)} {status}" for status in sorted(set(others)))
     return f"{len(found)} files, none new or changed" + (f": {counts}" if counts else "")
-
-
-def ranges(registered: Sequence[str], wanted: Mapping[str, object]) -> Iterator[list[str]]:
-    """Wanted batches as runs of neighbours in the order of registration, which is what range tags mean."""
-    neighbours: list[str] = []
-    for batch in registered:
-        if batch in wanted:
-            neighbours.append(batch)
-        elif neighbours:
-            yield neighbours
-            neighbours = []
-    if neighbours:
-        yield neighbours
 
 
 def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:

@@ -18,12 +18,6 @@ from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
 INTERVAL_S = 30
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def stale_sensor(
@@ -63,7 +57,7 @@ def stale_sensor(
         now = {"code": code, "snapshot": snapshot, "since": since}
         if cursor == now:
             return dg.SkipReason("code and lake are as they were at the last look")
-        busy = _unfinished_run(context.instance, spec.name)
+        busy = steps.unfinished_run(context.instance, spec.name)
         if busy:
             return dg.SkipReason(f"run {busy.run_id} of the pipeline is {busy.status.value}; looks again after it")
         return _look(context, spec, paths, nodes, now)
@@ -120,15 +114,6 @@ def _request(redo: Redo, verdicts: Iterable[Verdict], now: Mapping[str, object])
         tags=tags,
         asset_selection=[dg.AssetKey.from_user_string(key) for key in redo.assets],
     )
-
-
-def _unfinished_run(instance: dg.DagsterInstance, pipeline: str) -> dg.DagsterRun | None:
-    """A run that writes, or soon will: what is half done is not stale. Runs by hand have no tag, but a selection."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        touched = {key.path[0] for key in run.asset_selection or ()}
-        if run.tags.get("ml_assets/pipeline") == pipeline or pipeline in touched:
-            return run
-    return None
 
 
 def _nothing_to_do(verdicts: Iterable[Verdict]) -> str:

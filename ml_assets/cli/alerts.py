@@ -1,0 +1,95 @@
+"""`ml-assets alerts`: what people were told of, and what became of it; a test message."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.errors import LakeError, SpecError, did_you_mean
+from ml_assets.scaffold.project import declared, project_at
+from ml_assets.store import alerts as store
+from ml_assets.store import registry
+from ml_assets.store.alerts import Alert
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.summary import pipelines
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option("--limit", default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--test", "is_test", is_flag=True, help="Send a test message to alerts.webhook, and record it.")
+def alerts(pipeline: str, limit: int, as_json: bool, is_test: bool) -> None:
+    """Alerts of PIPELINE and their state now, the newest first. With --test, exit code 1 where it was not taken."""
+    paths = Paths.of()
+    if is_test:
+        sys.exit(0 if send_test(paths, pipeline) else 1)
+    with Lake(paths.lake, read_only=True) as lake:
+        known = pipelines(lake)
+        if pipeline not in known:
+            raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+        found = store.current(lake, pipeline, limit)
+    if as_json:
+        click.echo(json.dumps([alert.as_row() for alert in found], default=str, indent=2))
+        return
+    if not found:
+        console.print(f"{pipeline} has no alerts.")
+        return
+    table = Table("raised (UTC)", "event", "state", box=None)
+    for title in ("what", "detail"):
+        table.add_column(title, overflow="fold")
+    for alert in found:
+        state = alert.state + (f" ({alert.attempt})" if alert.attempt > 1 else "")
+        when = f"{alert.raised_at:%y-%m-%d %H:%M}"
+        table.add_row(when, alert.event, state, alert.text.splitlines()[0], alert.detail)
+    console.print(table)
+
+
+def send_test(paths: Paths, pipeline: str) -> bool:
+    """Send a test message and record it. Was it taken?
+
+    Raises:
+        SpecError: The project has no such pipeline, or its YAML names no webhook.
+    """
+    from ml_assets.graph.alerting.sending import message
+    from ml_assets.store import webhook
+
+    url = _webhook(pipeline)
+    moment = registry.now()
+    alert = store.raised("test", pipeline, f"a test by {registry.user()}", [moment])
+    answer = webhook.ask(url, message(pipeline, alert))
+    state: store.State = {"ok": "sent", "failed": "gave_up", "unknown": "unknown"}[answer.outcome]  # type: ignore[assignment]
+    alert = alert.become(state, webhook.without_secrets(answer.detail, url), registry.now(), 1)
+    console.print(f"{state}: {webhook.host_of(url)} {alert.detail}", markup=False)
+    _record(paths, pipeline, alert)
+    return answer.outcome == "ok"
+
+
+def _record(paths: Paths, pipeline: str, alert: Alert) -> None:
+    with Lake(paths.lake) as lake:
+        if lake.is_there():
+            store.write(lake, pipeline, [alert])
+        else:
+            console.print("It is not recorded: there is no lake yet.")
+
+
+def _webhook(pipeline: str) -> str:
+    """`alerts.webhook` as the YAML has it, with its templates filled in; loading the definitions would take seconds."""
+    from dagster import ResolutionContext
+
+    raw = (declared(project_at(Path.cwd()), pipeline).get("alerts") or {}).get("webhook")
+    url = ResolutionContext.default().resolve_value(raw) if raw else None
+    if not url:
+        raise SpecError(
+            "alerts.webhook names no address.",
+            found=raw,
+            where={"pipeline": pipeline},
+            fix="Write it into defs.yaml, such as webhook: '{{ env.SLACK_WEBHOOK }}', and set the variable.",
+        )
+    return str(url)

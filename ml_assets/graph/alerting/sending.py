@@ -1,0 +1,173 @@
+"""From events to messages: what is raised, what is sent now, and what becomes of it.
+
+At most once for each event. Before requests go out, the alerts are written as `sending`; an alert that is found in that
+state later was in the hands of a process that died, and nobody knows whether its request arrived: it becomes `unknown`
+and is not sent again. Only what surely was not taken is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ml_assets.errors import LakeError
+from ml_assets.spec.operation import Alerts
+from ml_assets.store import alerts, webhook
+from ml_assets.store.alerts import Alert
+from ml_assets.store.lake import Lake
+from ml_assets.store.webhook import Answer
+
+PER_LOOK = 4  # messages; each may take up to 10 s, and after 10 s in all no other one is begun
+BUDGET_S = 10.0
+# After the first attempt, the second, ...; then it is given up.
+PAUSES = [dt.timedelta(minutes=minutes) for minutes in (1, 5, 15, 40)]
+TITLES = {
+    "run_failure": "Run failed",
+    "refused_batch": "Batch refused",
+    "drift": "Drift",
+    "decay": "Live score decayed",
+    "pending": "Version waits for approval",
+    "refused": "Version refused",
+    "champion": "New champion",
+    "test": "Test",
+}
+Ask = Callable[[str, Mapping[str, Any]], Answer]
+
+
+@dataclass
+class Look:
+    """What one look did.
+
+    Args:
+        written: Alerts that came into a new state, in their last one.
+        unwritten: Those of them that the lake could not take; for the next look.
+        next_at: When the next one is due to be sent; None where none waits.
+    """
+
+    written: list[Alert] = field(default_factory=list)
+    unwritten: list[Alert] = field(default_factory=list)
+    next_at: dt.datetime | None = None
+
+
+def look(
+    lake: Lake,
+    pipeline: str,
+    wanted: Alerts,
+    found: Iterable[Alert],
+    moment: dt.datetime,
+    watched: bool = True,
+    unwritten: Sequence[Alert] = (),
+    ask: Ask = webhook.ask,
+) -> Look:
+    """Record new events, send what is due, record the answers: at most two commits.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        wanted: Who is told of what.
+        found: All events.
+        moment: Now, UTC.
+        watched: False at the first look at a lake that is there already: what has happened is old, and not sent.
+        unwritten: What the last look could not write.
+        ask: Sends.
+
+    Raises:
+        LakeError: The lake cannot be written; nothing was sent.
+    """
+    states = {alert.alert_id: alert for alert in alerts.current(lake, pipeline)}
+    before = dict(states)
+    states |= {alert.alert_id: alert for alert in unwritten}
+    for alert in states.values():
+        if alert.state == "sending":
+            why = "the process that sent it ended before the answer; not sent again"
+            states[alert.alert_id] = alert.become("unknown", why, moment)
+    for alert in found:
+        if alert.alert_id not in states:
+            states[alert.alert_id] = _first_state(alert, wanted, moment, watched)
+    sending = _due(states.values(), moment)[:PER_LOOK] if wanted.webhook else []
+    sending = [alert.become("sending", "", moment, alert.attempt + 1) for alert in sending]
+    states |= {alert.alert_id: alert for alert in sending}
+    alerts.write(lake, pipeline, [alert for alert in states.values() if alert is not before.get(alert.alert_id)])
+    answered = _send(pipeline, str(wanted.webhook), sending, ask) if sending else []
+    states |= {alert.alert_id: alert for alert in answered}
+    done = Look([alert for alert in states.values() if alert is not before.get(alert.alert_id)])
+    try:
+        alerts.write(lake, pipeline, answered)
+    except LakeError:
+        done.unwritten = answered
+    waiting = [_due_at(alert) for alert in states.values() if alert.state in ("raised", "failed")]
+    done.next_at = min(waiting) if waiting and wanted.webhook else None
+    return done
+
+
+def _first_state(alert: Alert, wanted: Alerts, moment: dt.datetime, watched: bool) -> Alert:
+    alert = replace(alert, raised_at=moment, written_at=moment)
+    if not watched:
+        return replace(alert, state="old", detail="it happened before the alerts were first looked for")
+    if alert.event not in wanted.on:
+        return replace(alert, state="not_sent", detail=f"alerts.on does not name {alert.event}")
+    if wanted.webhook is None:
+        return replace(alert, state="not_sent", detail="alerts.webhook names no address")
+    return alert
+
+
+def _due(states: Iterable[Alert], moment: dt.datetime) -> list[Alert]:
+    """What may be sent now, the oldest first."""
+    waiting = [alert for alert in states if alert.state in ("raised", "failed") and _due_at(alert) <= moment]
+    return sorted(waiting, key=lambda alert: (alert.raised_at, alert.alert_id))
+
+
+def _due_at(alert: Alert) -> dt.datetime:
+    return alert.written_at if alert.state == "raised" else alert.written_at + PAUSES[alert.attempt - 1]
+
+
+def _send(pipeline: str, url: str, sending: Sequence[Alert], ask: Ask) -> list[Alert]:
+    """Send one after the other. Where one is not taken, the receiver is left alone until the next look."""
+    deadline, answered, is_up = time.monotonic() + BUDGET_S, [], True
+    for alert in sending:
+        if not is_up or time.monotonic() > deadline:
+            answered.append(
+                alert.become("raised", "not tried: the receiver is slow or down", _now(), alert.attempt - 1)
+            )
+            continue
+        answer = ask(url, message(pipeline, alert))
+        is_up = answer.outcome == "ok"
+        answered.append(_after(alert, answer, webhook.without_secrets(answer.detail, url)))
+    return answered
+
+
+def _after(alert: Alert, answer: Answer, detail: str) -> Alert:
+    if answer.outcome == "ok":
+        return alert.become("sent", detail, _now())
+    if answer.outcome == "unknown":
+        return alert.become("unknown", f"{detail}; not sent again", _now())
+    if alert.attempt > len(PAUSES):
+        return alert.become("gave_up", f"{detail}; attempt {alert.attempt} was the last", _now())
+    minutes = PAUSES[alert.attempt - 1].seconds // 60
+    return alert.become("failed", f"{detail}; the next attempt in {minutes} min", _now())
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
+def message(pipeline: str, alert: Alert) -> dict[str, Any]:
+    """The alert as Slack takes it: `text` is what a notification shows, `blocks` what the channel does."""
+    title = f"{pipeline}: {TITLES.get(alert.event, alert.event)}"
+    below = f"{alert.event} of {alert.subject}, {alert.raised_at:%Y-%m-%d %H:%M:%S} UTC"
+    below = _escaped(below) + (f"   <{alert.link}|open>" if alert.link else "")
+    return {
+        "text": _escaped(f"{title}: {alert.text}"),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": f"*{_escaped(title)}*\n{_escaped(alert.text)}"}},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": below}]},
+        ],
+    }
+
+
+def _escaped(text: str) -> str:
+    """The three characters that Slack reads as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,141 @@
+"""The sensor that tells people what they must know."""
+
+import datetime as dt
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import dagster as dg
+
+from ml_assets.errors import MLAssetsError
+from ml_assets.graph import steps
+from ml_assets.graph.alerting import sending
+from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import webhook
+from ml_assets.store.alerts import Alert
+from ml_assets.store.connection import newest_snapshot
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.registry import now
+
+INTERVAL_S = 10
+LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next look writes
+MOST_RUNS = 500
+ENV_UI_URL = "ML_ASSETS_UI_URL"
+WILL_RETRY = "dagster/will_retry"
+
+
+def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.SensorDefinition:
+    """Record what happened as alerts, and send them: here and nowhere else, so that no run ever waits for a receiver.
+
+    The table says what is known and sent. The cursor only spares looks: the newest snapshot that was read
+    (`snapshot`), the last change of a failed run that was seen (`runs`), when a message is due (`next`), and states
+    that the lake could not take at the last look (`unwritten`). Without cursor and table, this is the first look.
+
+    Args:
+        spec: The pipeline.
+        paths: Folders of the project.
+        jobs: Names of the pipeline's jobs.
+    """
+    secrets = (spec.alerts.webhook, spec.deploy.webhook)
+
+    @dg.sensor(
+        name=f"{spec.name}_alerts",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Failed runs, refused batches and versions, drift, decay, new champions: recorded and sent.",
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        seen = json.loads(context.cursor) if context.cursor else {}
+        moment = now()
+        try:
+            snapshot = newest_snapshot(paths.lake, spec.name)
+            if snapshot is None:
+                first = json.dumps({"runs": seen.get("runs") or moment.isoformat()})
+                return dg.SensorResult(skip_reason=dg.SkipReason("nothing has been ingested yet"), cursor=first)
+            runs, newest = _failed_runs(context.instance, spec.name, jobs, seen.get("runs"))
+            is_due = bool(seen.get("unwritten")) or (seen.get("next") or "9") <= moment.isoformat()
+            if seen.get("snapshot") == snapshot and not runs and not is_due:
+                return dg.SkipReason("nothing has happened since the last look")
+            with Lake(paths.lake, lock_timeout_s=LOCK_TIMEOUT_S) as lake:
+                found = happened(lake, spec.name, runs, os.environ.get(steps.ENV_REPORTS_URL))
+                watched = bool(seen) or lake.exists(f"{spec.name}.alerts")
+                cleaned = [_cleaned(alert, secrets) for alert in found]
+                carried = [_alert(row) for row in seen.get("unwritten", [])]
+                done = sending.look(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
+        except (sqlite3.Error, MLAssetsError) as error:
+            return dg.SkipReason(f"the lake cannot be read or written now: {error}")
+        for alert in done.written:
+            context.log.info(f"{alert.state} {alert.event} {alert.subject}: {alert.detail or alert.text}")
+        counts = Counter(alert.state for alert in done.written)
+        listed = ", ".join(f"{count} {state}" for state, count in counts.items())
+        cursor = {
+            "snapshot": snapshot,
+            "runs": newest,
+            "next": done.next_at and done.next_at.isoformat(),
+            "unwritten": [asdict(alert) for alert in done.unwritten],
+        }
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason(listed or "nothing new to tell"), cursor=json.dumps(cursor, default=str)
+        )
+
+    return alerts
+
+
+def _failed_runs(
+    instance: dg.DagsterInstance, pipeline: str, jobs: Sequence[str], after: str | None
+) -> tuple[list[FailedRun], str | None]:
+    """The pipeline's runs that failed for good since then, and the last change of any failed run.
+
+    Dagster says only after a run's failure whether it will try again; saying it changes the run, so it is seen again.
+    """
+    since = dt.datetime.fromisoformat(after).replace(tzinfo=dt.UTC) if after else None
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since),
+        limit=MOST_RUNS,
+        order_by="update_timestamp",
+    )
+    found = []
+    for record in records:
+        run = record.dagster_run
+        touched = {key.path[0] for key in run.asset_selection or ()}
+        is_ours = run.tags.get("ml_assets/pipeline") == pipeline or run.job_name in jobs or pipeline in touched
+        undecided = "true" if instance.run_retries_enabled else "false"
+        if is_ours and run.tags.get(WILL_RETRY, undecided) != "true":
+            found.append(_failed_run(instance, run))
+    changes = [record.update_timestamp.astimezone(dt.UTC).replace(tzinfo=None).isoformat() for record in records]
+    return found, max([*changes, *([after] if after else [])], default=now().isoformat())
+
+
+def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
+    failed = []
+    for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = record.dagster_event
+        if event is None:
+            continue
+        data = event.step_failure_data
+        said = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error
+        cause = error.cause if error and error.cause else error
+        text = said or (cause.message.strip() if cause else "no error is known")
+        is_check = error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+        failed.append(FailedStep((event.step_key or "").partition("__")[2] or str(event.step_key), text, is_check))
+    what = run.job_name
+    if what.startswith("__"):  # assets that somebody materialized by hand
+        what = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or what
+    base = os.environ.get(ENV_UI_URL)
+    return FailedRun(run.run_id, what, failed, f"{base.rstrip('/')}/runs/{run.run_id}" if base else None)
+
+
+def _cleaned(alert: Alert, secrets: Sequence[str | None]) -> Alert:
+    return replace(alert, text=webhook.without_secrets(alert.text, *secrets))
+
+
+def _alert(row: dict[str, object]) -> Alert:
+    """A state out of the cursor."""
+    moments = {name: dt.datetime.fromisoformat(str(row[name])) for name in ("raised_at", "written_at")}
+    return Alert(**{**row, **moments})  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""The steps that a move of the champion's alias asks for. One that fails stops no other, but for an unsound release:
+that is neither published nor told of. All of it may be done again at any time, and changes nothing that is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_assets.errors import MLAssetsError, ModelError
+from ml_assets.graph.deployment.publish import publish
+from ml_assets.ml import bundle, manifest
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import deployments, registry, releases, webhook
+from ml_assets.store.deployments import Move, Step
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+from ml_assets.store.remote import is_url
+
+SERVER_S = 30.0  # for a server to answer with the new version
+LOADING_S = 30.0  # for its answer to /reload, which comes when the release is loaded
+LOOK_S = 0.5
+PAUSES_S = (1.0, 4.0)  # between the attempts at the webhook
+
+
+@dataclass(frozen=True)
+class Release:
+    """The champion's release folder, verified."""
+
+    folder: Path
+    sha256: str
+
+
+def newest_move(lake: Lake, pipeline: str) -> Move:
+    """The move that made the champion.
+
+    Raises:
+        ModelError: There is no champion.
+    """
+    registry.need_alias(lake, pipeline, "champion")
+    return deployments.moves(lake, pipeline)[-1]
+
+
+def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Step]:
+    """Verify, publish, tell the servers, tell the webhook. What fails is a step that says so; nothing is raised."""
+    place = _place(spec, paths)
+    try:
+        release = find_release(lake, paths, spec.name, move.version)
+    except (MLAssetsError, OSError, ValueError, KeyError) as error:
+        found = str(error) if isinstance(error, MLAssetsError) else f"{type(error).__name__}: {error}"
+        return [
+            Step("verify", move.version, False, found),
+            *(Step(step, target, False, "not done: the release is not sound") for step, target in _wanted(spec, place)),
+        ]
+    files = sum(1 for path in release.folder.rglob("*") if path.is_file())
+    steps = [Step("verify", move.version, True, f"bundle and release ({files} files) are as their manifests say")]
+    if place is not None:
+        steps.append(_publish(release, place, spec.name, move))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        steps += pool.map(lambda address: tell_server(address, spec.name, move.version), spec.deploy.servers)
+    if spec.deploy.webhook is not None:
+        published = place if place is not None and steps[1].ok else None
+        folder = f"{published}/{move.version}" if published else str(release.folder)
+        steps.append(_tell_webhook(lake, spec, move, {"release": folder, "sha256": release.sha256}))
+    return steps
+
+
+def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Release:
+    """The newest release of a version, after every file of it and of the bundle was compared with its manifest.
+
+    Raises:
+        ModelError: A file is missing, changed or unknown, or the version was never packed.
+    """
+    model = registry.need_version(lake, pipeline, version)
+    bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+    found = releases.newest(lake, pipeline, version)
+    if found is None:
+        raise ModelError(
+            f"Version {version} has no release.",
+            where={"pipeline": pipeline},
+            fix=f"Materialize {pipeline}/release_candidate, then run the job {pipeline}_deploy.",
+        )
+    manifest.verify(paths.releases / found.folder, found.sha256, "release")
+    return Release(paths.releases / found.folder, found.sha256)
+
+
+def _place(spec: PipelineSpec, paths: Paths) -> str | None:
+    """Where releases of the pipeline are published."""
+    if spec.deploy.publish is None:
+        return None
+    place = spec.deploy.publish if is_url(spec.deploy.publish) else str(paths.resolve(spec.deploy.publish))
+    return f"{place.rstrip('/')}/{spec.name}"
+
+
+def _wanted(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, str]]:
+    """Step and target of all that the YAML asks for."""
+    if place is not None:
+        yield "publish", webhook.without_secrets(place)
+    for address in spec.deploy.servers:
+        yield "server", webhook.without_secrets(address)
+    if spec.deploy.webhook is not None:
+        yield "webhook", webhook.host_of(spec.deploy.webhook)
+
+
+def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
+    champion = {
+        "pipeline": pipeline,
+        "version": move.version,
+        "sha256": release.sha256,
+        "previous": move.previous,
+        "why": move.why,
+        "by": move.by,
+        "moved_at": move.moved_at.isoformat(),
+    }
+    target = webhook.without_secrets(place)
+    try:
+        done = publish(release.folder, release.sha256, place, move.version, champion)
+    except MLAssetsError as error:
+        return Step("publish", target, False, webhook.without_secrets(str(error)))
+    return Step("publish", target, True, f"{move.version} {done}, champion.json names it")
+
+
+def tell_server(address: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
+    """Ask a server to look for the champion at once, and wait until it answers with the version.
+
+    A server that knows no /reload is only waited for: ours looks at the lake every two seconds by itself.
+    """
+    base, target = address.rstrip("/"), webhook.without_secrets(address)
+    deadline = time.monotonic() + wait_s
+    told = webhook.ask(f"{base}/reload", {}, LOADING_S)
+    if told.facts.get("fixed") and told.facts.get("version") != version:
+        found = f"it serves {told.facts.get('version')} for good; start it without --version, or take it off the list"
+        return Step("server", target, False, found)
+    while True:
+        health = webhook.ask(f"{base}/health")
+        found = _serves(health.facts)
+        if health.outcome == "ok" and found == f"{pipeline} {version}":
+            return Step("server", target, True, f"answers with {version}")
+        if health.outcome == "ok" and health.facts.get("pipeline") not in (pipeline, None):
+            return Step("server", target, False, f"it serves {found}, another pipeline")
+        if time.monotonic() > deadline or health.detail.startswith("not "):
+            said = told.facts.get("error") or told.detail
+            found = found if health.outcome == "ok" else health.detail
+            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to /reload: {said}")
+        time.sleep(LOOK_S)
+
+
+def _serves(facts: Mapping[str, Any]) -> str:
+    return f"{facts.get('pipeline', 'no pipeline')} {facts.get('version', 'in no version')}"
+
+
+def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:
+    """Tell the webhook of a move, once: a run that is done again finds that it was told."""
+    url = str(spec.deploy.webhook)
+    target = webhook.host_of(url)
+    told = deployments.told_at(lake, spec.name, move, target)
+    if told is not None:
+        return Step("webhook", target, True, f"was told at {told:%Y-%m-%d %H:%M:%S} UTC")
+    payload = {
+        "pipeline": spec.name,
+        "version": move.version,
+        "previous": move.previous,
+        **{name: webhook.without_secrets(value) for name, value in release.items()},
+        "why": move.why,
+        "by": move.by,
+        "moved_at": move.moved_at.isoformat(),
+    }
+    answer = webhook.ask(url, payload)
+    for pause_s in PAUSES_S:
+        if answer.outcome == "ok":
+            break
+        time.sleep(pause_s)
+        answer = webhook.ask(url, payload)
+    tried = "" if answer.outcome == "ok" else f" at the last of {len(PAUSES_S) + 1} attempts"
+    return Step("webhook", target, answer.outcome == "ok", webhook.without_secrets(answer.detail, url) + tried)

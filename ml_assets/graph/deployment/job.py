@@ -1,0 +1,63 @@
+"""The job that deploys the champion: asked for by the sensor, or by hand after something was mended."""
+
+import dagster as dg
+
+from ml_assets.errors import ServingError
+from ml_assets.graph import steps
+from ml_assets.graph.deployment.deploy import deploy, newest_move
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import deployments
+from ml_assets.store.lake import Commit
+from ml_assets.store.locks import exclusive
+
+# Not tagged as a run of the pipeline: the news need not wait for a training.
+TAGS = {"dagster/priority": "1"}
+LOCK_TIMEOUT_S = 600
+
+
+def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
+    """`<pipeline>_deploy`: verify the champion's release, publish it, tell servers and webhook (`deploy`)."""
+
+    @dg.op(name=f"deploy_{spec.name}", out=dg.Out(dg.Nothing))
+    def deploy_champion(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+        store, locks = lake.open(), lake.paths.data / "locks"
+        # Two at once could leave the older version as the published champion. The newest move counts, not the run's.
+        with (
+            steps.user_errors(pipeline=spec.name),
+            exclusive(locks / f"{spec.name}.deploy.lock", LOCK_TIMEOUT_S, "deploying"),
+        ):
+            move = newest_move(store, spec.name)
+            done = deploy(store, lake.paths, spec, move)
+            asked_by = steps.asked_by(context.run.tags)
+            commit = Commit(f"{spec.name}/deployments", context.run_id, asked_by=asked_by)
+            deployments.record(store, spec.name, move, done, commit)
+        for step in done:
+            log = context.log.info if step.ok else context.log.error
+            log(f"{step.step} {step.target}: {step.detail}")
+        shown = [{"step": s.step, "target": s.target, "ok": s.ok, "detail": s.detail[:200]} for s in done]
+        context.add_output_metadata(
+            {
+                "version": move.version,
+                "previous": move.previous or "none",
+                "why": move.why,
+                "by": move.by,
+                "steps": dg.MetadataValue.md(steps.markdown_table(shown)),
+            }
+        )
+        failed = [step for step in done if not step.ok]
+        if failed:
+            listed = "; ".join(f"{step.step} {step.target}: {step.detail}" for step in failed)
+            error = ServingError(
+                f"Version {move.version} is not deployed everywhere.",
+                found=listed,
+                where={"pipeline": spec.name},
+                fix=f"Mend it, then run the job {spec.name}_deploy again: what is done is left alone.",
+            )
+            raise steps.failure([error])
+
+    @dg.job(name=f"{spec.name}_deploy", tags=TAGS, executor_def=dg.in_process_executor, description=deploy_job.__doc__)
+    def job() -> None:
+        deploy_champion()
+
+    return job

@@ -1,0 +1,127 @@
+"""The sensor that deploys a new champion, and has it score what nobody has scored."""
+
+import datetime as dt
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.errors import MLAssetsError
+from ml_assets.graph import steps
+from ml_assets.graph.deployment.backlog import backlog
+from ml_assets.spec import PipelineSpec
+from ml_assets.store import deployments
+from ml_assets.store.connection import newest_snapshot
+from ml_assets.store.deployments import Move
+from ml_assets.store.lake import Lake
+from ml_assets.store.paths import Paths
+
+INTERVAL_S = 5
+
+
+def release_sensor(
+    spec: PipelineSpec, paths: Paths, jobs: Sequence[Any], after_champion: Sequence[dg.AssetKey]
+) -> dg.SensorDefinition:
+    """Watch the champion's alias, and the batches that no champion has scored.
+
+    Its cursor: the newest snapshot that it has read (`snapshot`), and in which it has looked for batches (`backlog`);
+    the newest move (`moved_at`), and the batches that it has asked for since (`asked`): one that cannot be scored is
+    asked for once under each champion.
+
+    Args:
+        spec: The pipeline.
+        paths: Folders of the project.
+        jobs: The deploy job and the ingest job.
+        after_champion: Assets of the ingest job that need a champion.
+    """
+    deploy_job, ingest_job = jobs
+
+    @dg.sensor(
+        name=f"{spec.name}_release",
+        jobs=list(jobs),
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"A new champion starts one run of {deploy_job.name}; batches that nobody has scored, one of "
+        f"{ingest_job.name}.",
+    )
+    def release(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        seen = json.loads(context.cursor) if context.cursor else {}
+        try:
+            snapshot = newest_snapshot(paths.lake, spec.name)
+            if snapshot is None:
+                return dg.SkipReason("nothing has been ingested yet")
+            if seen.get("snapshot") == seen.get("backlog") == snapshot:
+                return dg.SkipReason("the lake is as it was at the last look")
+            # What a run is about to score is no backlog.
+            busy = steps.unfinished_run(context.instance, spec.name)
+            if seen.get("snapshot") == snapshot and busy:
+                return dg.SkipReason(f"looks for batches that nobody has scored after run {busy.run_id}")
+            with Lake(paths.lake, read_only=True) as lake:
+                moves = deployments.moves(lake, spec.name)
+                waiting = [] if busy else backlog(lake, spec.name)
+        except (sqlite3.Error, MLAssetsError) as error:
+            return dg.SkipReason(f"the lake cannot be read now: {error}")
+        new = [move for move in moves if move.moved_at.isoformat() > seen.get("moved_at", "")]
+        for move in new:
+            context.log.info(f"champion {move.version}, before {move.previous or 'none'}: {move.why} ({move.by})")
+        asked = [] if new else seen.get("asked", [])
+        wanted = [batch for batch in waiting if batch not in asked]
+        registered = list(context.instance.get_dynamic_partitions(f"{spec.name}_batches"))
+        missing = [batch for batch in wanted if batch not in registered]
+        requests = [_deployment(deploy_job.name, new)] if new else []
+        if wanted:
+            since = moves[-1]
+            requests += [
+                _scoring(ingest_job.name, since, batches, after_champion)
+                for batches in steps.ranges([*registered, *missing], wanted)
+            ]
+        cursor = {
+            "snapshot": snapshot,
+            "backlog": seen.get("backlog") if busy else snapshot,
+            "moved_at": moves[-1].moved_at.isoformat() if moves else "",
+            "asked": [*asked, *wanted],
+        }
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(_nothing(moves)),
+            dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(missing)] if missing else [],
+            cursor=json.dumps(cursor),
+        )
+
+    return release
+
+
+def _deployment(job: str, new: Sequence[Move]) -> dg.RunRequest:
+    """One run for the newest move; it says which others came before it since the last look."""
+    newest = new[-1]
+    others = ", ".join(move.version for move in new[:-1])
+    tags = {"ml_assets/version": newest.version, "ml_assets/why": newest.why}
+    return dg.RunRequest(
+        run_key=f"deploy-{newest.version}-{newest.moved_at.isoformat()}",
+        job_name=job,
+        tags=tags | ({"ml_assets/overtaken": others} if others else {}),
+    )
+
+
+def _scoring(job: str, since: Move, batches: Sequence[str], assets: Sequence[dg.AssetKey]) -> dg.RunRequest:
+    """A run for neighbouring batches; its key names them and the move, so that a lost cursor asks for nothing twice."""
+    named: Mapping[str, Any] = {"version": since.version, "moved_at": since.moved_at, "batches": batches}
+    key = hashlib.sha256(json.dumps(named, default=dt.datetime.isoformat).encode()).hexdigest()[:16]
+    return dg.RunRequest(
+        run_key=f"backlog-{key}",
+        job_name=job,
+        asset_selection=list(assets),
+        tags={
+            "dagster/asset_partition_range_start": batches[0],
+            "dagster/asset_partition_range_end": batches[-1],
+            "ml_assets/batches": ", ".join(batches),
+            "ml_assets/why": f"nobody has scored them; champion {since.version}",
+        },
+    )
+
+
+def _nothing(moves: Sequence[Move]) -> str:
+    return f"the champion is still {moves[-1].version}" if moves else "there is no champion yet"

@@ -1,0 +1,412 @@
+"""Alerts on lakes whose rows are written by hand, sent to a real receiver."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.graph.alerting import sending, sensors
+from ml_assets.store import alerts, failures, registry
+from ml_assets.store.connection import catalog_lock
+from ml_assets.store.failures import FailedIngest
+from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets_tests.conftest import Project
+from ml_assets_tests.receiver import Receiver, free_port, receiving
+
+BY = Commit("loans/test", "run-1")
+DECISIONS = {
+    "version": "VARCHAR",
+    "decision": "VARCHAR",
+    "why": "VARCHAR",
+    "by": "VARCHAR",
+    "decided_at": "TIMESTAMP",
+    "run_id": "VARCHAR",
+}
+DRIFT = {
+    "batch": "VARCHAR",
+    "model_version": "VARCHAR",
+    "drifted": "BOOLEAN",
+    "share": "DOUBLE",
+    "share_limit": "DOUBLE",
+    "page": "VARCHAR",
+}
+DECAY = {
+    "batch": "VARCHAR",
+    "model_version": "VARCHAR",
+    "metric": "VARCHAR",
+    "value": "DOUBLE",
+    "promised": "DOUBLE",
+    "judged": "BOOLEAN",
+    "decayed": "BOOLEAN",
+    "why": "VARCHAR",
+}
+OLD = dt.timedelta(hours=2)
+
+
+@pytest.fixture
+def receiver(project: Project) -> Iterator[Receiver]:
+    """A receiver that the pipeline's alerts go to; the sensor has had its first look, before there was a lake."""
+    with receiving() as made:
+        project.spec_dict["alerts"] = {"webhook": made.url}
+        yield made
+
+
+class Watch:
+    """The sensor with its cursor, as the daemon keeps it."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.sensor = next(one for one in project.defs().sensors or () if one.name == "loans_alerts")
+        self.cursor: str | None = None
+
+    def tick(self) -> str:
+        """One tick; what it says."""
+        result: Any = self.sensor(dg.build_sensor_context(instance=self.project.instance, cursor=self.cursor))
+        if isinstance(result, dg.SkipReason):
+            return str(result.skip_message)
+        self.cursor = result.cursor
+        return str(result.skip_reason.skip_message)
+
+    def states(self) -> dict[str, list[str]]:
+        """Event and subject -> states that the alert came into, in order."""
+        found: dict[str, list[str]] = {}
+        for row in self.project.rows("SELECT event, subject, state FROM {p}.alerts ORDER BY written_at"):
+            found.setdefault(f"{row['event']} {row['subject']}", []).append(row["state"])
+        return found
+
+
+@pytest.fixture
+def watch(project: Project, receiver: Receiver) -> Watch:
+    made = Watch(project)
+    assert made.tick() == "nothing has been ingested yet"
+    return made
+
+
+def append(project: Project, noun: str, types: dict[str, str], *rows: dict[str, Any]) -> None:
+    with Lake(project.paths.lake) as lake:
+        lake.append([Rows(f"loans.{noun}", types, rows)], BY)
+
+
+def refuse(project: Project, *batches: str, run_id: str = "run-1") -> None:
+    with Lake(project.paths.lake) as lake:
+        for asset in ("loans/validated_data", "loans/features"):  # what follows is refused, too
+            failed = [FailedIngest(f"{asset} refuses {batch} & says <why>", batch) for batch in batches]
+            failures.record(lake, "loans", failed, Commit(asset, run_id))
+
+
+def promote(project: Project, version: str) -> None:
+    with Lake(project.paths.lake) as lake:
+        lake.append([registry.alias_event("loans", "champion", version, "all gates passed", "sensor", "")], BY)
+
+
+def later(monkeypatch: pytest.MonkeyPatch, by: dt.timedelta) -> None:
+    moment = registry.now() + by
+    monkeypatch.setattr(sensors, "now", lambda: moment)
+
+
+def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Watch) -> None:
+    refuse(project, "7")
+    promote(project, "1.0.0")
+    promote(project, "1.0.1")
+    decision = {"by": "sensor", "why": "roc_auc >= 0.6, found 0.5", "run_id": "r"}
+    moments = [dt.datetime(2024, 5, day) for day in (1, 2, 3)]
+    words = ("pending", "refused", "promoted")
+    made = [{**decision, "version": f"1.0.{n}", "decision": words[n], "decided_at": moments[n]} for n in range(3)]
+    append(project, "champion", DECISIONS, *made)
+    drift = {"model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "page": "loans/drift/8.html"}
+    append(
+        project,
+        "drift_report",
+        DRIFT,
+        {**drift, "batch": "8", "drifted": True},
+        {**drift, "batch": "9", "drifted": False},
+        {**drift, "batch": "10"},
+    )
+    live = {"model_version": "1.0.0", "metric": "roc_auc", "value": 0.6, "promised": 0.7, "why": "0.1 below"}
+    append(
+        project,
+        "performance_report",
+        DECAY,
+        {**live, "batch": "8", "judged": True, "decayed": True},
+        {**live, "batch": "8", "metric": "log_loss", "judged": False, "decayed": True},
+    )
+    watch.tick()
+    assert len(receiver.bodies) == sending.PER_LOOK  # the others follow
+    watch.tick()
+    watch.tick()
+    expected = {"refused_batch 7", "champion 1.0.0", "champion 1.0.1", "pending 1.0.0", "refused 1.0.1"}
+    expected |= {"drift 8", "decay 8"}
+    assert set(watch.states()) == expected
+    assert {states[-1] for states in watch.states().values()} == {"sent"}
+    assert len(receiver.bodies) == len(expected)
+    assert watch.tick() == "nothing has happened since the last look"
+    watch.cursor = None  # the table knows what was told
+    watch.tick()
+    promote(project, "1.0.0")  # the same version again is news
+    watch.tick()
+    assert len(receiver.bodies) == len(expected) + 1
+    texts = [body["text"] for body in receiver.bodies]
+    assert sum("version 1.0.0 is the champion, before: 1.0.1" in text for text in texts) == 1
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_message_is_as_slack_takes_it(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_REPORTS_URL", "http://reports.example.org/")
+    refuse(project, "7")
+    drift = {"batch": "8", "model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "drifted": True}
+    append(project, "drift_report", DRIFT, {**drift, "page": "loans/drift/8.html"})
+    watch.tick()
+    refused, drifted = sorted(receiver.bodies, key=lambda body: "Drift" in body["text"])
+    for body in (refused, drifted):
+        assert set(body) == {"text", "blocks"}
+        section, context = body["blocks"]
+        assert (section["type"], section["text"]["type"]) == ("section", "mrkdwn")
+        assert (context["type"], context["elements"][0]["type"]) == ("context", "mrkdwn")
+    said = "batch 7 was refused by validated_data: loans/validated_data refuses 7 &amp; says &lt;why&gt;"
+    assert refused["text"] == f"loans: Batch refused: {said}"
+    assert refused["blocks"][0]["text"]["text"] == f"*loans: Batch refused*\n{said}"
+    assert "<http://reports.example.org/loans/drift/8.html|open>" in drifted["blocks"][1]["elements"][0]["text"]
+
+
+def test_a_receiver_that_fails_is_tried_again(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers = [500, 500]
+    refuse(project, "7")
+    watch.tick()
+    watch.tick()  # not due yet
+    assert len(receiver.bodies) == 1
+    for minutes in (2, 9):
+        later(monkeypatch, dt.timedelta(minutes=minutes))
+        watch.tick()
+    assert watch.states() == {"refused_batch 7": ["sending", "failed", "sending", "failed", "sending", "sent"]}
+    assert len(receiver.bodies) == 3
+    (newest,) = _current(project)
+    assert (newest.attempt, newest.detail) == (3, "answered 200")
+
+
+def _current(project: Project) -> list[alerts.Alert]:
+    with Lake(project.paths.lake, read_only=True) as lake:
+        return alerts.current(lake, "loans")
+
+
+def test_it_is_given_up_after_five_attempts(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers = [500] * 9
+    refuse(project, "7")
+    for number in range(7):
+        later(monkeypatch, number * OLD)
+        watch.tick()
+    assert watch.states() == {"refused_batch 7": [*["sending", "failed"] * 4, "sending", "gave_up"]}
+    assert len(receiver.bodies) == 5
+    pauses = sum(sending.PAUSES, dt.timedelta())
+    assert dt.timedelta(minutes=55) < pauses < dt.timedelta(minutes=65)
+
+
+def test_a_dead_receiver_fails_no_tick_and_keeps_no_alert(
+    project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    project.spec_dict["alerts"] = {"webhook": f"http://127.0.0.1:{port}/s3cret"}
+    watch = Watch(project)
+    watch.tick()
+    refuse(project, "7", "8")
+    said = watch.tick()
+    assert said == "1 failed, 1 raised"  # the second was not tried: the receiver is down
+    later(monkeypatch, dt.timedelta(minutes=2))
+    with receiving(port) as back:
+        watch.tick()
+        assert len(back.bodies) == 2
+    assert {states[-1] for states in watch.states().values()} == {"sent"}
+
+
+def test_a_slow_receiver_holds_a_tick_for_seconds_only(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending.webhook.ask, "__defaults__", (None, 0.3))
+    receiver.answers = [0]
+    refuse(project, "6", "7", "8", "9")
+    started = time.monotonic()
+    watch.tick()
+    assert time.monotonic() - started < 5
+    last = [states[-1] for states in watch.states().values()]
+    assert sorted(last) == ["raised", "raised", "raised", "unknown"]
+    watch.tick()
+    assert sorted(states[-1] for states in watch.states().values()) == ["sent", "sent", "sent", "unknown"]
+    assert len(receiver.bodies) == 4
+
+
+def test_a_process_that_is_killed_while_it_sends_is_not_repeated(
+    project: Project, receiver: Receiver, watch: Watch
+) -> None:
+    receiver.answers = [0]
+    refuse(project, "7")
+    code = f"""
+        from pathlib import Path
+        from ml_assets.graph.alerting import events, sending
+        from ml_assets.spec.operation import Alerts
+        from ml_assets.store.lake import Lake
+        from ml_assets.store.registry import now
+        with Lake(Path({str(project.paths.lake)!r})) as lake:
+            found = events.happened(lake, "loans", [])
+            sending.look(lake, "loans", Alerts(webhook={receiver.url!r}), found, now())
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    deadline = time.monotonic() + 30
+    while not receiver.bodies and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert watch.states() == {"refused_batch 7": ["sending"]}
+    for _ in range(3):
+        watch.tick()
+    assert watch.states() == {"refused_batch 7": ["sending", "unknown"]}
+    assert len(receiver.bodies) == 1
+
+
+def test_what_is_not_asked_for_is_recorded_and_not_sent(project: Project, receiver: Receiver) -> None:
+    project.spec_dict["alerts"] = {"webhook": receiver.url, "on": ["champion"]}
+    watch = Watch(project)
+    watch.tick()
+    refuse(project, "7")
+    promote(project, "1.0.0")
+    watch.tick()
+    watch.tick()
+    assert watch.states() == {"refused_batch 7": ["not_sent"], "champion 1.0.0": ["sending", "sent"]}
+    assert len(receiver.bodies) == 1
+    project.spec_dict["alerts"] = {}
+    promote(project, "1.0.1")
+    Watch(project).tick()
+    assert watch.states()["champion 1.0.1"] == ["not_sent"]
+    assert "alerts.webhook names no address" in {alert.detail for alert in _current(project)}
+
+
+def test_what_happened_before_the_first_look_is_old(project: Project, receiver: Receiver) -> None:
+    refuse(project, *map(str, range(30)))
+    promote(project, "1.0.0")
+    watch = Watch(project)  # no cursor, no table: nobody has watched
+    assert watch.tick() == "31 old"
+    refuse(project, "30", run_id="run-2")
+    watch.tick()
+    assert [states for states in watch.states().values() if states != ["old"]] == [["sending", "sent"]]
+    assert len(receiver.bodies) == 1
+
+
+def test_a_busy_lake_delays_a_look_and_loses_no_answer(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(project, "7")
+    monkeypatch.setattr(sensors, "LOCK_TIMEOUT_S", 0.1)
+    with catalog_lock(project.paths.lake, 5):
+        assert "cannot be read or written now" in watch.tick()
+    assert receiver.bodies == []  # what cannot be recorded is not sent
+    write, written = alerts.write, []
+
+    def write_once(*arguments: Any) -> None:
+        written.append(arguments)
+        if len(written) == 2:
+            raise sending.LakeError("Another process has been writing.")
+        write(*arguments)
+
+    monkeypatch.setattr(alerts, "write", write_once)
+    watch.tick()
+    assert watch.states() == {"refused_batch 7": ["sending"]}
+    watch.tick()
+    assert watch.states() == {"refused_batch 7": ["sending", "sent"]}
+    assert len(receiver.bodies) == 1
+
+
+def test_no_secret_is_kept(project: Project, receiver: Receiver, watch: Watch) -> None:
+    receiver.answers = [404]
+    with Lake(project.paths.lake) as lake:
+        failed = [FailedIngest(f"cannot reach {receiver.url} nor s3://key:word@bucket/x", "7")]
+        failures.record(lake, "loans", failed, BY)
+    watch.tick()
+    rows = json.dumps(project.rows("FROM {p}.alerts"), default=str)
+    assert "s3cret" not in rows
+    assert "word" not in rows
+    assert "s3cret" not in str(watch.cursor)
+    assert "cannot reach http://127.0.0.1" in rows
+
+
+# -- failed runs ----------------------------------------------------------------------------------------------------
+
+
+def fail(project: Project, job: str, error: str, **tags: str) -> str:
+    """A job of that name that fails; its run's id."""
+
+    @dg.op
+    def broken() -> None:
+        raise dg.Failure(error)
+
+    @dg.job(name=job, tags=tags)
+    def made() -> None:
+        broken()
+
+    return made.execute_in_process(instance=project.instance, raise_on_error=False).run_id
+
+
+def test_a_failed_run_is_told_unless_dagster_tries_again(
+    project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_UI_URL", "http://dagster.example.org")
+    run_id = fail(project, "loans_upkeep", "the disk is full")
+    fail(project, "loans_2_train", "of another pipeline")
+    fail(project, "loans_train", "killed", **{"dagster/will_retry": "true"})
+    promote(project, "1.0.0")  # makes the lake
+    watch.tick()
+    watch.tick()
+    assert set(watch.states()) == {f"run_failure {run_id}", "champion 1.0.0"}
+    (body,) = [body for body in receiver.bodies if "Run failed" in body["text"]]
+    assert "loans_upkeep failed: broken: the disk is full" in body["text"]
+    assert f"http://dagster.example.org/runs/{run_id}" in json.dumps(body)
+    assert watch.tick() == "nothing has happened since the last look"
+    other = fail(project, "loans_upkeep", "again")  # a failed run need not write to the lake
+    watch.tick()
+    assert watch.states()[f"run_failure {other}"] == ["sending", "sent"]
+
+
+def test_a_run_that_failed_because_a_batch_was_refused_is_told_once(
+    project: Project, receiver: Receiver, watch: Watch
+) -> None:
+    error = "100% of the rows break a rule"
+    run_id = fail(project, "loans_ingest", f"{error}\n  next: mend it")
+    other = fail(project, "loans_ingest", "something else")
+    with Lake(project.paths.lake) as lake:
+        for one in (run_id, other):
+            failures.record(lake, "loans", [FailedIngest(error, "7")], Commit("loans/validated_data", one))
+    watch.tick()
+    assert sorted(watch.states()) == sorted(["refused_batch 7", f"run_failure {other}"])
+    assert sum("was refused" in body["text"] for body in receiver.bodies) == 2  # of two runs
+
+
+def test_a_training_that_a_gate_refused_is_told_once(project: Project, receiver: Receiver, watch: Watch) -> None:
+    """By the real check, on a decision that is written by hand."""
+    refused = {"version": "1.0.1", "decision": "refused", "why": "too bad", "decided_at": dt.datetime(2024, 5, 1)}
+
+    @dg.asset(
+        key=["loans", "champion"], check_specs=[dg.AssetCheckSpec("gate", asset=["loans", "champion"], blocking=True)]
+    )
+    def champion() -> Iterator[Any]:
+        yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="gate", passed=False)])
+
+    result = dg.materialize([champion], instance=project.instance, raise_on_error=False)
+    assert not result.success
+    append(project, "champion", DECISIONS, {**refused, "run_id": result.run_id})
+    watch.tick()
+    assert list(watch.states()) == ["refused 1.0.1"]
+    assert len(receiver.bodies) == 1
