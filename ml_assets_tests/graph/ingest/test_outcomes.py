@@ -13,9 +13,10 @@ import pytest
 from sklearn import metrics
 
 from ml_assets.graph.features import select
+from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.training.pinning import make_pin
 from ml_assets.store import pins
-from ml_assets.store.lake import Lake
+from ml_assets.store.lake import Commit, Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 OUTCOMES = {
@@ -27,10 +28,20 @@ OUTCOMES = {
 
 @pytest.fixture
 def waiting(copied: Project) -> Project:
-    """The trained project with late outcomes; batch 6 has come without them."""
-    copied.spec_dict["outcomes"] = dict(OUTCOMES)
-    (copied.root / "data/outcomes").mkdir()
-    return copied
+    """The trained project, with outcomes that come later."""
+    return with_outcomes(copied)
+
+
+@pytest.fixture
+def bare(project: Project) -> Project:
+    """The same without a batch: outcomes may come first."""
+    return with_outcomes(project)
+
+
+def with_outcomes(project: Project) -> Project:
+    project.spec_dict["outcomes"] = dict(OUTCOMES)
+    (project.root / "data/outcomes").mkdir()
+    return project
 
 
 def deliver(project: Project, name: str, frame: pd.DataFrame, minute: int = 0) -> Path:
@@ -54,6 +65,14 @@ def take(project: Project) -> dg.ExecuteInProcessResult:
     result = project.materialize("outcomes")
     assert result.success, failure_text(result)
     return result
+
+
+def look(project: Project) -> outcomes.Taken:
+    """What the asset does, without Dagster."""
+    spec = project.spec
+    assert spec.outcomes is not None
+    with Lake(project.paths.lake) as lake:
+        return outcomes.take(lake, spec, spec.outcomes, project.paths, Commit("loans/outcomes"))
 
 
 def statuses(project: Project) -> dict[str, str]:
@@ -156,42 +175,40 @@ def test_labels_of_a_training_are_what_was_known_when_it_was_pinned(waiting: Pro
         assert (earlier, late_rows) == (["5"], int((wrong["late_days"] > 10).sum()))
 
 
-def test_bytes_are_taken_once_and_what_returns_counts_again(waiting: Project) -> None:
-    deliver(waiting, "paid_5.csv", late(5, 3), minute=1)
-    take(waiting)
-    deliver(waiting, "paid_5_again.csv", late(5, 3), minute=2)
-    assert metadata(take(waiting))["files_taken"] == 0
-    assert statuses(waiting) == {"paid_5.csv": "ready", "paid_5_again.csv": "duplicate"}
-    assert waiting.value("SELECT count(*) FROM {p}.outcomes") == 3
-    deliver(waiting, "paid_5.csv", late(5, 3).assign(late_days=1.0), minute=3)
-    take(waiting)
-    deliver(waiting, "paid_5.csv", late(5, 3), minute=4)
-    assert metadata(take(waiting))["files_taken"] == 1
-    newest = waiting.rows("SELECT loan, max_by(late_days, received_at) AS days FROM {p}.outcomes GROUP BY 1 ORDER BY 1")
+def test_bytes_are_taken_once_and_what_returns_counts_again(bare: Project) -> None:
+    deliver(bare, "paid_5.csv", late(5, 3), minute=1)
+    look(bare)
+    deliver(bare, "paid_5_again.csv", late(5, 3), minute=2)
+    assert look(bare).new == []
+    assert statuses(bare) == {"paid_5.csv": "ready", "paid_5_again.csv": "duplicate"}
+    assert bare.value("SELECT count(*) FROM {p}.outcomes") == 3
+    deliver(bare, "paid_5.csv", late(5, 3).assign(late_days=1.0), minute=3)
+    look(bare)
+    deliver(bare, "paid_5.csv", late(5, 3), minute=4)
+    assert [Path(one.path).name for one in look(bare).new] == ["paid_5.csv"]
+    newest = bare.rows("SELECT loan, max_by(late_days, received_at) AS days FROM {p}.outcomes GROUP BY 1 ORDER BY 1")
     assert [row["days"] for row in newest] == late(5, 3)["late_days"].to_list()
 
 
-def test_a_bad_file_is_set_aside_alone(waiting: Project) -> None:
+def test_a_bad_file_is_set_aside_alone(bare: Project) -> None:
     good = late(5, 3)
-    deliver(waiting, "paid_1.csv", good.drop(columns="loan"))
-    deliver(waiting, "paid_2.csv", good.rename(columns={"late_days": "days"}))
-    deliver(waiting, "paid_3.csv", good.assign(late_days=["1", "soon", "3"]))
-    deliver(waiting, "paid_4.csv", pd.concat([good, good.assign(late_days=99)]))
-    deliver(
-        waiting, "paid_5.csv", pd.concat([good, good.assign(late_days=good["late_days"].where([True, True, False]))])
-    )
-    deliver(waiting, "paid_6.csv", good.assign(loan=[1, None, 2]))
-    deliver(waiting, "paid_7.csv", good.head(0))
-    (waiting.root / "data/outcomes/paid_8.parquet").write_bytes(b"PAR1")
-    deliver(waiting, "notes.csv", good)
-    result = take(waiting)
+    deliver(bare, "paid_1.csv", good.drop(columns="loan"))
+    deliver(bare, "paid_2.csv", good.rename(columns={"late_days": "days"}))
+    deliver(bare, "paid_3.csv", good.assign(late_days=["1", "soon", "3"]))
+    deliver(bare, "paid_4.csv", pd.concat([good, good.assign(late_days=99)]))
+    deliver(bare, "paid_5.csv", pd.concat([good, good.assign(late_days=good["late_days"].where([True, True, False]))]))
+    deliver(bare, "paid_6.csv", good.assign(loan=[1, None, 2]))
+    deliver(bare, "paid_7.csv", good.head(0))
+    (bare.root / "data/outcomes/paid_8.parquet").write_bytes(b"PAR1")
+    deliver(bare, "notes.csv", good)
+    result = take(bare)
     assert not check_results(result)[("outcomes", "every_file_is_accepted", None)]
     refused = dict.fromkeys([f"paid_{n}.csv" for n in (1, 2, 3, 4, 6, 7)] + ["paid_8.parquet"], "refused")
-    assert statuses(waiting) == {**refused, "notes.csv": "unmatched", "paid_5.csv": "ready"}
-    assert waiting.rows("SELECT DISTINCT batch, source_file FROM {p}.outcomes") == [
+    assert statuses(bare) == {**refused, "notes.csv": "unmatched", "paid_5.csv": "ready"}
+    assert bare.rows("SELECT DISTINCT batch, source_file FROM {p}.outcomes") == [
         {"batch": "5", "source_file": "paid_5.csv"}
     ]
-    errors = {Path(row["path"]).name: row["error"] for row in waiting.rows("SELECT path, error FROM {p}.ingest_errors")}
+    errors = {Path(row["path"]).name: row["error"] for row in bare.rows("SELECT path, error FROM {p}.ingest_errors")}
     assert set(errors) == set(refused)
     for name, text in {
         "paid_1.csv": "it lacks loan",
@@ -203,11 +220,11 @@ def test_a_bad_file_is_set_aside_alone(waiting: Project) -> None:
         "paid_8.parquet": "cannot be read",
     }.items():
         assert text in errors[name], errors[name]
-    take(waiting)
-    assert waiting.value("SELECT count(*) FROM {p}.ingest_errors") == 7  # recorded once
-    deliver(waiting, "paid_1.csv", good.assign(late_days=7.0), minute=9)
-    take(waiting)
-    assert statuses(waiting)["paid_1.csv"] == "ready"
+    look(bare)
+    assert bare.value("SELECT count(*) FROM {p}.ingest_errors") == 7  # recorded once
+    deliver(bare, "paid_1.csv", good.assign(late_days=7.0), minute=9)
+    look(bare)
+    assert statuses(bare)["paid_1.csv"] == "ready"
 
 
 def test_a_sensor_without_its_cursor_asks_for_nothing_that_is_done(waiting: Project) -> None:
