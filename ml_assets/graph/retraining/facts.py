@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_assets.graph.retraining.decision import Evidence, Situation, Training
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import registry, retrain_events
+from ml_assets.store import outcomes, registry, retrain_events
 from ml_assets.store.audit import all_writes
 from ml_assets.store.foreign_reports import ForeignReport
 from ml_assets.store.lake import Lake
@@ -60,10 +60,12 @@ def needed_batches(spec: PipelineSpec) -> int:
 
 
 def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
-    """Batch -> validated rows whose target is known."""
-    rows = lake.rows_of(
-        f"{spec.name}.validated_data",
-        f"SELECT batch, count(*) AS rows FROM {{t}} WHERE ({spec.target.sql}\n) IS NOT NULL GROUP BY batch",
+    """Batch -> validated rows whose target is known, by an outcome that came later too."""
+    if not lake.exists(f"{spec.name}.validated_data"):
+        return {}
+    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
+    rows = lake.rows(
+        f"SELECT batch, count(*) AS rows FROM {known} WHERE ({spec.target.sql}\n) IS NOT NULL GROUP BY batch"
     )
     return {row["batch"]: row["rows"] for row in rows}
 

@@ -70,7 +70,7 @@ def test_what_nobody_has_scored_is_scored_in_ranges_of_neighbours(copied: Projec
     # 1 to 4 were trained, tuned or judged on, 5 is scored, 8 has no features
     assert asked(result) == [("loans_deploy", "1.0.0"), ("loans_ingest", "6, 7, 9"), ("loans_ingest", "10")]
     scoring = result.run_requests[1]
-    assert {key.path[-1] for key in scoring.asset_selection} == {"predictions", "drift_report"}
+    assert {key.path[-1] for key in scoring.asset_selection} == {"predictions", "drift_report", "performance_report"}
     assert scoring.tags["dagster/asset_partition_range_start"] == "6"
     assert scoring.tags["dagster/asset_partition_range_end"] == "9"
     (request,) = result.dynamic_partitions_requests
