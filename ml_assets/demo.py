@@ -38,7 +38,7 @@ TRAINED = (
     "release_candidate",
     "champion",
 )
-WATCHED = ("predictions", "drift_report")
+WATCHED = ("predictions", "drift_report", "performance_report")
 
 
 def run_demo(paths: Paths, console: Console) -> bool:

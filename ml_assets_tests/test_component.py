@@ -68,6 +68,7 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
         "champion",
         "predictions",
         "drift_report",
+        "performance_report",
     }
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
