@@ -86,6 +86,13 @@ def test_yaml_reads_on_as_true_and_so_do_we() -> None:
         ({"monitoring": {"performance": {"metric": "rmse"}}}, "monitoring.performance.metric: no binary metric 'rmse'"),
         ({"monitoring": {"columns": {"income": {"method": "wassersten"}}}}, "did you mean 'wasserstein'?"),
         ({"outcomes": {"path": "data/outcomes"}, "key": []}, "outcomes needs a key"),
+        (
+            {
+                "outcomes": {"path": "data/outcomes"},
+                "columns": [*SPEC["columns"], {"name": "received_at", "type": "timestamp", "outcome": True}],
+            },
+            "can be called 'received_at'",
+        ),
         ({"retrain": {"cron": "daily"}}, "cron"),
         ({"alerts": {"on": ["drifted"]}}, "did you mean 'drift'?"),
     ],

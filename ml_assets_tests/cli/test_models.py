@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
+from ml_assets.graph.monitoring.performance import COLUMNS
 from ml_assets.graph.release import decision
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
@@ -143,6 +144,24 @@ def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> No
     assert re.search(r"problem version 1\.0\.1 waits since .* for `ml-assets approve loans 1\.0\.1`", shown.output)
     ok("approve", "loans", "1.0.1", "--why", "fine")
     assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody
+
+
+def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
+    types = {name: COLUMNS[name] for name in ("batch", "model_version", "metric", "value", "promised", "rows")}
+    types |= {"low": "DOUBLE", "high": "DOUBLE", "judged": "BOOLEAN", "decayed": "BOOLEAN", "seen": "BOOLEAN"}
+    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "promised": 0.8, "rows": 1200}
+    rows = [
+        {**row, "batch": "4", "value": 0.9, "judged": True, "decayed": False, "seen": False},
+        {**row, "batch": "5", "value": 0.7, "judged": True, "decayed": True, "seen": False},
+        {**row, "batch": "5", "value": 0.1, "judged": False, "seen": False},
+        {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
+    ]
+    arrivals = {"path": "VARCHAR", "batch": "VARCHAR", "status": "VARCHAR", "error": "VARCHAR"}
+    with Lake(project.lake) as lake:
+        lake.append([decision.Rows("loans.arrivals", arrivals, [])], BY)
+        lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
+    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
+    assert shown in run("summary", "loans").output
 
 
 def test_approve_and_reject(project: Paths) -> None:

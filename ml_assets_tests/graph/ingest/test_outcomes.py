@@ -190,6 +190,14 @@ def test_bytes_are_taken_once_and_what_returns_counts_again(bare: Project) -> No
     assert [row["days"] for row in newest] == late(5, 3)["late_days"].to_list()
 
 
+def test_a_known_file_that_takes_the_bytes_of_another_is_newer(bare: Project) -> None:
+    deliver(bare, "paid_a.csv", late(5, 3), minute=1)
+    deliver(bare, "paid_b.csv", late(5, 3).assign(late_days=1.0), minute=2)
+    assert len(look(bare).new) == 2
+    deliver(bare, "paid_b.csv", late(5, 3), minute=3)
+    assert [Path(one.path).name for one in look(bare).new] == ["paid_b.csv"]
+
+
 def test_a_bad_file_is_set_aside_alone(bare: Project) -> None:
     good = late(5, 3)
     deliver(bare, "paid_1.csv", good.drop(columns="loan"))
