@@ -33,7 +33,8 @@ def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
         if batch not in known:
             raise BatchRefused(f"{pipeline} has no features of a batch {batch!r}.", fix=did_you_mean(batch, known))
     config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
-    arguments = ["--select", f'key:"{pipeline}/predictions"', "--config-json", json.dumps(config)]
+    keys = ",".join(f'key:"{pipeline}/{noun}"' for noun in ("predictions", "performance_report"))
+    arguments = ["--select", keys, "--config-json", json.dumps(config)]
     done = [materialize(paths, console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
     with Lake(paths.lake, read_only=True) as lake:
         found = lake.rows(

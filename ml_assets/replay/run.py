@@ -20,12 +20,14 @@ from ml_assets.errors import LakeError, ModelError, SourceError, did_you_mean
 from ml_assets.graph.ingest import files
 from ml_assets.replay.drive import Driver, Ran
 from ml_assets.replay.result import ALWAYS, LOOP, Replay, read_arm
-from ml_assets.spec import PipelineSpec
+from ml_assets.spec import PipelineSpec, Source
+from ml_assets.spec.data import Outcomes
 from ml_assets.spec.operation import Alerts, Deploy, NewBatches, Retrain, Serving
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
+INCOMING, OUTCOMES = "incoming", "outcomes"
 # Progress: batches done, of how many, and what is going on.
 Say = Callable[[int, int, str], None]
 
@@ -70,16 +72,20 @@ def replay(pipeline: MLPipeline, paths: Paths, start: str | None, say: Say) -> R
         SourceError: There are too few batches, or none of that name.
         ModelError: The first batches make no champion.
     """
-    arriving = arrivals(pipeline.spec, paths)
+    arriving, late = arrivals(pipeline.spec, paths, pipeline.spec.source), {}
+    if pipeline.spec.outcomes:
+        late = arrivals(pipeline.spec, paths, pipeline.spec.outcomes)
     first, later = divided(list(arriving), start, pipeline.spec.retrain.min_batches)
     root = paths.data / "replay" / pipeline.spec.name
     shutil.rmtree(root, ignore_errors=True)
-    spec = sandboxed(pipeline.spec, root / "incoming")
+    spec = sandboxed(pipeline.spec, root)
     with contextlib.ExitStack() as stack:
         instances = [stack.enter_context(dg.DagsterInstance.ephemeral()) for _ in (LOOP, ALWAYS)]
         loop = Arm(LOOP, spec, pipeline.folder, Paths(paths.root, root / LOOP), instances[0])
         for batch in first:
-            arrive(arriving[batch], root / "incoming")
+            arrive(arriving[batch], root / INCOMING)
+        for batch in set(late) - set(later):
+            arrive(late[batch], root / OUTCOMES)
         _drive(loop, loop.driver(), first[-1], lambda text: say(0, len(later), text))
         frozen = _champion(loop, first)
         always = _fork(loop, instances[1], root / ALWAYS)
@@ -89,26 +95,29 @@ def replay(pipeline: MLPipeline, paths: Paths, start: str | None, say: Say) -> R
         )
         drivers = [(arm, arm.driver()) for arm in (loop, always)]
         for done, batch in enumerate(later):
-            arrive(arriving[batch], root / "incoming")
-            for arm, driver in drivers:
-                _drive(arm, driver, batch, lambda text, done=done: say(done, len(later), text))  # type: ignore[misc]
+            for delivery, folder in ((arriving[batch], INCOMING), (late.get(batch), OUTCOMES)):
+                if delivery is None:
+                    continue
+                arrive(delivery, root / folder)
+                for arm, driver in drivers:
+                    _drive(arm, driver, batch, lambda text, done=done: say(done, len(later), text))  # type: ignore[misc]
         say(len(later), len(later), "done")
         return Replay(
             spec, first, later, frozen, {arm.name: read_arm(arm.paths, arm.spec, arm.ran) for arm, _ in drivers}
         )
 
 
-def arrivals(spec: PipelineSpec, paths: Paths) -> dict[str, files.Delivery]:
-    """Batch -> its files on this machine, in the order of the batches' names.
+def arrivals(spec: PipelineSpec, paths: Paths, source: Source | Outcomes) -> dict[str, files.Delivery]:
+    """Batch that a file's name says -> its files on this machine, in the order of the names; '' where it says none.
 
     Raises:
         SourceError: The source cannot be listed.
     """
-    place = files.place_of(spec, paths)
-    settled = spec.source.model_copy(update={"settle_seconds": 0, "marker": None})
-    found = [arrival for arrival in files.scan(settled, place, {}) if arrival.batch and arrival.status == "ready"]
-    batches = sorted({arrival.batch for arrival in found if arrival.batch})
-    return {batch: files.deliver(place, [arrival for arrival in found if arrival.batch == batch]) for batch in batches}
+    place = files.place_of(spec, paths, source)
+    update = {"settle_seconds": 0} | ({"marker": None} if isinstance(source, Source) else {})
+    found = [one for one in files.scan(source.model_copy(update=update), place, {}) if one.status == "ready"]
+    batches = sorted({one.batch or "" for one in found})
+    return {batch: files.deliver(place, [one for one in found if (one.batch or "") == batch]) for batch in batches}
 
 
 def divided(batches: Sequence[str], start: str | None, min_batches: int) -> tuple[list[str], list[str]]:
@@ -135,13 +144,20 @@ def divided(batches: Sequence[str], start: str | None, min_batches: int) -> tupl
     return list(batches[:place]), list(batches[place:])
 
 
-def sandboxed(spec: PipelineSpec, incoming: Path) -> PipelineSpec:
+def sandboxed(spec: PipelineSpec, root: Path) -> PipelineSpec:
     """The pipeline with a source of its own, and without anything that a person or another system would notice."""
-    source = spec.source.model_copy(update={"path": str(incoming), "settle_seconds": 0, "marker": None, "options": {}})
+    source = spec.source.model_copy(
+        update={"path": str(root / INCOMING), "settle_seconds": 0, "marker": None, "options": {}}
+    )
     gates = spec.gates.model_copy(update={"approval": "auto"})
+    late = spec.outcomes
+    if late is not None:
+        late = late.model_copy(update={"path": str(root / OUTCOMES), "settle_seconds": 0, "options": {}})
+        (root / OUTCOMES).mkdir(parents=True, exist_ok=True)
     return spec.model_copy(
         update={
             "source": source,
+            "outcomes": late,
             "gates": gates,
             "alerts": Alerts(),
             "deploy": Deploy(),
