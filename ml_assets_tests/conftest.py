@@ -186,7 +186,7 @@ class Project:
         return [f"candidate_{name}" for name in self.spec.candidates]
 
     def watch(self, *batches: str) -> dg.ExecuteInProcessResult:
-        return self.materialize("predictions", "drift_report", batches=batches)
+        return self.materialize("predictions", "drift_report", "performance_report", batches=batches)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of a query; {p} is the pipeline's schema in the lake."""
