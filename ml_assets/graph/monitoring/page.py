@@ -56,7 +56,7 @@ def run(
 
         columns = {c.column: c for c in found.columns if c.method != PRESENCE}
         counted = [name for name, column in columns.items() if not column.ignored]
-        told = current[list(columns)].assign(**{VERDICT: found.weighted_share})
+        told = current[list(columns)].assign(**{VERDICT: found.weighted_share or 0.0})
         definition = DataDefinition(
             numerical_columns=[*(name for name in columns if how[name].kind == "number"), VERDICT],
             categorical_columns=[name for name in columns if how[name].kind == "category"],
