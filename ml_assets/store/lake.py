@@ -24,7 +24,7 @@ import duckdb
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
 from ml_assets.store import catalog
-from ml_assets.store.connection import CATALOG, ENV_MEMORY, attach, catalog_lock, connect, publish_catalog
+from ml_assets.store.connection import CATALOG, ENV_MEMORY, Connection, attach, catalog_lock, connect, publish_catalog
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
@@ -132,29 +132,29 @@ class Lake:
     read_only: bool = False
     memory_limit: str | None = None
     lock_timeout_s: float = 300
-    _con: duckdb.DuckDBPyConnection | None = field(default=None, repr=False)
+    _connection: Connection | None = field(default=None, repr=False)
     _wrote: bool = False
     _values: int = 0
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The DuckDB connection, opened at its first use; the lake is attached as `lake`."""
-        if self._con is None:
-            self._con = connect(self.folder, self.read_only, self.memory_limit, self.lock_timeout_s)
-        return self._con
+        if self._connection is None:
+            self._connection = connect(self.folder, self.read_only, self.memory_limit, self.lock_timeout_s)
+        return self._connection.con
 
     def close(self) -> None:
         """Close the connection and, after a write, publish a copy of the catalog for readers who may not write."""
-        if self._con is not None:
-            self._con.close()
-            self._con = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         if self._wrote:
             self.publish()
 
     def give_back(self) -> None:
         """Return the memory that DuckDB keeps for its next query to the system: setting its limit does that."""
-        if self._con is not None and self.memory_limit:
-            self._con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
+        if self._connection is not None and self.memory_limit:
+            self._connection.con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
 
     def publish(self) -> None:
         """Publish a copy of the catalog as it is now."""
