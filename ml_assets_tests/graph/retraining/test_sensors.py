@@ -303,3 +303,6 @@ def test_a_run_says_which_event_it_answers(copied: Project) -> None:
     assert made.metadata["trigger"].value == "drift"
     assert made.metadata["why"].value == event.why
     assert "a new batch asks again" in skipped(tick(copied))  # no version came of it
+    with Lake(copied.paths.lake, read_only=True) as lake:
+        retried = {"another run": facts.UnderWay("a retry", event.event_id)}
+        assert facts.read_situation(lake, copied.spec, [], retried).trainings[-1].state == "running"
