@@ -112,8 +112,14 @@ def _database(memory_limit: str | None, spill: Path) -> duckdb.DuckDBPyConnectio
 
 
 def _set_memory(database: duckdb.DuckDBPyConnection, limit: str | None, spill: Path) -> None:
-    database.execute(f"SET memory_limit = {literal(limit)}" if limit else "RESET memory_limit")
+    database.execute(f"SET memory_limit = {literal(limit or _most_memory())}")
     database.execute(f"SET temp_directory = {literal(str(spill))}")
+
+
+@cache
+def _most_memory() -> str:
+    """DuckDB's own limit; RESET would show it again, but keep the earlier one."""
+    return str(_scratch_database().execute("SELECT current_setting('memory_limit')").fetchall()[0][0])
 
 
 def attach(con: duckdb.DuckDBPyConnection, catalog: Path, read_only: bool = False) -> None:
