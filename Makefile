@@ -1,4 +1,4 @@
-# make demo | test | ui | monitor | check | fix | bench | bench-ingest | bench-search | bench-drift | lock | screenshot. Each makes its own environment in .venv first.
+# Targets: make help. Each makes its own environment in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,18 +6,19 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui monitor check fix bench bench-ingest bench-search bench-drift lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix bench bench-ingest bench-search bench-drift lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
 	@echo "make ui     Dagster at http://127.0.0.1:3000, sensors running"
 	@echo "make monitor  drift over the batches in Evidently's pages, at http://127.0.0.1:8001"
+	@echo "make replay the year again: the loop against a frozen model and against training every month"
 	@echo "make test   the test suite"
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make bench  the flights job against a plain script of the same work"
 	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
 	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
-	@echo "make bench-drift   a drift report of ten million rows with 200 columns"
+	@echo "make bench-drift   a drift report and predictions of ten million rows"
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -31,6 +32,9 @@ install: $(READY)
 demo: $(READY)
 	@$(BIN)/ml-assets demo
 
+replay: $(READY)
+	@$(BIN)/ml-assets replay flights --from 2013-04
+
 ui: $(READY)
 	@$(BIN)/ml-assets ui
 
@@ -38,7 +42,7 @@ monitor: $(READY)
 	@$(BIN)/ml-assets monitor
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder   # on two cores: one mostly waits for processes
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -64,6 +68,7 @@ bench-search: $(READY)
 
 bench-drift: $(READY)
 	$(BIN)/python -m benchmarks.drift
+	$(BIN)/python -m benchmarks.scoring
 
 screenshot: $(READY)
 	$(BIN)/python -m docs.screenshot
@@ -73,4 +78,4 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/evidently data/logs data/locks data/tmp
+	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/evidently data/replay data/logs data/locks data/tmp

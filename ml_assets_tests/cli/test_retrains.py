@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
+from ml_assets.cli.group import console
 from ml_assets.store import retrain_events
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.registry import VERSIONS
@@ -29,6 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         retrain_events.started(lake, "t", trained.tags(), commit)
         lake.append([retrain_events.Rows("u.trained_model", VERSIONS, [])], commit)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "width", 160)
     return tmp_path
 
 

@@ -31,7 +31,7 @@ def test_what_was_just_made_is_fresh_and_what_the_champion_said_is_kept(trained:
     verdicts = verdicts_of(trained)
     assert short(verdicts) == {}
     kept = {(verdict.noun, verdict.batch) for verdict in verdicts if verdict.state == "kept"}
-    assert kept == {("predictions", "5"), ("drift_report", "5")}
+    assert kept == {("predictions", "5"), ("drift_report", "5"), ("performance_report", "5")}
     assert {verdict.noun for verdict in verdicts if verdict.state == "fresh"} >= {*TRAINING, "arrivals", "features"}
 
 
