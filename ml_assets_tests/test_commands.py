@@ -78,7 +78,7 @@ def test_materializing_from_the_command_line(project: Path) -> None:
     ok(run(project, *materialize, *M, "--select", champion, "--partition-range", "1...3"))
     selection = 'key:"loans/predictions" or key:"loans/drift_report"'
     ok(run(project, "dg", "launch", "--assets", selection, "--partition-range", "2...3"))
-    ok(run(project, "dg", "launch", "--assets", 'key:"loans/predictions"', "--partition", "1"))
+    assert re.search(r"1\W+1\.0\.0\W+champion\W+150\b", ok(run(project, "ml-assets", "score", "loans", "1")))
     with Lake(project / "data/lake", read_only=True) as lake:
         assert lake.batches("loans.predictions") == ["1", "2", "3"]
         assert lake.batches("loans.drift_report") == ["2", "3"]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import dagster as dg
+import duckdb
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.graph import steps
@@ -67,7 +68,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
                 cleaned = [_cleaned(alert, secrets) for alert in found]
                 carried = [_alert(row) for row in seen.get("unwritten", [])]
                 done = sending.look(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
-        except (sqlite3.Error, MLAssetsError) as error:
+        except (duckdb.Error, sqlite3.Error, MLAssetsError) as error:
             return dg.SkipReason(f"the lake cannot be read or written now: {error}")
         for alert in done.written:
             context.log.info(f"{alert.state} {alert.event} {alert.subject}: {alert.detail or alert.text}")

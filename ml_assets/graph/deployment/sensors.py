@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.graph import steps
@@ -62,7 +63,7 @@ def release_sensor(
             with Lake(paths.lake, read_only=True) as lake:
                 moves = deployments.moves(lake, spec.name)
                 waiting = [] if busy else backlog(lake, spec.name)
-        except (sqlite3.Error, MLAssetsError) as error:
+        except (duckdb.Error, sqlite3.Error, MLAssetsError) as error:
             return dg.SkipReason(f"the lake cannot be read now: {error}")
         new = [move for move in moves if move.moved_at.isoformat() > seen.get("moved_at", "")]
         for move in new:
