@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,7 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets.replay.load import find_pipeline
     from ml_assets.replay.page import conclusions, write_pages
 
+    logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()
     found = find_pipeline(paths, pipeline)
     if found.folder == DEMO:  # its files need not have arrived
