@@ -1,4 +1,4 @@
-"""The README's pictures of the real UI, after `make demo`: `make screenshot`, or `python -m docs.screenshot`.
+"""Pictures of the real UI, after `make demo` and `make replay`: `make screenshot`, or `python -m docs.screenshot`.
 
 Dagster's web server runs without its daemon, so that no sensor starts a run. Chromium is driven through its DevTools
 protocol: the UI is drawn long after its page is loaded, so each picture waits for a text, and until nothing moves.
@@ -33,6 +33,7 @@ SHOTS = {  # picture: page, a text that it shows when it is ready, width and hei
     "graph": ("/asset-groups?expanded={groups}", LAST, 1900, 2200),
     "evaluation": (f"/assets/{PIPELINE}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
     "report": ("{report}", "How good is it?", 860, 1130),
+    "replay": ("{replay}", "Score of each batch", 1000, 830),
     "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
 }
 SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page
@@ -135,14 +136,18 @@ def main(home: Path | None) -> None:
             raise click.ClickException(f"{PIPELINE}/{LAST} has no data in {home}. Next: make demo")
         reports = (home.parent / "reports" / PIPELINE / "evaluation").glob("*.html")
         report = max((file for file in reports if ".evidently" not in file.name), key=lambda file: file.stat().st_mtime)
+        replay = home.parent / "reports" / PIPELINE / "replay" / "index.html"
         groups = sorted({f"global@global:{node['groupName']}" for node in nodes})
         page = stack.enter_context(browser(program, Path(folder) / "profile"))
         call(page, "Page.enable")
         call(page, "Page.addScriptToEvaluateOnNewDocument", source=CHOOSE)
         for name, (path, text, width, height) in SHOTS.items():
+            if name == "replay" and not replay.exists():
+                click.echo("docs/images/replay.png is as it was: make replay first")
+                continue
             size = {"width": width, "height": height, "deviceScaleFactor": SHARPNESS, "mobile": False}
             call(page, "Emulation.setDeviceMetricsOverride", **size)
-            ui = path.format(groups=quote(",".join(groups)), report=report.as_uri())
+            ui = path.format(groups=quote(",".join(groups)), report=report.as_uri(), replay=replay.as_uri())
             address = ui if ui.startswith("file:") else f"http://127.0.0.1:{port}{ui}"
             picture = take(page, address, text, only_graph=name == "graph")
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(picture)
