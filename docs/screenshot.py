@@ -33,7 +33,7 @@ SHOTS = {  # picture: page, a text that it shows when it is ready, width and hei
     "graph": ("/asset-groups?expanded={groups}", LAST, 1900, 2200),
     "evaluation": (f"/assets/{PIPELINE}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
     "report": ("{report}", "How good is it?", 860, 1130),
-    "replay": ("{replay}", "Score of each batch", 1000, 830),
+    "replay": ("{replay}", "Score of each batch", 1000, 1010),
     "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
 }
 SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page

@@ -53,26 +53,21 @@ def replay(pipeline: str, start: str | None) -> None:
 
 def _print(made: Replay) -> None:
     metric = made.spec.performance_metric
-    table = Table(title=f"{made.spec.name}: {metric} by batch", title_justify="left")
-    for name in ("batch", "rows", "frozen", "loop", "version", "every batch", "version", "then the loop trained"):
+    table = Table(title=f"{made.spec.name}: {metric} by batch (version)", title_justify="left", box=None)
+    for name in ("batch", "frozen", "loop", "every batch", "then the loop trained"):
         table.add_column(name, overflow="fold")
     for row in made.rows():
-        table.add_row(
-            row["batch"],
-            "" if row["rows"] is None else f"{row['rows']:,}",
-            *(_cell(row[name]) for name in ("frozen", "loop", "loop_version", "always", "always_version")),
-            row["trained_after"],
-        )
-    table.add_section()
-    means = [f"{made.mean(arm):.4f}" for arm in ("frozen", "loop", "always")]
-    trainings = {arm: made.trainings(arm) for arm in ("loop", "always")}
-    costs = {
-        arm: f"{len(found)} trainings, {sum(one.seconds for one in found):.0f} s" for arm, found in trainings.items()
-    }
-    table.add_row("mean", "", means[0], means[1], "", means[2], "", "")
-    table.add_row("cost", "", "", costs["loop"], "", costs["always"], "", "")
+        scores = [_score(row[arm], row.get(f"{arm}_version")) for arm in ("frozen", "loop", "always")]
+        table.add_row(row["batch"], *scores, row["trained_after"])
+    table.add_row("mean", *(f"{made.mean(arm):.4f}" for arm in ("frozen", "loop", "always")), "")
+    table.add_row("trainings", *(_cost(made, arm) for arm in ("frozen", "loop", "always")), "")
     console.print(table)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value or "")
+def _score(value: float | None, version: str | None) -> str:
+    return "" if value is None else f"{value:.4f}{f' ({version})' if version else ''}"
+
+
+def _cost(made: Replay, arm: str) -> str:
+    trainings = made.trainings(arm)
+    return f"{len(trainings)}, {sum(one.seconds for one in trainings):.0f} s" if trainings else "0"
