@@ -33,8 +33,10 @@ Metadata = dict[str, Any]
 RANGE_TAG = "dagster/asset_partition_range_start"
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
+WILL_RETRY = "dagster/will_retry"  # Dagster tags a failed run so, once it knows
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,

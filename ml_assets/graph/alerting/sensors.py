@@ -27,7 +27,6 @@ INTERVAL_S = 10
 LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next look writes
 MOST_RUNS = 500
 ENV_UI_URL = "ML_ASSETS_UI_URL"
-WILL_RETRY = "dagster/will_retry"
 
 
 def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.SensorDefinition:
@@ -106,7 +105,7 @@ def _failed_runs(
         touched = {key.path[0] for key in run.asset_selection or ()}
         is_ours = run.tags.get("ml_assets/pipeline") == pipeline or run.job_name in jobs or pipeline in touched
         undecided = "true" if instance.run_retries_enabled else "false"
-        if is_ours and run.tags.get(WILL_RETRY, undecided) != "true":
+        if is_ours and run.tags.get(steps.WILL_RETRY, undecided) != "true":
             found.append(_failed_run(instance, run))
     changes = [record.update_timestamp.astimezone(dt.UTC).replace(tzinfo=None).isoformat() for record in records]
     return found, max([*changes, *([after] if after else [])], default=now().isoformat())

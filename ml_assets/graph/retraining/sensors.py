@@ -12,6 +12,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import MLAssetsError, SourceError
+from ml_assets.graph import steps
 from ml_assets.graph.retraining import facts
 from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, decide
 from ml_assets.graph.retraining.facts import UnderWay
@@ -26,14 +27,7 @@ from ml_assets.store.retrain_events import EVENT_TAG, Event
 INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
 LOCK_S = 15
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-WILL_RETRY, PARENT = "dagster/will_retry", "dagster/parent_run_id"
+PARENT = "dagster/parent_run_id"
 BUSY = (MLAssetsError, duckdb.Error, sqlite3.Error)
 
 
@@ -205,8 +199,8 @@ def _new_reports(spec: PipelineSpec, paths: Paths, stamps: dict[str, Any]) -> tu
 
 def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> dict[str, UnderWay]:
     """Trainings of the pipeline that are queued or running, or failed and about to be tried again, by run."""
-    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)) if _trains(run, spec, job)]
-    again = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})
+    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=steps.UNFINISHED)) if _trains(run, spec, job)]
+    again = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE], tags={steps.WILL_RETRY: "true"})
     for run in instance.get_runs(again, limit=1):
         if not instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1):
             runs.append(run)
