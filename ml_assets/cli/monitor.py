@@ -12,7 +12,13 @@ from ml_assets.store.paths import Paths
 
 
 @click.command()
-@click.option("--port", default=8001, show_default=True, help="Port of Evidently's pages on 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8001,
+    show_default=True,
+    help="Port of Evidently's pages on 127.0.0.1.",
+)
 def monitor(port: int) -> None:
     """Evidently's pages: a project for each pipeline, a run for each batch, drift over the batches as a plot."""
     workspace = Paths.of().evidently

@@ -64,7 +64,13 @@ def demo() -> None:
 
 
 @click.command()
-@click.option("--port", default=UI_PORT, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65534),
+    default=UI_PORT,
+    show_default=True,
+    help="Port of the Dagster UI on 127.0.0.1.",
+)
 def ui(port: int) -> None:
     """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
     paths = Paths.of()

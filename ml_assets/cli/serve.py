@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("pipeline")
 @click.option("--version", help="Serve this version for good; by default the champion is followed.")
-@click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 def serve(pipeline: str, version: str | None, port: int, host: str) -> None:
     """Answer rows over HTTP (POST /predict, GET /health, /schema). A new champion takes over by itself."""
