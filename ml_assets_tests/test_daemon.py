@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import signal
@@ -41,9 +42,10 @@ class Running:
 
     def kill(self, word: str) -> None:
         """kill -9 of a process below the UI's whose command has this word."""
-        found = [
-            one for one in psutil.Process(self.process.pid).children(recursive=True) if word in " ".join(one.cmdline())
-        ]
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                found += [one] if word in " ".join(one.cmdline()) else []
         assert found, f"no process {word}"
         for one in found:
             one.kill()
