@@ -42,7 +42,7 @@ monitor: $(READY)
 	@$(BIN)/ml-assets monitor
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder   # on two cores: one mostly waits for processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -64,7 +64,6 @@ def test_looking_at_a_project(project: Path) -> None:
     listed = json.loads(ok(run(project, "dg", "list", "defs", "--json")))
     assert "loans/champion" in json.dumps(listed)
     ok(run(project, "dagster", "definitions", "validate"))
-    ok(run(project, "dagster", "definitions", "validate", "-w", "workspace.yaml"))
     assert "loans/drift_report" in ok(run(project, "dagster", "asset", "list", *M)).split()
 
 
