@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 from rich.console import Console
+from rich.text import Text
 
 from ml_assets.errors import SourceError
 from ml_assets.graph.invalidation.facts import read_facts
@@ -46,7 +47,8 @@ def run_demo(paths: Paths, console: Console) -> bool:
     write_reference(paths)
     for batches, title in ((FIRST, "January to October"), (LATER, "November and December")):
         written = write_months(paths, batches)
-        console.print(f"[bold]{title}[/]: {len(written)} files arrive, {len(batches) - len(written)} were there")
+        there = len(batches) - len(written)
+        console.print(Text.assemble((title, "bold"), f": {len(written)} files arrive, {there} were there"))
         to_do = _to_do(paths, batches)
         if not to_do:
             console.print("  already fresh: " + ", ".join(_nouns(batches)))

@@ -22,9 +22,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from ml_assets.escaping import visible, without_secrets
+
 
 class MLAssetsError(Exception):
-    """A problem that a user can mend.
+    """A problem that a user can mend. Its text shows no secret of an address, and control characters written out.
 
     Args:
         rule: What should hold, or what went wrong, as one sentence.
@@ -55,7 +57,7 @@ class MLAssetsError(Exception):
             lines.append("  where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()))
         if self.fix:
             lines.append(f"  next:  {self.fix}")
-        return "\n".join(lines)
+        return without_secrets(visible("\n".join(lines)))
 
 
 class SpecError(MLAssetsError):

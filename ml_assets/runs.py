@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from ml_assets.project import module_name
 from ml_assets.store.paths import Paths
@@ -32,7 +33,7 @@ def materialize(paths: Paths, console: Console, arguments: list[str], log_name: 
     with process:
         _follow(process, console, log)
     if process.returncode:
-        console.print(f"  [red]failed[/]; the whole log is {log}")
+        console.print(Text("  failed", "red"), f"(the whole log is {log})")
     return process.returncode == 0
 
 
@@ -45,7 +46,7 @@ def _follow(process: subprocess.Popen[str], console: Console, log: Path) -> None
             in_error = "STEP_FAILURE" in line or (in_error and not is_ours and not line.startswith("Stack Trace"))
             message = _progress(line)
             if message or (in_error and line.strip()):
-                console.print(f"    {message or line.rstrip()}", markup=False)
+                console.print(f"    {message or line.rstrip()}")
 
 
 def _progress(line: str) -> str | None:

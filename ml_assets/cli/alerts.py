@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import LakeError, SpecError, did_you_mean
+from ml_assets.escaping import host_of, without_secrets
 from ml_assets.scaffold.project import declared, project_at
 from ml_assets.store import alerts as store
 from ml_assets.store import registry
@@ -65,8 +66,8 @@ def send_test(paths: Paths, pipeline: str) -> bool:
     alert = store.raised("test", pipeline, f"a test by {registry.user()}", [moment])
     answer = webhook.ask(url, message(pipeline, alert))
     state: store.State = {"ok": "sent", "failed": "gave_up", "unknown": "unknown"}[answer.outcome]  # type: ignore[assignment]
-    alert = alert.become(state, webhook.without_secrets(answer.detail, url), registry.now(), 1)
-    console.print(f"{state}: {webhook.host_of(url)} {alert.detail}", markup=False)
+    alert = alert.become(state, without_secrets(answer.detail, url), registry.now(), 1)
+    console.print(f"{state}: {host_of(url)} {alert.detail}")
     _record(paths, pipeline, alert)
     return answer.outcome == "ok"
 

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.escaping import visible
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
-console = Console(highlight=False, soft_wrap=True)
+
+class SafeConsole(Console):
+    """A terminal that shows text as it is: data cannot style it, and its control characters are written out.
+
+    What is styled on purpose is a rich `Text`, which data never is.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string that is printed passes here, cells of tables too."""
+        return super().render_str(visible(text), **options)
+
+
+console = SafeConsole()
 
 
 class Group(click.Group):

@@ -35,7 +35,7 @@ def replay(pipeline: str, start: str | None) -> None:
         write_reference(paths)
         source = found.spec.source.model_copy(update={"path": str(prepared(paths))})
         found = MLPipeline(found.spec.model_copy(update={"source": source}), found.folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("the first batches", total=None)
         made = package.replay(
@@ -48,7 +48,7 @@ def replay(pipeline: str, start: str | None) -> None:
     _print(made)
     for sentence in conclusions(made):
         console.print(sentence)
-    console.print(f"\nThe page: {page}\nThe table: {page.with_name('replay.csv')}", markup=False)
+    console.print(f"\nThe page: {page}\nThe table: {page.with_name('replay.csv')}")
 
 
 def _print(made: Replay) -> None:

@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 import ml_assets
 from ml_assets.cli.group import console
@@ -58,7 +59,7 @@ def demo() -> None:
         found = summarize(lake, "flights")
     print_summary(found)
     console.print(
-        "\n[bold]Next[/]  make ui   then http://127.0.0.1:3000 (the graph) and http://127.0.0.1:3001 (reports)"
+        Text("\nNext", "bold"), " make ui   then http://127.0.0.1:3000 (the graph) and http://127.0.0.1:3001 (reports)"
     )
     sys.exit(0 if ok and not found.problems else 1)
 

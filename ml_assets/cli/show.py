@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import did_you_mean
+from ml_assets.escaping import visible
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.summary import Summary, pipelines, summarize
@@ -53,7 +54,7 @@ def print_summary(found: Summary) -> None:
     table.add_row("drifted batches", f"{len(drifted)} of {len(found.drift)} watched{': ' + listed if listed else ''}")
     console.print(table)
     for problem in found.problems:
-        console.print(f"[red]problem[/] {problem}")
+        console.print(Text("problem", "red"), problem)
 
 
 def _champion_line(found: Summary) -> str:
@@ -67,12 +68,13 @@ def _champion_line(found: Summary) -> str:
     return line
 
 
-def _live_line(live: Mapping[str, Any]) -> str:
-    verdict = {True: "[red]decayed[/]", False: "holds", None: "no verdict"}[live["decayed"]]
+def _live_line(live: Mapping[str, Any]) -> Text:
+    verdict = {True: Text("decayed", "red"), False: Text("holds"), None: Text("no verdict")}[live["decayed"]]
     value = "not defined" if live["value"] is None else f"{live['value']:.4f}"
-    between = "" if live["low"] is None else escape(f" [{live['low']:.4f}, {live['high']:.4f}]")
+    between = "" if live["low"] is None else f" [{live['low']:.4f}, {live['high']:.4f}]"
     beside = "nothing promised" if live["promised"] is None else f"promised {live['promised']:.4f}"
-    return f"{live['metric']} {value}{between} on {live['rows']:,} rows of batch {live['batch']}; {beside}: {verdict}"
+    line = f"{live['metric']} {value}{between} on {live['rows']:,} rows of batch {live['batch']}; {beside}: "
+    return Text.assemble(visible(line), verdict)
 
 
 @click.command()

@@ -20,6 +20,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.escaping import markdown
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import failures
@@ -250,7 +251,7 @@ def _cell(value: object) -> str:
         return "not defined" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return "" if value is None else markdown(str(value))
 
 
 @dataclass(frozen=True)

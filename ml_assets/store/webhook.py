@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -97,20 +96,3 @@ def _is_web(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number
         return False
-
-
-def host_of(url: str) -> str:
-    """Scheme and host of an address: all of a webhook's that may be shown."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.hostname:
-            return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    return "an address that cannot be read"
-
-
-def without_secrets(text: str, *addresses: str | None) -> str:
-    """A text without these addresses, and without user and password of any other."""
-    for address in addresses:
-        if address:
-            text = text.replace(address, host_of(address))
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ml_assets.store.webhook import ask, host_of, without_secrets
+from ml_assets.store.webhook import ask
 from ml_assets_tests.receiver import free_port, receiving
 
 
@@ -58,11 +58,3 @@ def test_other_addresses_are_not_opened(url: str) -> None:
     answer = ask(url, {})
     assert answer.outcome == "failed"
     assert answer.detail.startswith("not ")
-
-
-def test_nothing_of_an_address_but_its_host_is_shown() -> None:
-    url = "https://me:word@hooks.example.org:8443/services/T0/s3cret?token=1"
-    assert host_of(url) == "https://hooks.example.org:8443"
-    assert host_of("nonsense") == "an address that cannot be read"
-    text = without_secrets(f"no answer of {url}, nor of s3://key:word@bucket/models", url, None)
-    assert text == "no answer of https://hooks.example.org:8443, nor of s3://bucket/models"

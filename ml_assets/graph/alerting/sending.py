@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ml_assets.errors import LakeError
+from ml_assets.escaping import slack, without_secrets
 from ml_assets.spec.operation import Alerts
 from ml_assets.store import alerts, webhook
 from ml_assets.store.alerts import Alert
@@ -135,7 +136,7 @@ def _send(pipeline: str, url: str, sending: Sequence[Alert], ask: Ask) -> list[A
             continue
         answer = ask(url, message(pipeline, alert))
         is_up = answer.outcome == "ok"
-        answered.append(_after(alert, answer, webhook.without_secrets(answer.detail, url)))
+        answered.append(_after(alert, answer, without_secrets(answer.detail, url)))
     return answered
 
 
@@ -158,16 +159,11 @@ def message(pipeline: str, alert: Alert) -> dict[str, Any]:
     """The alert as Slack takes it: `text` is what a notification shows, `blocks` what the channel does."""
     title = f"{pipeline}: {TITLES.get(alert.event, alert.event)}"
     below = f"{alert.event} of {alert.subject}, {alert.raised_at:%Y-%m-%d %H:%M:%S} UTC"
-    below = _escaped(below) + (f"   <{alert.link}|open>" if alert.link else "")
+    below = slack(below) + (f"   <{slack(alert.link)}|open>" if alert.link else "")
     return {
-        "text": _escaped(f"{title}: {alert.text}"),
+        "text": slack(f"{title}: {alert.text}"),
         "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": f"*{_escaped(title)}*\n{_escaped(alert.text)}"}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": f"*{slack(title)}*\n{slack(alert.text)}"}},
             {"type": "context", "elements": [{"type": "mrkdwn", "text": below}]},
         ],
     }
-
-
-def _escaped(text: str) -> str:
-    """The three characters that Slack reads as markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

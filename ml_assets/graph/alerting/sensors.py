@@ -12,11 +12,11 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import MLAssetsError
+from ml_assets.escaping import without_secrets
 from ml_assets.graph import steps
 from ml_assets.graph.alerting import sending
 from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import webhook
 from ml_assets.store.alerts import Alert
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.lake import Lake
@@ -132,7 +132,7 @@ def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
 
 
 def _cleaned(alert: Alert, secrets: Sequence[str | None]) -> Alert:
-    return replace(alert, text=webhook.without_secrets(alert.text, *secrets))
+    return replace(alert, text=without_secrets(alert.text, *secrets))
 
 
 def _alert(row: dict[str, object]) -> Alert:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import MLAssetsError, ModelError
+from ml_assets.escaping import host_of, without_secrets
 from ml_assets.graph.deployment.publish import publish
 from ml_assets.ml import bundle, manifest
 from ml_assets.spec import PipelineSpec
@@ -99,11 +100,11 @@ def _place(spec: PipelineSpec, paths: Paths) -> str | None:
 def _wanted(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, str]]:
     """Step and target of all that the YAML asks for."""
     if place is not None:
-        yield "publish", webhook.without_secrets(place)
+        yield "publish", without_secrets(place)
     for address in spec.deploy.servers:
-        yield "server", webhook.without_secrets(address)
+        yield "server", without_secrets(address)
     if spec.deploy.webhook is not None:
-        yield "webhook", webhook.host_of(spec.deploy.webhook)
+        yield "webhook", host_of(spec.deploy.webhook)
 
 
 def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
@@ -116,11 +117,11 @@ def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
         "by": move.by,
         "moved_at": move.moved_at.isoformat(),
     }
-    target = webhook.without_secrets(place)
+    target = without_secrets(place)
     try:
         done = publish(release.folder, release.sha256, place, move.version, champion)
     except MLAssetsError as error:
-        return Step("publish", target, False, webhook.without_secrets(str(error)))
+        return Step("publish", target, False, without_secrets(str(error)))
     return Step("publish", target, True, f"{move.version} {done}, champion.json names it")
 
 
@@ -129,7 +130,7 @@ def tell_server(address: str, pipeline: str, version: str, wait_s: float = SERVE
 
     A server that knows no /reload is only waited for: ours looks at the lake every two seconds by itself.
     """
-    base, target = address.rstrip("/"), webhook.without_secrets(address)
+    base, target = address.rstrip("/"), without_secrets(address)
     deadline = time.monotonic() + wait_s
     told = webhook.ask(f"{base}/reload", {}, LOADING_S)
     if told.facts.get("fixed") and told.facts.get("version") != version:
@@ -156,7 +157,7 @@ def _serves(facts: Mapping[str, Any]) -> str:
 def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:
     """Tell the webhook of a move, once: a run that is done again finds that it was told."""
     url = str(spec.deploy.webhook)
-    target = webhook.host_of(url)
+    target = host_of(url)
     told = deployments.told_at(lake, spec.name, move, target)
     if told is not None:
         return Step("webhook", target, True, f"was told at {told:%Y-%m-%d %H:%M:%S} UTC")
@@ -164,7 +165,7 @@ def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[s
         "pipeline": spec.name,
         "version": move.version,
         "previous": move.previous,
-        **{name: webhook.without_secrets(value) for name, value in release.items()},
+        **{name: without_secrets(value) for name, value in release.items()},
         "why": move.why,
         "by": move.by,
         "moved_at": move.moved_at.isoformat(),
@@ -176,4 +177,4 @@ def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[s
         time.sleep(pause_s)
         answer = webhook.ask(url, payload)
     tried = "" if answer.outcome == "ok" else f" at the last of {len(PAUSES_S) + 1} attempts"
-    return Step("webhook", target, answer.outcome == "ok", webhook.without_secrets(answer.detail, url) + tried)
+    return Step("webhook", target, answer.outcome == "ok", without_secrets(answer.detail, url) + tried)

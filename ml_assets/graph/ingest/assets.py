@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
+from ml_assets.escaping import without_secrets
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
@@ -34,7 +35,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=f"Every file seen in `{spec.source.path}`, and the batches that can be ingested. "
+        description=f"Every file seen in `{without_secrets(spec.source.path)}`, and the batches that can be ingested. "
         "Materializing it registers the batches as partitions.",
         metadata={"dagster/column_schema": steps.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
         **steps.common(spec, STAGE, version, {"duckdb"}),

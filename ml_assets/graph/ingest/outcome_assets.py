@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.escaping import without_secrets
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import outcomes
@@ -32,8 +33,8 @@ def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=f"Outcomes from `{source.path}` that came later than their rows, by {', '.join(spec.key)}. "
-        "Of several for a key, the newest value counts.",
+        description=f"Outcomes from `{without_secrets(source.path)}` that came later than their rows, by "
+        f"{', '.join(spec.key)}. Of several for a key, the newest value counts.",
         metadata={"dagster/column_schema": steps.column_schema({**late.OWN, **types}), "pattern": source.pattern},
         **steps.common(spec, STAGE, outcomes_version(spec), {"duckdb"}),
     )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
+from ml_assets.escaping import without_secrets
 from ml_assets.graph import steps
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import files, outcomes
@@ -73,8 +74,8 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
         job_name=job,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"New and changed files in {source.path} are taken; then the live scores that they change are "
-        "measured again.",
+        description=f"New and changed files in {without_secrets(source.path)} are taken; then the live scores that "
+        "they change are measured again.",
     )
     def outcomes_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = Cursor.read(context.cursor)

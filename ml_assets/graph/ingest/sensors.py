@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
+from ml_assets.escaping import without_secrets
 from ml_assets.graph import steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
@@ -48,7 +49,7 @@ def new_data_sensor(
         job_name=job,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"New and changed files in {spec.source.path} become one run of {job}.",
+        description=f"New and changed files in {without_secrets(spec.source.path)} become one run of {job}.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:

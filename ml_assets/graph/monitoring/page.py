@@ -90,7 +90,7 @@ def drawn(found: Drift) -> list[str]:
 def write(snapshot: Any, found: Drift, batch: str, version: str, file: Path) -> None:
     """The page, and beside it the JSON under the same name; each appears whole or not at all."""
     with quiet():
-        page = snapshot.get_html_str(as_iframe=False)
+        page = html.sealed(snapshot.get_html_str(as_iframe=False))
     html.write(file, page.replace("<body>", f"<body>{_head(found, batch, version)}", 1))
     html.write(file.with_suffix(".json"), snapshot.json())
 

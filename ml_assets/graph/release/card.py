@@ -9,6 +9,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from ml_assets.escaping import Marked, markdown
 from ml_assets.graph.release import words
 from ml_assets.graph.release.findings import Finding
 from ml_assets.ml.bundle import LIBRARIES
@@ -38,7 +39,7 @@ def model_card(
     passed = [{**gate, "passed": "yes" if gate["passed"] else "no"} for gate in gates]
     parts = [
         f"# {spec.name} {model.version}",
-        *words.answers(spec, model.version, _champion(findings), findings),
+        *map(markdown, words.answers(spec, model.version, _champion(findings), findings)),
         *_section("Model details", _details(spec, model)),
         *_section("Intended use", [spec.description or "Not described: set `description` in the YAML."]),
         *_section("Training data", _training(spec, pin)),
@@ -73,11 +74,11 @@ def _details(spec: PipelineSpec, model: ModelVersion) -> list[str]:
     rows = {
         "version": model.version,
         "owners": ", ".join(spec.owners) or "none named",
-        "candidate": f"{model.candidate}, `{model.estimator}`",
+        "candidate": Marked(f"{markdown(model.candidate)}, `{model.estimator}`"),
         "parameters": ", ".join(f"{name}={value}" for name, value in sorted(model.params.items())) or "defaults",
         "kind": spec.target.kind,
-        "bundle": f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`",
-        "recipe": ", ".join(f"{name} `{digest}`" for name, digest in model.recipe.items()),
+        "bundle": Marked(f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`"),
+        "recipe": Marked(", ".join(f"{name} `{digest}`" for name, digest in model.recipe.items())),
     }
     return [_table([{"what": name, "which": value} for name, value in rows.items()])]
 
@@ -205,7 +206,7 @@ def _leaks(spec: PipelineSpec, findings: Sequence[Finding]) -> list[str]:
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:
-    return ["\n".join(f"- {line}" for line in lines)] if lines else []
+    return ["\n".join(f"- {markdown(line)}" for line in lines)] if lines else []
 
 
 def _libraries(model: ModelVersion) -> list[dict[str, object]]:
@@ -240,5 +241,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return markdown(value)
     text = words.number(value) if isinstance(value, float) else "" if value is None else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return markdown(text)

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from ml_assets.graph.release.findings import Judged
+from ml_assets.ml import html
 
 SAMPLE_ROWS = 20_000
 
@@ -28,10 +29,8 @@ def write_evidently(judged: Judged, file: Path, seed: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Evidently's own imports and plots warn
         snapshot = _report(frame, judged.schema.kind)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        snapshot.save_html(str(new))
-    new.replace(file)
+        page = snapshot.get_html_str(as_iframe=False)
+    html.write(file, html.sealed(page))
 
 
 def _report(frame, kind: str):  # type: ignore[no-untyped-def]
