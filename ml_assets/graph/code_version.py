@@ -24,7 +24,8 @@ from ml_assets.store.connection import scratch
 from ml_assets.store.sql import literal
 
 # These see every stage or only name things: a change in them is not a change of what an asset computes.
-OUTSIDE = frozenset({"ml_assets", "ml_assets.component", "ml_assets.definitions", "ml_assets.cli", "ml_assets.errors"})
+TEXTS = ("ml_assets.errors", "ml_assets.escaping")
+OUTSIDE = frozenset({"ml_assets", "ml_assets.component", "ml_assets.definitions", "ml_assets.cli", *TEXTS})
 
 
 def code_version(module: str, *parts: Any) -> str:

@@ -7,7 +7,7 @@ release.json     the facts below
 golden.json      requests, and what the batch path answered to them
 metrics.json, model_card.md
 server.zip       the server's source, and that of the features function
-requirements.txt, Dockerfile
+requirements.txt, Dockerfile, sbom.cdx.json (every library, CycloneDX)
 manifest.json    SHA-256 of every other file
 """
 

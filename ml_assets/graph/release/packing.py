@@ -6,7 +6,6 @@ import ast
 import json
 import math
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml_assets.graph.code_version import closure, source_file
+from ml_assets.graph.code_version import TEXTS, closure, source_file
+from ml_assets.graph.release import supply_chain
 from ml_assets.graph.release.card import model_card
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import bundle, manifest, metrics, release
@@ -32,7 +32,7 @@ GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
 SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
 SKOPS_NEEDS = ("pandas", "scikit-learn", "skops")
 DOCKERFILE = """\
-FROM python:{python}-slim
+FROM {image}
 RUN useradd --create-home --uid 10001 server
 WORKDIR /release
 COPY requirements.txt .
@@ -131,9 +131,11 @@ def pack(
         release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
         sources = function.sources if function else {}
         write_sources(new / release.SOURCES, sources)
-        (new / "requirements.txt").write_text("\n".join(requirements(loaded.schema, sources)) + "\n")
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        (new / "Dockerfile").write_text(DOCKERFILE.format(python=python, sources=release.SOURCES))
+        libraries = requirements(loaded.schema, sources)
+        (new / "requirements.txt").write_text(supply_chain.locked(libraries))
+        (new / "sbom.cdx.json").write_text(supply_chain.sbom(spec.name, model.version, libraries))
+        image = supply_chain.base_image()
+        (new / "Dockerfile").write_text(DOCKERFILE.format(image=image, sources=release.SOURCES))
         (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
         (new / "model_card.md").write_text(model_card(spec, model, pin, found), encoding="utf-8")
         manifest.write(new, {"pipeline": spec.name, "version": model.version})
@@ -220,7 +222,7 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         sources: Dotted module name with `.py` -> text.
     """
     texts = {}
-    for module in {*closure(SERVER), "ml_assets", "ml_assets.errors"}:
+    for module in {*closure(SERVER), "ml_assets", *TEXTS}:
         found = source_file(module)
         if found is not None:
             path = module.replace(".", "/")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import ModelError
-from ml_assets.graph.release import decision, packing, proving
+from ml_assets.graph.release import decision, packing, proving, supply_chain
 from ml_assets.ml import bundle, manifest, release
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Commit, Lake, Put
@@ -41,6 +41,7 @@ def test_a_training_leaves_a_release(trained: Project, folder: Path) -> None:
         "references",
         "release.json",
         "requirements.txt",
+        "sbom.cdx.json",
         "server.zip",
     ]
     manifest.verify(folder, row["sha256"])
@@ -53,6 +54,7 @@ def test_a_training_leaves_a_release(trained: Project, folder: Path) -> None:
     assert {finding["scope"] for finding in json.loads((folder / "metrics.json").read_text())} >= {"test", "baseline"}
     docker = (folder / "Dockerfile").read_text()
     assert "USER server" in docker
+    assert docker.startswith(f"FROM {supply_chain.base_image()}\n")
     assert "HEALTHCHECK" in docker
 
 
@@ -93,8 +95,8 @@ def test_golden_rows_have_missing_values_where_there_are_any(lake: Lake, trained
 
 
 def test_requirements_are_exact_and_follow_the_engine(trained: Project, folder: Path, tmp_path: Path) -> None:
-    lines = (folder / "requirements.txt").read_text().split()
-    assert all("==" in line for line in lines)
+    lines = list(supply_chain.pinned((folder / "requirements.txt").read_text()))
+    assert lines == packing.requirements(bundle.verify(folder / "bundle"), {})
     names = {line.partition("==")[0] for line in lines}
     assert {"duckdb", "msgspec", "onnxruntime", "pyarrow", "starlette", "uvicorn", "h11"} <= names
     assert not {"pandas", "scikit-learn", "dagster", "pydantic"} & names
