@@ -255,39 +255,40 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
 
 @pytest.fixture(scope="session")
 def write_project() -> Callable[..., Path]:
-    """Write a project folder as a third party would have it: pyproject, definitions, defs/loans."""
+    """`written_project`, for tests that take it as a fixture."""
+    return written_project
 
-    def write(root: Path, spec: dict[str, Any] | None = None, sql: dict[str, str] | None = None) -> Path:
-        package = root / "credit"
-        folder = package / "defs" / "loans"
-        folder.mkdir(parents=True)
-        (root / "pyproject.toml").write_text(
-            '[tool.dagster]\nmodule_name = "credit.definitions"\ncode_location_name = "credit"\n'
-            '[tool.dg]\ndirectory_type = "project"\n'
-            '[tool.dg.project]\nroot_module = "credit"\ncode_location_name = "credit"\n'
-        )
-        (root / "workspace.yaml").write_text(
-            "load_from: [{python_module: {module_name: credit.definitions, location_name: credit}}]\n"
-        )
-        (package / "__init__.py").touch()
-        (package / "defs" / "__init__.py").touch()
-        (package / "definitions.py").write_text(
-            "from pathlib import Path\nimport dagster as dg\n"
-            "defs = dg.Definitions.merge(\n"
-            "    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
-            "    dg.Definitions(executor=dg.in_process_executor),\n)\n"
-        )
-        document = {"type": "ml_assets.MLPipeline", "attributes": spec or SPEC}
-        (folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-        for name, text in (sql or SQL).items():
-            (folder / name).write_text(textwrap.dedent(text))
-        reference = root / "data/reference/regions.csv"
-        reference.parent.mkdir(parents=True)
-        reference.write_text(REGIONS)
-        (root / "data/incoming/loans").mkdir(parents=True)
-        return root
 
-    return write
+def written_project(root: Path, spec: dict[str, Any] | None = None, sql: dict[str, str] | None = None) -> Path:
+    """A project folder as a third party would have it: pyproject, definitions, defs/loans."""
+    package = root / "credit"
+    folder = package / "defs" / "loans"
+    folder.mkdir(parents=True)
+    (root / "pyproject.toml").write_text(
+        '[tool.dagster]\nmodule_name = "credit.definitions"\ncode_location_name = "credit"\n'
+        '[tool.dg]\ndirectory_type = "project"\n'
+        '[tool.dg.project]\nroot_module = "credit"\ncode_location_name = "credit"\n'
+    )
+    (root / "workspace.yaml").write_text(
+        "load_from: [{python_module: {module_name: credit.definitions, location_name: credit}}]\n"
+    )
+    (package / "__init__.py").touch()
+    (package / "defs" / "__init__.py").touch()
+    (package / "definitions.py").write_text(
+        "from pathlib import Path\nimport dagster as dg\n"
+        "defs = dg.Definitions.merge(\n"
+        "    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
+        "    dg.Definitions(executor=dg.in_process_executor),\n)\n"
+    )
+    document = {"type": "ml_assets.MLPipeline", "attributes": spec or SPEC}
+    (folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    for name, text in (sql or SQL).items():
+        (folder / name).write_text(textwrap.dedent(text))
+    reference = root / "data/reference/regions.csv"
+    reference.parent.mkdir(parents=True)
+    reference.write_text(REGIONS)
+    (root / "data/incoming/loans").mkdir(parents=True)
+    return root
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
