@@ -1,4 +1,4 @@
-"""Files of the lake that are lost, cut or changed: a read gives the rows that were written, or an error that says so."""
+"""Files of the lake that are lost, cut or changed: a read gives what was written, or an error that says so."""
 
 from __future__ import annotations
 

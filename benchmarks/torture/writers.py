@@ -32,14 +32,17 @@ class Said:
 
     def listen(self, process: subprocess.Popen[str]) -> None:
         """Read a writer's lines to their end."""
-        for line in process.stdout or ():
-            self.heard.set()
-            word, batch, stamp = line.split()
-            if word == "ack":
-                self.acknowledged[batch].append(int(stamp))
-            else:
-                self.begun[batch].add(int(stamp))
-        self.errors.append((process.stderr.read() if process.stderr else "").strip())
+        assert process.stdout
+        assert process.stderr
+        with process.stdout, process.stderr:
+            for line in process.stdout:
+                self.heard.set()
+                word, batch, stamp = line.split()
+                if word == "ack":
+                    self.acknowledged[batch].append(int(stamp))
+                else:
+                    self.begun[batch].add(int(stamp))
+            self.errors.append(process.stderr.read().strip())
 
     @property
     def writes(self) -> int:
