@@ -75,9 +75,9 @@ def show(pipeline: str, version: str, as_json: bool) -> None:
     _print_rows("scores", [_score_row(row) for row in found["scores"]])
     newest = found["decisions"][-1] if found["decisions"] else {"gates": []}
     _print_rows("gates", [{**gate, "found": _number(gate["found"])} for gate in newest["gates"]])
-    said = ("decided_at", "decision", "by", "why")
+    said = ("decided_at", "decision", "decided_by", "why")
     _print_rows("decisions", [{name: made[name] for name in said} for made in found["decisions"]])
-    moved = ("moved_at", "alias", "by")
+    moved = ("moved_at", "alias", "moved_by")
     _print_rows("alias moves", [{name: event[name] for name in moved} for event in found["alias_events"]])
 
 

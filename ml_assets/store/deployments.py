@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.registry import now
+from ml_assets.store.registry import alias_events, now
 
 COLUMNS = {
     "version": "VARCHAR",
@@ -63,12 +63,12 @@ class Step:
 
 def moves(lake: Lake, pipeline: str) -> list[Move]:
     """Every move of the champion's alias, oldest first."""
-    rows = lake.rows_of(
-        f"{pipeline}.alias_events",
-        """SELECT version, lag(version) OVER (ORDER BY moved_at) AS previous, moved_at, why, "by"
-        FROM {t} WHERE alias = 'champion' ORDER BY moved_at""",
-    )
-    return [Move(**row) for row in rows]
+    events = [event for event in alias_events(lake, pipeline) if event["alias"] == "champion"]
+    before = [None, *(event["version"] for event in events)]
+    return [
+        Move(event["version"], previous, event["moved_at"], event["why"], event["moved_by"])
+        for event, previous in zip(events, before, strict=False)
+    ]
 
 
 def record(lake: Lake, pipeline: str, move: Move, steps: Sequence[Step], commit: Commit) -> None:

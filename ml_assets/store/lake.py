@@ -70,6 +70,7 @@ class Put:
         reshape: The table takes the columns of these rows: others are dropped, and a type may change in a way that
             loses earlier values. For tables that can be computed again; older snapshots keep everything.
         version: The data version, where something else than the rows tells their content; None hashes them.
+        renamed: Column -> the name that it has in tables of an earlier version of ml_assets.
     """
 
     table: str
@@ -79,6 +80,7 @@ class Put:
     volatile: tuple[str, ...] = ()
     reshape: bool = False
     version: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,13 @@ class Rows:
         table: `schema.noun`.
         types: Column name -> SQL type.
         rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
+        renamed: As in `Put`.
     """
 
     table: str
     types: Mapping[str, str]
     rows: Sequence[Mapping[str, object]]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -315,7 +319,11 @@ class Lake:
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
         return self.replace(
-            [Put(rows.table, self.values(rows.types, rows.rows), append=True) for rows in tables], commit
+            [
+                Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed)
+                for rows in tables
+            ],
+            commit,
         )
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
@@ -393,6 +401,10 @@ class Lake:
         """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence."""
         target = table(put.table)
         known = {name.lower(): (name, kind) for name, kind in self.columns(target).items()}
+        for column, before in put.renamed.items():
+            if before in known and column not in known:
+                self.con.execute(f"ALTER TABLE {target} RENAME COLUMN {identifier(before)} TO {identifier(column)}")
+                known[column] = (column, known.pop(before)[1])
         if put.reshape:
             wanted = {name.lower() for name in columns}
             for stored_name, _ in [known.pop(name) for name in list(known) if name not in wanted]:
@@ -471,6 +483,12 @@ class Lake:
 def at(snapshot: int | None) -> str:
     """SQL suffix that reads a table at a snapshot."""
     return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
+
+
+def as_named(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """A row under today's names; until its next write a table has those of the version that wrote it last."""
+    today = {before: column for column, before in renamed.items() if column not in row}
+    return {today.get(name, name): value for name, value in row.items()}
 
 
 def _cell(value: object) -> object:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError, did_you_mean
-from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.store.lake import Commit, Lake, Rows, as_named
 
 VERSIONS = {
     "version": "VARCHAR",
@@ -39,10 +39,11 @@ ALIAS_EVENTS = {
     "alias": "VARCHAR",
     "version": "VARCHAR",
     "moved_at": "TIMESTAMP",
-    "by": "VARCHAR",
+    "moved_by": "VARCHAR",
     "why": "VARCHAR",
     "run_id": "VARCHAR",
 }
+RENAMED = {"moved_by": "by"}  # a keyword of SQL
 Alias = Literal["champion", "challenger"]
 
 
@@ -181,7 +182,8 @@ def alias(lake: Lake, pipeline: str, name: Alias, moment: dt.datetime | None = N
 
 def alias_events(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
     """Every move of an alias, oldest first, with the columns of `ALIAS_EVENTS`."""
-    return lake.rows_of(f"{pipeline}.alias_events", "SELECT * FROM {t} ORDER BY moved_at")
+    rows = lake.rows_of(f"{pipeline}.alias_events", "SELECT * FROM {t} ORDER BY moved_at")
+    return [as_named(row, RENAMED) for row in rows]
 
 
 def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
@@ -202,8 +204,8 @@ def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
 
 def alias_event(pipeline: str, name: Alias, number: str, why: str, by: str, run_id: str) -> Rows:
     """The event that makes an alias name another version; it takes effect when it is appended."""
-    event = {"alias": name, "version": number, "moved_at": now(), "by": by, "why": why, "run_id": run_id}
-    return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event])
+    event = {"alias": name, "version": number, "moved_at": now(), "moved_by": by, "why": why, "run_id": run_id}
+    return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event], RENAMED)
 
 
 def _utc(moment: dt.datetime) -> dt.datetime:

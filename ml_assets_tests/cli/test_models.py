@@ -122,7 +122,7 @@ def test_promote_and_rollback(project: Paths) -> None:
     assert champion() == "1.0.1"
     made = parsed("models", "show", "loans", "1.0.2")["decisions"]
     assert [one["decision"] for one in made] == ["refused", "promoted"]
-    assert (made[1]["why"], made[1]["by"]) == ("the gate was too strict", registry.user())
+    assert (made[1]["why"], made[1]["decided_by"]) == ("the gate was too strict", registry.user())
 
 
 def test_a_champion_as_of_a_time(project: Paths) -> None:

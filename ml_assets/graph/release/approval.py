@@ -38,16 +38,16 @@ def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
                 made = answers.reject(store, spec.name, config.version, *given)
             current = registry.alias(store, spec.name, "champion")
         champion = current.version if current else "none"
-        context.log.info(f"version {made.version} {made.decision} by {made.by}: {made.why}")
+        context.log.info(f"version {made.version} {made.decision} by {made.decided_by}: {made.why}")
         context.log_event(
             dg.AssetMaterialization(
                 key,
-                description=f"version {made.version} {made.decision} by {made.by}",
+                description=f"version {made.version} {made.decision} by {made.decided_by}",
                 metadata={
                     "decision": made.decision,
                     "version": made.version,
                     "why": made.why,
-                    "by": made.by,
+                    "by": made.decided_by,
                     "champion": champion,
                     "previous_champion": made.previous_champion or "none",
                 },

@@ -16,19 +16,20 @@ from ml_assets.graph.release.evaluation import Finding
 from ml_assets.graph.release.gates import Gate, judge
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry, releases
-from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.store.lake import Commit, Lake, Rows, as_named
 from ml_assets.store.registry import ModelVersion
 
 COLUMNS = {
     "version": "VARCHAR",
     "decision": "VARCHAR",
     "why": "VARCHAR",
-    "by": "VARCHAR",
+    "decided_by": "VARCHAR",
     "decided_at": "TIMESTAMP",
     "previous_champion": "VARCHAR",
     "gates": "JSON",
     "run_id": "VARCHAR",
 }
+RENAMED = {"decided_by": "by"}  # a keyword of SQL
 Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
 # What an alias names after a decision; the other decisions move none.
 MOVES: dict[Word, registry.Alias] = {
@@ -49,7 +50,7 @@ class Decision:
         why: What failed by how much, or a person's reason.
         gates: How each gate was judged, when it last was.
         previous_champion: The champion before it; of a rollback, the version that was taken back.
-        by: Who or what decided.
+        decided_by: Who or what decided.
         decided_at: When, UTC.
     """
 
@@ -58,7 +59,7 @@ class Decision:
     why: str
     gates: list[Gate]
     previous_champion: str | None
-    by: str = field(default_factory=registry.user)
+    decided_by: str = field(default_factory=registry.user)
     decided_at: dt.datetime = field(default_factory=registry.now)
 
 
@@ -109,7 +110,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     elif against is not None:
         answer = "rejected" if against.decision == "rejected" else "rolled back"
         decision = "refused"
-        why = f"{answer} by {against.by}: {against.why}; `ml-assets models promote` takes that back"
+        why = f"{answer} by {against.decided_by}: {against.why}; `ml-assets models promote` takes that back"
     elif spec.gates.approval == "manual":
         decision = "pending"
         why = f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`"
@@ -140,7 +141,8 @@ def _comparable(
 
 def decisions(lake: Lake, pipeline: str) -> list[Decision]:
     """Every decision of a pipeline, oldest first."""
-    rows = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
+    stored = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
+    rows = [as_named(row, RENAMED) for row in stored]
     fields = list(Decision.__dataclass_fields__)
     return [
         Decision(**{**{name: row[name] for name in fields}, "gates": [Gate(**one) for one in json.loads(row["gates"])]})
@@ -176,8 +178,8 @@ def record(lake: Lake, pipeline: str, made: Decision, commit: Commit) -> None:
         "gates": json.dumps([gate.as_row() for gate in made.gates]),
         "run_id": commit.run_id,
     }
-    tables = [Rows(f"{pipeline}.champion", COLUMNS, [row])]
+    tables = [Rows(f"{pipeline}.champion", COLUMNS, [row], RENAMED)]
     if made.decision in MOVES:
         alias = MOVES[made.decision]
-        tables.append(registry.alias_event(pipeline, alias, made.version, made.why, made.by, commit.run_id))
+        tables.append(registry.alias_event(pipeline, alias, made.version, made.why, made.decided_by, commit.run_id))
     lake.append(tables, commit)

@@ -29,7 +29,7 @@ DECISIONS = {
     "version": "VARCHAR",
     "decision": "VARCHAR",
     "why": "VARCHAR",
-    "by": "VARCHAR",
+    "decided_by": "VARCHAR",
     "decided_at": "TIMESTAMP",
     "run_id": "VARCHAR",
 }
@@ -119,7 +119,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
     refuse(project, "7")
     promote(project, "1.0.0")
     promote(project, "1.0.1")
-    decision = {"by": "sensor", "why": "roc_auc >= 0.6, found 0.5", "run_id": "r"}
+    decision = {"decided_by": "sensor", "why": "roc_auc >= 0.6, found 0.5", "run_id": "r"}
     moments = [dt.datetime(2024, 5, day) for day in (1, 2, 3)]
     words = ("pending", "refused", "promoted")
     made = [{**decision, "version": f"1.0.{n}", "decision": words[n], "decided_at": moments[n]} for n in range(3)]

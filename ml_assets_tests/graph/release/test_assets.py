@@ -212,7 +212,7 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
-    assert (row["by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
     event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
     assert event is not None
     assert event.asset_materialization is not None

@@ -10,7 +10,7 @@ import pytest
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import answers, decision
 from ml_assets.graph.release.decision import Decision, pending
-from ml_assets.store import registry
+from ml_assets.store import deployments, registry
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.paths import Paths
@@ -45,7 +45,7 @@ def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
     gates = {gate.gate: gate for gate in made.gates}
     assert gates["champion"].passed
     assert gates["champion"].detail == "no champion to compare with yet"
-    assert (made.by, made.previous_champion) == ("schedule loans_retrain_cron", None)
+    assert (made.decided_by, made.previous_champion) == ("schedule loans_retrain_cron", None)
     assert champion(store) == "1.0.0"
 
 
@@ -97,14 +97,14 @@ def test_an_older_pending_version_is_not_dropped(store: Lake, paths: Paths) -> N
     assert decide(store, "1.0.3").decision == "promoted"
     assert list(pending(store, "loans")) == ["1.0.1", "1.0.2"]
     made = answers.approve(store, paths, "loans", "1.0.1", "looked at the slices", "ana", "run-7")
-    assert (made.decision, made.by, made.previous_champion) == ("promoted", "ana", "1.0.3")
+    assert (made.decision, made.decided_by, made.previous_champion) == ("promoted", "ana", "1.0.3")
     assert [gate.gate for gate in made.gates] == ["metrics.roc_auc", "champion"]
     assert champion(store) == "1.0.1"
     answers.reject(store, "loans", "1.0.2", "too late", "ben")
     assert pending(store, "loans") == {}
     assert champion(store) == "1.0.1"
     (row,) = store.rows(f"SELECT * FROM {table('loans.champion')} WHERE run_id = 'run-7'")
-    assert (row["why"], row["by"], row["version"]) == ("looked at the slices", "ana", "1.0.1")
+    assert (row["why"], row["decided_by"], row["version"]) == ("looked at the slices", "ana", "1.0.1")
 
 
 def test_what_a_person_refused_no_training_brings_back(store: Lake, paths: Paths) -> None:
@@ -182,3 +182,20 @@ def test_tables_of_an_earlier_version_are_read(store: Lake) -> None:
     assert decide(store, "1.0.0").decision == "kept"
     (record,) = registry.records(store, "loans")
     assert (record["git_commit"], record["asked_by"], record["params"]) == (None, None, {"max_depth": 3})
+
+
+def test_a_lake_of_the_first_release_calls_the_names_by(store: Lake, paths: Paths) -> None:
+    for name, column in (("champion", "decided_by"), ("alias_events", "moved_by")):
+        store.con.execute(f'ALTER TABLE {table(f"loans.{name}")} RENAME COLUMN {column} TO "by"')
+    (made,) = decision.decisions(store, "loans")
+    (move,) = deployments.moves(store, "loans")
+    assert made.decided_by == move.by == "schedule loans_retrain_cron"
+    add_version(store, paths, "1.0.1", gain=0.01)
+    decide(store, "1.0.1")
+    for name, column in (("champion", "decided_by"), ("alias_events", "moved_by")):
+        rows = store.rows(f"SELECT {column}, version FROM {table(f'loans.{name}')} ORDER BY version")
+        assert [(row[column], row["version"]) for row in rows] == [
+            ("schedule loans_retrain_cron", "1.0.0"),
+            ("schedule loans_retrain_cron", "1.0.1"),
+        ]
+    assert "by" not in store.columns(table("loans.champion"))
