@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ml_assets.errors import MLAssetsError
-from ml_assets.server.requests import Answer
+from ml_assets.server.requests import Answer, RowRefused
 from ml_assets.server.scorer import Scorer
 
 MAX_BYTES = 8 * 2**20
@@ -48,7 +47,7 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
             answer = serving.scorer.answer(body)
         except TooLarge:
             return _error(413, f"The body is larger than {MAX_BYTES:,} bytes; send fewer rows.")
-        except (msgspec.ValidationError, duckdb.DataError) as error:
+        except (msgspec.ValidationError, RowRefused) as error:
             return _error(422, str(error))
         except msgspec.DecodeError as error:
             return _error(400, f"The body is no JSON: {error}")

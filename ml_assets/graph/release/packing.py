@@ -38,13 +38,19 @@ WORKDIR /release
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
-ENV PYTHONPATH=/release/{sources} PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+ENV PYTHONPATH=/release/{sources} {environment}
 USER server
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
 CMD ["python", "-m", "ml_assets.server", ".", "--host", "0.0.0.0", "--port", "8000"]
 """
+
+
+def dockerfile(python: str) -> str:
+    """The Dockerfile of a release, over a version of Python such as 3.12."""
+    environment = " ".join(f"{name}={value}" for name, value in release.ENVIRONMENT.items())
+    return DOCKERFILE.format(python=python, sources=release.SOURCES, environment=environment)
 
 
 class FeaturesFunction(Protocol):
@@ -133,7 +139,7 @@ def pack(
         write_sources(new / release.SOURCES, sources)
         (new / "requirements.txt").write_text("\n".join(requirements(loaded.schema, sources)) + "\n")
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        (new / "Dockerfile").write_text(DOCKERFILE.format(python=python, sources=release.SOURCES))
+        (new / "Dockerfile").write_text(dockerfile(python))
         (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
         (new / "model_card.md").write_text(model_card(spec, model, pin, found), encoding="utf-8")
         manifest.write(new, {"pipeline": spec.name, "version": model.version})

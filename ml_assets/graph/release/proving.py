@@ -86,14 +86,13 @@ def as_row(proof: Proof | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _process(folder: Path, log: TextIO) -> Iterator[subprocess.Popen[bytes]]:
-    """The server process, in the environment that the Dockerfile sets; it never outlives the block."""
+    """The server process, in the environment that the Dockerfile sets; it never outlives the block, nor this process."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(folder / release.SOURCES),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
+        **release.ENVIRONMENT,
     }
-    command = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "0"]
+    command = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "0", "--parent", str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603 - our own command
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
     )
