@@ -56,13 +56,19 @@ def end_with(parent: int) -> None:
 def _serve(app: Starlette, what: str, bound: socket.socket) -> None:
     import uvicorn
 
+    from ml_assets.server.connection import Connection, most_connections
+
+    Connection.most = most_connections()
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             host, port = bound.getsockname()[:2]
             print(f"{what} {READY}{host}:{port}", flush=True)
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+    )
     Server(config).run(sockets=[bound])
 
 

@@ -73,7 +73,7 @@ def _utc(value: dt.datetime | None, row: int, name: str) -> dt.datetime | None:
         raise RowRefused("The timestamp lies outside the years 1 to 9999 in UTC", row, name) from None
 
 
-def not_utf8(body: bytes, decoder: msgspec.json.Decoder[Any], schema: Schema) -> str:
+def not_utf8(body: bytes | bytearray, decoder: msgspec.json.Decoder[Any], schema: Schema) -> str:
     """What to say of a body with a text that is no UTF-8, with its row and field where they can be told."""
     with contextlib.suppress(msgspec.DecodeError):
         rows = decoder.decode(body.decode(errors="replace")).rows

@@ -44,7 +44,7 @@ class Scorer:
         self._decoder = msgspec.json.Decoder(self.request)
         self._replay(release.read_golden(folder))
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes | bytearray) -> Answer:
         """Answer a request.
 
         Raises:
