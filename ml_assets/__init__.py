@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ml_assets.telemetry  # noqa: F401 - before any library that would report its use
+
 if TYPE_CHECKING:
     from ml_assets.api import open_lake
     from ml_assets.component import MLPipeline

@@ -107,6 +107,7 @@ def _facts(found: Mapping[str, Any]) -> dict[str, str]:
             if release["started"] and release["p95_ms"]
             else ")"
         )
+        facts["release sha256"] = release["sha256"]
     return facts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 import click
@@ -30,7 +29,6 @@ def monitor(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise click.ClickException(f"Port {port} is taken ({error}); choose another --port.") from error
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently would tell its makers of each start
     from evidently.ui.service.app import get_config, run
 
     console.print(f"Evidently http://127.0.0.1:{port}   end with Ctrl-C")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ModelError
-from ml_assets.ml import estimators, manifest
+from ml_assets.ml import archives, documents, estimators, manifest
 from ml_assets.ml import reference as references
 from ml_assets.ml.engine import OnnxModel
 from ml_assets.ml.reference import Reference
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-FORMAT = 1
+ENGINES, KINDS = ("onnx", "skops"), ("binary", "multiclass", "regression")
 LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb", "onnxruntime")
 PARITY = 1e-12  # largest difference from scikit-learn with which the ONNX graph answers
 PARITY_ROWS = 50_000
@@ -69,9 +69,16 @@ TRUSTED = frozenset(
         "ml_assets.ml.wrappers.ClassCodes",
         "collections.OrderedDict",
         "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
         "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+        "catboost.core.CatBoostClassifier",
+        "catboost.core.CatBoostRegressor",
     }
 )
+MAX_MODEL = 16 * 2**30  # bytes that the model file may unpack to
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ class Schema:
         features: Feature name -> number | category, in the model's order.
         classes: Labels in the order of the model's probabilities (multiclass).
         threshold: Decision threshold (binary).
-        estimator: Module and name of the estimator's class; the audit trusts this type beside scikit-learn's.
+        estimator: Module and name of the estimator's class. Where the digest of the bundle is known, the audit trusts
+            this type beside those of the libraries: the training wrote it.
         nullable: Columns of a request that may be null.
         engine: What answers: onnx or skops.
         why: Why it is not onnx; empty otherwise.
@@ -161,7 +169,7 @@ def save(
     if reference is not None:
         references.write(new, reference)
     libraries = {name: library_version(name) for name in LIBRARIES}
-    digest = manifest.write(new, {"format": FORMAT, "libraries": libraries})
+    digest = manifest.write(new, {"libraries": libraries})
     new.rename(folder)
     return digest
 
@@ -204,40 +212,76 @@ def load(folder: Path, sha256: str | None = None) -> Bundle:
 
     Args:
         folder: The bundle.
-        sha256: Expected SHA-256 of its manifest, as the registry holds it.
+        sha256: Expected SHA-256 of its manifest, as the registry holds it. Without it, the folder's own word on which
+            type to trust counts for nothing.
 
     Raises:
-        ModelError: A file is missing, changed or unknown, or the model holds a type that is not trusted.
+        ModelError: A file is missing, changed, unknown or unreadable, or the model holds a type that is not trusted.
     """
     schema = verify(folder, sha256)
+    file = folder / f"model.{schema.engine}"
     if schema.engine == "onnx":
-        proto = (folder / "model.onnx").read_bytes()
-        return Bundle(schema=schema, model=OnnxModel(proto, schema.features, schema.categories))
-    return Bundle(schema=schema, model=_audited(folder / "model.skops", schema))
+        try:
+            model = OnnxModel(file.read_bytes(), schema.features, schema.categories)
+        except Exception as error:  # of the library, of many kinds, and of a file that is not there
+            raise _unreadable(file, error) from error
+        return Bundle(schema=schema, model=model)
+    return Bundle(schema=schema, model=_audited(file, schema, sha256 is not None))
 
 
-def _audited(file: Path, schema: Schema) -> Any:
+def _audited(file: Path, schema: Schema, is_ours: bool) -> Any:
     """The scikit-learn model, where its file holds no type but trusted ones."""
     from skops import io
 
-    untrusted = set(io.get_untrusted_types(file=file))
-    unknown = sorted(untrusted - TRUSTED - {schema.estimator})
+    archives.check(file, MAX_MODEL)
+    trusted = TRUSTED | {schema.estimator} if is_ours else TRUSTED
+    try:
+        untrusted = set(io.get_untrusted_types(file=file))
+    except Exception as error:  # of the library, of many kinds: the file is not what it wrote
+        raise _unreadable(file, error) from error
+    unknown = sorted(untrusted - trusted)
     if unknown:
+        needs_digest = not set(unknown) - {schema.estimator}
         raise ModelError(
             "The model file holds types that are not trusted.",
             found=", ".join(unknown),
             where={"file": file},
-            fix="Train again with a scikit-learn estimator, or report the type.",
+            fix="Give the manifest's --sha256 where you know it from the training."
+            if needs_digest
+            else "Train again with a scikit-learn estimator, or report the type.",
         )
-    return io.load(file, trusted=sorted(untrusted))
+    try:
+        return io.load(file, trusted=sorted(untrusted))
+    except Exception as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ModelError:
+    found = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return ModelError("The model file cannot be loaded.", found=found, where={"file": file}, fix=manifest.FIX)
 
 
 def load_sklearn(folder: Path, sha256: str | None = None) -> Any:
     """The fitted scikit-learn Pipeline of a bundle, whatever its engine is."""
-    return _audited(folder / "model.skops", verify(folder, sha256))
+    return _audited(folder / "model.skops", verify(folder, sha256), sha256 is not None)
 
 
 def verify(folder: Path, sha256: str | None = None) -> Schema:
     """Check a bundle's files against its manifest, and the manifest against the registry; returns its schema."""
     manifest.verify(folder, sha256)
-    return Schema(**json.loads((folder / "schema.json").read_text()))
+    return read_schema(folder)
+
+
+def read_schema(folder: Path) -> Schema:
+    """The schema of a bundle that was verified.
+
+    Raises:
+        ModelError: It is not one that this version reads.
+    """
+    schema = documents.read(folder / "schema.json", Schema)
+    words = {"engine": (schema.engine, ENGINES), "kind": (schema.kind, KINDS)}
+    for name, (word, known) in words.items():
+        if word not in known:
+            found = f"{name} {word!r}; known are {', '.join(known)}"
+            raise ModelError("The schema has a word that this version does not know.", found=found, where={"file": folder / "schema.json"})
+    return schema

@@ -26,6 +26,7 @@ class OnnxModel:
     def __init__(self, proto: bytes, features: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> None:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # on Windows its variable has no effect
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3

@@ -22,8 +22,15 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import telemetry
+from ml_assets.errors import ModelError
+from ml_assets.ml import archives, documents
+
 FACTS, GOLDEN, SOURCES = "release.json", "golden.json", "server.zip"
 PARITY = 1e-5
+MAX_SOURCES = 64 * 2**20  # bytes that server.zip may unpack to
+# What a server process is started with, in the image and under proof.
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **telemetry.OFF}
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,34 @@ def _text(value: Any) -> str:
 
 
 def read_facts(folder: Path) -> Facts:
-    """The facts of a release."""
-    return Facts(**json.loads((folder / FACTS).read_text()))
+    """The facts of a release whose files were verified.
+
+    Raises:
+        ModelError: They cannot be read, or name files that the release does not have.
+    """
+    facts = documents.read(folder / FACTS, Facts)
+    needed = [f"bundle/{facts.sql}"] if facts.sql is not None else []
+    needed += [f"lookups/{name}.parquet" for name in facts.lookups]
+    needed += [f"references/{name}.parquet" for name in facts.references]
+    for name in needed:
+        # Their paths are built from names, which must not lead out of the folder, nor through a folder that is a link.
+        if ".." in Path(name).parts or Path(name).is_absolute() or not (folder / name).is_file():
+            found = f"{name}, which it does not have"
+            raise ModelError("The release names a file.", found=found, where={"file": folder / FACTS})
+    if (facts.sql is None) == (facts.function is None):
+        raise ModelError("A release has one of a features SELECT and a features function.", where={"file": folder / FACTS})
+    if (folder / SOURCES).exists():
+        archives.check(folder / SOURCES, MAX_SOURCES)
+    return facts
 
 
 def read_golden(folder: Path) -> Golden:
-    """The golden rows of a release."""
-    return Golden(**json.loads((folder / GOLDEN).read_text()))
+    """The golden rows of a release.
+
+    Raises:
+        ModelError: They cannot be read.
+    """
+    return documents.read(folder / GOLDEN, Golden)
 
 
 def difference(golden: Golden, scores: Sequence[float], decisions: Sequence[str], is_class: bool) -> float:

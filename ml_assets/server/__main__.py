@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import MLAssetsError, ServingError
+from ml_assets.ml import manifest
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -26,10 +27,14 @@ def needs_pandas(folder: Path) -> bool:
     """Does a release compute with frames: by a features function, or because scikit-learn answers?"""
     from ml_assets.ml import bundle, release
 
-    try:
-        return release.read_facts(folder).function is not None or bundle.verify(folder / "bundle").engine != "onnx"
-    except (OSError, ValueError, TypeError, MLAssetsError):
-        return False  # what is wrong with it is said when it is loaded
+    return release.read_facts(folder).function is not None or bundle.read_schema(folder / "bundle").engine != "onnx"
+
+
+def digest(text: str) -> str:
+    """A SHA-256 as hexadecimal digits."""
+    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: 64 digits 0 to 9 and a to f")
+    return text.lower()
 
 
 def main() -> None:
@@ -38,19 +43,30 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the release")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one; default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1")
+    parser.add_argument("--sha256", type=digest, help="SHA-256 of its manifest.json, from the training; code that the "
+        "release brings along (a features function, an own estimator) runs with it only")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # end with this process
     given = parser.parse_args()
-    if not needs_pandas(given.folder):
-        sys.meta_path.insert(0, WithoutPandas())
+    from ml_assets.server.process import end_with, run
+
+    if given.parent is not None:
+        end_with(given.parent)
 
     def load() -> tuple[Starlette, str]:
+        folder = given.folder.resolve()
+        if not folder.is_dir():
+            raise ServingError(
+                "There is no such release.", where={"folder": folder}, fix="Name the folder that has a manifest.json."
+            )
+        manifest.verify(folder, given.sha256, "release")
+        if not needs_pandas(folder):
+            sys.meta_path.insert(0, WithoutPandas())
         from ml_assets.server.app import Serving, app
         from ml_assets.server.scorer import Scorer
 
-        serving = Serving(Scorer(given.folder.resolve()))
+        serving = Serving(Scorer(folder, given.sha256))
         facts = serving.scorer.facts
         return app(serving), f"{facts.pipeline} {facts.version}"
-
-    from ml_assets.server.process import run
 
     try:
         run(load, given.host, given.port)

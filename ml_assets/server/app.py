@@ -7,18 +7,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ml_assets.errors import MLAssetsError
-from ml_assets.server.requests import Answer
+from ml_assets.server.requests import Answer, RowRefused
 from ml_assets.server.scorer import Scorer
 
 MAX_BYTES = 8 * 2**20
+MAX_HELD = 8 * MAX_BYTES  # of all bodies that are arriving at a time
+TOO_LARGE = f"The body is larger than {MAX_BYTES:,} bytes; send fewer rows."
+TOO_MANY = "Too many requests are arriving; try again."
 log = logging.getLogger("ml_assets.server")
 
 
@@ -35,20 +37,63 @@ class Serving:
     reload: Callable[[], Awaitable[None]] | None = None
 
 
-class TooLarge(Exception):
-    """A body that is larger than any request needs."""
+class Bodies:
+    """The bodies that are arriving. They are bounded one by one and together, since each is held until it is whole."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    async def read(self, request: Request) -> bytearray:
+        """The body of a request.
+
+        Raises:
+            BodyRefused: It is too large, or too much is arriving.
+            ClientDisconnect: The client is gone.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > MAX_BYTES:
+            raise BodyRefused(413, TOO_LARGE)
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                self._held += len(chunk)
+                if len(body) > MAX_BYTES:
+                    raise BodyRefused(413, TOO_LARGE)
+                if self._held > MAX_HELD:
+                    raise BodyRefused(503, TOO_MANY)
+        finally:
+            self._held -= len(body)
+        return body
+
+
+class BodyRefused(Exception):
+    """A body that is not taken.
+
+    Args:
+        status: Of the answer.
+        text: Of the answer.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 
 
 def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
     """The application over what `serving` holds at the time of each request."""
+    bodies = Bodies()
 
     async def predict(request: Request) -> Response:
         try:
-            body = await _body(request)
-            answer = serving.scorer.answer(body)
-        except TooLarge:
-            return _error(413, f"The body is larger than {MAX_BYTES:,} bytes; send fewer rows.")
-        except (msgspec.ValidationError, duckdb.DataError) as error:
+            answer = serving.scorer.answer(await bodies.read(request))
+        except BodyRefused as refused:
+            return _error(refused.status, str(refused))
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody
+        except (msgspec.ValidationError, RowRefused) as error:
             return _error(422, str(error))
         except msgspec.DecodeError as error:
             return _error(400, f"The body is no JSON: {error}")
@@ -90,16 +135,6 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-async def _body(request: Request) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise TooLarge
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _error(status: int, text: str) -> JSONResponse:
     return JSONResponse({"error": text}, status_code=status)
 
@@ -113,7 +148,7 @@ def _openapi(scorer: Scorer) -> dict[str, Any]:
         return {"content": {"application/json": {"schema": schema}}}
 
     text = {"type": "object", "properties": {"error": {"type": "string"}}}
-    refused = {"400": "no JSON", "413": "too large", "422": "not a request; names the field", "500": "not answered"}
+    refused = {"400": "no JSON", "413": "too large", "422": "names the row and field", "500": "not answered", "503": "too busy"}
     answers: dict[str, Any] = {"200": {"description": "Scores and decisions in the order of the rows.", **of(answer)}}
     answers |= {status: {"description": why, **of(text)} for status, why in refused.items()}
     predict = {"summary": "Score rows", "requestBody": {"required": True, **of(request)}, "responses": answers}

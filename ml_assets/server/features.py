@@ -6,6 +6,7 @@ exactly one row for each.
 
 from __future__ import annotations
 
+import glob
 import importlib
 import sys
 import zipfile
@@ -18,9 +19,24 @@ import duckdb
 from ml_assets.errors import FeatureError, ServingError
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts
+from ml_assets.server.requests import RowRefused
 from ml_assets.store.sql import identifier, identifiers, literal
 
 Columns = Mapping[str, Sequence[Any]]
+LOAD, REQUEST_MIB = "4GiB", 512  # memory that lookups and references may take, and that a request may take beside them
+SETTINGS = f"""
+    SET threads = 1; SET memory_limit = {literal(LOAD)}; SET temp_directory = '';
+    SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
+    SET python_enable_replacements = false; SET TimeZone = 'UTC'; SET enable_progress_bar = false
+"""
+
+
+# What no values of a client bring about.
+BROKEN = (duckdb.InternalException, duckdb.FatalException, duckdb.IOException, duckdb.ConnectionException)
+
+
+class ValuesRefused(Exception):
+    """DuckDB or pyarrow cannot compute with the values of some rows."""
 
 
 class Source:
@@ -67,28 +83,46 @@ class Features:
         self._schema, self._facts = schema, facts
         self._source = Source(schema)
         self.con = duckdb.connect()
-        self.con.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        self.con.execute(f"SET VARIABLE batch = {literal(facts.batch)}")
-        for kind, names in (("lookups", facts.lookups), ("references", facts.references)):
+        self.con.execute(SETTINGS)
+        try:
+            self._load(folder)
+            self._lock()
+            self._compute = self._function(folder) if facts.function else self._select(folder)
+        except ServingError:
+            raise
+        except Exception as error:  # of DuckDB, and of whatever the module of a features function does
+            raise ServingError("The release's features cannot be computed.", found=_first_line(error)) from error
+
+    def _load(self, folder: Path) -> None:
+        """Lookups and references as tables, and the views over the current request."""
+        self.con.execute(f"SET VARIABLE batch = {literal(self._facts.batch)}")
+        for kind, names in (("lookups", self._facts.lookups), ("references", self._facts.references)):
             for name in names:
-                file = literal(str(folder / kind / f"{name}.parquet"))
+                file = literal(glob.escape(str(folder / kind / f"{name}.parquet")))
                 self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({file})")
         self.con.register("request_rows", self._source)
         self.con.execute("CREATE TEMP VIEW batch AS SELECT getvariable('batch')::VARCHAR AS batch, * FROM request_rows")
-        try:
-            self._compute = self._function(folder) if facts.function else self._select(folder)
-        except (duckdb.Error, ImportError, AttributeError) as error:
-            raise ServingError("The release's features cannot be computed.", found=_first_line(error)) from error
-        self.con.execute("SET enable_external_access = false")
+
+    def _lock(self) -> None:
+        """From here on, no SQL reaches a file or the network, takes much memory or changes that: texts of the release
+        are next.
+        """
+        loaded = self.con.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()[0][0]
+        limit = int(loaded) // 2**20 + REQUEST_MIB
+        self.con.execute(f"SET memory_limit = '{limit}MiB'")
+        self.con.execute("SET enable_external_access = false; SET lock_configuration = true")
 
     def of(self, rows: Columns, count: int) -> dict[str, list[Any]]:
         """Features of a request's rows, in their order.
 
         Raises:
+            RowRefused: The features of a row cannot be computed from its values.
             FeatureError: The features are not exactly one row for each row of the request.
         """
-        self._source.fill(rows, count)
-        made = self._compute()
+        try:
+            made = self._made(rows, count)
+        except ValuesRefused as refused:
+            raise RowRefused(str(refused), self._first_refused(rows, count)) from refused
         names = ["row_id", *self._schema.features]
         found = dict(zip(names, map(list, zip(*made, strict=True)), strict=True)) if made else {"row_id": []}
         if found.pop("row_id") != list(range(1, count + 1)):
@@ -99,6 +133,34 @@ class Features:
             )
         return found
 
+    def _made(self, rows: Columns, count: int) -> list[Any]:
+        try:
+            self._source.fill(rows, count)
+        except (ValueError, TypeError, OverflowError) as error:  # of pyarrow
+            raise ValuesRefused(_first_line(error)) from error
+        try:
+            return self._compute()
+        except BROKEN:
+            raise
+        except duckdb.Error as error:
+            raise ValuesRefused(_first_line(error)) from error
+
+    def _first_refused(self, rows: Columns, count: int) -> int | None:
+        """The first row whose features cannot be computed, by halving; None where it is not one row alone."""
+
+        def is_refused(start: int, end: int) -> bool:
+            try:
+                self._made({name: values[start:end] for name, values in rows.items()}, end - start)
+            except ValuesRefused:
+                return True
+            return False
+
+        start, end = 0, count
+        while end - start > 1:
+            middle = (start + end) // 2
+            start, end = (start, middle) if is_refused(start, middle) else (middle, end)
+        return start if is_refused(start, end) else None
+
     def _wanted(self, relation: str) -> str:
         """SELECT of the model's features in their order, as the model takes them."""
         casts = [
@@ -108,7 +170,10 @@ class Features:
         return f"SELECT row_id, {', '.join(casts)} FROM {relation} ORDER BY row_id"
 
     def _select(self, folder: Path) -> Callable[[], list[Any]]:
-        text = (folder / "bundle" / str(self._facts.sql)).read_text().rstrip().rstrip(";")
+        text = (folder / "bundle" / str(self._facts.sql)).read_text(encoding="utf-8").rstrip().rstrip(";")
+        statements = self.con.extract_statements(text)  # parsed by itself: it cannot leave the parenthesis below
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ServingError("The features are not one SELECT.", where={"file": folder / "bundle" / str(self._facts.sql)})
         # Prepared without parameters over a source that is filled anew: planned once, not at each request.
         self.con.execute("PREPARE features AS " + self._wanted(f"({text}\n)"))
         return lambda: self.con.execute("EXECUTE features").fetchall()

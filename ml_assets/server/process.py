@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 READY = "ready on http://"
 GRACE_S = 5
+PARENT_S = 0.5  # between two looks at the parent
 
 
 def run(load: Callable[[], tuple[Starlette, str]], host: str, port: int) -> None:
@@ -35,8 +39,26 @@ def run(load: Callable[[], tuple[Starlette, str]], host: str, port: int) -> None
         _serve(app, what, bound)
 
 
+def end_with(parent: int) -> None:
+    """End this process as soon as its parent is another one: then the one that started it is gone.
+
+    That is seen on every POSIX system, and also where the parent was killed before it could say anything.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
+
+
 def _serve(app: Starlette, what: str, bound: socket.socket) -> None:
     import uvicorn
+
+    from ml_assets.server.connection import Connection, most_connections
+
+    Connection.most = most_connections()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
@@ -44,7 +66,9 @@ def _serve(app: Starlette, what: str, bound: socket.socket) -> None:
             host, port = bound.getsockname()[:2]
             print(f"{what} {READY}{host}:{port}", flush=True)
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+    )
     Server(config).run(sockets=[bound])
 
 

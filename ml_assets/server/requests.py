@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -20,6 +21,14 @@ TYPES: dict[str, Any] = {
     "date": dt.date,
     "timestamp": dt.datetime,
 }
+
+
+class RowRefused(Exception):
+    """A row of a request cannot be answered, whatever the server does; the text names it."""
+
+    def __init__(self, why: str, row: int | None, field: str | None = None) -> None:
+        place = "" if row is None else f" - at `$.rows[{row}]{'.' + field if field else ''}`"
+        super().__init__(why + place)
 
 
 class Answer(msgspec.Struct):
@@ -43,13 +52,33 @@ def request_type(schema: Schema) -> Any:
 
 
 def columns(rows: Sequence[Any], schema: Schema) -> dict[str, list[Any]]:
-    """Parsed rows as columns; timestamps in UTC without a zone, as batches have them."""
+    """Parsed rows as columns; timestamps in UTC without a zone, as batches have them.
+
+    Raises:
+        RowRefused: A timestamp has no place in UTC.
+    """
     found = {name: [getattr(row, f"c{number}") for row in rows] for number, name in enumerate(schema.columns)}
     for name, word in schema.columns.items():
         if word == "timestamp":
-            found[name] = [_utc(value) for value in found[name]]
+            found[name] = [_utc(value, row, name) for row, value in enumerate(found[name])]
     return found
 
 
-def _utc(value: dt.datetime | None) -> dt.datetime | None:
-    return value if value is None or value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+def _utc(value: dt.datetime | None, row: int, name: str) -> dt.datetime | None:
+    if value is None or value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise RowRefused("The timestamp lies outside the years 1 to 9999 in UTC", row, name) from None
+
+
+def not_utf8(body: bytes | bytearray, decoder: msgspec.json.Decoder[Any], schema: Schema) -> str:
+    """What to say of a body with a text that is no UTF-8, with its row and field where they can be told."""
+    with contextlib.suppress(msgspec.DecodeError):
+        rows = decoder.decode(body.decode(errors="replace")).rows
+        for number, row in enumerate(rows):
+            for position, name in enumerate(schema.columns):
+                if "\ufffd" in str(getattr(row, f"c{position}")):
+                    return f"A text is no UTF-8 - at `$.rows[{number}].{name}`"
+    return "The body is no UTF-8."

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ml_assets.errors import ServingError
 from ml_assets.ml import bundle, manifest, metrics, release
 from ml_assets.server.features import Features
-from ml_assets.server.requests import MAX_ROWS, Answer, columns, request_type
+from ml_assets.server.requests import MAX_ROWS, Answer, RowRefused, columns, not_utf8, request_type
 
 
 class Scorer:
@@ -18,7 +19,8 @@ class Scorer:
 
     Args:
         folder: The release.
-        sha256: Expected SHA-256 of its manifest, where a registry knows it.
+        sha256: Expected SHA-256 of its manifest, where a registry knows it. Code that the release brings along runs
+            with it only: without it, anybody may have written the folder.
 
     Raises:
         ModelError: A file of the release is missing, changed or unknown, or the model is not trusted.
@@ -26,33 +28,40 @@ class Scorer:
     """
 
     def __init__(self, folder: Path, sha256: str | None = None) -> None:
-        if not folder.is_dir():
-            raise ServingError(
-                "There is no such release.", where={"folder": folder}, fix="Name the folder that has a manifest.json."
-            )
-        manifest.verify(folder, sha256, "release")
+        files = manifest.verify(folder, sha256, "release")
         self.facts = release.read_facts(folder)
-        self._bundle = bundle.load(folder / "bundle")
+        if self.facts.function is not None and sha256 is None:
+            raise ServingError(
+                "This release computes its features with Python code of its own, which runs only where its digest is known.",
+                where={"folder": folder},
+                fix="Give the --sha256 of its manifest.json; `ml-assets models show PIPELINE VERSION` prints it.",
+            )
+        # The release's manifest, where somebody vouches for it, vouches for the bundle's.
+        self._bundle = bundle.load(folder / "bundle", files.get(f"bundle/{manifest.NAME}") if sha256 else None)
         self.schema = self._bundle.schema
         self._features = Features(folder, self.facts, self.schema)
         self.request = request_type(self.schema)
         self._decoder = msgspec.json.Decoder(self.request)
         self._replay(release.read_golden(folder))
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes | bytearray) -> Answer:
         """Answer a request.
 
         Raises:
             msgspec.ValidationError: The body is JSON, but not a request; the text names the field.
             msgspec.DecodeError: The body is no JSON.
+            RowRefused: A row has values with which it cannot be computed; the text names it.
             FeatureError: The features are not one row for each row.
-            ServingError: A score is not a number.
         """
-        rows = self._decoder.decode(body).rows
+        try:
+            rows = self._decoder.decode(body).rows
+        except UnicodeDecodeError:
+            raise msgspec.DecodeError(not_utf8(body, self._decoder, self.schema)) from None
         features = self._features.of(columns(rows, self.schema), len(rows))
         scores = self._bundle.scores_of(features)
-        if not (scores == scores).all():
-            raise ServingError("The model gives no score for a row: it does not bear its missing values.")
+        is_number = np.isfinite(scores).reshape(len(rows), -1).all(axis=1)
+        if not is_number.all():
+            raise RowRefused("The model gives no score: it does not handle these values", int(is_number.argmin()))
         decisions = metrics.decide(scores, self.schema.kind, self.schema.threshold, self.schema.classes).astype(str)
         one_each = scores.max(axis=1) if self.schema.kind == "multiclass" else scores
         return Answer(self.facts.version, one_each.tolist(), decisions.tolist())

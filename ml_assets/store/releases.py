@@ -76,3 +76,18 @@ def newest(lake: Lake, pipeline: str, version: str) -> Release | None:
         f"SELECT {', '.join(fields)} FROM {table(name)} WHERE version = ? ORDER BY created_at DESC LIMIT 1", [version]
     )
     return Release(**rows[0]) if rows else None
+
+
+def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
+    """SHA-256 of a release's manifest, as it was registered; None where no release of that folder was.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        folder: Relative to the releases folder.
+    """
+    name = f"{pipeline}.release_candidate"
+    if not lake.exists(name):
+        return None
+    rows = lake.rows(f"SELECT sha256 FROM {table(name)} WHERE folder = ? ORDER BY created_at DESC LIMIT 1", [folder])
+    return str(rows[0]["sha256"]) if rows else None

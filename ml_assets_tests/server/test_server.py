@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_assets.errors import FeatureError, ModelError
+from ml_assets.errors import FeatureError, ModelError, ServingError
 from ml_assets.graph.release import packing
 from ml_assets.ml import bundle, estimators, manifest, release
 from ml_assets.server.scorer import Scorer
@@ -138,7 +138,10 @@ def function_release(folder: Path) -> Path:
 def test_a_function_and_a_scikit_learn_model_are_served_and_sigterm_ends_it(tmp_path: Path) -> None:
     folder = function_release(tmp_path / "release")
     golden = release.read_golden(folder)
-    with started(tmp_path / "log", ["-m", "ml_assets.server", str(folder)]) as server:
+    with pytest.raises(ServingError, match="Python code of its own, which runs only where its digest is known"):
+        Scorer(folder)
+    known = ["--sha256", manifest.sha256(folder / manifest.NAME)]
+    with started(tmp_path / "log", ["-m", "ml_assets.server", str(folder), *known]) as server:
         status, answer = server.ask("/predict", {"rows": golden.rows[5:9]})
         assert (status, answer["scores"]) == (200, golden.scores[5:9])
         assert server.ask("/predict", {"rows": [{"a": "x", "c": "p"}]})[0] == 422

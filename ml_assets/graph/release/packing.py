@@ -19,6 +19,7 @@ from ml_assets.graph.release.card import model_card
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import bundle, manifest, metrics, release
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import releases
 from ml_assets.store.lake import Lake, at
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import Pin
@@ -38,12 +39,17 @@ WORKDIR /release
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
+# Who builds the image vouches for the release; --build-arg SHA256=... refuses another than that one.
+ARG SHA256
+RUN sha256sum manifest.json | cut -c1-64 > /etc/release.sha256 && \\
+  test "${{SHA256:-$(cat /etc/release.sha256)}}" = "$(cat /etc/release.sha256)"
 ENV PYTHONPATH=/release/{sources} PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 USER server
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-CMD ["python", "-m", "ml_assets.server", ".", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 --sha256 $(cat /etc/release.sha256)"]
 """
 
 
@@ -95,7 +101,7 @@ def pack(
     found: Sequence[Finding],
     function: FeaturesFunction | None,
 ) -> Packed:
-    """Write the release of a version; one that is there already is verified and kept as it is.
+    """Write the release of a version; one that is there already is kept, if it is the one that was registered.
 
     Args:
         lake: The lake.
@@ -107,9 +113,12 @@ def pack(
         function: The features function; None where features are a SELECT.
 
     Raises:
-        ModelError: The bundle, or the release that is there, was changed.
+        ModelError: The bundle, or the release that is there, is not the one that was registered.
     """
     folder = paths.releases / spec.name / model.version
+    registered = releases.digest(lake, spec.name, folder.relative_to(paths.releases).as_posix())
+    if registered is None:  # of a run that was killed before it was recorded: nobody knows what it should hold
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         new = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
@@ -140,7 +149,9 @@ def pack(
         (new / "model_card.md").write_text(model_card(spec, model, pin, found), encoding="utf-8")
         manifest.write(new, {"pipeline": spec.name, "version": model.version})
         new.rename(folder)
-    manifest.verify(folder, what="release")
+        registered = None
+    fix = f"Put it back from a backup, or remove it and materialize {spec.name}/release_candidate again."
+    manifest.verify(folder, registered, "release", fix)
     return Packed(
         folder=folder,
         sha256=manifest.sha256(folder / manifest.NAME),

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ml_assets.ml import release
+from ml_assets.ml import manifest, release
 
 START_S, STOP_S, ANSWER_S = 60, 5, 30
 WARM_UP, TIMED, TIMED_S = 30, 300, 5.0
@@ -86,14 +86,15 @@ def as_row(proof: Proof | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _process(folder: Path, log: TextIO) -> Iterator[subprocess.Popen[bytes]]:
-    """The server process, in the environment that the Dockerfile sets; it never outlives the block."""
+    """The server process, in the environment that the Dockerfile sets; it never outlives the block, nor this process."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(folder / release.SOURCES),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
+        **release.ENVIRONMENT,
     }
+    digest = manifest.sha256(folder / manifest.NAME)  # of our own making: packing has compared it with the registry
     command = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "0"]
+    command += ["--sha256", digest, "--parent", str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603 - our own command
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
     )
