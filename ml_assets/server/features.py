@@ -18,6 +18,7 @@ import duckdb
 from ml_assets.errors import FeatureError, ServingError
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts
+from ml_assets.store.database import in_memory
 from ml_assets.store.sql import identifier, identifiers, literal
 
 Columns = Mapping[str, Sequence[Any]]
@@ -66,7 +67,7 @@ class Features:
     def __init__(self, folder: Path, facts: Facts, schema: Schema) -> None:
         self._schema, self._facts = schema, facts
         self._source = Source(schema)
-        self.con = duckdb.connect()
+        self.con = in_memory()
         self.con.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self.con.execute(f"SET VARIABLE batch = {literal(facts.batch)}")
         for kind, names in (("lookups", facts.lookups), ("references", facts.references)):

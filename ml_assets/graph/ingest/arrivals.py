@@ -10,6 +10,7 @@ import duckdb
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, header, is_past, scan
 from ml_assets.spec import PipelineSpec
+from ml_assets.store.database import in_memory
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -75,7 +76,7 @@ def take_stock(
     """
     arrivals = _without_doubles(scan(spec.source, place, earlier, deadline), earlier)
     judged = []
-    with duckdb.connect() as con:
+    with in_memory() as con:
         for arrival in arrivals:
             before = earlier.get(arrival.path)
             known_as = before.status if before is not None and before.sha256 == arrival.sha256 else ""

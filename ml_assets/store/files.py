@@ -1,0 +1,105 @@
+"""The lake's data files on the disk against what the catalog says of them. Names are `schema.noun`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from ml_assets.store.causes import lake_error, make_again
+from ml_assets.store.sql import literal
+
+# Living files; f.path is relative to the table's folder, that to the schema's, that to data/.
+LIVING = """
+    FROM __ducklake_metadata_lake.ducklake_data_file f
+    JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+    JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+    LEFT JOIN __ducklake_metadata_lake.ducklake_file_partition_value v ON v.data_file_id = f.data_file_id
+    WHERE f.end_snapshot IS NULL AND s.schema_name = $schema
+"""
+
+
+class Unreadable(Exception):  # noqa: N818 - never seen by a user
+    """The rows that a write replaces cannot be read."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """A data file that is lost, or has another size than it was written with.
+
+    Args:
+        what: What is wrong with it.
+        fix: The next step.
+    """
+
+    table: str
+    batch: str | None
+    path: Path
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        of = f"{self.table} {self.batch}" if self.batch else self.table
+        return f"a data file of {of} {self.what}: {self.path}. {self.fix}"
+
+
+def damaged(con: duckdb.DuckDBPyConnection, folder: Path, pipeline: str) -> list[DamagedFile]:
+    """Data files of a pipeline that are lost or cut short, by their names and sizes alone; 5 us a file."""
+    rows = con.execute(
+        f"""SELECT t.table_name, v.partition_value, s.path || t.path || f.path, f.file_size_bytes {LIVING}
+        ORDER BY 1, 2, 3""",
+        {"schema": pipeline},
+    ).fetchall()
+    found = []
+    for noun, batch, name, size in rows:
+        path = folder / "data" / name
+        what = _wrong(path, int(size))
+        if what:
+            found.append(DamagedFile(f"{pipeline}.{noun}", batch, path, what, make_again(pipeline, noun, batch)))
+    return found
+
+
+def _wrong(path: Path, size: int) -> str:
+    try:
+        there = path.stat().st_size
+    except FileNotFoundError:
+        return "is lost"
+    return "" if there == size else f"has {there:,} bytes, and was written with {size:,}"
+
+
+def end(con: duckdb.DuckDBPyConnection, folder: Path, name: str, batch: str, snapshot: int) -> None:
+    """Take the files that a batch had before this snapshot off the table's list, as a DELETE would by reading them.
+
+    The caller has committed the batch's new rows as this snapshot, and holds the write lock. Until this is done, or if
+    the process is killed before, reads of the batch fail as they did; making it again ends the files of both.
+    """
+    schema, _, noun = name.partition(".")
+    ids = [
+        int(row[0])
+        for row in con.execute(
+            f"""SELECT f.data_file_id {LIVING} AND t.table_name = $noun AND v.partition_value = $batch
+                AND f.begin_snapshot < $snapshot""",
+            {"schema": schema, "noun": noun, "batch": batch, "snapshot": snapshot},
+        ).fetchall()
+    ]
+    con.execute(f"ATTACH {literal(str(folder / 'catalog.sqlite'))} AS catalog_file (TYPE sqlite)")
+    try:
+        con.execute("BEGIN")
+        for kind in ("data", "delete"):
+            con.execute(
+                f"UPDATE catalog_file.ducklake_{kind}_file SET end_snapshot = $snapshot "
+                "WHERE end_snapshot IS NULL AND list_contains($ids, data_file_id)",
+                {"snapshot": snapshot, "ids": ids},
+            )
+        con.execute("COMMIT")
+    except duckdb.Error as error:
+        con.execute("ROLLBACK")
+        rule = "The new rows are written, but the files that they replace are not off the list yet."
+        raise lake_error(error, rule, folder, table=name, batch=batch) from error
+    finally:
+        con.execute("DETACH catalog_file")
