@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ml_assets.project import module_name
-from ml_assets.store.paths import Paths
+from ml_assets.store.paths import Paths, private_folder
 
 
 def materialize(paths: Paths, console: Console, arguments: list[str], log_name: str = "materialize") -> bool:
@@ -19,8 +19,7 @@ def materialize(paths: Paths, console: Console, arguments: list[str], log_name: 
     command = ["dagster", "asset", "materialize", "-m", module_name(paths.root), *arguments]
     shown = " ".join(f"'{word}'" if re.search(r'["* ]', word) else word for word in command)
     console.print(f"  $ {shown}")
-    log = paths.data / "logs" / f"{log_name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = private_folder(paths.data / "logs") / f"{log_name}.log"
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-W", "ignore", "-m", *command],
         cwd=paths.root,

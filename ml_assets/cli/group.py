@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import click
+import duckdb
 from rich.console import Console
 
 from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.store.causes import lake_error
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -20,7 +22,10 @@ class Group(click.Group):
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
-        except MLAssetsError as error:
+        except (MLAssetsError, duckdb.Error) as caught:
+            error = caught
+            if isinstance(caught, duckdb.Error):
+                error = lake_error(caught, "The lake cannot be read.", Paths.of().lake)
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
 

@@ -21,7 +21,7 @@ import ml_assets
 from ml_assets.cli.group import console
 from ml_assets.cli.show import print_summary
 from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.store.paths import Paths, private_folder
 from ml_assets.summary import summarize
 
 UI_PORT = 3000
@@ -36,8 +36,7 @@ def home() -> None:
 
 def prepare_home(paths: Paths) -> Path:
     """Create $DAGSTER_HOME (default: data/dagster) with our dagster.yaml, and .env where there is none."""
-    folder = Path(os.environ.get("DAGSTER_HOME") or paths.data / "dagster").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(Path(os.environ.get("DAGSTER_HOME") or paths.data / "dagster").resolve())
     if not (folder / "dagster.yaml").exists():
         shutil.copy(Path(str(ml_assets.__file__)).parent / "dagster.yaml", folder / "dagster.yaml")
     env = paths.root / ".env"

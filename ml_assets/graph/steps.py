@@ -23,7 +23,7 @@ from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import failures
-from ml_assets.store.connection import ENV_MEMORY
+from ml_assets.store.causes import lake_error
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
@@ -136,19 +136,17 @@ def user_errors(**where: object) -> Iterator[None]:
     """Turn an error that the user can mend into a failed step with its text, without a traceback of our code."""
     try:
         yield
-    except (MLAssetsError, duckdb.OutOfMemoryException) as error:
+    except (MLAssetsError, duckdb.Error) as error:
         raise failure([mendable(error).at(**where)]) from None
 
 
-def mendable(error: MLAssetsError | duckdb.OutOfMemoryException) -> MLAssetsError:
+def mendable(error: MLAssetsError | duckdb.Error) -> MLAssetsError:
     """The error as one that says what to do."""
     if isinstance(error, MLAssetsError):
         return error
-    return LakeError(
-        "DuckDB needs more memory than it is allowed.",
-        found=str(error).splitlines()[0],
-        fix=f"Set {ENV_MEMORY}, such as 8GiB, and run the same again.",
-    )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return lake_error(error, "DuckDB needs more memory than it is allowed.")
+    return lake_error(error, "DuckDB cannot compute or read this.")
 
 
 def failure(errors: Sequence[MLAssetsError]) -> dg.Failure:
@@ -183,7 +181,7 @@ def each_batch(
         started = time.monotonic()
         try:
             results = work(batch)
-        except (MLAssetsError, duckdb.OutOfMemoryException) as caught:
+        except (MLAssetsError, duckdb.Error) as caught:
             error = mendable(caught).at(pipeline=pipeline, batch=batch)
             errors.append(error)
             failed = FailedIngest(str(error), batch, str(error.where.get("file") or "") or None)

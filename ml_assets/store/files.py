@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from ml_assets.store.causes import lake_error, make_again
-from ml_assets.store.sql import literal
 
 # Living files; f.path is relative to the table's folder, that to the schema's, that to data/.
 LIVING = """
@@ -72,34 +72,31 @@ def _wrong(path: Path, size: int) -> str:
     return "" if there == size else f"has {there:,} bytes, and was written with {size:,}"
 
 
-def end(con: duckdb.DuckDBPyConnection, folder: Path, name: str, batch: str, snapshot: int) -> None:
+def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) -> None:
     """Take the files that a batch had before this snapshot off the table's list, as a DELETE would by reading them.
 
     The caller has committed the batch's new rows as this snapshot, and holds the write lock. Until this is done, or if
     the process is killed before, reads of the batch fail as they did; making it again ends the files of both.
+
+    Raises:
+        LakeError: The catalog cannot be written.
     """
     schema, _, noun = name.partition(".")
-    ids = [
-        int(row[0])
-        for row in con.execute(
-            f"""SELECT f.data_file_id {LIVING} AND t.table_name = $noun AND v.partition_value = $batch
-                AND f.begin_snapshot < $snapshot""",
-            {"schema": schema, "noun": noun, "batch": batch, "snapshot": snapshot},
-        ).fetchall()
-    ]
-    con.execute(f"ATTACH {literal(str(folder / 'catalog.sqlite'))} AS catalog_file (TYPE sqlite)")
+    values = {"schema": schema, "noun": noun, "batch": batch, "snapshot": snapshot}
+    ids = f"""SELECT f.data_file_id {LIVING} AND t.table_name = $noun AND v.partition_value = $batch
+        AND f.begin_snapshot < $snapshot"""
     try:
         con.execute("BEGIN")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE ended_files AS {ids}", values)
         for kind in ("data", "delete"):
             con.execute(
-                f"UPDATE catalog_file.ducklake_{kind}_file SET end_snapshot = $snapshot "
-                "WHERE end_snapshot IS NULL AND list_contains($ids, data_file_id)",
-                {"snapshot": snapshot, "ids": ids},
+                f"""UPDATE __ducklake_metadata_lake.ducklake_{kind}_file SET end_snapshot = ?
+                WHERE end_snapshot IS NULL AND data_file_id IN (FROM ended_files)""",
+                [snapshot],
             )
         con.execute("COMMIT")
     except duckdb.Error as error:
-        con.execute("ROLLBACK")
-        rule = "The new rows are written, but the files that they replace are not off the list yet."
-        raise lake_error(error, rule, folder, table=name, batch=batch) from error
-    finally:
-        con.execute("DETACH catalog_file")
+        with contextlib.suppress(duckdb.Error):
+            con.execute("ROLLBACK")
+        rule = "The new rows are written, but the lost files that they replace are still on the table's list."
+        raise lake_error(error, rule, table=name, batch=batch) from error

@@ -338,7 +338,7 @@ class Lake:
         def after(snapshot: int) -> None:
             for put in puts:
                 if put.table in unreadable and put.batch is not None:
-                    files.end(self.con, self.folder, put.table, put.batch, snapshot)
+                    files.end(self.con, put.table, put.batch, snapshot)
 
         while True:
             try:
