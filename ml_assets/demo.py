@@ -22,6 +22,7 @@ from ml_assets.graph.invalidation.nodes import pipelines_of
 from ml_assets.graph.invalidation.staleness import judge
 from ml_assets.project import definitions
 from ml_assets.runs import materialize
+from ml_assets.store.database import in_memory
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -88,7 +89,7 @@ def write_reference(paths: Paths) -> Path:
     """Write the weather of the year to data/reference/weather.parquet, unless it is there."""
     target = paths.data / "reference" / "weather.parquet"
     if not target.exists():
-        with duckdb.connect() as con:
+        with in_memory() as con:
             con.execute(
                 "CREATE TABLE weather AS SELECT * FROM read_csv(?, nullstr = ['', 'NA'])",
                 [_package_file("weather.csv")],
@@ -123,7 +124,7 @@ def prepared(paths: Paths) -> Path:
     folder = paths.data / "demo"
     if len(list(folder.glob("flights_*.parquet"))) == len(BATCHES):
         return folder
-    with tempfile.TemporaryDirectory() as unpacked, duckdb.connect() as con:
+    with tempfile.TemporaryDirectory() as unpacked, in_memory() as con:
         with zipfile.ZipFile(_package_file("flights.csv.zip")) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__")]
             file = archive.extract(name, unpacked)

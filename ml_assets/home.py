@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import SpecError
-from ml_assets.store.paths import Paths
+from ml_assets.store.paths import Paths, private_folder
 
 ENV_HOME = "DAGSTER_HOME"
 LINE = re.compile(rf"^\s*(?:export\s+)?{ENV_HOME}\s*=\s*(?P<folder>.*?)\s*$", re.MULTILINE)
@@ -40,8 +40,7 @@ def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
         say(f".env named Dagster's home of another project, {named}; it now names {own}.")
         env.write_text(LINE.sub(lambda _: f"{ENV_HOME}={own}", text), encoding="utf-8")
         named = own
-    folder = (named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder((named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve())
     _settle(folder / "dagster.yaml", say)
     if not env.exists():
         env.write_text(f"{ENV_HOME}={folder}\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ml_assets.project import module_name
-from ml_assets.store.paths import Paths
+from ml_assets.store.paths import Paths, private_folder
 
 
 def materialize(paths: Paths, console: Console, arguments: list[str], log_name: str = "materialize") -> bool:
@@ -20,8 +20,7 @@ def materialize(paths: Paths, console: Console, arguments: list[str], log_name: 
     command = ["dagster", "asset", "materialize", "-m", module_name(paths.root), *arguments]
     shown = " ".join(f"'{word}'" if re.search(r'["* ]', word) else word for word in command)
     console.print(f"  $ {shown}")
-    log = paths.data / "logs" / f"{log_name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = private_folder(paths.data / "logs") / f"{log_name}.log"
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-W", "ignore", "-m", *command],
         cwd=paths.root,

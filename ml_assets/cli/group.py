@@ -6,11 +6,13 @@ import sys
 from typing import Any
 
 import click
+import duckdb
 from rich.console import Console
 from rich.text import Text
 
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.escaping import visible
+from ml_assets.store.causes import lake_error
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -38,7 +40,10 @@ class Group(click.Group):
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
-        except MLAssetsError as error:
+        except (MLAssetsError, duckdb.Error) as caught:
+            error = caught
+            if isinstance(caught, duckdb.Error):
+                error = lake_error(caught, "The lake cannot be read.", Paths.of().lake)
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""`ml-assets lake snapshots | diff | restore | upkeep`: the lake's history and its upkeep."""
+"""`ml-assets lake snapshots | diff | restore | recover | upkeep`: the lake's history and its upkeep."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ml_assets.store.compare import BatchChange
 from ml_assets.store.history import TableChange
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
+from ml_assets.store.published import recover as recover_catalog
 from ml_assets.store.restore import Plan
 from ml_assets.store.restore import plan as plan_restore
 from ml_assets.store.restore import restore as restore_plan
@@ -27,6 +28,7 @@ from ml_assets.store.snapshots import snapshot_id
 from ml_assets.store.upkeep import keep_up
 
 MOST_COLUMNS = 5
+LOCK_TIMEOUT_S = 60
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -144,6 +146,27 @@ def _print_plan(planned: Plan) -> None:
         others = ", ".join(name for name in one.tables if name != planned.table)
         table.add_row(one.batch, _count(one.rows_now), _count(one.rows_then), others)
     console.print(table)
+
+
+@lake.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="A backup of catalog.sqlite; by default the published copy, public.sqlite.",
+)
+def recover(source: Path | None) -> None:
+    """Put a copy of the catalog in the place of one that is lost, broken or older than the copy.
+
+    What was there keeps the ending .lost and its time. No data file is changed, now or by a later upkeep.
+    """
+    done = recover_catalog(Paths.of().lake, source, LOCK_TIMEOUT_S)
+    console.print(f"The catalog is {done.source} now: snapshot {done.snapshot_id} of {done.written_at:%Y-%m-%d %H:%M} UTC.")
+    for file in done.aside:
+        console.print(f"What was there: {file}")
+    if done.unknown_files:
+        console.print(f"{done.unknown_files:,} data files are not in it, such as those written later. They are kept.")
+    console.print("`ml-assets status` lists the batches that must be made again.")
 
 
 @lake.command()

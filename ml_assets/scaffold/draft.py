@@ -21,6 +21,7 @@ from ml_assets.scaffold.suggest import (
     suggest_columns,
     suggest_target,
 )
+from ml_assets.store.database import in_memory
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.sql import identifier
 from ml_assets.store.statistics import column_statistics
@@ -108,7 +109,7 @@ def draft(name: str, path: str, target: str, root: Path, base: Path) -> Draft:
             fix=f"Such as: {slug(name)}",
         )
     source = files.find(path, base)
-    with duckdb.connect() as con:
+    with in_memory() as con:
         con.execute("SET TimeZone = 'UTC'")
         read = files.read(con, source)
         return _inferred(con, name, source, read, target, root)

@@ -13,26 +13,35 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+<<<<<<< HEAD
 from ml_assets.errors import LakeError, MLAssetsError, SchemaChange, did_you_mean
 from ml_assets.store import catalog
 from ml_assets.store.connection import CATALOG, ENV_MEMORY, Connection, attach, catalog_lock, connect, publish_catalog
+=======
+from ml_assets.errors import LakeError, SchemaChange, did_you_mean
+from ml_assets.store import catalog, files
+from ml_assets.store.causes import cause, lake_error
+from ml_assets.store.connection import CATALOG, Connection, attach, catalog_lock, connect, has_catalog
+from ml_assets.store.published import publish_catalog
+>>>>>>> w11_lake
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
 MAX_RETRIES = 8
-RETRY_TEXTS = ("database is locked", "Transaction conflict", "database table is locked")
 # Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
 # raises; DuckLake itself would keep HUGEINT as DOUBLE and lose digits.
 STORED_AS = {"HUGEINT": "BIGINT", "UHUGEINT": "BIGINT", "UBIGINT": "BIGINT", "TIMESTAMP_NS": "TIMESTAMP"}
+log = logging.getLogger("ml_assets.store")
 WIDENS = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE"]
 
 
@@ -66,6 +75,7 @@ class Put:
         source: A relation of the lake's connection that is computed already, such as a temporary table.
         batch: Replace the rows of this batch only; None replaces the whole table.
         append: Add the rows and replace nothing.
+        key: With `append`: rows of the table that agree with a new one in these columns are replaced.
         volatile: Columns that do not count for the data version, such as a time of writing.
         reshape: The table takes the columns of these rows: others are dropped, and a type may change in a way that
             loses earlier values. For tables that can be computed again; older snapshots keep everything.
@@ -77,6 +87,7 @@ class Put:
     source: str
     batch: str | None = None
     append: bool = False
+    key: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     reshape: bool = False
     version: str | None = None
@@ -85,19 +96,28 @@ class Put:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows made in Python, for a table that only ever grows.
+    """Rows made in Python, for a table that grows.
 
     Args:
         table: `schema.noun`.
         types: Column name -> SQL type.
         rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
+<<<<<<< HEAD
         renamed: As in `Put`.
+=======
+        key: Columns that say what a row is about: what the table holds of it already is replaced, so that a step
+            that runs again leaves one row, not two. Without a key every row is an event, and stays.
+>>>>>>> w11_lake
     """
 
     table: str
     types: Mapping[str, str]
     rows: Sequence[Mapping[str, object]]
+<<<<<<< HEAD
     renamed: Mapping[str, str] = field(default_factory=dict)
+=======
+    key: tuple[str, ...] = ()
+>>>>>>> w11_lake
 
 
 @dataclass(frozen=True)
@@ -148,12 +168,18 @@ class Lake:
         return self._connection.con
 
     def close(self) -> None:
-        """Close the connection and, after a write, publish a copy of the catalog for readers who may not write."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the connection and, after a write, publish a copy of the catalog for readers who may not write.
+
+        A copy that fails changes nothing in what was written: it is logged, and made after the next write.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
         if self._wrote:
-            self.publish()
+            try:
+                self.publish()
+            except LakeError as error:
+                log.warning("Everything is written, but readers of the published catalog do not see it yet. %s", error)
 
     def give_back(self) -> None:
         """Return the memory that DuckDB keeps for its next query to the system: setting its limit does that."""
@@ -161,13 +187,21 @@ class Lake:
             self._connection.con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
 
     def publish(self) -> None:
-        """Publish a copy of the catalog as it is now."""
+        """Publish a copy of the catalog as it is now.
+
+        Raises:
+            LakeError: The disk is full, or the published copy is newer.
+        """
         self._wrote = False
         publish_catalog(self.folder, self.lock_timeout_s)
 
     def is_there(self) -> bool:
-        """Has anything made the lake yet?"""
-        return (self.folder / CATALOG).exists()
+        """Has anything made the lake yet?
+
+        Raises:
+            LakeError: Its catalog is lost.
+        """
+        return has_catalog(self.folder)
 
     def __enter__(self) -> Lake:
         return self
@@ -177,11 +211,24 @@ class Lake:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _reading(self, name: str = "") -> Iterator[None]:
+        """Errors of DuckDB as ours, with their cause."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise lake_error(error, f"{name or 'The lake'} cannot be read.", self.folder, table=name) from error
+
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
-        """Rows of a query as dictionaries."""
-        cursor = self.con.execute(sql, parameters)
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        """Rows of a query as dictionaries.
+
+        Raises:
+            LakeError: It cannot be read, such as from a data file that is lost.
+        """
+        with self._reading():
+            cursor = self.con.execute(sql, parameters)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def rows_of(
         self, name: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
@@ -207,33 +254,34 @@ class Lake:
             raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, self.tables()))
         version = None if snapshot is None else snapshot_id(self, snapshot, name.partition(".")[0])
         sql = f"SELECT * FROM {table(name)}{at(version)}"
-        try:
-            if batches is None:
-                return self.con.sql(sql)
-            return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
-        except duckdb.Error as error:
-            raise LakeError(
-                f"{name} cannot be read at snapshot {version}.",
-                found=str(error).splitlines()[0],
-                fix="`FROM lake.snapshots()` lists the snapshots that exist.",
-            ) from error
+        with self._reading(name):
+            try:
+                if batches is None:
+                    return self.con.sql(sql)
+                return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
+            except (duckdb.InvalidInputException, duckdb.CatalogException) as error:  # it was not there yet, or expired
+                if version is None:
+                    raise
+                raise LakeError(
+                    f"{name} cannot be read at snapshot {version}.",
+                    found=cause(error).text,
+                    fix="`ml-assets lake snapshots` lists the snapshots that exist.",
+                ) from error
 
     def tables(self) -> list[str]:
         """Names of all tables, `schema.noun`."""
-        return [
-            f"{schema}.{noun}"
-            for schema, noun in self.con.execute(
-                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
-            ).fetchall()
-        ]
+        sql = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
+        with self._reading():
+            return [f"{schema}.{noun}" for schema, noun in self.con.execute(sql).fetchall()]
 
     def exists(self, name: str) -> bool:
         """Is there such a table?"""
-        try:
-            # Binding is ten times as fast as duckdb_tables(), which counts the rows of every table.
-            self.con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")
-        except duckdb.CatalogException:
-            return False
+        with self._reading(name):
+            try:
+                # Binding is ten times as fast as duckdb_tables(), which counts the rows of every table.
+                self.con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")
+            except duckdb.CatalogException:
+                return False
         return True
 
     def columns(self, relation: str) -> dict[str, str]:
@@ -242,31 +290,35 @@ class Lake:
 
     def batches(self, name: str) -> list[str]:
         """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
-        return catalog.batches(self.con, name)
+        with self._reading(name):
+            return catalog.batches(self.con, name)
 
     def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
         """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
-        return catalog.values_by_batch(self.con, name, column) if self.exists(name) else {}
+        with self._reading(name):
+            return catalog.values_by_batch(self.con, name, column) if self.exists(name) else {}
 
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
         if not self.exists(name):
             return 0
         where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
-        return int(self.con.execute(f"SELECT count(*) FROM {table(name)}{where}", values).fetchall()[0][0])
+        with self._reading(name):
+            return int(self.con.execute(f"SELECT count(*) FROM {table(name)}{where}", values).fetchall()[0][0])
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
         if not self.exists(name):
             return 0, 0
-        count, total = self.con.execute(
-            f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?", [batch]
-        ).fetchall()[0]
+        sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?"
+        with self._reading(name):
+            count, total = self.con.execute(sql, [batch]).fetchall()[0]
         return int(count), int(total)
 
     def snapshot(self) -> int:
         """Id of the newest snapshot."""
-        return int(self.con.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
+        with self._reading():
+            return int(self.con.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -275,10 +327,14 @@ class Lake:
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
+<<<<<<< HEAD
         Args:
             puts: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
+=======
+        Rows whose data file is lost or cannot be read are replaced, too: the file is taken off the table's list.
+>>>>>>> w11_lake
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -289,11 +345,17 @@ class Lake:
         versions = [put.version or self._data_version(put, source) for put, source in zip(puts, sources, strict=True)]
         rows: dict[str, int] = {}
 
+        unreadable: set[str] = set()  # tables whose rows to be replaced cannot be found by reading them
+
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
+<<<<<<< HEAD
                 rows[put.table] = self._put(put, source)
             if before_commit:
                 before_commit()
+=======
+                rows[put.table] = self._put(put, source, put.table not in unreadable)
+>>>>>>> w11_lake
             if not any(rows.values()):
                 # DuckLake makes none where no row changes, and then nobody could tell that it was written.
                 why = literal("This comment makes a snapshot of a write without rows.")
@@ -303,7 +365,18 @@ class Lake:
             "data_versions": {put.table: version for put, version in zip(puts, versions, strict=True)},
             "rows": rows,
         }
-        written, retries = self._transaction(work, commit, facts)
+
+        def after(snapshot: int) -> None:
+            for put in puts:
+                if put.table in unreadable and put.batch is not None:
+                    files.end(self.con, put.table, put.batch, snapshot)
+
+        while True:
+            try:
+                written, retries = self._transaction(work, commit, facts, after)
+                break
+            except files.Unreadable as found:  # each table once: the next time it is not read
+                unreadable.add(found.table)
         return [
             Written(
                 table=put.table,
@@ -317,6 +390,7 @@ class Lake:
         ]
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
+<<<<<<< HEAD
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
         return self.replace(
             [
@@ -325,6 +399,11 @@ class Lake:
             ],
             commit,
         )
+=======
+        """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
+        puts = [Put(rows.table, self.values(rows.types, rows.rows), append=True, key=rows.key) for rows in tables]
+        return self.replace(puts, commit)
+>>>>>>> w11_lake
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
         """Run statements that fill no table, such as DuckLake's own of upkeep, under the lock and in one transaction.
@@ -376,13 +455,14 @@ class Lake:
         text = json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _put(self, put: Put, source: str) -> int:
-        """Write the rows of one table; returns their number."""
+    def _put(self, put: Put, source: str, is_readable: bool = True) -> int:
+        """Write the rows of one table; returns their number. Rows that cannot be read end after the commit."""
         target = table(put.table)
         schema = put.table.partition(".")[0]
         columns = self.columns(source)
         whole = put.batch is None and not put.append
-        if whole and put.reshape and self.exists(put.table) and self.columns(target) != columns:
+        reshaped = put.reshape and self.exists(put.table) and self.columns(target) != columns
+        if whole and (reshaped or not is_readable):
             self.con.execute(f"DROP TABLE {target}")
         if not self.exists(put.table):
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
@@ -391,11 +471,32 @@ class Lake:
                 self.con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
         else:
             self._evolve(put, source, columns)
-            if put.batch is not None:
-                self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
-            elif whole:
-                self.con.execute(f"DELETE FROM {target}")
+            if is_readable:
+                self._remove_replaced(put, source)
         return int(self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
+
+    def _remove_replaced(self, put: Put, source: str) -> None:
+        """Delete the rows that a put replaces.
+
+        Raises:
+            Unreadable: Those of a batch or a whole table cannot be read.
+        """
+        target = table(put.table)
+        if put.append and not put.key:
+            return
+        try:
+            if put.key:
+                # Names alone, without brackets around one: DuckDB would take them for a struct.
+                key = identifiers(put.key) if len(put.key) == 1 else f"({identifiers(put.key)})"
+                self.con.execute(f"DELETE FROM {target} WHERE {key} IN (SELECT {key} FROM {source})")
+            elif put.batch is not None:
+                self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
+            else:
+                self.con.execute(f"DELETE FROM {target}")
+        except duckdb.Error as error:
+            if not put.append and cause(error).is_of_data:
+                raise files.Unreadable(put.table) from error
+            raise
 
     def _evolve(self, put: Put, source: str, columns: Mapping[str, str]) -> None:
         """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence."""
@@ -429,14 +530,21 @@ class Lake:
                 )
 
     def _transaction(
-        self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object] | None = None
+        self,
+        work: Callable[[], None],
+        commit: Commit,
+        facts: Mapping[str, object] | None = None,
+        after: Callable[[int], None] | None = None,
     ) -> tuple[int, int]:
-        """Run `work` in one transaction under the lock. Returns the snapshot id and the number of retries."""
+        """Run `work` in one transaction under the lock, and `after` on its snapshot id before the lock is freed.
+
+        Returns the snapshot id and the number of retries.
+        """
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
-        con = self.con
-        who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
+        con = self.con  # where it is opened now, that makes the catalog, under the same lock
         with catalog_lock(self.folder, self.lock_timeout_s):
+<<<<<<< HEAD
             for attempt in range(MAX_RETRIES + 1):
                 try:
                     con.execute("BEGIN")
@@ -458,26 +566,65 @@ class Lake:
                     if attempt == MAX_RETRIES or not any(text in str(error) for text in RETRY_TEXTS):
                         raise self._write_error(error, commit) from error
                     time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+=======
+            self._check_catalog(commit)
+            retries = self._committed(work, commit, facts or {})
+            found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
+            written = int(found or 0)  # upkeep that finds nothing to do makes none
+            if after is not None:
+                after(written)
+        return written, retries
+
+    def _committed(self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object]) -> int:
+        """Commit `work`, again on a fresh connection where it met another writer; returns how often again."""
+        for attempt in range(MAX_RETRIES + 1):
+            try:
+                if attempt:
+>>>>>>> w11_lake
                     self._reattach()
+                self._commit(work, commit, facts)
+            except duckdb.Error as error:
+                if attempt == MAX_RETRIES or not cause(error).is_busy:
+                    raise self._write_error(error, commit) from error
+                time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+            else:
+                return attempt
         raise AssertionError("unreachable")
+
+    def _commit(self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object]) -> None:
+        who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
+        self.con.execute("BEGIN")
+        try:
+            work()
+            extra = json.dumps({**who, **facts, **commit.note})
+            self.con.execute("CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra])
+            self.con.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back
+                self.con.execute("ROLLBACK")
+            raise
+        self._wrote = True
+
+    def _check_catalog(self, commit: Commit) -> None:
+        """Refuse to write into a catalog that was removed or replaced since it was opened: nobody would ever see it."""
+        if self._connection is None or not self._connection.is_in_place(self.folder / CATALOG):
+            raise LakeError(
+                "A write to the lake failed: its catalog was removed or replaced since it was opened.",
+                where={"asset": commit.asset, "batch": commit.batch, "lake": self.folder},
+                fix="Nothing was changed. Run the same command again.",
+            )
 
     def _reattach(self) -> None:
         """A fresh catalog connection; temporary tables live on."""
-        self.con.execute("DETACH lake")
+        self.con.execute("DETACH DATABASE IF EXISTS lake")
         attach(self.con, self.folder / CATALOG)
 
     def _write_error(self, error: duckdb.Error, commit: Commit) -> LakeError:
-        fix = "Nothing was changed. Run the same command again."
-        if isinstance(error, duckdb.IOException):
-            fix = f"Nothing was changed. Look at the free disk space of {self.folder}, then run the same command again."
-        elif isinstance(error, duckdb.OutOfMemoryException):
-            fix = f"Nothing was changed. Set {ENV_MEMORY}, such as 8GiB, and run the same command again."
-        return LakeError(
-            "A write to the lake failed.",
-            found=str(error).splitlines()[0],
-            where={"asset": commit.asset, "batch": commit.batch, "lake": self.folder},
-            fix=fix,
+        found = lake_error(
+            error, "A write to the lake failed.", self.folder, asset=commit.asset, batch=commit.batch, lake=self.folder
         )
+        found.fix = f"Nothing was changed. {found.fix}"
+        return found
 
 
 def at(snapshot: int | None) -> str:

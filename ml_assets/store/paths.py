@@ -59,6 +59,15 @@ class Paths:
         return self.root / path
 
 
+def private_folder(folder: Path) -> Path:
+    """The folder, made for this user alone where it is missing: logs and run histories may quote data and settings.
+
+    One that exists keeps its permissions. Files of the lake are made as the umask says.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def _project_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "pyproject.toml").exists():

@@ -73,7 +73,7 @@ class Pin:
 
 
 def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
-    """Append a pin."""
+    """Record a pin: one row, however often it is made."""
     row = {
         "pin_id": pin.pin_id,
         "created_at": now(),
@@ -83,7 +83,7 @@ def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
         **{f"{part}_batches": pin.batches[part] for part in PARTS},
         **{f"{part}_rows": pin.rows[part] for part in PARTS},
     }
-    lake.append([Rows(f"{pipeline}.training_set", COLUMNS, [row])], commit)
+    lake.append([Rows(f"{pipeline}.training_set", COLUMNS, [row], key=("pin_id",))], commit)
 
 
 def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | None = None) -> Pin:

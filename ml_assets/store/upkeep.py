@@ -13,10 +13,12 @@ import contextlib
 import datetime as dt
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.store.audit import WRITES, all_writes
+from ml_assets.store.connection import RECOVERED
 from ml_assets.store.history import pinned
 from ml_assets.store.lake import Commit, Lake, Put, Rows
 from ml_assets.store.registry import now
@@ -219,11 +221,36 @@ def _remove_replaced(lake: Lake, grace: dt.timedelta, dry_run: bool = False) -> 
 
 
 def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
-    """Delete the files that a killed writer left. Always a day old: those of an open transaction look the same."""
-    values = [dry_run, dt.datetime.now(dt.UTC) - dt.timedelta(days=1)]
-    return lake.con.execute(
-        "CALL ducklake_delete_orphaned_files('lake', dry_run => ?, older_than => ?)", values
+    """Delete the files that a killed writer left. Always a day old: those of an open transaction look the same.
+
+    Files that are older than this catalog, or than its recovery from a copy, may be all that is left of another one:
+    they stay.
+    """
+    since = _since(lake)
+    rows = lake.con.execute(
+        "CALL ducklake_delete_orphaned_files('lake', dry_run => true, older_than => ?)",
+        [dt.datetime.now(dt.UTC) - dt.timedelta(days=1)],
     ).fetchall()
+    removed = []
+    for row in rows:
+        file = Path(row[0])
+        with contextlib.suppress(FileNotFoundError):
+            if dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC) >= since:
+                if not dry_run:
+                    file.unlink()
+                removed.append(row)
+    return removed
+
+
+def _since(lake: Lake) -> dt.datetime:
+    """When the lake was made, or its catalog was last recovered."""
+    rows = lake.con.execute(
+        """SELECT min(snapshot_time) FROM lake.snapshots()
+        UNION ALL SELECT max(replace(value, ' UTC', '+00'))::TIMESTAMPTZ
+        FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = ?""",
+        [RECOVERED],
+    ).fetchall()
+    return max(moment.astimezone(dt.UTC) for (moment,) in rows if moment is not None)
 
 
 def _bytes(lake: Lake) -> int:

@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -67,7 +66,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
                 cleaned = [_cleaned(alert, secrets) for alert in found]
                 carried = [_alert(row) for row in seen.get("unwritten", [])]
                 done = sending.look(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
-        except (duckdb.Error, sqlite3.Error, MLAssetsError) as error:
+        except (duckdb.Error, MLAssetsError) as error:
             return dg.SkipReason(f"the lake cannot be read or written now: {error}")
         for alert in done.written:
             context.log.info(f"{alert.state} {alert.event} {alert.subject}: {alert.detail or alert.text}")

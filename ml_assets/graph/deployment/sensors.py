@@ -3,7 +3,6 @@
 import datetime as dt
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +62,7 @@ def release_sensor(
             with Lake(paths.lake, read_only=True) as lake:
                 moves = deployments.moves(lake, spec.name)
                 waiting = [] if busy else backlog(lake, spec.name)
-        except (duckdb.Error, sqlite3.Error, MLAssetsError) as error:
+        except (duckdb.Error, MLAssetsError) as error:
             return dg.SkipReason(f"the lake cannot be read now: {error}")
         new = [move for move in moves if move.moved_at.isoformat() > seen.get("moved_at", "")]
         for move in new:

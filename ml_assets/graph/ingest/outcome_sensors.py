@@ -3,7 +3,6 @@
 import datetime as dt
 import hashlib
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -93,7 +92,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
                 reason = dg.SkipReason(f"{len(found)} files, none new or changed; no write to the lake since")
                 return dg.SensorResult(skip_reason=reason, cursor=now.write())
             return _measure(context, spec, paths, now, snapshot)
-        except (MLAssetsError, sqlite3.Error) as error:
+        except MLAssetsError as error:
             return dg.SkipReason(str(error))
 
     return outcomes_sensor

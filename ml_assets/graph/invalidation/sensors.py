@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
@@ -47,8 +46,8 @@ def stale_sensor(
     def stale(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             snapshot = newest_snapshot(paths.lake, spec.name)
-        except sqlite3.Error as error:
-            return dg.SkipReason(f"the lake's catalog cannot be read now: {error}")
+        except MLAssetsError as error:
+            return dg.SkipReason(str(error))
         if snapshot is None:
             return dg.SkipReason("nothing has been ingested yet")
         cursor = json.loads(context.cursor) if context.cursor else {}

@@ -51,7 +51,7 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion)
             pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
             rows = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
-            store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows)], steps.commit(context, key))
+            store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows, ("version",))], steps.commit(context, key))
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,

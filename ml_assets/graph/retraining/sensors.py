@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
 LOCK_S = 15
 PARENT = "dagster/parent_run_id"
-BUSY = (MLAssetsError, duckdb.Error, sqlite3.Error)
+BUSY = (MLAssetsError, duckdb.Error)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ml_assets.store.sql import table
 Array = np.ndarray[Any, Any]
 
 LOCK_TIMEOUT_S = 3600
+KEY = ("pin_id", "candidate", "code_version")  # of a search; the same one again replaces its rows
 
 TRIALS = {
     "pin_id": "VARCHAR",
@@ -187,7 +188,7 @@ def class_names(model: Any, kind: str) -> list[str]:
 
 
 def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome, commit: Commit) -> None:
-    """Append every trial, and the candidate's own row; the journal has done its work."""
+    """Record every trial, and the candidate's own row; the journal has done its work."""
     shared = {
         "pin_id": pin.pin_id,
         "candidate": name,
@@ -225,9 +226,8 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         "trials": len(outcome.trials),
         "seconds": outcome.seconds,
     }
-    lake.append(
-        [Rows(f"{spec.name}.trials", TRIALS, trials), Rows(f"{spec.name}.candidates", CANDIDATES, [row])], commit
-    )
+    tables = {"trials": (TRIALS, trials), "candidates": (CANDIDATES, [row])}
+    lake.append([Rows(f"{spec.name}.{noun}", *table, KEY) for noun, table in tables.items()], commit)
     outcome.journal.remove()
 
 
