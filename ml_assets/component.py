@@ -19,9 +19,9 @@ from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.deployment.job import deploy_job
 from ml_assets.graph.deployment.sensors import release_sensor
 from ml_assets.graph.features.assets import feature_assets
+from ml_assets.graph.features.binding import check_selects
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
-from ml_assets.graph.features.select import check_select
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
@@ -106,7 +106,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     """
     texts = sql_texts(spec, folder)
     function = features_function(spec, folder)
-    check(spec, texts)
+    check(spec, texts, paths)
     before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
     late, performance = outcome_assets(spec), performance_assets(spec)
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
@@ -191,18 +191,19 @@ def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
     return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
 
 
-def check(spec: PipelineSpec, texts: dict[str, str]) -> None:
-    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators."""
+def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
+    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators.
+
+    Returns:
+        What only a run can tell, and why.
+    """
     check_sql(spec)
-    if spec.features in texts:
-        check_select(texts[spec.features], ["batch", *spec.lookups, *spec.references], spec.features)
-    for lookup in spec.lookups.values():
-        check_select(texts[lookup.sql], ["history"], lookup.sql)
     for name, candidate in spec.candidates.items():
         try:
             check_path(candidate.estimator)
         except SpecError as error:
             raise error.at(candidate=name) from None
+    return check_selects(spec, texts, paths)
 
 
 def refuse_repeated_keys(file: Path) -> None:

@@ -343,8 +343,7 @@ class Lake:
         """The source as a SELECT whose types the lake stores without loss."""
         casts = []
         for column, kind in self.columns(put.source).items():
-            stored = "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind)
-            if stored:
+            if (stored := stored_type(kind)) != kind:
                 casts.append(f"CAST({identifier(column)} AS {stored}) AS {identifier(column)}")
         replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
         return f"(SELECT *{replaced} FROM {put.source})"
@@ -462,6 +461,11 @@ class Lake:
 def at(snapshot: int | None) -> str:
     """SQL suffix that reads a table at a snapshot."""
     return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
+
+
+def stored_type(kind: str) -> str:
+    """The SQL type as which the lake stores values of a type."""
+    return "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind, kind)
 
 
 def _cell(value: object) -> object:
