@@ -19,9 +19,9 @@ from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.deployment.job import deploy_job
 from ml_assets.graph.deployment.sensors import release_sensor
 from ml_assets.graph.features.assets import feature_assets
+from ml_assets.graph.features.binding import check_selects
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
-from ml_assets.graph.features.select import check_select
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
@@ -48,6 +48,7 @@ from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.paths import Paths
+from ml_assets.templates import rendered
 
 # scikit-learn's OpenMP threads spin while they wait for each other. On cores that are shared, with another run or
 # another machine's tenant, one boosting fit of 0.6 s then took up to 55 s; waiting passively it stayed at 0.6 s.
@@ -81,9 +82,8 @@ class MLPipeline(dg.Component):
         if attributes is None:
             raise SpecError("The YAML has no attributes.", where={"file": context.path / YAML_FILE})
         refuse_repeated_keys(context.path / YAML_FILE)
-        raw = attributes.model_dump(exclude_unset=True)
-        rendered = context.resolution_context.at_path("attributes").resolve_value(raw, as_type=dict)
-        return cls(PipelineSpec.model_validate(rendered), context.path)
+        spec = rendered(PipelineSpec.model_validate(attributes), context.resolution_context.at_path("attributes"))
+        return cls(spec, context.path)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, checks, jobs, sensors and schedules of the pipeline."""
@@ -106,7 +106,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     """
     texts = sql_texts(spec, folder)
     function = features_function(spec, folder)
-    check(spec, texts)
+    check(spec, texts, paths)
     before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
     late, performance = outcome_assets(spec), performance_assets(spec)
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
@@ -191,18 +191,19 @@ def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
     return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
 
 
-def check(spec: PipelineSpec, texts: dict[str, str]) -> None:
-    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators."""
+def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
+    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators.
+
+    Returns:
+        What only a run can tell, and why.
+    """
     check_sql(spec)
-    if spec.features in texts:
-        check_select(texts[spec.features], ["batch", *spec.lookups, *spec.references], spec.features)
-    for lookup in spec.lookups.values():
-        check_select(texts[lookup.sql], ["history"], lookup.sql)
     for name, candidate in spec.candidates.items():
         try:
             check_path(candidate.estimator)
         except SpecError as error:
             raise error.at(candidate=name) from None
+    return check_selects(spec, texts, paths)
 
 
 def refuse_repeated_keys(file: Path) -> None:

@@ -23,17 +23,16 @@ from typing import Any
 
 import duckdb
 
-<<<<<<< HEAD
 from ml_assets.errors import LakeError, MLAssetsError, SchemaChange, did_you_mean
 from ml_assets.store import catalog
 from ml_assets.store.connection import CATALOG, ENV_MEMORY, Connection, attach, catalog_lock, connect, publish_catalog
-=======
+
+
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
 from ml_assets.store import catalog, files
 from ml_assets.store.causes import cause, lake_error
 from ml_assets.store.connection import CATALOG, Connection, attach, catalog_lock, connect, has_catalog
 from ml_assets.store.published import publish_catalog
->>>>>>> w11_lake
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
@@ -102,22 +101,19 @@ class Rows:
         table: `schema.noun`.
         types: Column name -> SQL type.
         rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
-<<<<<<< HEAD
         renamed: As in `Put`.
-=======
+
+
         key: Columns that say what a row is about: what the table holds of it already is replaced, so that a step
             that runs again leaves one row, not two. Without a key every row is an event, and stays.
->>>>>>> w11_lake
     """
 
     table: str
     types: Mapping[str, str]
     rows: Sequence[Mapping[str, object]]
-<<<<<<< HEAD
     renamed: Mapping[str, str] = field(default_factory=dict)
-=======
+
     key: tuple[str, ...] = ()
->>>>>>> w11_lake
 
 
 @dataclass(frozen=True)
@@ -327,14 +323,13 @@ class Lake:
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
-<<<<<<< HEAD
         Args:
             puts: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
-=======
+
+
         Rows whose data file is lost or cannot be read are replaced, too: the file is taken off the table's list.
->>>>>>> w11_lake
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -349,13 +344,11 @@ class Lake:
 
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
-<<<<<<< HEAD
                 rows[put.table] = self._put(put, source)
             if before_commit:
                 before_commit()
-=======
+
                 rows[put.table] = self._put(put, source, put.table not in unreadable)
->>>>>>> w11_lake
             if not any(rows.values()):
                 # DuckLake makes none where no row changes, and then nobody could tell that it was written.
                 why = literal("This comment makes a snapshot of a write without rows.")
@@ -390,20 +383,15 @@ class Lake:
         ]
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
-<<<<<<< HEAD
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
         return self.replace(
-            [
-                Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed)
-                for rows in tables
-            ],
+            [Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed) for rows in tables],
             commit,
         )
-=======
+
         """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
         puts = [Put(rows.table, self.values(rows.types, rows.rows), append=True, key=rows.key) for rows in tables]
         return self.replace(puts, commit)
->>>>>>> w11_lake
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
         """Run statements that fill no table, such as DuckLake's own of upkeep, under the lock and in one transaction.
@@ -439,8 +427,7 @@ class Lake:
         """The source as a SELECT whose types the lake stores without loss."""
         casts = []
         for column, kind in self.columns(put.source).items():
-            stored = "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind)
-            if stored:
+            if (stored := stored_type(kind)) != kind:
                 casts.append(f"CAST({identifier(column)} AS {stored}) AS {identifier(column)}")
         replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
         return f"(SELECT *{replaced} FROM {put.source})"
@@ -544,7 +531,6 @@ class Lake:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         con = self.con  # where it is opened now, that makes the catalog, under the same lock
         with catalog_lock(self.folder, self.lock_timeout_s):
-<<<<<<< HEAD
             for attempt in range(MAX_RETRIES + 1):
                 try:
                     con.execute("BEGIN")
@@ -566,7 +552,7 @@ class Lake:
                     if attempt == MAX_RETRIES or not any(text in str(error) for text in RETRY_TEXTS):
                         raise self._write_error(error, commit) from error
                     time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-=======
+
             self._check_catalog(commit)
             retries = self._committed(work, commit, facts or {})
             found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
@@ -580,7 +566,6 @@ class Lake:
         for attempt in range(MAX_RETRIES + 1):
             try:
                 if attempt:
->>>>>>> w11_lake
                     self._reattach()
                 self._commit(work, commit, facts)
             except duckdb.Error as error:
@@ -636,6 +621,11 @@ def as_named(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, An
     """A row under today's names; until its next write a table has those of the version that wrote it last."""
     today = {before: column for column, before in renamed.items() if column not in row}
     return {today.get(name, name): value for name, value in row.items()}
+
+
+def stored_type(kind: str) -> str:
+    """The SQL type as which the lake stores values of a type."""
+    return "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind, kind)
 
 
 def _cell(value: object) -> object:

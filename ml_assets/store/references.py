@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.spec import PipelineSpec
+from ml_assets.store.connection import scratch
 from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
 from ml_assets.store.packed import check_whole
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Place, is_url
-from ml_assets.store.sql import identifier
+from ml_assets.store.sql import identifier, literal
 
 
 def load_references(lake: Lake, spec: PipelineSpec, paths: Paths, names: Iterable[str]) -> None:
@@ -44,3 +46,22 @@ def load_references(lake: Lake, spec: PipelineSpec, paths: Paths, names: Iterabl
                 where={"pipeline": spec.name, "file": address},
                 fix=f"Put the file there, or correct references.{name}.path in defs.yaml.",
             ) from error
+
+
+def reference_columns(spec: PipelineSpec, paths: Paths, name: str) -> dict[str, str] | None:
+    """Column name -> SQL type of a reference, read off the head of its file; None where that is away or not local."""
+    path = spec.references[name].path
+    if is_url(path) or not (file := paths.resolve(path)).is_file():
+        return None
+    try:
+        return _head(str(file), file.stat().st_mtime_ns)
+    except (duckdb.Error, SourceError):
+        return None  # the run tells what is wrong with it
+
+
+@cache  # for as long as the file is not changed
+def _head(file: str, _modified_ns: int) -> dict[str, str]:
+    # The path as a literal: a parameter makes DuckDB import pandas, and every load of a code location comes by here.
+    source = reader([file], files=f"[{literal(file)}]")
+    with scratch() as con:
+        return {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * EXCLUDE (__file) FROM {source}").fetchall()}

@@ -74,10 +74,9 @@ def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql:
         FeatureError: The SELECT fails, sees more than `history`, or has two rows for a key.
     """
     need_validated(lake, spec, batch)
-    select.check_select(sql, ["history"], lookup.sql)
     earlier = select.open_history(lake, spec, batch, lookup.batches)
     lake.con.execute("SET VARIABLE batch = ?", [batch])
-    select.run_select(lake, sql, "lookup_rows", lookup.sql, hidden=())
+    select.run_select(lake, sql, "lookup_rows", lookup.sql, ["history"], hidden=())
     select.check_key(lake, "lookup_rows", lookup.key, lookup.sql)
     return earlier
 
@@ -149,11 +148,9 @@ def make_features(
         select.open_batch(lake, spec, batch)
         python.run_function(lake, spec, made_by, "feature_rows")
     else:
-        select.check_select(made_by, ["batch", *spec.lookups, *spec.references], spec.features)
         select.open_batch(lake, spec, batch)
-        select.run_select(
-            lake, made_by, "feature_rows", spec.features, hidden=[*spec.outcome_columns, spec.target.name]
-        )
+        views, hidden = ["batch", *spec.lookups, *spec.references], [*spec.outcome_columns, spec.target.name]
+        select.run_select(lake, made_by, "feature_rows", spec.features, views, hidden)
     select.check_rows(lake, "feature_rows", spec.features)
     types = select.feature_types(lake.columns("feature_rows"), spec.features)
     if isinstance(made_by, Function):

@@ -1,74 +1,21 @@
 """The pipeline's own SELECT statements, and the views that they run against.
 
-A SELECT sees the views that it is given and nothing else: other tables, files and table functions are refused by its
-syntax tree, columns that it may not see are not in the views. So a leak is an error before a row is computed.
+A SELECT sees the views that it is given and nothing else (store/guard.py); columns that it may not see are not in the
+views. So a leak is an error before a row is computed.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import duckdb
 
 from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import outcomes
-from ml_assets.store.connection import scratch
+from ml_assets.store import guard, outcomes
 from ml_assets.store.lake import Lake
-from ml_assets.store.sql import identifier, identifiers, literal, table
-
-SAFE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
-
-
-def check_select(sql: str, allowed: Iterable[str], file: str) -> None:
-    """Refuse text that is not one SELECT over the allowed views.
-
-    Raises:
-        FeatureError: A syntax error, another kind of statement, or a table that it may not see.
-    """
-    # The text as a literal: a parameter makes DuckDB import pandas, and every load of a code location comes by here.
-    (text,) = scratch().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()[0]
-    tree = json.loads(text)
-    if tree["error"]:
-        position = int(tree.get("position") or 0)
-        raise FeatureError(
-            f"{file} is not a SELECT that can be parsed.",
-            found=tree["error_message"],
-            where={"file": file, "line": sql[:position].count("\n") + 1},
-        )
-    if len(tree["statements"]) != 1:
-        raise FeatureError(f"{file} must hold one SELECT.", found=f"{len(tree['statements'])} statements")
-    names = set(allowed)
-    ctes = {entry["key"].lower() for node in _nodes(tree) for entry in node.get("cte_map", {}).get("map", [])}
-    for node in _nodes(tree):
-        if node.get("type") == "BASE_TABLE":
-            name = ".".join(filter(None, [node["catalog_name"], node["schema_name"], node["table_name"]]))
-            if name.lower() not in ctes | {word.lower() for word in names}:
-                raise FeatureError(
-                    f"{file} reads the table {name!r}, which it may not see; {did_you_mean(name, names)}",
-                    where={"file": file},
-                    fix="Declare it under lookups (earlier batches) or references (other files).",
-                )
-        elif node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in SAFE_FUNCTIONS:
-            raise FeatureError(
-                f"{file} calls {node['function']['function_name']}(), which it may not.",
-                where={"file": file},
-                fix="Declare the file under references.",
-            )
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tree, dict):
-        yield tree
-        for value in tree.values():
-            yield from _nodes(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _nodes(value)
+from ml_assets.store.sql import identifier, identifiers, table
 
 
 def visible_columns(spec: PipelineSpec) -> list[str]:
@@ -108,7 +55,7 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[
     return earlier
 
 
-def run_select(lake: Lake, sql: str, into: str, file: str, hidden: Iterable[str]) -> None:
+def run_select(lake: Lake, sql: str, into: str, file: str, views: Iterable[str], hidden: Iterable[str]) -> None:
     """Run a SELECT into a temporary table, with the constant column `batch` in front.
 
     Args:
@@ -116,29 +63,46 @@ def run_select(lake: Lake, sql: str, into: str, file: str, hidden: Iterable[str]
         sql: The SELECT.
         into: Name of the temporary table.
         file: File name for errors.
+        views: What it may see.
         hidden: Outcome columns: naming one is a leak, and the error says so.
 
     Raises:
-        FeatureError: The SELECT fails.
+        FeatureError: The SELECT fails, or reaches for more than the views.
     """
+    check_select(sql, {name: lake.columns(identifier(name)) for name in views}, file, hidden)
     try:
-        lake.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS "
-            f"SELECT getvariable('batch')::VARCHAR AS batch, * FROM (\n{sql.rstrip().rstrip(';')}\n)"
-        )
+        whole = guard.embedded(sql, "SELECT getvariable('batch')::VARCHAR AS batch, *")
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS {whole}")
+    except duckdb.Error as error:
+        raise _explained(error, file, set(hidden)) from error
+
+
+def check_select(
+    sql: str, views: Mapping[str, Mapping[str, str]], file: str, hidden: Iterable[str]
+) -> dict[str, str] | None:
+    """Refuse a SELECT that cannot be bound to the views (name -> column -> SQL type), or that reaches for more.
+
+    Returns:
+        Column name -> SQL type of its result; None where only running it can tell.
+
+    Raises:
+        FeatureError: It is refused.
+    """
+    guard.check_select(sql, views, file)
+    try:
+        return guard.bind(sql, views)
     except duckdb.Error as error:
         raise _explained(error, file, set(hidden)) from error
 
 
 def _explained(error: duckdb.Error, file: str, hidden: set[str]) -> FeatureError:
-    message = str(error).split("\n\n")[0]
-    named = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
-    if named and named[1] in hidden:
-        return leaks(file, named[1], file=file)
+    found = guard.Problem.of(error)
+    if found.column in hidden:
+        return leaks(file, str(found.column), file=file, line=found.line)
     return FeatureError(
         f"{file} fails.",
-        found=" ".join(message.split()),
-        where={"file": file, "column": named[1] if named else None},
+        found=found,
+        where={"file": file, "line": found.line, "column": found.column},
         fix="The views `batch`, the lookups and the references are what it sees.",
     )
 
@@ -158,10 +122,7 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
     Raises:
         FeatureError: Rows are dropped, doubled, or not of the batch; or there is no row_id.
     """
-    if "row_id" not in lake.columns(made):
-        raise FeatureError(
-            f"{file} must give row_id.", where={"file": file}, fix="Take row_id from `batch`, unchanged."
-        )
+    check_row_id(lake.columns(made), file)
     # A fingerprint takes a fiftieth of the time that the joins take, which are there to say what is wrong.
     given, wanted = (
         lake.con.execute(f"SELECT count(row_id), count(*), sum(hash(row_id)::HUGEINT) FROM {relation}").fetchall()
@@ -188,6 +149,14 @@ def check_rows(lake: Lake, made: str, file: str) -> None:
                 where={"file": file},
                 fix=fix,
             )
+
+
+def check_row_id(columns: Iterable[str], file: str) -> None:
+    """Refuse features without row_id, by the names of their columns."""
+    if "row_id" not in columns:
+        raise FeatureError(
+            f"{file} must give row_id.", where={"file": file}, fix="Take row_id from `batch`, unchanged."
+        )
 
 
 def feature_types(columns: Mapping[str, str], file: str) -> dict[str, str]:
@@ -219,13 +188,7 @@ def check_key(lake: Lake, made: str, key: list[str], file: str) -> None:
     Raises:
         FeatureError: A key column is missing, or a key is not unique.
     """
-    columns = lake.columns(made)
-    for name in key:
-        if name not in columns:
-            raise FeatureError(
-                f"{file} does not select its key {name!r}; {did_you_mean(name, columns)}",
-                where={"file": file, "column": name},
-            )
+    check_key_columns(lake.columns(made), key, file)
     repeated = lake.con.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM {identifier(made)} GROUP BY {identifiers(key)} HAVING count(*) > 1)"
     ).fetchall()[0][0]
@@ -236,3 +199,13 @@ def check_key(lake: Lake, made: str, key: list[str], file: str) -> None:
             where={"file": file},
             fix=f"GROUP BY {', '.join(key)}.",
         )
+
+
+def check_key_columns(columns: Iterable[str], key: Iterable[str], file: str) -> None:
+    """Refuse a lookup that does not select its key, by the names of its columns."""
+    for name in key:
+        if name not in columns:
+            raise FeatureError(
+                f"{file} does not select its key {name!r}; {did_you_mean(name, columns)}",
+                where={"file": file, "column": name},
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import duckdb
 
 from ml_assets.errors import BatchRefused, SpecError, did_you_mean
 from ml_assets.spec import Column, PipelineSpec
-from ml_assets.store.connection import scratch
+from ml_assets.store import guard
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -216,22 +215,13 @@ def check_sql(spec: PipelineSpec) -> None:
     """Bind every rule and the target against the declared columns, without data.
 
     Raises:
-        SpecError: One does not parse, or names a column that is not declared.
+        SpecError: One is no expression over a row, names a column that is not declared, or reaches for more.
     """
-    with scratch() as con:
-        columns = ", ".join(f"{identifier(c.name)} {SQL_TYPES[c.type]}" for c in spec.columns)
-        con.execute(f"CREATE OR REPLACE TEMP TABLE row_ ({columns})")
-        expressions: Mapping[str, str] = {
-            **{f"rules.{name}": sql for name, sql in spec.rules.items()},
-            "target.sql": spec.target.sql,
-        }
-        for place, sql in expressions.items():
-            try:
-                con.execute(f"SELECT ({sql}\n) FROM row_")
-            except duckdb.Error as error:
-                raise SpecError(
-                    f"{place} is not a SQL expression over the declared columns.",
-                    found=f"{sql!r}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}",
-                    where={"pipeline": spec.name},
-                    fix="It is DuckDB SQL over one row, such as: arr_delay > 15",
-                ) from error
+    row = {column.name: SQL_TYPES[column.type] for column in spec.columns}
+    expressions = {**{f"rules.{name}": sql for name, sql in spec.rules.items()}, "target.sql": spec.target.sql}
+    for place, sql in expressions.items():
+        guard.check_expression(sql, place)
+        try:
+            guard.bind(f"SELECT ({sql}\n) FROM row_", {"row_": row})
+        except duckdb.Error as error:
+            raise guard.no_expression(place, sql, str(guard.Problem.of(error))) from error

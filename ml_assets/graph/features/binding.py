@@ -1,0 +1,103 @@
+"""The SELECTs of a pipeline, bound at load against empty relations: the YAML declares every column and its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ml_assets.errors import FeatureError, did_you_mean
+from ml_assets.graph.features.select import (
+    check_key_columns,
+    check_row_id,
+    check_select,
+    feature_types,
+    visible_columns,
+)
+from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.store import guard
+from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.lake import stored_type
+from ml_assets.store.paths import Paths
+from ml_assets.store.references import reference_columns
+
+Columns = Mapping[str, str]
+OWN = {"batch": "VARCHAR", "row_id": "BIGINT"}
+
+
+def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths) -> list[str]:
+    """Refuse a lookup or features SELECT that can be known to fail, or to leak, in every run.
+
+    Args:
+        spec: The pipeline.
+        texts: File name -> text of its SQL files.
+        paths: Where relative paths of references start.
+
+    Returns:
+        What only the run can tell, and why.
+
+    Raises:
+        FeatureError: One cannot be bound, or gives other columns than it must.
+    """
+    notes: list[str] = []
+    views: dict[str, Columns | None] = {"batch": _typed(spec, visible_columns(spec))}
+    for name, lookup in spec.lookups.items():
+        try:
+            views[name] = _lookup(spec, lookup, texts[lookup.sql], notes)
+        except FeatureError as error:
+            raise error.at(key=f"lookups.{name}.sql") from None
+    if spec.features in texts:
+        views |= {name: reference_columns(spec, paths, name) for name in spec.references}
+        try:
+            _features(spec, texts[spec.features], views, notes)
+        except FeatureError as error:
+            raise error.at(key="features") from None
+    return notes
+
+
+def _typed(spec: PipelineSpec, names: list[str]) -> dict[str, str]:
+    declared = {column.name: SQL_TYPES[column.type] for column in spec.columns}
+    return {name: OWN.get(name) or declared[name] for name in names}
+
+
+def _lookup(spec: PipelineSpec, lookup: Lookup, sql: str, notes: list[str]) -> Columns | None:
+    """The columns of a lookup's table; None where only the run can tell them."""
+    row = _typed(spec, [column.name for column in spec.columns])
+    label = guard.bind(f"SELECT ({spec.target.sql}\n) FROM row_", {"row_": row})
+    own = {"source_file": "VARCHAR", "source_sha256": "VARCHAR"}
+    history = {**OWN, **row, **own, spec.target.name: next(iter((label or {"": "VARCHAR"}).values()))}
+    try:
+        found = check_select(sql, {"history": history}, lookup.sql, hidden=())
+    except FeatureError as error:
+        if not _may_be_kept(spec, error, history):
+            raise
+        notes.append(f"{lookup.sql}: it names {error.where['column']!r}, which is not declared")
+        return None
+    if found is None:
+        notes.append(f"{lookup.sql}: it needs an extension of DuckDB")
+        return None
+    check_key_columns(found, lookup.key, lookup.sql)
+    return {name: stored_type(kind) for name, kind in found.items() if name.lower() != "batch"}
+
+
+def _may_be_kept(spec: PipelineSpec, error: FeatureError, history: Columns) -> bool:
+    """May the unknown column of a lookup be one that files have and the YAML does not declare?"""
+    name = error.where.get("column")
+    unknown = name is not None and str(name).lower() not in {column.lower() for column in history}
+    return unknown and spec.tolerate.new_columns == "keep" and did_you_mean(str(name), history).startswith("valid")
+
+
+def _features(spec: PipelineSpec, sql: str, views: Mapping[str, Columns | None], notes: list[str]) -> None:
+    unknown = sorted(name for name, columns in views.items() if columns is None)
+    guard.check_select(sql, views, spec.features)
+    used = {str(node["table_name"]).lower() for node, _ in guard.nodes(guard.syntax_tree(sql)) if "table_name" in node}
+    missing = [name for name in unknown if name in used]
+    if missing:
+        notes.append(f"{spec.features}: the columns of {', '.join(missing)} cannot be known before a run")
+        return
+    known = {name: columns for name, columns in views.items() if columns is not None}
+    hidden = [*spec.outcome_columns, spec.target.name]
+    found = check_select(sql, known, spec.features, hidden)
+    if found is None:
+        notes.append(f"{spec.features}: it needs an extension of DuckDB")
+        return
+    check_row_id(found, spec.features)
+    feature_types(found, spec.features)
