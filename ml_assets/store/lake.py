@@ -299,6 +299,13 @@ class Lake:
             count, total = self.con.execute(sql, [batch]).fetchall()[0]
         return int(count), int(total)
 
+    def damaged_files(self, pipeline: str) -> list[files.DamagedFile]:
+        """Data files of a pipeline that are lost or cut short, each with what makes it again."""
+        if not self.is_there():
+            return []
+        with self._reading():
+            return files.damaged(self.con, self.folder, pipeline)
+
     def snapshot(self) -> int:
         """Id of the newest snapshot."""
         with self._reading():
