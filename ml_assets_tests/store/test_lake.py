@@ -152,13 +152,12 @@ def test_rows_with_a_key_replace_those_of_the_same_key(lake: Lake) -> None:
     assert lake.count("t.log") == 5
 
 
-@pytest.mark.parametrize("name", ["json.name", "time.x", "self", "lake.x", "x.name"])
-def test_python_variables_are_no_tables(lake: Lake, name: str) -> None:
+def test_python_variables_are_no_tables(lake: Lake) -> None:
     put(lake, "SELECT 'a' AS batch, 1 AS v")
     frame = pd.DataFrame({"v": [1]})
-    assert not lake.exists(name) if "." in name else True
+    assert [name for name in ("json.name", "time.x", "lake.x", "x.name", "t.x") if lake.exists(name)] == ["t.x"]
     for con in (lake.con, database.in_memory(), database.scratch()):
-        for word in ("frame", "json", "self"):
+        for word in ("frame", "json", "lake"):
             with pytest.raises(duckdb.CatalogException):
                 con.execute(f"FROM {word}")
     assert len(frame) == 1
@@ -178,11 +177,13 @@ def test_errors_of_reading_are_ours(lake: Lake) -> None:
     ):
         with pytest.raises(LakeError, match="cannot be read"):
             read()
+    connection = lake._connection
+    assert connection is not None
+    lake._connection = replace(connection, con=Busy())  # type: ignore[arg-type]
     for busy in (lambda: lake.exists("t.x"), lambda: lake.batches("t.x"), lambda: lake.count("t.x"), lake.tables):
-        assert lake._connection is not None
-        lake._connection = replace(lake._connection, con=Busy())  # type: ignore[arg-type]
         with pytest.raises(LakeBusy, match="cannot be read"):
             busy()
+    lake._connection = connection
 
 
 class Busy:
@@ -413,6 +414,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
         from pathlib import Path
         from ml_assets.errors import LakeError
         from ml_assets.store.lake import Commit, Lake, Put
+        TEXTS = ("File too large", "disk is full", "disk I/O error")
         lake = Lake(Path({str(tmp_path / "lake")!r}))
         by = Commit(asset="t/x")
         lake.con.execute("CREATE TEMP TABLE small AS SELECT 'a' AS batch, 1.0::DOUBLE AS v")
@@ -423,19 +425,20 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
             try:
                 lake.replace([put], by)
             except LakeError as error:
-                print("refused", "File too large" in error.found or "disk is full" in error.found, "disk" in error.fix)
+                print("refused", any(text in error.found for text in TEXTS), "disk" in error.fix, "move" in error.fix)
         full(Put("t.x", "large", "a"))
         print(lake.table("t.x").fetchall())
         lake.con.execute("CREATE OR REPLACE TEMP TABLE small AS SELECT 'a' AS batch, 2.0::DOUBLE AS v")
         lake.replace([Put("t.x", "small", "a")], by)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 4_000_000))
         lake.close()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 4_000_000))
+        lake.con.execute("CREATE OR REPLACE TEMP TABLE small AS SELECT 'a' AS batch, 3.0::DOUBLE AS v")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (36_000, 4_000_000))
         full(Put("t.x", "small", "a"))
         print(lake.table("t.x").fetchall())
     """)
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    said = ["refused True True", "[('a', 1.0)]", "refused True True", "[('a', 2.0)]"]
+    said = ["refused True True False", "[('a', 1.0)]", "refused True True False", "[('a', 2.0)]"]
     assert shown.stdout.splitlines() == said, shown.stderr
     assert "Everything is written" in shown.stderr
 
