@@ -233,9 +233,7 @@ def locks(lake: Lake) -> set[tuple[str, ...]]:
     names = {file.stat().st_ino: file.name for file in lake.folder.glob(CATALOG + "*")}
     held = (line.split() for line in Path("/proc/locks").read_text().splitlines())
     ours = [lock for lock in held if lock[1] == "POSIX" and lock[4] == str(os.getpid())]
-    return {
-        (names[inode], *lock[6:8]) for lock in ours if (inode := int(lock[5].rpartition(":")[2])) in names
-    }
+    return {(names[inode], *lock[6:8]) for lock in ours if (inode := int(lock[5].rpartition(":")[2])) in names}
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux lists locks")
