@@ -156,3 +156,12 @@ def test_a_full_disk_fails_the_copy_and_not_the_write(
     lake.append([Rows("t.log", {"n": "INTEGER"}, [{"n": 1}])], Commit("t/log"))
     lake.close()
     assert largest_snapshot(lake.folder / PUBLIC_CATALOG) == largest_snapshot(lake.folder / CATALOG)
+
+
+def test_a_lake_that_may_not_be_read_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(LakeError, match="Give this user access"):
+        newest_snapshot(folder, "t")
