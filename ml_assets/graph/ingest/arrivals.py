@@ -195,7 +195,7 @@ def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
 
 @dataclass(frozen=True)
 class Superseded:
-    """Which earlier rows of a batch have a new place. All others stay when it is read again, whatever became of their file.
+    """Which earlier rows of a batch have a new place; all others stay when it is read again, whatever their file.
 
     Args:
         sha256: Of files that are ready, under whatever name.
