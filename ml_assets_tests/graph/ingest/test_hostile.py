@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import os
 from pathlib import Path
@@ -13,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_assets.errors import LakeBusy
-from ml_assets.graph.ingest import rows
-from ml_assets.graph.ingest.arrivals import changed_batches, take_stock
-from ml_assets.graph.ingest.files import Arrival, place_of
-from ml_assets.store.lake import Lake
-from ml_assets_tests.conftest import Project, check_results, failure_text, loans
+from ml_assets.errors import LakeBusy, SourceError
+from ml_assets.graph.ingest import reading, rows, validation
+from ml_assets.graph.ingest.arrivals import COLUMNS, as_row, changed_batches, files_of, known, superseded, take_stock
+from ml_assets.graph.ingest.files import Arrival, deliver, place_of
+from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets_tests.conftest import Project, failure_text, loans
 
 ANY = r"(?P<batch>[^/]+?)\.(parquet|csv|csv\.gz)"
 
@@ -26,6 +27,25 @@ ANY = r"(?P<batch>[^/]+?)\.(parquet|csv|csv\.gz)"
 def stock(project: Project, earlier: list[Arrival] | None = None) -> dict[str, Arrival]:
     found = take_stock(project.spec, place_of(project.spec, project.paths), {a.path: a for a in earlier or []})
     return {Path(arrival.path).name: arrival for arrival in found}
+
+
+def ingest(project: Project, lake: Lake, *batches: str) -> list[reading.RawBatch]:
+    """arrivals and raw_data, as the assets write them."""
+    spec, place = project.spec, place_of(project.spec, project.paths)
+    found = [as_row(one) for one in take_stock(spec, place, known(lake, spec))]
+    lake.replace([Put("loans.arrivals", lake.values(COLUMNS, found))], Commit("loans/arrivals"))
+    made = []
+    for batch in batches:
+        delivery = deliver(place, files_of(lake, spec, batch))
+        commit = Commit("loans/raw_data", batch=batch)
+        made.append(reading.write_batch(lake, spec, batch, delivery, superseded(lake, spec, place, batch), commit))
+    return made
+
+
+def rows_by_file(lake: Lake) -> dict[str, int]:
+    return dict(
+        lake.con.execute("SELECT source_file, count(*) FROM lake.loans.raw_data GROUP BY 1 ORDER BY 1").fetchall()
+    )
 
 
 def csv(project: Project, name: str, frame: pd.DataFrame) -> Path:
@@ -48,7 +68,8 @@ def test_one_run_over_a_folder_of_traps(project: Project) -> None:
     os.utime(far, (2e10, 2e10))  # the year 2603; beyond what a calendar has it counts as 1970
     csv(project, "extra.csv", loans(9, rows=2).assign(reasons="late"))
     csv(project, "target.csv", loans(10, rows=2).assign(Late=1))
-    csv(project, "wide.csv", loans(11, rows=2).assign(**{f"c{n}": n for n in range(rows.MOST_NEW_COLUMNS + 1)}))
+    more = pd.DataFrame({f"c{n}": [n, n] for n in range(rows.MOST_NEW_COLUMNS + 1)})
+    csv(project, "wide.csv", loans(11, rows=2).join(more))
     whole = gzip.compress(loans(12, rows=9).to_csv(index=False).encode())
     (project.source / "torn.csv.gz").write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
     dates = pa.array([2**31 - 5], pa.date32())
@@ -92,7 +113,7 @@ def test_folders_and_links_that_lead_round(project: Project) -> None:
     assert {name: one.status for name, one in found.items()} == {"a.csv": "ready", "round": "unmatched"}
 
 
-def test_values_are_exact_or_quarantined_by_column(project: Project) -> None:
+def test_values_are_exact_or_quarantined_by_column(project: Project, lake: Lake) -> None:
     text = "loan,income,region,signed,late_days\n"
     for loan, income, signed in (
         ("1", "10.5", "2024-01-01T10:00:00+02:00"),
@@ -105,49 +126,54 @@ def test_values_are_exact_or_quarantined_by_column(project: Project) -> None:
     ):
         text += f"{loan},{income},A,{signed},\n"
     (project.source / "loans_1.csv").write_text(text)
-    project.spec_dict["tolerate"]["quarantined"] = 1.0
-    frame = loans(2, rows=3).assign(income=[1.0, float("inf"), float("nan")])
-    project.write(2, frame)
-    assert project.ingest("1", "2").success
-    held = project.rows("SELECT batch, row_id, reasons FROM {p}.quarantine ORDER BY ALL")
-    assert [(row["batch"], row["row_id"], [r for r in row["reasons"] if "null" not in r]) for row in held] == [
-        ("1", 2, ["income.finite"]),
-        ("1", 3, ["type of income: '1e400'"]),
-        ("1", 4, ["type of loan: '4_0'"]),
-        ("1", 5, ["type of signed: 'infinity'"]),
-        ("1", 6, ["income.finite", "income.min"]),
-        ("1", 7, ["type of loan: '#7'"]),
-        ("2", 2, ["income.finite"]),
-    ]
-    (row,) = project.rows("SELECT loan, income, signed FROM {p}.validated_data WHERE batch = '1'")
-    assert row == {"loan": 1, "income": 10.5, "signed": pd.Timestamp("2024-01-01 08:00").to_pydatetime()}
+    project.write(2, loans(2, rows=3).assign(income=[1.0, float("inf"), float("nan")]))
+    ingest(project, lake, "1", "2")
+    held = {}
+    for batch in ("1", "2"):
+        validation.check_batch(lake, project.spec, batch)
+        for row_id, reasons in lake.con.execute("SELECT row_id, reasons FROM _broken_batch ORDER BY 1").fetchall():
+            held[batch, row_id] = [reason for reason in reasons if "null" not in reason]
+    assert held == {
+        ("1", 2): ["income.finite"],
+        ("1", 3): ["type of income: '1e400'"],
+        ("1", 4): ["type of loan: '4_0'"],
+        ("1", 5): ["type of signed: 'infinity'"],
+        ("1", 6): ["income.finite", "income.min"],
+        ("1", 7): ["type of loan: '#7'"],
+        ("2", 2): ["income.finite"],
+    }
+    (row,) = lake.rows("SELECT loan, income, signed FROM lake.loans.raw_data WHERE batch = '1' AND row_id = 1")
+    assert row == {"loan": 1, "income": 10.5, "signed": dt.datetime(2024, 1, 1, 8)}
 
 
-def test_good_rows_stay_when_their_file_comes_back_bad(project: Project) -> None:
+def test_good_rows_stay_when_their_file_comes_back_bad(project: Project, lake: Lake) -> None:
     project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d)(_[ab])?\.(parquet|csv)"
-    for name in ("loans_1", "loans_2_a", "loans_2_b", "loans_3_a", "loans_3_b"):
-        csv(project, f"{name}.csv", loans(ord(name[-1]), rows=5))
-    assert project.ingest("1", "2", "3").success
+    for number, name in enumerate(["loans_1", "loans_2_a", "loans_2_b", "loans_3_a", "loans_3_b"]):
+        csv(project, f"{name}.csv", loans(number, rows=5))
+    ingest(project, lake, "1", "2", "3")
     head = "loan,income,region,signed,late_days\n"
     (project.source / "loans_1.csv").write_text(head)
     (project.source / "loans_2_a.csv").write_text(head)
     csv(project, "loans_2_b.csv", loans(7, rows=4))
     (project.source / "loans_3_a.csv").write_text("not,a,loan\n1,2,3\n")
     csv(project, "loans_3_b.csv", loans(8, rows=4))
-    result = project.ingest("1", "2", "3")
-    assert result.success
-    rows_of = "SELECT source_file AS f, count(*) AS n FROM {p}.raw_data GROUP BY 1 ORDER BY 1"
-    expected = {"loans_1": 5, "loans_2_a": 5, "loans_2_b": 4, "loans_3_a": 5, "loans_3_b": 4}
-    assert [(row["f"], row["n"]) for row in project.rows(rows_of)] == [(f"{k}.csv", v) for k, v in expected.items()]
-    assert project.value("SELECT count(DISTINCT (batch, row_id)) - count(*) FROM {p}.raw_data") == 0
-    errors = project.rows("SELECT batch, error FROM {p}.ingest_errors WHERE asset = 'loans/raw_data' ORDER BY batch")
-    assert [row["batch"] for row in errors] == ["1", "2"]
-    assert all("a header and no rows. Earlier rows of it stay" in row["error"] for row in errors)
-    assert check_results(result)[("raw_data", "every_file_is_read", "2")] is False
-    (project.source / "loans_3_a.csv").unlink()  # what is gone after it was rejected has still left its good rows
+    with pytest.raises(SourceError, match=r"a header and no rows. Earlier rows of it stay"):
+        ingest(project, lake, "1")
+    two, _ = ingest(project, lake, "2", "3")
+    assert [(one.path or "")[-13:] for one in two.bad] == ["loans_2_a.csv"]
+    assert rows_by_file(lake) == {
+        "loans_1.csv": 5, "loans_2_a.csv": 5, "loans_2_b.csv": 4, "loans_3_a.csv": 5, "loans_3_b.csv": 4,
+    }  # fmt: skip
+    assert lake.rows("SELECT count(DISTINCT (batch, row_id)) - count(*) AS twice FROM lake.loans.raw_data") == [
+        {"twice": 0}
+    ]
+    (project.source / "loans_3_a.csv").unlink()  # rejected, then gone: its good rows stay all the same
     csv(project, "loans_3_b.csv", loans(9, rows=3))
-    assert project.ingest("3").success
-    assert project.value("SELECT count(*) FROM {p}.raw_data WHERE batch = '3'") == 8
+    ingest(project, lake, "3")
+    assert rows_by_file(lake)["loans_3_a.csv"] == 5
+    csv(project, "loans_3_a.csv", loans(10, rows=2))
+    ingest(project, lake, "3")
+    assert rows_by_file(lake)["loans_3_a.csv"] == 2
 
 
 def test_bytes_of_a_rejected_file_are_no_duplicate_elsewhere(project: Project) -> None:
@@ -161,61 +187,58 @@ def test_bytes_of_a_rejected_file_are_no_duplicate_elsewhere(project: Project) -
     found = stock(project, list(first.values()))
     assert {name: one.status for name, one in found.items()} == {
         "loans_1.csv": "ready",
-        "loans_1.parquet": "duplicate",
+        "loans_1.parquet": "refused",
         "loans_2.csv": "refused",
         "loans_3.csv": "refused",
     }
     assert "empty (0 bytes)" in str(found["loans_3.csv"].error)
 
 
-def test_new_bytes_of_the_old_size_and_time_are_seen(project: Project) -> None:
+def test_new_bytes_of_the_old_size_and_time_are_seen(project: Project, lake: Lake) -> None:
     file = csv(project, "loans_1.csv", loans(1, rows=5))
-    project.arrive()
     before, stat = stock(project), file.stat()
     file.write_text(file.read_text().replace("A", "B").replace("C", "A"))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-    text = failure_text(project.materialize("raw_data", batches=["1"]))
-    assert "has changed since it was seen" in text
-    assert list(
-        changed_batches(stock(project, list(before.values())).values(), {a.path: a for a in before.values()})
-    ) == ["1"]
-    assert project.ingest("1").success
-    file.chmod(0o600)  # another time of change, the same bytes: nothing to do again
-    assert project.materialize("raw_data", batches=["1"]).success
+    place = place_of(project.spec, project.paths)
+    with pytest.raises(SourceError, match="has changed since it was seen"):
+        deliver(place, list(before.values()))
+    after = stock(project, list(before.values()))
+    assert list(changed_batches(after.values(), {a.path: a for a in before.values()})) == ["1"]
+    file.chmod(0o600)  # another time of change, the same bytes: it is read as it is
+    assert deliver(place, list(after.values())).sha256 == [after["loans_1.csv"].sha256]
 
 
 def test_a_file_that_changes_while_it_is_read_leaves_the_lake_as_it_was(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = project.write(1)
-    project.ingest("1")
+    ingest(project, lake, "1")
     project.write(1, loans(1, rows=40))
-    project.arrive()
-    real = Lake.replace
+    real = Lake._put
 
-    def slow(lake: Lake, puts: Any, *rest: Any, **named: Any) -> Any:
-        if puts[0].table == "loans.raw_data":
+    def slow(lake: Lake, put: Put, source: str) -> int:
+        if put.table == "loans.raw_data":
             loans(1, rows=39).to_parquet(file)
-        return real(lake, puts, *rest, **named)
+        return real(lake, put, source)
 
-    monkeypatch.setattr(Lake, "replace", slow)
-    assert "changed while it was read" in failure_text(project.materialize("raw_data", batches=["1"]))
-    assert project.value("SELECT count(*) FROM {p}.raw_data") == 150
+    monkeypatch.setattr(Lake, "_put", slow)
+    with pytest.raises(SourceError, match="changed while it was read"):
+        ingest(project, lake, "1")
+    assert rows_by_file(lake) == {"loans_1.parquet": 150}
 
 
-def test_undeclared_columns_are_limited_over_all_files(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undeclared_columns_are_limited_over_all_files(
+    project: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rows, "MOST_NEW_COLUMNS", 3)
     for batch, names in ((1, "ab"), (2, "bcd"), (3, "ac")):
         project.write(batch, loans(batch, rows=4).assign(**dict.fromkeys(names, 1)))
-    assert project.ingest("1", "2", "3").success
-    assert project.rows("SELECT batch, count(*) AS n, count(c) AS c FROM {p}.raw_data GROUP BY 1 ORDER BY 1") == [
-        {"batch": "1", "n": 4, "c": 0},
-        {"batch": "3", "n": 4, "c": 4},
-    ]
-    error = project.value("SELECT error FROM {p}.ingest_errors WHERE batch = '2' AND asset = 'loans/raw_data'")
-    assert "with this file it would hold 4" in error
-    assert "tolerate.new_columns: ignore" in error
+    ingest(project, lake, "1")
+    with pytest.raises(SourceError, match=r"with this file it would hold 4(.|\n)*tolerate.new_columns: ignore"):
+        ingest(project, lake, "2")
+    ingest(project, lake, "3")
+    assert rows_by_file(lake) == {"loans_1.parquet": 4, "loans_3.parquet": 4}
 
 
 def test_whatever_a_batch_raises_is_its_own_and_a_failing_lake_stops_the_run(
@@ -243,23 +266,16 @@ def test_whatever_a_batch_raises_is_its_own_and_a_failing_lake_stops_the_run(
 
 
 def test_a_file_that_is_rejected_or_skipped_alone_is_seen_in_the_ui(project: Project) -> None:
-    file = project.write(1)
-    assert project.ingest("1").success
-    (project.source / "loans_2.parquet").write_bytes(file.read_bytes())
-
-    def run() -> dg.AssetCheckEvaluation:
-        (request,) = project.tick("loans_new_data").run_requests
-        job = project.defs().resolve_job_def("loans_ingest")
-        done = job.execute_in_process(asset_selection=request.asset_selection, instance=project.instance)
-        (seen,) = done.get_asset_check_evaluations()
-        return seen
-
-    seen = run()
+    (project.source / "loans_3.parquet").touch()
+    (request,) = project.tick("loans_new_data").run_requests
+    job = project.defs().resolve_job_def("loans_ingest")
+    done = job.execute_in_process(asset_selection=request.asset_selection, instance=project.instance)
+    (seen,) = done.get_asset_check_evaluations()
+    assert (seen.passed, seen.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert seen.description == "1 file is rejected: loans_3.parquet"
+    (project.source / "loans_3.parquet").unlink()
+    for batch in (1, 2):
+        project.write(batch, loans(1))
+    (seen,) = project.arrive().get_asset_check_evaluations()
     assert (seen.passed, seen.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert seen.description == "1 file is skipped as a duplicate: loans_2.parquet"
-    (project.source / "loans_3.parquet").touch()
-    seen = run()
-    assert (seen.passed, seen.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert seen.description == (
-        "1 file is rejected: loans_3.parquet; 1 file is skipped as a duplicate: loans_2.parquet"
-    )
