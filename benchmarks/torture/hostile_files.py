@@ -77,7 +77,7 @@ def hostile_files(seed: int, folder: Path, count: int) -> list[HostileFile]:
         count: Number of files; every kind comes once in each round of `KINDS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(seed)  # noqa: S311 - reproducible, not a secret
+    rng = random.Random(seed)
     kinds: list[Kind] = []
     while len(kinds) < count:
         kinds += rng.sample(KINDS, len(KINDS))
@@ -168,7 +168,7 @@ def _structure(rng: random.Random, folder: Path, name: str) -> HostileFile:
 
 def _cut(rng: random.Random, folder: Path, name: str) -> HostileFile:
     rows = _rows(rng, name)
-    suffix, data = rng.choice([("csv.gz", gzip.compress(_text(rows).encode())), ("parquet", _parquet(rows))])
+    suffix, data = rng.choice([("csv.gz", gzip.compress(_text(rows).encode(), mtime=0)), ("parquet", _parquet(rows))])
     path = folder / f"{name}.{suffix}"
     path.write_bytes(data[: rng.randrange(1, len(data))])
     return HostileFile(path, f"a cut {suffix} file", "rejected")
