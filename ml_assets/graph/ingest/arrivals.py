@@ -199,7 +199,7 @@ class Superseded:
 
     Args:
         sha256: Of files that are ready, under whatever name.
-        names: Below the source folder: of files that belong to another batch now, or to none, or are duplicates.
+        names: Below the source folder: of files that belong to another batch now, or to none.
     """
 
     sha256: list[str]
@@ -209,7 +209,7 @@ class Superseded:
 def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
     """What the newest scan says of a batch's earlier rows."""
     found = known(lake, spec).values()
-    moved = [a for a in found if a.batch != batch or a.status in ("duplicate", "unmatched")]
+    moved = [a for a in found if a.batch != batch or a.status == "unmatched"]
     return Superseded(
         sorted({str(a.sha256) for a in found if a.status == "ready"}), sorted(relative(place, a.path) for a in moved)
     )
