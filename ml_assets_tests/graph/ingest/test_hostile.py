@@ -18,7 +18,10 @@ from ml_assets.errors import LakeBusy, SourceError
 from ml_assets.graph.ingest import reading, rows, validation
 from ml_assets.graph.ingest.arrivals import COLUMNS, as_row, changed_batches, files_of, known, superseded, take_stock
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
+from ml_assets.graph.invalidation.facts import read_facts
 from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets.store.references import load_references
+from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, failure_text, loans
 
 ANY = r"(?P<batch>[^/]+?)\.(parquet|csv|csv\.gz)"
@@ -245,6 +248,28 @@ def test_undeclared_columns_are_limited_over_all_files(
         ingest(project, lake, "2")
     ingest(project, lake, "3")
     assert rows_by_file(lake) == {"loans_1.parquet": 4, "loans_3.parquet": 4}
+    (project.source / "loans_4.parquet").touch()
+    ingest(project, lake)
+    summary = summarize(lake, "loans")
+    assert summary.seen == read_facts(lake, "loans").batches() == ["1", "2", "3", "4"]  # as `ml-assets status` counts
+    assert summary.batches == []
+
+
+def test_a_reference_is_the_file_of_its_name(project: Project, lake: Lake) -> None:
+    folder = project.root / "data/reference"
+    (folder / "codes[1].csv").write_text("region\nA\n")
+    (folder / "codes1.csv").write_text("region\nB\n")
+    project.spec_dict["references"]["regions"] = {"path": "data/reference/codes[1].csv"}
+    load_references(lake, project.spec, project.paths, ["regions"])
+    assert lake.con.execute("FROM regions").fetchall() == [("A",)]
+    (folder / "codes1.csv").write_bytes("region,name\nA,Süd\n".encode("latin-1"))
+    project.spec_dict["references"]["regions"] = {"path": "data/reference/codes1.csv"}
+    with pytest.raises(SourceError, match=r"line 2 holds the byte 0xfc(.|\n)*iconv"):
+        load_references(lake, project.spec, project.paths, ["regions"])
+    (folder / "codes.csv.gz").write_bytes(gzip.compress(b"region\nA\n")[:-3])
+    project.spec_dict["references"]["regions"] = {"path": "data/reference/codes.csv.gz"}
+    with pytest.raises(SourceError, match=r"reference 'regions' cannot be read(.|\n)*damaged"):
+        load_references(lake, project.spec, project.paths, ["regions"])
 
 
 def test_whatever_a_batch_raises_is_its_own_and_a_failing_lake_stops_the_run(
