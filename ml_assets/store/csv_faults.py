@@ -10,6 +10,7 @@ import csv
 import io
 from dataclasses import dataclass
 
+from ml_assets.store.formats import format_of
 from ml_assets.store.packed import CHUNK, opened
 
 BOMS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -27,6 +28,19 @@ class Fault:
 
     found: str
     fix: str
+
+
+def explain(error: Exception, path: str, fix: str) -> Fault:
+    """Why DuckDB cannot read a file: the fault of a CSV, else what DuckDB says of the data.
+
+    Args:
+        error: DuckDB's.
+        path: The file here.
+        fix: The next step where no fault names one.
+    """
+    fault = find_fault(path) if format_of([path]) == "csv" else None
+    told = str(error).partition("\n\n")[0].splitlines()  # what follows are DuckDB's options and our SQL
+    return fault or Fault(" ".join(line.strip()[:200] for line in told[:4]), fix)
 
 
 def find_fault(path: str) -> Fault | None:

@@ -54,6 +54,12 @@ def explained(error: Exception) -> MLAssetsError:
         return LakeError(
             "The disk cannot be written.", found=str(error), fix="Make room on the disk, then run the same again."
         )
+    if isinstance(error, duckdb.Error):
+        return SourceError(
+            "DuckDB cannot compute this from the data.",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            fix="Correct the value in the file, or the SQL that reads it: TRY_CAST gives NULL where CAST fails.",
+        )
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return SourceError(

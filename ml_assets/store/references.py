@@ -10,6 +10,8 @@ import duckdb
 from ml_assets.errors import SourceError
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.connection import scratch
+from ml_assets.store.csv_faults import Fault, explain
+from ml_assets.store.faults import first_line
 from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
 from ml_assets.store.packed import check_whole
@@ -40,11 +42,13 @@ def load_references(lake: Lake, spec: PipelineSpec, paths: Paths, names: Iterabl
             )
             place.discard(address, version)
         except (duckdb.Error, SourceError, OSError) as error:
+            fix = f"Put the file there, or correct references.{name}.path in defs.yaml."
+            fault = explain(error, local, fix) if isinstance(error, duckdb.Error) else Fault(first_line(error), fix)
             raise SourceError(
                 f"The reference {name!r} cannot be read.",
-                found=str(error).splitlines()[0],
+                found=fault.found,
                 where={"pipeline": spec.name, "file": address},
-                fix=f"Put the file there, or correct references.{name}.path in defs.yaml.",
+                fix=fault.fix,
             ) from error
 
 

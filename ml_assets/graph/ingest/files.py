@@ -160,7 +160,7 @@ def _seen(
     if not match:
         reason = f"The name does not match {type(source).__name__.lower()}.pattern {source.pattern!r}."
         return replace(arrival, status="unmatched", error=reason)
-    fault = entry.fault or _fault_of_batch(arrival.batch)
+    fault = entry.fault or _fault_of_batch(arrival.batch if isinstance(source, Outcomes) else arrival.batch or "")
     if fault:
         fix = "Rename or remove it; it is picked up under its new name."
         return replace(arrival, status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
@@ -176,7 +176,7 @@ def _seen(
 def _fault_of_batch(batch: str | None) -> str | None:
     """Why a text cannot name a batch; Dagster takes `...` for a range of partitions."""
     if batch == "":
-        return "Its name gives an empty batch."
+        return "Its name gives no batch: the pattern's group is empty."
     if batch is not None and (len(batch) > LONGEST_BATCH or "..." in batch):
         return f"A batch's name has at most {LONGEST_BATCH} characters and no `...` in it."
     return None

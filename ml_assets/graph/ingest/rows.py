@@ -109,25 +109,16 @@ def shortened(names: Iterable[str]) -> str:
 
 
 def _fault(delivery: Delivery) -> csv_faults.Fault | None:
-    if format_of(delivery.local) != "csv":
-        return None
-    for local, path in zip(delivery.local, delivery.paths, strict=True):
-        fault = csv_faults.find_fault(local)
-        if fault:
-            return fault if len(delivery.local) == 1 else csv_faults.Fault(f"{path}: {fault.found}", fault.fix)
-    return None
+    is_csv = format_of(delivery.local) == "csv"
+    return next((fault for path in delivery.local if is_csv and (fault := csv_faults.find_fault(path))), None)
 
 
 def unreadable(error: duckdb.Error, delivery: Delivery) -> SourceError:
-    """The error for files whose bytes DuckDB cannot read: what is wrong, and in which line."""
-    fault = _fault(delivery)
-    told = str(error).partition("\n\n")[0].splitlines()  # what follows are DuckDB's own options and our SQL
-    return SourceError(
-        "The file cannot be read.",
-        found=fault.found if fault else " ".join(line.strip()[:200] for line in told[:4]),
-        where={"file": ", ".join(delivery.paths)},
-        fix=fault.fix if fault else "Deliver the file again; the batch is picked up when the file changes.",
-    )
+    """The error for files that DuckDB cannot read: what is wrong, and in which line."""
+    again = "Deliver the file again; the batch is picked up when the file changes."
+    fault = _fault(delivery) or csv_faults.explain(error, delivery.local[0], again)
+    where = {"file": ", ".join(delivery.paths)}
+    return SourceError("The file cannot be read.", found=fault.found, where=where, fix=fault.fix)
 
 
 def open_rows(
