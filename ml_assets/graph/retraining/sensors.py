@@ -1,5 +1,6 @@
 """The sensor and the schedule that start trainings. Both ask the same decision and leave the same rows."""
 
+import datetime as dt
 import hashlib
 import json
 import sqlite3
@@ -28,6 +29,7 @@ INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
 LOCK_S = 15
 PARENT = "dagster/parent_run_id"
+RETRIED_WITHIN = dt.timedelta(minutes=10)
 BUSY = (MLAssetsError, duckdb.Error, sqlite3.Error)
 
 
@@ -200,7 +202,10 @@ def _new_reports(spec: PipelineSpec, paths: Paths, stamps: dict[str, Any]) -> tu
 def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> dict[str, UnderWay]:
     """Trainings of the pipeline that are queued or running, or failed and about to be tried again, by run."""
     runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=steps.UNFINISHED)) if _trains(run, spec, job)]
-    again = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE], tags={steps.WILL_RETRY: "true"})
+    # Dagster makes the retry within seconds; one that it could not make then, it makes never.
+    since = dt.datetime.now(dt.UTC) - RETRIED_WITHIN
+    failed = [dg.DagsterRunStatus.FAILURE]
+    again = dg.RunsFilter(job_name=job, statuses=failed, tags={steps.WILL_RETRY: "true"}, updated_after=since)
     for run in instance.get_runs(again, limit=1):
         if not instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1):
             runs.append(run)
