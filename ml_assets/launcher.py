@@ -94,10 +94,10 @@ def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     )
 
 
-def lost_runs(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Run id -> what happened, of all started runs whose process is gone."""
-    found = {run.run_id: lost(instance, run) for run in instance.get_runs(dg.RunsFilter(statuses=STARTED))}
-    return {run_id: why for run_id, why in found.items() if why is not None}
+def lost_runs(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, str]]:
+    """Started runs whose process is gone, and what happened."""
+    found = [(run, lost(instance, run)) for run in instance.get_runs(dg.RunsFilter(statuses=STARTED))]
+    return [(run, why) for run, why in found if why is not None]
 
 
 def worker_of(run: dg.DagsterRun) -> Worker | None:

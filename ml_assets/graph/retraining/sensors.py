@@ -21,6 +21,7 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.store import foreign_reports, retrain_events
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.lake import Commit, Lake
+from ml_assets.store.memory import Memory
 from ml_assets.store.locks import exclusive
 from ml_assets.store.paths import Paths
 from ml_assets.store.retrain_events import EVENT_TAG, Event
@@ -62,6 +63,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         job: The training job.
     """
     name = f"{spec.name}_retrain"
+    memory = Memory(paths.sensors / name)
     rules = _hash([spec.retrain.model_dump(), spec.split.model_dump(), spec.target.sql])
 
     @dg.sensor(
@@ -72,7 +74,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         description=f"The one place that starts {job} without a person: the first time, and as `retrain` says.",
     )
     def retrain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        cursor = json.loads(context.cursor) if context.cursor else {}
+        cursor = json.loads(memory.read(context.cursor) or "{}")
         try:
             snapshot = newest_snapshot(paths.lake, spec.name)
             if snapshot is None:
@@ -89,7 +91,9 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         return dg.SensorResult(
             run_requests=[look.request] if look.request else [],
             skip_reason=None if look.request else dg.SkipReason(look.why),
-            cursor=json.dumps({**seen, "reports": stamps}) if look.judged else context.cursor,
+            cursor=memory.write(json.dumps({**seen, "reports": stamps}), context.cursor)
+            if look.judged
+            else context.cursor,
         )
 
     return retrain
