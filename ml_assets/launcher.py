@@ -75,7 +75,12 @@ def are_served() -> bool:
 
 def mark(instance: dg.DagsterInstance, worker: Worker) -> None:
     """Keep with a run which process works on it."""
-    instance.add_run_tags(worker.run_id, {TAG: json.dumps(asdict(worker))})
+    instance.add_run_tags(worker.run_id, {TAG: as_tag(worker)})
+
+
+def as_tag(worker: Worker) -> str:
+    """What `worker_of` reads."""
+    return json.dumps(asdict(worker))
 
 
 def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:

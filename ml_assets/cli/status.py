@@ -47,7 +47,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
             verdicts += found
             if not as_json:
                 print_status(name, found, facts.batches())
-    lost = _lost(paths, pipeline)
+    lost = lost_rows(paths, pipeline)
     if as_json:
         click.echo(json.dumps([*(asdict(verdict) for verdict in verdicts), *lost], indent=1))
     else:
@@ -56,7 +56,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
     sys.exit(1 if lost or any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
 
 
-def _lost(paths: Paths, pipeline: str | None) -> list[dict[str, str | None]]:
+def lost_rows(paths: Paths, pipeline: str | None) -> list[dict[str, str | None]]:
     """Started runs whose process is gone, as rows beside those of assets."""
     import dagster as dg
 
