@@ -44,7 +44,8 @@ class LockingRunLauncher(DefaultRunLauncher):
         if why is None or not are_served():
             since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        if time.monotonic() - since.setdefault(run.run_id, time.monotonic()) < GRACE_S:
+        now = time.monotonic()
+        if now - since.setdefault(run.run_id, now) < GRACE_S:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it may just be ending")
         return CheckRunHealthResult(WorkerStatus.FAILED, self._fail(run, why))
 

@@ -223,7 +223,7 @@ class Lake:
         known = self.tables()
         same = [one for one in known if one.partition(".")[2] == name]
         fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
-        return LakeError(f"The lake has no table {name!r}: a table is named PIPELINE.TABLE.", fix=fix)
+        return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)
 
     def tables(self) -> list[str]:
         """Names of all tables, `schema.noun`."""
