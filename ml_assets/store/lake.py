@@ -317,10 +317,7 @@ class Lake:
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
         return self.replace(
-            [
-                Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed)
-                for rows in tables
-            ],
+            [Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed) for rows in tables],
             commit,
         )
 

@@ -54,7 +54,11 @@ def test_what_is_meant_is_taken(method: str, path: str, headers: dict[str, str])
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
-        ("GET", "/graphql", HERE),  # <img src=".../graphql?query=mutation...">, of a browser that says nothing of itself
+        (
+            "GET",
+            "/graphql",
+            HERE,
+        ),  # <img src=".../graphql?query=mutation...">, of a browser that says nothing of itself
         ("GET", "/graphql/", {**HERE, "accept": "image/png"}),
         ("POST", "/graphql", {**HERE, "content-type": "text/plain"}),  # a form, or fetch() without a preflight
         ("POST", "/graphql", HERE),

@@ -16,7 +16,9 @@ from ml_assets.ui import supervise
 from ml_assets.ui.supervise import Child
 from ml_assets_tests.conftest import wait_until
 
-STAYS = "import pathlib, subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'])\n"
+STAYS = (
+    "import pathlib, subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'])\n"
+)
 STAYS += "pathlib.Path('up').touch()\ntime.sleep(99)\n"
 
 

@@ -21,8 +21,8 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.store import foreign_reports, retrain_events
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.memory import Memory
 from ml_assets.store.locks import exclusive
+from ml_assets.store.memory import Memory
 from ml_assets.store.paths import Paths
 from ml_assets.store.retrain_events import EVENT_TAG, Event
 

@@ -147,7 +147,9 @@ def test_a_cursor_of_many_files_is_small(project: Project) -> None:
     project.write(7, loans(7, rows=3))
     second = tick(project, first.cursor)
     assert "7" in second.run_requests[0].tags["ml_assets/batches"].split(", ")
-    assert tick(project, first.cursor).run_requests[0].run_key == second.run_requests[0].run_key  # killed before it was stored
+    assert (
+        tick(project, first.cursor).run_requests[0].run_key == second.run_requests[0].run_key
+    )  # killed before it was stored
 
 
 def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
