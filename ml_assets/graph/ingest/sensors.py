@@ -31,7 +31,7 @@ def new_data_sensor(
     job: str,
     before_champion: Sequence[dg.AssetKey],
 ) -> dg.SensorDefinition:
-    """Watch the source folder; its cursor stands for what it has seen, so that a file is picked up once for each content.
+    """Watch the source folder; the cursor stands for what it has seen: a file is picked up once for each content.
 
     Without a cursor it begins with what the lake holds: files that were ingested by hand are not taken up again.
 
