@@ -21,7 +21,7 @@ from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import MAX_RETRIES_TAG, WILL_RETRY_TAG
 
-from ml_assets.liveness import ENV_SOCKETS, Worker, is_held, listens
+from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, is_held, listens, lock_file
 
 TAG = "ml_assets/process"
 # A live run holds no lock between the end of its last step and the word that it has ended. And the daemon needs some
@@ -92,7 +92,9 @@ def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     if not worker.is_in_sight or is_held(home(instance), run.run_id):
         return None
     others = pids(instance, run) - {worker.pid}  # of an executor with a process for each step: the one above them
-    if any(map(psutil.pid_exists, others)) and worker.boot == Worker.here("").boot:
+    if not lock_file(home(instance), run.run_id).exists():  # somebody has removed it
+        others.add(worker.pid)
+    if any(map(psutil.pid_exists, others)) and worker.boot == boot_id():
         return None
     return (
         f"Its process {worker.pid} on {worker.host} is gone and has said nothing: "

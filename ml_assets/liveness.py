@@ -63,7 +63,7 @@ def holding(home: Path, run_id: str) -> Iterator[Worker]:
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    handle = os.open(_lock(home, run_id), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    handle = os.open(lock_file(home, run_id), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
         yield Worker.here(run_id)
@@ -74,7 +74,7 @@ def holding(home: Path, run_id: str) -> Iterator[Worker]:
 def is_held(home: Path, run_id: str) -> bool:
     """Does any process hold the lock of a run?"""
     try:
-        handle = os.open(_lock(home, run_id), os.O_RDWR | os.O_NOFOLLOW)
+        handle = os.open(lock_file(home, run_id), os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
@@ -92,7 +92,8 @@ def listens(address: str | Path) -> bool:
         return client.connect_ex(str(address)) == 0
 
 
-def _lock(home: Path, run_id: str) -> Path:
+def lock_file(home: Path, run_id: str) -> Path:
+    """The lock of a run."""
     return home / FOLDER / f"{run_id}.lock"
 
 

@@ -71,6 +71,7 @@ def test_a_killed_run_fails_with_a_text_and_a_live_one_goes_on(
 ) -> None:
     assert isinstance(instance.run_launcher, LockingRunLauncher)
     (alive, _), (killed, process) = start(), start()
+    liveness.lock_file(launcher.home(instance), alive.run_id).unlink()
     assert launcher.lost_runs(instance) == []
     process.kill()
     process.wait()
@@ -110,7 +111,9 @@ def test_only_what_this_machine_knows_of_is_lost(
     run = create_run_for_test(instance, job_name="parcels_ingest", status=dg.DagsterRunStatus.STARTED)
     if not liveness.boot_id():
         pytest.skip("this system does not tell its starts apart")
-    worker = Worker(run.run_id, socket.gethostname(), liveness.boot_id(), 1)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    worker = Worker(run.run_id, socket.gethostname(), liveness.boot_id(), ended.pid)
     instance.add_run_tags(run.run_id, {launcher.TAG: launcher.as_tag(replace(worker, **elsewhere))})
     assert bool(launcher.lost_runs(instance)) is is_lost
 
