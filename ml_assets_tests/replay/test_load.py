@@ -12,6 +12,7 @@ from ml_assets.replay.load import find_pipeline
 from ml_assets.store.paths import Paths
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster's own
 def test_a_project_that_is_not_installed(
     tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
