@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import ml_assets.telemetry  # noqa: F401 - before any library that would report its use
 
 if TYPE_CHECKING:
-    from ml_assets.api import open_lake
+    from ml_assets.api import open_lake, training_rows
     from ml_assets.component import MLPipeline
     from ml_assets.io_manager import LakeIOManager
 
-__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake"]
+__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake", "training_rows"]
 __version__ = "0.1.0"
 
 # Imported at their first use: `import ml_assets` in a notebook must not load Dagster.
@@ -19,6 +19,7 @@ _LAZY = {
     "LakeIOManager": "ml_assets.io_manager",
     "MLPipeline": "ml_assets.component",
     "open_lake": "ml_assets.api",
+    "training_rows": "ml_assets.api",
 }
 
 

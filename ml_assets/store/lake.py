@@ -157,8 +157,8 @@ class Lake:
         Raises:
             LakeError: There is no such table or snapshot.
         """
-        if not self.exists(name):
-            raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, self.tables()))
+        if name.count(".") != 1 or not self.exists(name):
+            raise self._no_table(name)
         version = None if snapshot is None else snapshot_id(self, snapshot, name.partition(".")[0])
         sql = f"SELECT * FROM {table(name)}{at(version)}"
         with self._reading(name):
@@ -174,6 +174,13 @@ class Lake:
                     found=cause(error).text,
                     fix="`ml-assets lake snapshots` lists the snapshots that exist.",
                 ) from error
+
+    def _no_table(self, name: str) -> LakeError:
+        """A name without its pipeline is a near miss of each pipeline's table of that name."""
+        known = self.tables()
+        same = [one for one in known if one.partition(".")[2] == name]
+        fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
+        return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)
 
     def tables(self) -> list[str]:
         """Names of all tables, `schema.noun`."""

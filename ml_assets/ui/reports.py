@@ -21,7 +21,7 @@ ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'unsafe-inline' 'unsafe-eval'",  # Evidently's and Plotly's, inside the page
+        "script-src 'unsafe-inline'",  # Evidently's and Plotly's, inside the page
         "style-src 'unsafe-inline'",
         "img-src data: blob:",
         "font-src data:",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from ml_assets.errors import SpecError
+from ml_assets.liveness import ENV_SOCKETS, listens
 from ml_assets.ui.locations import Location
 from ml_assets.ui.supervise import Child
 
@@ -39,10 +40,11 @@ def services(
     sockets = {location.name: temporary / f"{n}.sock" for n, location in enumerate(locations) if location.arguments}
     workspace = temporary / "workspace.yaml"
     workspace.write_text(json.dumps({"load_from": [_entry(location, sockets) for location in locations]}))
+    environment = {**environment, ENV_SOCKETS: os.pathsep.join(map(str, sockets.values()))}
     since = time.monotonic()
 
     def is_loaded() -> bool:
-        return all(map(_answers, sockets.values())) or time.monotonic() - since > LOADING_S
+        return all(map(listens, sockets.values())) or time.monotonic() - since > LOADING_S
 
     def child(name: str, *module: str, **more: Callable[..., bool]) -> Child:
         return Child(name, module, root, environment, say, **more)
@@ -90,12 +92,6 @@ def _entry(location: Location, sockets: Mapping[str, Path]) -> dict[str, object]
     }
 
 
-def _answers(address: Path) -> bool:
-    """Does a process listen at this socket?"""
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(address)) == 0
-
-
 def _has_server(address: Path) -> Callable[[int], bool]:
     """A code server passes its requests on to a process of its own, which nothing else would start again."""
     seen: dict[int, float] = {}  # process id -> when it was last seen whole, once it was
@@ -103,7 +99,7 @@ def _has_server(address: Path) -> Callable[[int], bool]:
     def is_sound(pid: int) -> bool:
         now = time.monotonic()
         if _children(pid):
-            if pid in seen or _answers(address):
+            if pid in seen or listens(address):
                 seen.clear()
                 seen[pid] = now
             return True

@@ -34,9 +34,7 @@ def serve(port: int, workspace: str) -> None:
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
             guarded = Guard(app, Origins.of(port, os.environ.get(ENV_UI_URL)))
-            uvicorn.run(
-                guarded, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=STOP_S
-            )
+            uvicorn.run(guarded, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=STOP_S)
 
 
 if __name__ == "__main__":
