@@ -1,0 +1,1 @@
+"""Attacks on a project, bounded and on this machine only. Each returns rows of what was tried and how often it held."""
