@@ -46,18 +46,13 @@ class Honest:
         ended = threading.Event()
 
         def ask() -> None:
-            while not ended.wait(0.02):
+            while True:
                 before = time.monotonic()
-                try:
-                    connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-                    with contextlib.closing(connection):
-                        connection.request("GET", "/health")
-                        if connection.getresponse().status != http.HTTPStatus.OK:
-                            self.failed.append("no 200")
-                except (OSError, http.client.HTTPException) as error:
-                    self.failed.append(f"{type(error).__name__}: {error}")
+                self._ask()
                 self.asked += 1
                 self.slowest_s = max(self.slowest_s, time.monotonic() - before)
+                if ended.wait(0.02):
+                    return
 
         client = threading.Thread(target=ask)
         client.start()
@@ -66,6 +61,16 @@ class Honest:
         finally:
             ended.set()
             client.join()
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            with contextlib.closing(connection):
+                connection.request("GET", "/health")
+                if connection.getresponse().status != http.HTTPStatus.OK:
+                    self.failed.append("no 200")
+        except (OSError, http.client.HTTPException) as error:
+            self.failed.append(f"{type(error).__name__}: {error}")
 
     @property
     def is_well(self) -> bool:

@@ -55,7 +55,7 @@ class Tampering:
 def tamperings(release: Path, seed: int = 0) -> Iterator[Tampering]:
     """All of them, for a release with a features SELECT and an ONNX graph; the same for the same seed."""
     yield from _plain(release, random.Random(seed))
-    yield from _forged()
+    yield from forgeries()
 
 
 def refusal(release: Path, tampering: Tampering, folder: Path, with_digest: bool = False) -> str:
@@ -152,7 +152,7 @@ def _socket(path: Path) -> None:
 KINDS: dict[str, Change] = {"a FIFO": os.mkfifo, "a link": _linked, "a socket": _socket, "a folder": Path.mkdir}
 
 
-def _forged() -> Iterator[Tampering]:
+def forgeries() -> Iterator[Tampering]:
     """What a folder could do that is handed over with manifests to match."""
 
     def new(name: str, word: str, change: Change) -> Tampering:
