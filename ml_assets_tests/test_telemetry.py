@@ -18,7 +18,8 @@ LOAD = """
 import sys, time
 from pathlib import Path
 reached = []
-sys.addaudithook(lambda event, args: reached.append(event) if event in ("socket.connect", "socket.getaddrinfo") else None)
+calls = ("socket.connect", "socket.getaddrinfo")
+sys.addaudithook(lambda event, args: reached.append(event) if event in calls else None)
 from ml_assets.ml import bundle
 loaded = bundle.load(Path(sys.argv[1]))
 import onnxruntime
@@ -36,7 +37,12 @@ def test_a_load_of_a_model_leaves_no_trace_in_the_home_and_looks_nothing_up(trai
     home = tmp_path / "home"
     home.mkdir()
     # A home of its own, and nothing that says CI: there the library keeps still by itself.
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "OnnxModel []"
     assert list(home.rglob("*")) == []

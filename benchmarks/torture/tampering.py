@@ -1,5 +1,5 @@
-"""Releases that somebody changed: every file flipped, cut, removed, replaced and linked, and folders that were made to do
-harm and have a manifest to match.
+"""Releases that somebody changed: every file flipped, cut, removed, replaced and linked; and folders that were made to
+do harm and have a manifest to match.
 
 `plain` leaves the manifest as it was: every change must be refused, by the name of the file. `forged` writes a manifest
 to match, as one would who hands a folder over: what is dangerous must be refused without a digest, and everything with.
@@ -198,14 +198,20 @@ def forgeries() -> Iterator[Tampering]:
     for name in ("manifest.json", "bundle/manifest.json"):
         yield new(f"{name} without files", "manifest", _json(name, files=None, format=9))
     yield new("a model of another type", "trusted", _skops({"__class__": "Popen", "__module__": "subprocess"}))
-    yield new("a model that names its type", "trusted", _skops({"__class__": "system", "__module__": "os"}, "os.system"))
-    yield new("a model that is no zip", "model.skops", _model(lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 200)))
+    yield new(
+        "a model that names its type", "trusted", _skops({"__class__": "system", "__module__": "os"}, "os.system")
+    )
+    yield new(
+        "a model that is no zip", "model.skops", _model(lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 200))
+    )
     yield new("a model that is a bomb", "model.skops", _model(_bomb))
     yield new("sources that are a bomb", "server.zip", _made("server.zip", _bomb))
     yield new("a graph that is none", "model.onnx", _replaced("bundle/model.onnx", lambda old: old[::-1]))
     yield new("a graph of zeros", "model.onnx", _replaced("bundle/model.onnx", lambda old: b"\0" * len(old)))
     yield new("a lookup that is no Parquet", "", _replaced("lookups/region_history.parquet", lambda _: b"PAR1" * 9))
-    yield new("a text of 65 MiB", "metrics.json", _made("metrics.json", lambda path: os.truncate(_touched(path), 65 * 2**20)))
+    yield new(
+        "a text of 65 MiB", "metrics.json", _made("metrics.json", lambda path: os.truncate(_touched(path), 65 * 2**20))
+    )
     yield new("too many files", "files", _many)
 
 
@@ -268,7 +274,14 @@ def _model(make: Change, estimator: str | None = None) -> Change:
 
 def _skops(node: dict[str, Any], estimator: str | None = None) -> Change:
     """A model file whose one object has another type than any estimator."""
-    whole = {**node, "__loader__": "ObjectNode", "__id__": 1, "content": None, "protocol": 2, "_skops_version": "0.16.0"}
+    whole = {
+        **node,
+        "__loader__": "ObjectNode",
+        "__id__": 1,
+        "content": None,
+        "protocol": 2,
+        "_skops_version": "0.16.0",
+    }
 
     def make(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as packed:

@@ -25,7 +25,9 @@ def features(folder: Path, sql: str) -> Features:
 
 
 def test_a_value_that_cannot_be_computed_with_is_told_with_its_row(tmp_path: Path) -> None:
-    made = features(tmp_path / "[1]", "SELECT row_id, year(make_date(year, 1, 1)) AS y, ln(x) + k AS z FROM batch, sevens")
+    made = features(
+        tmp_path / "[1]", "SELECT row_id, year(make_date(year, 1, 1)) AS y, ln(x) + k AS z FROM batch, sevens"
+    )
     columns = {"year": [2000 + number for number in range(9)], "x": [1.0] * 9}
     assert made.of(columns, 9)["y"] == [float(year) for year in columns["year"]]
     for name, row, value in (("year", 6, 10**11), ("year", 0, 2**31), ("x", 8, -1.0), ("year", 3, 10**30)):
@@ -42,8 +44,10 @@ def test_nothing_that_the_select_says_changes_what_it_may(tmp_path: Path) -> Non
     assert limit.endswith("MiB")
     assert REQUEST_MIB <= float(limit.split()[0]) < REQUEST_MIB + 50
     for text in ("SET memory_limit = '90GiB'", "SET enable_external_access = true", "FROM read_text('/etc/hostname')"):
-        with pytest.raises(duckdb.Error, match="locked|disabled|Cannot change"):
+        with pytest.raises(duckdb.Error, match=r"locked|disabled|Cannot change"):
             made.con.execute(text)
-    for number, text in enumerate(("SELECT 1) AS x; SET threads = 9; SELECT * FROM (SELECT 1", "SELECT 1; SELECT 2", "")):
+    for number, text in enumerate(
+        ("SELECT 1) AS x; SET threads = 9; SELECT * FROM (SELECT 1", "SELECT 1; SELECT 2", "")
+    ):
         with pytest.raises(ServingError):
             features(tmp_path / f"refused{number}", text)
