@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENGINES, KINDS = ("onnx", "skops"), ("binary", "multiclass", "regression")
+COLUMN_TYPES = ("string", "integer", "number", "boolean", "date", "timestamp")
+FEATURE_TYPES = ("number", "category")
 LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb", "onnxruntime")
 PARITY = 1e-12  # largest difference from scikit-learn with which the ONNX graph answers
 PARITY_ROWS = 50_000
@@ -279,9 +281,14 @@ def read_schema(folder: Path) -> Schema:
         ModelError: It is not one that this version reads.
     """
     schema = documents.read(folder / "schema.json", Schema)
-    words = {"engine": (schema.engine, ENGINES), "kind": (schema.kind, KINDS)}
-    for name, (word, known) in words.items():
+    words = [("engine", schema.engine, ENGINES), ("kind", schema.kind, KINDS)]
+    words += [(f"columns.{name}", word, COLUMN_TYPES) for name, word in schema.columns.items()]
+    words += [(f"features.{name}", word, FEATURE_TYPES) for name, word in schema.features.items()]
+    for name, word, known in words:
         if word not in known:
-            found = f"{name} {word!r}; known are {', '.join(known)}"
-            raise ModelError("The schema has a word that this version does not know.", found=found, where={"file": folder / "schema.json"})
+            raise ModelError(
+                "The schema has a word that this version does not know.",
+                found=f"{name}: {word!r}; known are {', '.join(known)}",
+                where={"file": folder / "schema.json"},
+            )
     return schema

@@ -76,7 +76,9 @@ def _read(file: Path, what: str) -> dict[str, str]:
             raise TypeError("a name or a SHA-256 is no text")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         found_text = f"{type(error).__name__}: {error}"
-        raise ModelError(f"The manifest of the {what} cannot be read.", found=found_text, where={"file": file}) from error
+        raise ModelError(
+            f"The manifest of the {what} cannot be read.", found=found_text, where={"file": file}
+        ) from error
     if known != FORMAT:
         raise ModelError(
             f"The {what} has a format that this version does not read.",

@@ -103,7 +103,9 @@ def read_facts(folder: Path) -> Facts:
             found = f"{name}, which it does not have"
             raise ModelError("The release names a file.", found=found, where={"file": folder / FACTS})
     if (facts.sql is None) == (facts.function is None):
-        raise ModelError("A release has one of a features SELECT and a features function.", where={"file": folder / FACTS})
+        raise ModelError(
+            "A release has one of a features SELECT and a features function.", where={"file": folder / FACTS}
+        )
     if (folder / SOURCES).exists():
         archives.check(folder / SOURCES, MAX_SOURCES)
     return facts

@@ -43,8 +43,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the release")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one; default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1")
-    parser.add_argument("--sha256", type=digest, help="SHA-256 of its manifest.json, from the training; code that the "
-        "release brings along (a features function, an own estimator) runs with it only")
+    parser.add_argument(
+        "--sha256",
+        type=digest,
+        help="SHA-256 of its manifest.json, from the training; code that the "
+        "release brings along (a features function, an own estimator) runs with it only",
+    )
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # end with this process
     given = parser.parse_args()
     from ml_assets.server.process import end_with, run

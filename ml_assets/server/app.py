@@ -80,8 +80,6 @@ class BodyRefused(Exception):
         self.status = status
 
 
-
-
 def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
     """The application over what `serving` holds at the time of each request."""
     bodies = Bodies()
@@ -148,7 +146,13 @@ def _openapi(scorer: Scorer) -> dict[str, Any]:
         return {"content": {"application/json": {"schema": schema}}}
 
     text = {"type": "object", "properties": {"error": {"type": "string"}}}
-    refused = {"400": "no JSON", "413": "too large", "422": "names the row and field", "500": "not answered", "503": "too busy"}
+    refused = {
+        "400": "no JSON",
+        "413": "too large",
+        "422": "names the row and field",
+        "500": "not answered",
+        "503": "too busy",
+    }
     answers: dict[str, Any] = {"200": {"description": "Scores and decisions in the order of the rows.", **of(answer)}}
     answers |= {status: {"description": why, **of(text)} for status, why in refused.items()}
     predict = {"summary": "Score rows", "requestBody": {"required": True, **of(request)}, "responses": answers}

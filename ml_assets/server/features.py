@@ -184,7 +184,9 @@ class Features:
         text = (folder / "bundle" / str(self._facts.sql)).read_text(encoding="utf-8").rstrip().rstrip(";")
         statements = self.con.extract_statements(text)  # parsed by itself: it cannot leave the parenthesis below
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise ServingError("The features are not one SELECT.", where={"file": folder / "bundle" / str(self._facts.sql)})
+            raise ServingError(
+                "The features are not one SELECT.", where={"file": folder / "bundle" / str(self._facts.sql)}
+            )
         # Prepared without parameters over a source that is filled anew: planned once, not at each request.
         self.con.execute("PREPARE features AS " + self._wanted(f"({text}\n)"))
         return lambda: self.con.execute("EXECUTE features").fetchall()

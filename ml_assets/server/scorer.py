@@ -32,7 +32,7 @@ class Scorer:
         self.facts = release.read_facts(folder)
         if self.facts.function is not None and sha256 is None:
             raise ServingError(
-                "This release computes its features with Python code of its own, which runs only where its digest is known.",
+                "The release's features need Python code of its own, which runs only where its digest is known.",
                 where={"folder": folder},
                 fix="Give the --sha256 of its manifest.json; `ml-assets models show PIPELINE VERSION` prints it.",
             )

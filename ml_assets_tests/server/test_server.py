@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.torture import server_attacks
 from ml_assets.errors import FeatureError, ModelError, ServingError
 from ml_assets.graph.release import packing
 from ml_assets.ml import bundle, estimators, manifest, release
@@ -70,6 +72,11 @@ def test_a_zone_and_a_missing_value_are_understood(server: Server) -> None:
         ({"rows": []}, 422, ["length >= 1"]),
         ({"rows": [ROW] * 1001}, 422, ["length <= 1000"]),
         ({"row": [ROW]}, 422, ["`row`"]),
+        ({"rows": [ROW, {**ROW, "signed": "0001-01-01T00:00:00+23:59"}]}, 422, ["years 1 to 9999", "$.rows[1].signed"]),
+        ({"rows": [{**ROW, "signed": "9999-12-31T23:59:59-23:59"}]}, 422, ["$.rows[0].signed"]),
+        (json.dumps({"rows": [ROW, ROW]}).encode().replace(b'"A"', b'"\xff"'), 400, ["no UTF-8", "$.rows[0].region"]),
+        (b'\xff{"rows": []}', 400, ["no JSON"]),
+        ({"rows": [{**ROW, "region": "\ud800"}]}, 400, ["no JSON"]),
         ("{", 400, ["no JSON"]),
         ("x" * (8 * 2**20 + 1), 413, ["8,388,608 bytes"]),
     ],
@@ -149,6 +156,11 @@ def test_a_function_and_a_scikit_learn_model_are_served_and_sigterm_ends_it(tmp_
         assert "Traceback" not in server.log.read_text()
 
 
+def test_a_small_run_of_the_fuzzer(server: Server, folder: Path) -> None:
+    (row,) = server_attacks.fuzzed(server.port, release.read_golden(folder).rows[0], requests=150, seed=7)
+    assert (row.held, row.tried) == (150, 150), row
+
+
 def test_mistakes_end_with_a_text_and_no_traceback(folder: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -157,6 +169,7 @@ def test_mistakes_end_with_a_text_and_no_traceback(folder: Path, tmp_path: Path)
         for arguments, words in (
             ([str(folder), "--port", port], "cannot be used"),
             ([str(tmp_path / "no")], "no such"),
+            ([str(folder), "--port", "0", "--sha256", "0" * 64], "not the one that was registered"),
         ):
             command = [sys.executable, "-m", "ml_assets.server", *arguments]
             shown = subprocess.run(command, capture_output=True, text=True, check=False)

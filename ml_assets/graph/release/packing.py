@@ -29,7 +29,7 @@ from ml_assets.store.sql import identifier, identifiers, literal, table
 
 SERVER = "ml_assets.server.__main__"
 GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
-# What the server imports, by engine; uvicorn takes the two last where they are installed.
+# What the server imports, by engine; uvicorn takes the last where it is installed.
 SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
 SKOPS_NEEDS = ("pandas", "scikit-learn", "skops")
 DOCKERFILE = """\

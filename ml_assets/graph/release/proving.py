@@ -86,7 +86,7 @@ def as_row(proof: Proof | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _process(folder: Path, log: TextIO) -> Iterator[subprocess.Popen[bytes]]:
-    """The server process, in the environment that the Dockerfile sets; it never outlives the block, nor this process."""
+    """The server process, in the environment that the Dockerfile sets; it ends with the block, or with this process."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(folder / release.SOURCES),

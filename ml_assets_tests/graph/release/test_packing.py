@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from ml_assets.errors import ModelError
@@ -17,7 +21,7 @@ from ml_assets.store import pins, registry
 from ml_assets.store.lake import Commit, Lake, Put
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import Pin
-from ml_assets_tests.conftest import Project
+from ml_assets_tests.conftest import Project, wait_until
 from ml_assets_tests.server.helpers import forged
 
 
@@ -70,9 +74,34 @@ def test_packing_again_keeps_a_sound_release_and_refuses_a_changed_one(trained: 
         first = packing.pack(lake, paths, trained.spec, pin, model, found, None)
         kept = (file.stat().st_ino, packing.pack(lake, paths, trained.spec, pin, model, found, None).sha256)
         assert kept == (file.stat().st_ino, first.sha256)
+        sound = file.read_text()
         file.write_text("better than it is")
         with pytest.raises(ModelError, match="A file of the release was changed"):
             packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        manifest.write(file.parent, {"pipeline": "loans", "version": "1.0.0"})  # as who wants it to be registered
+        with pytest.raises(ModelError, match="not the one that was registered") as caught:
+            packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        assert "materialize loans/release_candidate again" in str(caught.value)
+        shutil.rmtree(file.parent)
+        again = packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        assert (file.read_text(), again.golden) == (sound, first.golden)
+
+
+def test_a_release_that_nobody_registered_is_packed_anew(trained: Project, tmp_path: Path) -> None:
+    """As a run leaves it that is killed between the folder and its row."""
+    root = tmp_path / "project"
+    shutil.copytree(trained.root, root)
+    paths = Paths(root, root / "data")
+    with Lake(paths.lake) as lake:
+        pin = pins.newest(lake, "loans")
+        model = registry.of_pin(lake, "loans", pin.pin_id)
+        found = decision.findings(lake, "loans", model.version)
+        lake.con.execute("DELETE FROM lake.loans.release_candidate")
+        file = paths.releases / "loans" / "1.0.0" / "model_card.md"
+        file.write_text("better than it is")
+        manifest.write(file.parent, {})
+        packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        assert "better than it is" not in file.read_text()
 
 
 def test_golden_rows_have_missing_values_where_there_are_any(lake: Lake, trained: Project) -> None:
@@ -129,6 +158,25 @@ def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> No
     ):
         raise KeyboardInterrupt
     assert process.poll() is not None
+
+
+def test_the_server_ends_when_the_process_that_proves_it_is_killed(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from ml_assets.graph.release import proving\n"
+        "with open(sys.argv[2], 'w+') as log, proving._process(Path(sys.argv[1]), log) as process:\n"
+        "    print(process.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        try:
+            wait_until(lambda: "ready on" in (tmp_path / "log").read_text(), 60, "the server is ready")
+            parent.kill()
+            assert server.wait(10) is None  # a process of another's: its exit code is not ours to know
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server.kill()
 
 
 def test_a_server_that_answers_otherwise_does_not_start_and_says_why(folder: Path, tmp_path: Path) -> None:
