@@ -272,9 +272,9 @@ def write_project() -> Callable[..., Path]:
         (package / "__init__.py").touch()
         (package / "defs" / "__init__.py").touch()
         (package / "definitions.py").write_text(
-            "from pathlib import Path\nimport dagster as dg\n"
+            "from pathlib import Path\nimport dagster as dg\nimport ml_assets\n"
             "defs = dg.Definitions.merge(\n"
-            "    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
+            "    ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
             "    dg.Definitions(executor=dg.in_process_executor),\n)\n"
         )
         document = {"type": "ml_assets.MLPipeline", "attributes": spec or SPEC}

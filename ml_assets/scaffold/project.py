@@ -36,12 +36,14 @@ from pathlib import Path
 
 import dagster as dg
 
+import ml_assets
+
 # Dagster marks backfill policies as beta and checks per partition as preview; every command would begin with that.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 defs = dg.Definitions.merge(
-    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+    ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent),
     dg.Definitions(executor=dg.in_process_executor),  # a process for each step would cost seconds of imports each
 )
 '''

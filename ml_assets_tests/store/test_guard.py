@@ -20,7 +20,7 @@ SECRET = "lake.loans.validated_data"
 ATTACKS = {
     "qualified": f"SELECT b.row_id, v.late_days FROM batch b JOIN {SECRET} v USING (row_id)",
     "quoted qualified": 'SELECT late_days FROM "lake"."loans"."validated_data"',
-    "CTE of the whole name": f'WITH "{SECRET}" AS (SELECT 1) SELECT late_days FROM batch b JOIN {SECRET} USING (row_id)',
+    "CTE of the whole name": f'WITH "{SECRET}" AS (SELECT 1) SELECT late_days FROM batch JOIN {SECRET} USING (row_id)',
     "CTE of its last part": f"WITH validated_data AS (SELECT 1) SELECT late_days FROM {SECRET}",
     "CTE in an inner scope": "SELECT sql FROM (WITH sqlite_master AS (SELECT 1) FROM sqlite_master) x, sqlite_master",
     "CTE that reads its own name": "WITH sqlite_master AS (FROM sqlite_master) SELECT sql FROM sqlite_master",
@@ -129,7 +129,7 @@ def _bound(sql: str) -> bool:
             ["row_id"],
         ),
         (
-            "SELECT row_id, x.r FROM batch b, LATERAL (SELECT count(*) AS r FROM regions r WHERE r.region = b.region) x",
+            "SELECT row_id, r FROM batch b, LATERAL (SELECT count(*) AS r FROM regions s WHERE s.region = b.region)",
             ["row_id", "r"],
         ),
         ("SELECT row_id, unnest([1]) AS u FROM batch, range(1)", ["row_id", "u"]),
@@ -140,8 +140,8 @@ def _bound(sql: str) -> bool:
         ),
         ("SELECT row_id, lag(income) OVER (ORDER BY row_id) AS before FROM batch", ["row_id", "before"]),
         (
-            "SELECT b.row_id, r.unemployment FROM batch b LEFT JOIN (VALUES ('A', 0.1)) r(region, unemployment) USING (region)",
-            ["row_id", "unemployment"],
+            "SELECT row_id, rate FROM batch LEFT JOIN (VALUES ('A', 0.1)) r(region, rate) USING (region)",
+            ["row_id", "rate"],
         ),
         (
             "SELECT row_id, now() AT TIME ZONE 'Europe/Berlin' AS t, pg_typeof(income) AS p FROM batch",
