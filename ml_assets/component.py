@@ -247,7 +247,10 @@ def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
         if not file.is_file():
             present = ", ".join(sorted(path.name for path in folder.glob("*.sql"))) or "none"
             raise SpecError(
-                f"{place} names a file that does not exist.", found=name, fix=f"SQL files beside it: {present}"
+                f"{place} names a file that does not exist.",
+                found=name,
+                where={"key": place},
+                fix=f"SQL files beside it: {present}",
             )
         texts[name] = file.read_text(encoding="utf-8")
     return texts
@@ -257,7 +260,10 @@ def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
     """The features function that the YAML names; None where it names a SQL file."""
     if not is_function(spec.features):
         return None
-    return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
+    try:
+        return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
+    except SpecError as error:
+        raise error.at(key="features") from None
 
 
 def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +148,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (select("SELECT income FROM batch"), "features:", "features.sql must give row_id"),
     (select("SELECT row_id FROM batch"), "features:", "gives no feature beside row_id"),
     (select("SELECT row_id,\n income,\n late_days FROM batch"), "features:", "names the outcome column 'late_days'"),
-    (select("SELECT row_id,\n incme\nFROM batch"), "features:", "\"incme\" not found in FROM clause!; did you mean 'income'?"),
+    (select("SELECT row_id,\n incme\nFROM batch"), "features:", "not found in FROM clause!; did you mean 'income'?"),
     (select("SELECT row_id,\n incme\nFROM batch"), "features:", "file features.sql, line 2, column incme"),
     (select("SELECT b.row_id, r.rate FROM batch b JOIN regions r USING (region)"), "features:", 'column named "rate"'),
     (select("SELECT b.row_id, h.share FROM batch b JOIN region_history h USING (region)"), "features:", "'late_share'"),
@@ -163,8 +164,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"target": {"name": "late", "sql": "late_dys > 10", "kind": "binary"}}, "late_dys", "target.sql is not a SQL"),
     (tree(estimator="sklearn.tree.DecisionTree"), "DecisionTree", "sklearn.tree has no 'DecisionTree'"),
     (tree(estimator=f"{TREE}Regressor"), "Regressor", "predicts values; target.kind binary needs classes"),
-    (tree(params={"maxdepth": 3}), "maxdepth", f"{TREE}Classifier has no parameter 'maxdepth'; did you mean 'max_depth'?"),
-    (tree(search={"min_leaf": {"low": 1, "high": 3}}), "low: 1", "has no parameter 'min_leaf'"),
+    (tree(params={"maxdepth": 3}), "maxdepth", "has no parameter 'maxdepth'; did you mean 'max_depth'?"),
+    (tree(search={"min_leaf": {"low": 1, "high": 3}}), "min_leaf", "has no parameter 'min_leaf'"),
     (tree(estimator="sklearn.svm.LinearSVC", params={}, search={}), "LinearSVC", "gives no probabilities"),
 ]  # fmt: skip
 
@@ -178,8 +179,8 @@ def test_what_cannot_work_is_refused_at_load(
     assert text in found
     assert "pipeline loans" in found
     lines = (tmp_path / "credit/defs/loans/defs.yaml").read_text().splitlines()
-    (number,) = [n for n, line in enumerate(lines, 1) if word in line and (word != "features:" or line.startswith("  f"))]
-    assert f"credit/defs/loans/defs.yaml:{number}," in found or f"credit/defs/loans/defs.yaml:{number}\n" in found
+    (number,) = [number for number, line in enumerate(lines, 1) if word in line]
+    assert re.search(rf"credit/defs/loans/defs\.yaml:{number}\b", found)
 
 
 def test_environment_variables_are_rendered(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
