@@ -18,6 +18,12 @@ PROBLEM = "ml_assets/problem"
 NOTES = "ml_assets/not_checked_at_load"
 NOUN = "broken"
 logger = logging.getLogger("ml_assets")
+ENV_VALIDATE = "ML_ASSETS_VALIDATE"  # set by `ml-assets validate`
+
+
+def checking() -> bool:
+    """Does somebody check the definitions, be it to the first problem only, or all of them?"""
+    return strict() or bool(os.environ.get(ENV_VALIDATE))
 
 
 def strict() -> bool:

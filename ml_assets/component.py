@@ -14,7 +14,7 @@ from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel
 
 from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
-from ml_assets.broken import NOTES, stand_in, strict, text_of
+from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
 from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.deployment.job import deploy_job
@@ -275,7 +275,7 @@ def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
     check_sql(spec)
     for name in spec.candidates:
         check_candidate(spec, name)
-    return check_selects(spec, texts, paths)
+    return check_selects(spec, texts, paths, files_count=checking())
 
 
 def check_candidate(spec: PipelineSpec, name: str) -> None:

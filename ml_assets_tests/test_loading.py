@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import ml_assets
-from ml_assets.broken import notes_of, problems_of
+from ml_assets.broken import ENV_VALIDATE, notes_of, problems_of
 from ml_assets.cli import main
 from ml_assets.component import check, sql_texts
 from ml_assets.errors import FeatureError
@@ -143,6 +143,8 @@ def test_validate_and_status_name_each_broken_pipeline(
 ) -> None:
     defs = imported()
     monkeypatch.chdir(broken)
+    monkeypatch.setenv(ENV_VALIDATE, "")  # undone after the test
+    monkeypatch.setattr("ml_assets.broken.logger.disabled", False)
     monkeypatch.setattr("ml_assets.project.definitions", lambda root: defs)
     shown = CliRunner().invoke(main, ["validate"])
     assert shown.exit_code == 1
@@ -176,6 +178,16 @@ def test_what_only_a_run_can_check_is_said(project: Project, changes: dict[str, 
     project.sql["features.sql"] = "SELECT row_id, income, late_days FROM batch"
     with pytest.raises(FeatureError, match="names the outcome column 'late_days'"):
         project.defs()  # it does not need what cannot be known
+
+
+def test_a_reference_that_changes_takes_no_pipeline_down(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.root / "data/reference/regions.csv").write_text("name\nA\n")
+    assert "with the references as they are now, features.sql fails" in notes_of(project.defs())["loans"]
+    for variable in ("DAGSTER_IS_DEFS_VALIDATION_CLI", ENV_VALIDATE):
+        monkeypatch.setenv(variable, "1")
+        with pytest.raises(FeatureError, match='"r" does not have a column named'):
+            project.defs()
+        monkeypatch.delenv(variable)
 
 
 def test_a_pipeline_is_checked_in_a_tenth_of_a_second(project: Project) -> None:

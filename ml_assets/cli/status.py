@@ -41,7 +41,8 @@ def status(pipeline: str | None, as_json: bool) -> None:
     verdicts = [verdict for name, verdict in broken.items() if pipeline in (name, None)]
     if not as_json:
         for verdict in verdicts:
-            print_status(verdict.asset.rpartition("/")[0], [verdict], [])
+            console.print(f"{verdict.asset.rpartition('/')[0]}: not loaded", markup=False)
+            console.print("\n".join(reasons([verdict], [])), markup=False)
     with Lake(paths.lake, read_only=True) as lake:
         for name in [name for name in declared if pipeline in (name, None)]:
             facts = read_facts(lake, name)

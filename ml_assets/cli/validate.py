@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
@@ -23,6 +24,7 @@ def validate(as_json: bool) -> None:
     from ml_assets.project import definitions
 
     broken.logger.disabled = True  # each problem is printed once, here
+    os.environ[broken.ENV_VALIDATE] = "1"
     defs = definitions(Paths.of().root)
     problems, notes = broken.problems_of(defs), broken.notes_of(defs)
     found = [{"pipeline": name, "ok": True, "text": notes.get(name, "")} for name in pipelines_of(defs)]

@@ -7,6 +7,7 @@ reach no file, no other catalog, no Python variable. What passes means the same 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -143,9 +144,12 @@ class Problem:
         text = str(error)
         message = text.partition("\n")[0]
         column = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
-        near = re.search(r'(?:Candidate bindings: :?|Candidate tables:|Did you mean) ?"([^"]+)"', text)
+        words = re.search(r"(?:Candidate bindings: :?|Candidate tables:|Did you mean) ?(.*)", text)
+        near = re.findall(r'"([^"]+)"', words[1]) if words else []
+        if column:  # DuckDB lists what is least far away, be it far
+            near = difflib.get_close_matches(column[1], near, n=1)
         line = re.search(r"^LINE (\d+):", text, re.MULTILINE)
-        return cls(message, max(int(line[1]) - 1, 1) if line else None, column and column[1], near and near[1])
+        return cls(message, max(int(line[1]) - 1, 1) if line else None, column and column[1], near[0] if near else None)
 
     def __str__(self) -> str:
         return self.message + (f"; did you mean {self.near!r}?" if self.near else "")
