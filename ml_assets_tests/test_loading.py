@@ -20,6 +20,7 @@ from ml_assets.broken import ENV_VALIDATE, notes_of, problems_of
 from ml_assets.cli import main
 from ml_assets.component import check, sql_texts
 from ml_assets.errors import FeatureError
+from ml_assets.scaffold.project import declared, project_at
 from ml_assets_tests.conftest import Project, failure_text
 
 # Folder below defs/ -> what its defs.yaml says instead (None: a copy of `loans`, with this text in its name), and what
@@ -154,6 +155,7 @@ def test_validate_and_status_name_each_broken_pipeline(
         assert text in shown.output
     listed = {one["pipeline"]: one["ok"] for one in json.loads(CliRunner().invoke(main, ["validate", "--json"]).output)}
     assert listed == {"savings": True, "loans": False} | dict.fromkeys(BROKEN, False)
+    assert declared(project_at(broken), "savings")["name"] == "savings"  # for the commands that read the YAML alone
     shown = CliRunner().invoke(main, ["status", "wrong_rule"])
     assert shown.exit_code == 1
     assert "failed broken -> correct it" in shown.output

@@ -156,12 +156,18 @@ def declared(project: Project, pipeline: str) -> dict[str, Any]:
     """
     found = {}
     for file in sorted(project.defs.rglob("defs.yaml")):
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            attributes = (document or {}).get("attributes") or {}
-            found[attributes.get("name")] = attributes
+        try:
+            documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue  # another pipeline's; `ml-assets validate` says what is wrong with it
+        for document in documents:
+            attributes = document.get("attributes") if isinstance(document, dict) else None
+            if isinstance(attributes, dict):
+                found[attributes.get("name")] = attributes
     if pipeline not in found:
         raise SpecError(
             f"The project has no pipeline {pipeline!r}; {did_you_mean(pipeline, filter(None, found))}",
             where={"folder": project.defs},
+            fix="`ml-assets validate` lists those whose YAML cannot be read.",
         )
     return found[pipeline]

@@ -63,8 +63,11 @@ def _lookup(spec: PipelineSpec, lookup: Lookup, sql: str, notes: list[str]) -> C
     """The columns of a lookup's table; None where only the run can tell them."""
     row = _typed(spec, [column.name for column in spec.columns])
     label = guard.bind(f"SELECT ({spec.target.sql}\n) FROM row_", {"row_": row})
+    if label is None:
+        notes.append("target.sql: it needs an extension of DuckDB")
+        return None
     own = {"source_file": "VARCHAR", "source_sha256": "VARCHAR"}
-    history = {**OWN, **row, **own, spec.target.name: next(iter((label or {"": "VARCHAR"}).values()))}
+    history = {**OWN, **row, **own, spec.target.name: next(iter(label.values()))}
     try:
         found = check_select(sql, {"history": history}, lookup.sql, hidden=())
     except FeatureError as error:
