@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._cli.definitions import definitions_validate_command_impl
 
 import ml_assets
 from ml_assets.broken import ENV_VALIDATE, notes_of, problems_of
@@ -113,6 +115,10 @@ def test_a_check_of_the_definitions_fails(
     monkeypatch.setenv("DAGSTER_IS_DEFS_VALIDATION_CLI", "1")
     with pytest.raises(Exception, match=r"defs\.yaml"):
         imported()
+
+
+def test_dagsters_own_checks_are_told_apart_by_a_variable() -> None:
+    assert 'environ["DAGSTER_IS_DEFS_VALIDATION_CLI"]' in inspect.getsource(definitions_validate_command_impl)
 
 
 def test_a_module_that_is_broken_is_no_pipeline(

@@ -176,29 +176,34 @@ def syntax_tree(sql: str) -> Node:
     """DuckDB's syntax tree of a SELECT, or its error."""
     # The text as a literal: a parameter makes DuckDB import pandas, and every load of a code location comes by here.
     ((text,),) = scratch().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()
-    tree: Node = json.loads(text)
+    try:
+        tree: Node = json.loads(text)
+    except RecursionError:
+        return {"error": True, "error_message": "It is nested too deeply: split it into CTEs.", "statements": []}
     return tree
 
 
-def nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[Node, frozenset[str]]]:
+def nodes(tree: Any) -> Iterator[tuple[Node, frozenset[str]]]:
     """Every node of a tree, with the CTEs (lower case) that its names may mean.
 
     A CTE sees those before it in its WITH, and itself only where it is recursive.
     """
-    if isinstance(tree, list):
-        for part in tree:
-            yield from nodes(part, ctes)
-    if not isinstance(tree, dict):
-        return
-    for entry in tree.get("cte_map", {}).get("map", []):
-        yield from nodes(entry["value"], ctes)
-        ctes |= {entry["key"].lower()}
-    if tree.get("type") in ("RECURSIVE_CTE_NODE", "CTE_NODE"):
-        ctes |= {tree["cte_name"].lower()}
-    yield tree, ctes
-    for key, part in tree.items():
-        if key != "cte_map":
-            yield from nodes(part, ctes)
+    waiting: list[tuple[Any, frozenset[str]]] = [(tree, frozenset())]
+    while waiting:
+        part, ctes = waiting.pop()
+        if isinstance(part, list):
+            waiting += [(inner, ctes) for inner in reversed(part)]
+        if not isinstance(part, dict):
+            continue
+        inside = []
+        for entry in part.get("cte_map", {}).get("map", []):
+            inside.append((entry["value"], ctes))
+            ctes |= {entry["key"].lower()}
+        if part.get("type") in ("RECURSIVE_CTE_NODE", "CTE_NODE"):
+            ctes |= {part["cte_name"].lower()}
+        yield part, ctes
+        inside += [(inner, ctes) for key, inner in part.items() if key != "cte_map"]
+        waiting += reversed(inside)
 
 
 def _forbidden(node: Node, names: Set[str], valid: list[str]) -> tuple[str, str | None]:

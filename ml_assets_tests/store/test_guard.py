@@ -158,6 +158,15 @@ def test_a_select_is_bound_and_never_run() -> None:
     assert guard.bind("SELECT row_id, (SELECT sum(x) FROM range(100000000000000) t(x)) AS s FROM batch", VIEWS)
 
 
+@pytest.mark.parametrize(("terms", "text"), [(900, "nested too deeply"), (1100, "expression depth limit")])
+def test_what_is_nested_too_deeply_is_a_clear_error(terms: int, text: str) -> None:
+    total = " + ".join(["income"] * terms)
+    with pytest.raises(FeatureError, match=text):
+        guard.check_select(f"SELECT row_id, {total} AS total FROM batch", VIEWS, "features.sql")
+    with pytest.raises(SpecError, match=text):
+        guard.check_expression(f"{total} > 1", "rules.own")
+
+
 @pytest.mark.parametrize(
     ("sql", "text"),
     [
