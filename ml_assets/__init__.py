@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from ml_assets.api import open_lake, training_rows
     from ml_assets.component import MLPipeline
     from ml_assets.io_manager import LakeIOManager
+    from ml_assets.loading import load_from_defs_folder
 
-__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake", "training_rows"]
+__all__ = ["LakeIOManager", "MLPipeline", "__version__", "load_from_defs_folder", "open_lake", "training_rows"]
 __version__ = "0.1.0"
 
 # Imported at their first use: `import ml_assets` in a notebook must not load Dagster.
 _LAZY = {
     "LakeIOManager": "ml_assets.io_manager",
     "MLPipeline": "ml_assets.component",
+    "load_from_defs_folder": "ml_assets.loading",
     "open_lake": "ml_assets.api",
     "training_rows": "ml_assets.api",
 }

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
+from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel
 
+from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
+from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
 from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.deployment.job import deploy_job
@@ -43,7 +44,7 @@ from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
 from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
 from ml_assets.io_manager import LakeIOManager
-from ml_assets.ml.estimators import check_path
+from ml_assets.ml import signatures
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
@@ -68,29 +69,83 @@ YAML_FILE = "defs.yaml"
 class MLPipeline(dg.Component):
     """A tabular machine-learning pipeline: from the folder where files arrive to the champion and its drift reports."""
 
-    def __init__(self, spec: PipelineSpec, folder: Path) -> None:
-        self.spec, self.folder = spec, folder
+    def __init__(self, spec: PipelineSpec, folder: Path, positions: SourcePositionTree | None = None) -> None:
+        self.spec, self.folder, self.positions = spec, folder, positions
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
         """The YAML's model, for loading, `dg check yaml` and editors."""
-        return PipelineSpec
+        return Attributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> MLPipeline:
         """A component from validated YAML; templates such as `{{ env.NAME }}` are rendered here."""
+        try:
+            return cls._load(attributes, context)
+        except Exception as error:
+            if strict():
+                raise
+            return BrokenPipeline(context.path, text_of(error))
+
+    @classmethod
+    def _load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> MLPipeline:
+        file, positions = context.path / YAML_FILE, context.resolution_context.source_position_tree
         if attributes is None:
-            raise SpecError("The YAML has no attributes.", where={"file": context.path / YAML_FILE})
-        refuse_repeated_keys(context.path / YAML_FILE)
-        spec = rendered(PipelineSpec.model_validate(attributes), context.resolution_context.at_path("attributes"))
-        return cls(spec, context.path)
+            raise SpecError("The YAML has no attributes.", where={"file": file})
+        refuse_repeated_keys(file)
+        if isinstance(attributes, Attributes) and attributes.error:
+            raise invalid(attributes.error, positions)
+        spec = PipelineSpec.model_validate(attributes.model_dump(exclude_unset=True))
+        return cls(rendered(spec, context.resolution_context.at_path("attributes")), context.path, positions)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Assets, checks, jobs, sensors and schedules of the pipeline."""
+        """Assets, checks, jobs, sensors and schedules of the pipeline; where it is wrong, one asset that says why."""
         try:
+            self._refuse_namesakes(context)
             return build_pipeline(self.spec, self.folder, Paths.of(context.project_root))
-        except MLAssetsError as error:
-            raise error.at(pipeline=self.spec.name, yaml=context.path / YAML_FILE) from None
+        except Exception as error:
+            if isinstance(error, MLAssetsError):
+                place = self._position(error) or self.folder / YAML_FILE
+                error.at(pipeline=self.spec.name, yaml=place)
+            if strict():
+                raise
+            return stand_in(place_of(context), self.folder / YAML_FILE, text_of(error))
+
+    def _position(self, error: MLAssetsError) -> object:
+        """File and line of the key that an error names."""
+        key = str(error.where.pop("key", ""))
+        if not key or self.positions is None:
+            return None
+        return self.positions.lookup_closest_and_path(["attributes", *key.split(".")], trace=None)[0]
+
+    def _refuse_namesakes(self, context: dg.ComponentLoadContext) -> None:
+        """Raise SpecError where two pipelines would write the same tables."""
+        for other in context.component_tree.get_all_components(MLPipeline):
+            if not isinstance(other, BrokenPipeline) and other is not self and other.spec.name == self.spec.name:
+                raise SpecError(
+                    f"Two pipelines have the name {self.spec.name!r}.",
+                    found=f"{self.folder / YAML_FILE} and {other.folder / YAML_FILE}",
+                    where={"key": "name"},
+                    fix="Give one of them another name.",
+                )
+
+
+class BrokenPipeline(MLPipeline):
+    """A pipeline whose YAML is wrong."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        self.folder, self.problem = folder, problem
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The asset that stands for it."""
+        return stand_in(place_of(context), self.folder / YAML_FILE, self.problem)
+
+
+def place_of(context: dg.ComponentLoadContext) -> tuple[str, ...]:
+    """Folder names of a component below defs/, and its number where its file holds several."""
+    parts = context.path.relative_to(context.defs_module_path).parts or ("defs",)
+    number = context.component_path.instance_key
+    return (*parts, str(number)) if number else parts
 
 
 def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definitions:
@@ -106,8 +161,9 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     """
     texts = sql_texts(spec, folder)
     function = features_function(spec, folder)
-    check(spec, texts, paths)
-    before_champion = [*ingest_assets(spec), *feature_assets(spec, texts, function)]
+    notes = check(spec, texts, paths)
+    features = noted(feature_assets(spec, texts, function), notes)
+    before_champion = [*ingest_assets(spec), *features]
     late, performance = outcome_assets(spec), performance_assets(spec)
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
     sources = {**texts, **(function.sources if function else {})}
@@ -140,6 +196,19 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
         schedules=[*retrain_schedule(spec, paths, train_job.name), *upkeep_schedule(spec)],
         resources={"lake": lake_resource(paths), "lake_io": lake_io_manager(paths)},
     )
+
+
+def noted(assets: list[dg.AssetsDefinition], notes: list[str]) -> list[dg.AssetsDefinition]:
+    """The assets; `features` says what of the SELECTs only a run can check."""
+    if not notes:
+        return assets
+    shown = {NOTES: "; ".join(notes)}
+    return [
+        made.map_asset_specs(
+            lambda spec: spec.merge_attributes(metadata=shown) if spec.key.path[-1] == "features" else spec
+        )
+        for made in assets
+    ]
 
 
 @cache
@@ -178,7 +247,10 @@ def sql_texts(spec: PipelineSpec, folder: Path) -> dict[str, str]:
         if not file.is_file():
             present = ", ".join(sorted(path.name for path in folder.glob("*.sql"))) or "none"
             raise SpecError(
-                f"{place} names a file that does not exist.", found=name, fix=f"SQL files beside it: {present}"
+                f"{place} names a file that does not exist.",
+                found=name,
+                where={"key": place},
+                fix=f"SQL files beside it: {present}",
             )
         texts[name] = file.read_text(encoding="utf-8")
     return texts
@@ -188,7 +260,10 @@ def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
     """The features function that the YAML names; None where it names a SQL file."""
     if not is_function(spec.features):
         return None
-    return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
+    try:
+        return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
+    except SpecError as error:
+        raise error.at(key="features") from None
 
 
 def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
@@ -198,43 +273,26 @@ def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
         What only a run can tell, and why.
     """
     check_sql(spec)
-    for name, candidate in spec.candidates.items():
-        try:
-            check_path(candidate.estimator)
-        except SpecError as error:
-            raise error.at(candidate=name) from None
-    return check_selects(spec, texts, paths)
+    for name in spec.candidates:
+        check_candidate(spec, name)
+    return check_selects(spec, texts, paths, files_count=checking())
 
 
-def refuse_repeated_keys(file: Path) -> None:
-    """YAML keeps the last of two equal keys in silence; that is nearly always a mistake.
+def check_candidate(spec: PipelineSpec, name: str) -> None:
+    """Refuse an estimator that does not exist, does not fit the target, or does not have a parameter.
 
     Raises:
-        SpecError: A mapping of the file has a key twice.
+        SpecError: With the `key` of what is wrong.
     """
-    if not file.is_file():
-        return
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
-    for document in yaml.compose_all(file.read_text(encoding="utf-8"), Loader=loader):
-        for mapping in _mappings(document):
-            seen: dict[Any, int] = {}
-            for key, _ in mapping.value:
-                line = key.start_mark.line + 1
-                if key.value in seen:
-                    raise SpecError(
-                        f"The key {key.value!r} stands twice in one mapping.",
-                        found=f"lines {seen[key.value]} and {line}",
-                        where={"file": f"{file}:{line}"},
-                        fix="Remove one of them.",
-                    )
-                seen[key.value] = line
-
-
-def _mappings(node: Any) -> Iterator[Any]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        for _, value in node.value:
-            yield from _mappings(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _mappings(value)
+    candidate = spec.candidates[name]
+    try:
+        signatures.check_path(candidate.estimator)
+        signatures.check_kind(candidate.estimator, spec.target.kind, bool(candidate.calibrate))
+    except SpecError as error:
+        raise error.at(candidate=name, key=f"candidates.{name}.estimator") from None
+    for part in ("params", "search"):
+        for word in getattr(candidate, part):
+            try:
+                signatures.check_parameter(candidate.estimator, word)
+            except SpecError as error:
+                raise error.at(candidate=name, key=f"candidates.{name}.{part}.{word}") from None

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.loading import load_from_defs_folder
+
 # Dagster marks backfill policies as beta and checks per partition as preview; every command would begin with that.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 defs = dg.Definitions.merge(
-    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+    load_from_defs_folder(path_within_project=Path(__file__).parent),
     # A process for each step would cost 3 s of imports each; heavy work is parallel inside a step.
     dg.Definitions(executor=dg.in_process_executor),
 )

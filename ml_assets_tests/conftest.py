@@ -275,9 +275,9 @@ def written_project(root: Path, spec: dict[str, Any] | None = None, sql: dict[st
     (package / "__init__.py").touch()
     (package / "defs" / "__init__.py").touch()
     (package / "definitions.py").write_text(
-        "from pathlib import Path\nimport dagster as dg\n"
+        "from pathlib import Path\nimport dagster as dg\nimport ml_assets\n"
         "defs = dg.Definitions.merge(\n"
-        "    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
+        "    ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent),\n"
         "    dg.Definitions(executor=dg.in_process_executor),\n)\n"
     )
     document = {"type": "ml_assets.MLPipeline", "attributes": spec or SPEC}

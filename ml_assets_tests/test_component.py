@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,11 @@ def load(tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest
 
 
 def error_of(load: Callable[..., Any], *arguments: Any, **options: Any) -> str:
-    with pytest.raises(Exception) as caught:
-        load(*arguments, **options)
+    """What `dagster definitions validate` says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_IS_DEFS_VALIDATION_CLI", "1")
+        with pytest.raises(Exception) as caught:
+            load(*arguments, **options)
     texts, error = [], caught.value
     chain: BaseException | None = error
     while chain is not None:
@@ -122,28 +126,61 @@ def test_a_key_that_stands_twice_is_refused(load: Callable[..., Any]) -> None:
     assert f"defs.yaml:{document.count(chr(10)) + 1}" in found
 
 
-@pytest.mark.parametrize(
-    ("spec", "sql", "text"),
-    [
-        (changed(features="feature.sql"), SQL, "features names a file that does not exist"),
-        (changed(), {**SQL, "features.sql": "SELEC row_id"}, "features.sql is not a SELECT that can be parsed"),
-        (changed(), {**SQL, "features.sql": "FROM lake.loans.raw_data"}, "reads the table 'lake.loans.raw_data'"),
-        (changed(), {**SQL, "region_history.sql": "SELECT * FROM batch"}, "reads the table 'batch'"),
-        (changed(rules={"typo": "lat_days > 1"}), SQL, "rules.typo is not a SQL expression"),
-        (
-            changed(candidates={"tree": {"estimator": "sklearn.tree.DecisionTree"}}),
-            SQL,
-            "sklearn.tree has no 'DecisionTree'",
-        ),
-    ],
-)
+def tree(**changes: Any) -> dict[str, Any]:
+    """Candidates with another tree."""
+    return {"candidates": {"linear": SPEC["candidates"]["linear"], "tree": {**SPEC["candidates"]["tree"], **changes}}}
+
+
+def select(text: str) -> dict[str, dict[str, str]]:
+    return {"sql": {**SQL, "features.sql": text}}
+
+
+def lookup(text: str) -> dict[str, dict[str, str]]:
+    return {"sql": {**SQL, "region_history.sql": text}}
+
+
+TREE = "sklearn.tree.DecisionTree"
+# What is wrong, the word of the YAML's line that the error names, and what else it says.
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"features": "feature.sql"}, "features:", "features names a file that does not exist"),
+    (select("SELEC row_id"), "features:", "features.sql is not a SELECT that can be parsed"),
+    (select("FROM lake.loans.raw_data"), "features:", "reads the table 'lake.loans.raw_data'"),
+    (select("SELECT income FROM batch"), "features:", "features.sql must give row_id"),
+    (select("SELECT row_id FROM batch"), "features:", "gives no feature beside row_id"),
+    (select("SELECT row_id,\n income,\n late_days FROM batch"), "features:", "names the outcome column 'late_days'"),
+    (select("SELECT row_id,\n incme\nFROM batch"), "features:", "not found in FROM clause!; did you mean 'income'?"),
+    (select("SELECT row_id,\n incme\nFROM batch"), "features:", "file features.sql, line 2, column incme"),
+    (select("SELECT b.row_id, r.rate FROM batch b JOIN regions r USING (region)"), "features:", 'column named "rate"'),
+    (select("SELECT b.row_id, h.share FROM batch b JOIN region_history h USING (region)"), "features:", "'late_share'"),
+    (select("SELECT row_id, lenght(region) AS n FROM batch"), "features:", "did you mean 'length'?"),
+    (select("SELECT row_id, region + 1 AS n FROM batch"), "features:", "No function matches"),
+    (select("SELECT row_id, signed FROM batch"), "features:", "The feature 'signed' is a TIMESTAMP"),
+    (lookup("SELECT * FROM batch"), "region_history.sql", "reads the table 'batch'"),
+    (lookup("SELECT regoin, 1 AS n FROM history"), "region_history.sql", "did you mean 'region'?"),
+    (lookup("SELECT count(*) AS n FROM history"), "region_history.sql", "does not select its key 'region'"),
+    ({"rules": {"typo": "lat_days > 1"}}, "typo:", "rules.typo is not a SQL expression"),
+    ({"rules": {"typo": "lat_days > 1"}}, "typo:", "did you mean 'late_days'?"),
+    ({"rules": {"file": "income > (SELECT count(*) FROM glob('/*'))"}}, "file:", "calls glob()"),
+    ({"target": {"name": "late", "sql": "late_dys > 10", "kind": "binary"}}, "late_dys", "target.sql is not a SQL"),
+    (tree(estimator="sklearn.tree.DecisionTree"), "DecisionTree", "sklearn.tree has no 'DecisionTree'"),
+    (tree(estimator=f"{TREE}Regressor"), "Regressor", "predicts values; target.kind binary needs classes"),
+    (tree(params={"maxdepth": 3}), "maxdepth", "has no parameter 'maxdepth'; did you mean 'max_depth'?"),
+    (tree(search={"min_leaf": {"low": 1, "high": 3}}), "min_leaf", "has no parameter 'min_leaf'"),
+    (tree(estimator="sklearn.svm.LinearSVC", params={}, search={}), "LinearSVC", "gives no probabilities"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "word", "text"), WRONG)
 def test_what_cannot_work_is_refused_at_load(
-    load: Callable[..., Any], spec: dict[str, Any], sql: dict[str, str], text: str
+    load: Callable[..., Any], tmp_path: Path, changes: dict[str, Any], word: str, text: str
 ) -> None:
-    found = error_of(load, spec, sql)
+    sql = changes.get("sql", SQL)
+    found = error_of(load, changed(**{key: value for key, value in changes.items() if key != "sql"}), sql)
     assert text in found
     assert "pipeline loans" in found
-    assert "credit/defs/loans/defs.yaml" in found
+    lines = (tmp_path / "credit/defs/loans/defs.yaml").read_text().splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if word in line]
+    assert re.search(rf"credit/defs/loans/defs\.yaml:{number}\b", found)
 
 
 def test_environment_variables_are_rendered(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

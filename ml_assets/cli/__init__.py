@@ -19,6 +19,7 @@ from ml_assets.cli import (
     show,
     status,
     trials,
+    validate,
 )
 from ml_assets.cli.group import Group
 
@@ -41,6 +42,7 @@ for command in (
     serve.serve,
     show.summary,
     status.status,
+    validate.validate,
     show.approve,
     show.reject,
     models.models,

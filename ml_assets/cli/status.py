@@ -37,13 +37,18 @@ def status(pipeline: str | None, as_json: bool) -> None:
     from ml_assets.project import definitions
 
     paths = Paths.of()
-    declared = pipelines_of(definitions(paths.root))
-    if pipeline is not None and pipeline not in declared:
-        raise click.ClickException(f"There is no pipeline {pipeline!r}; {did_you_mean(pipeline, declared)}")
-    verdicts: list[Verdict] = []
+    defs = definitions(paths.root)
+    declared, broken = pipelines_of(defs), broken_pipelines(defs)
+    if pipeline is not None and pipeline not in {*declared, *broken}:
+        raise click.ClickException(f"There is no pipeline {pipeline!r}; {did_you_mean(pipeline, [*declared, *broken])}")
+    verdicts = [verdict for name, verdict in broken.items() if pipeline in (name, None)]
     damaged: list[DamagedFile] = []
+    if not as_json:
+        for verdict in verdicts:
+            console.print(f"{verdict.asset.rpartition('/')[0]}: not loaded", markup=False)
+            console.print("\n".join(reasons([verdict], [])), markup=False)
     with Lake(paths.lake, read_only=True) as lake:
-        for name in [pipeline] if pipeline else declared:
+        for name in [name for name in declared if pipeline in (name, None)]:
             facts = read_facts(lake, name)
             found = judge(declared[name], facts)
             verdicts += found
@@ -88,6 +93,18 @@ def _what(run: dg.DagsterRun) -> str:
 
 def _pipelines(run: dg.DagsterRun) -> set[str]:
     return {run.tags.get("ml_assets/pipeline", ""), *(key.path[0] for key in run.asset_selection or ())}
+
+
+def broken_pipelines(defs: dg.Definitions) -> dict[str, Verdict]:
+    """Pipeline -> a verdict about its only asset, of those that cannot be loaded."""
+    from ml_assets.broken import NOUN, problems_of
+    from ml_assets.graph.invalidation.staleness import Verdict
+
+    todo = "correct it; `ml-assets validate` checks it"
+    return {
+        name: Verdict(f"{name}/{NOUN}", None, "failed", why=problem, todo=todo)
+        for name, problem in problems_of(defs).items()
+    }
 
 
 def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[str]) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import importlib.util
 import inspect
 import warnings
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.errors import SpecError, TrainingError, did_you_mean
+from ml_assets.errors import TrainingError, did_you_mean
 from ml_assets.ml import balancing, preprocessing
 from ml_assets.ml.preprocessing import CHUNK_ROWS, FeatureTypes
 
@@ -40,56 +36,6 @@ def feature_type(sql_type: str) -> str | None:
     if sql_type in NUMBER_TYPES or sql_type.startswith("DECIMAL"):
         return "number"
     return "category" if sql_type == "VARCHAR" else None
-
-
-def check_path(path: str) -> None:
-    """Refuse an estimator that does not exist, without paying for its import.
-
-    Raises:
-        SpecError: The module is not installed, or has no such name.
-    """
-    module, _, name = path.rpartition(".")
-    top = module.split(".")[0]
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        raise SpecError(
-            f"The estimator's package {top!r} is not installed.",
-            found=path,
-            fix=f"pip install {top}, or correct the path.",
-        )
-    names = _names(module)
-    if names is not None and name not in names:
-        raise SpecError(f"{module} has no {name!r}; {_near_class(name, names)}", found=path)
-
-
-def _near_class(name: str, names: frozenset[str]) -> str:
-    classes = [word for word in names if word[:1].isupper()]
-    return did_you_mean(name, classes or names)
-
-
-@cache
-def _names(module: str) -> frozenset[str] | None:
-    """Names that a module's source defines or imports; None where that cannot be told without importing it."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        return None
-    base = Path(spec.origin).parent
-    path = base.joinpath(*rest)
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if not rest and not spec.submodule_search_locations:
-        file = Path(spec.origin)
-    if not file.exists():
-        raise SpecError(f"There is no module {module!r}.", fix="Correct the estimator's import path.")
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            names.add(node.value)  # names of lazily loaded modules stand in __all__ as strings
-    return None if "*" in names else frozenset(names)
 
 
 def estimator_class(path: str) -> type:

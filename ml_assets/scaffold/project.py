@@ -36,12 +36,14 @@ from pathlib import Path
 
 import dagster as dg
 
+import ml_assets
+
 # Dagster marks backfill policies as beta and checks per partition as preview; every command would begin with that.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 defs = dg.Definitions.merge(
-    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+    ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent),
     dg.Definitions(executor=dg.in_process_executor),  # a process for each step would cost seconds of imports each
 )
 '''
@@ -154,12 +156,18 @@ def declared(project: Project, pipeline: str) -> dict[str, Any]:
     """
     found = {}
     for file in sorted(project.defs.rglob("defs.yaml")):
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            attributes = (document or {}).get("attributes") or {}
-            found[attributes.get("name")] = attributes
+        try:
+            documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue  # another pipeline's; `ml-assets validate` says what is wrong with it
+        for document in documents:
+            attributes = document.get("attributes") if isinstance(document, dict) else None
+            if isinstance(attributes, dict):
+                found[attributes.get("name")] = attributes
     if pipeline not in found:
         raise SpecError(
             f"The project has no pipeline {pipeline!r}; {did_you_mean(pipeline, filter(None, found))}",
             where={"folder": project.defs},
+            fix="`ml-assets validate` lists those whose YAML cannot be read.",
         )
     return found[pipeline]

@@ -7,6 +7,7 @@ reach no file, no other catalog, no Python variable. What passes means the same 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -143,9 +144,12 @@ class Problem:
         text = str(error)
         message = text.partition("\n")[0]
         column = re.search(r'[Cc]olumn (?:named )?"([^"]+)"', message)
-        near = re.search(r'(?:Candidate bindings: :?|Candidate tables:|Did you mean) ?"([^"]+)"', text)
+        words = re.search(r"(?:Candidate bindings: :?|Candidate tables:|Did you mean) ?(.*)", text)
+        near = re.findall(r'"([^"]+)"', words[1]) if words else []
+        if column:  # DuckDB lists what is least far away, be it far
+            near = difflib.get_close_matches(column[1], near, n=1)
         line = re.search(r"^LINE (\d+):", text, re.MULTILINE)
-        return cls(message, max(int(line[1]) - 1, 1) if line else None, column and column[1], near and near[1])
+        return cls(message, max(int(line[1]) - 1, 1) if line else None, column and column[1], near[0] if near else None)
 
     def __str__(self) -> str:
         return self.message + (f"; did you mean {self.near!r}?" if self.near else "")
@@ -172,29 +176,34 @@ def syntax_tree(sql: str) -> Node:
     """DuckDB's syntax tree of a SELECT, or its error."""
     # The text as a literal: a parameter makes DuckDB import pandas, and every load of a code location comes by here.
     ((text,),) = scratch().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()
-    tree: Node = json.loads(text)
+    try:
+        tree: Node = json.loads(text)
+    except RecursionError:
+        return {"error": True, "error_message": "It is nested too deeply: split it into CTEs.", "statements": []}
     return tree
 
 
-def nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[Node, frozenset[str]]]:
+def nodes(tree: Any) -> Iterator[tuple[Node, frozenset[str]]]:
     """Every node of a tree, with the CTEs (lower case) that its names may mean.
 
     A CTE sees those before it in its WITH, and itself only where it is recursive.
     """
-    if isinstance(tree, list):
-        for part in tree:
-            yield from nodes(part, ctes)
-    if not isinstance(tree, dict):
-        return
-    for entry in tree.get("cte_map", {}).get("map", []):
-        yield from nodes(entry["value"], ctes)
-        ctes |= {entry["key"].lower()}
-    if tree.get("type") in ("RECURSIVE_CTE_NODE", "CTE_NODE"):
-        ctes |= {tree["cte_name"].lower()}
-    yield tree, ctes
-    for key, part in tree.items():
-        if key != "cte_map":
-            yield from nodes(part, ctes)
+    waiting: list[tuple[Any, frozenset[str]]] = [(tree, frozenset())]
+    while waiting:
+        part, ctes = waiting.pop()
+        if isinstance(part, list):
+            waiting += [(inner, ctes) for inner in reversed(part)]
+        if not isinstance(part, dict):
+            continue
+        inside = []
+        for entry in part.get("cte_map", {}).get("map", []):
+            inside.append((entry["value"], ctes))
+            ctes |= {entry["key"].lower()}
+        if part.get("type") in ("RECURSIVE_CTE_NODE", "CTE_NODE"):
+            ctes |= {part["cte_name"].lower()}
+        yield part, ctes
+        inside += [(inner, ctes) for key, inner in part.items() if key != "cte_map"]
+        waiting += reversed(inside)
 
 
 def _forbidden(node: Node, names: Set[str], valid: list[str]) -> tuple[str, str | None]:

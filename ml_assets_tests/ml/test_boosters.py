@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_assets.ml import bundle, estimators
+from ml_assets.ml import bundle, estimators, signatures
 from ml_assets.spec import Candidate
 from ml_assets_tests.ml.test_preprocessing import FRAME, LABELS, NEW, TYPES
 
@@ -23,7 +23,7 @@ def test_a_booster_is_fitted_quietly_and_survives_its_bundle(
     package = pytest.importorskip(name.split(".")[0]).__name__
     monkeypatch.chdir(tmp_path)
     path = name + ("Regressor" if kind == "regression" else "Classifier")
-    estimators.check_path(path)
+    signatures.check_path(path)
     params: dict[str, Any] = {ROUNDS[package]: 3, estimators.THREADS[package == "catboost"]: 1}
     model = estimators.fit_model(Candidate(estimator=path), params, FRAME, LABELS[kind], TYPES, kind, 7)
     classes = [] if kind == "regression" else [str(word) for word in model.classes_]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import SpecError, TrainingError
-from ml_assets.ml import estimators
+from ml_assets.ml import estimators, signatures
 
 TYPES = {"amount": "number", "flag": "number", "city": "category"}
 FRAME = pd.DataFrame(
@@ -57,12 +57,12 @@ def test_feature_frame_has_the_models_columns_in_order() -> None:
 )
 def test_a_wrong_path_is_refused_without_importing_it(path: str, text: str) -> None:
     with pytest.raises(SpecError, match=text.replace("?", r"\?")):
-        estimators.check_path(path)
+        signatures.check_path(path)
 
 
 def test_real_paths_pass() -> None:
     for path in ("sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.tree.DecisionTreeRegressor"):
-        estimators.check_path(path)
+        signatures.check_path(path)
 
 
 def test_a_wrong_parameter_names_the_nearest() -> None:

@@ -20,7 +20,7 @@ SECRET = "lake.loans.validated_data"
 ATTACKS = {
     "qualified": f"SELECT b.row_id, v.late_days FROM batch b JOIN {SECRET} v USING (row_id)",
     "quoted qualified": 'SELECT late_days FROM "lake"."loans"."validated_data"',
-    "CTE of the whole name": f'WITH "{SECRET}" AS (SELECT 1) SELECT late_days FROM batch b JOIN {SECRET} USING (row_id)',
+    "CTE of the whole name": f'WITH "{SECRET}" AS (SELECT 1) SELECT late_days FROM batch JOIN {SECRET} USING (row_id)',
     "CTE of its last part": f"WITH validated_data AS (SELECT 1) SELECT late_days FROM {SECRET}",
     "CTE in an inner scope": "SELECT sql FROM (WITH sqlite_master AS (SELECT 1) FROM sqlite_master) x, sqlite_master",
     "CTE that reads its own name": "WITH sqlite_master AS (FROM sqlite_master) SELECT sql FROM sqlite_master",
@@ -129,7 +129,7 @@ def _bound(sql: str) -> bool:
             ["row_id"],
         ),
         (
-            "SELECT row_id, x.r FROM batch b, LATERAL (SELECT count(*) AS r FROM regions r WHERE r.region = b.region) x",
+            "SELECT row_id, r FROM batch b, LATERAL (SELECT count(*) AS r FROM regions s WHERE s.region = b.region)",
             ["row_id", "r"],
         ),
         ("SELECT row_id, unnest([1]) AS u FROM batch, range(1)", ["row_id", "u"]),
@@ -140,8 +140,8 @@ def _bound(sql: str) -> bool:
         ),
         ("SELECT row_id, lag(income) OVER (ORDER BY row_id) AS before FROM batch", ["row_id", "before"]),
         (
-            "SELECT b.row_id, r.unemployment FROM batch b LEFT JOIN (VALUES ('A', 0.1)) r(region, unemployment) USING (region)",
-            ["row_id", "unemployment"],
+            "SELECT row_id, rate FROM batch LEFT JOIN (VALUES ('A', 0.1)) r(region, rate) USING (region)",
+            ["row_id", "rate"],
         ),
         (
             "SELECT row_id, now() AT TIME ZONE 'Europe/Berlin' AS t, pg_typeof(income) AS p FROM batch",
@@ -156,6 +156,15 @@ def test_an_honest_select_passes(sql: str, columns: list[str]) -> None:
 
 def test_a_select_is_bound_and_never_run() -> None:
     assert guard.bind("SELECT row_id, (SELECT sum(x) FROM range(100000000000000) t(x)) AS s FROM batch", VIEWS)
+
+
+@pytest.mark.parametrize(("terms", "text"), [(900, "nested too deeply"), (1100, "expression depth limit")])
+def test_what_is_nested_too_deeply_is_a_clear_error(terms: int, text: str) -> None:
+    total = " + ".join(["income"] * terms)
+    with pytest.raises(FeatureError, match=text):
+        guard.check_select(f"SELECT row_id, {total} AS total FROM batch", VIEWS, "features.sql")
+    with pytest.raises(SpecError, match=text):
+        guard.check_expression(f"{total} > 1", "rules.own")
 
 
 @pytest.mark.parametrize(

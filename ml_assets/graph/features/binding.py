@@ -23,13 +23,14 @@ Columns = Mapping[str, str]
 OWN = {"batch": "VARCHAR", "row_id": "BIGINT"}
 
 
-def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths) -> list[str]:
+def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths, files_count: bool) -> list[str]:
     """Refuse a lookup or features SELECT that can be known to fail, or to leak, in every run.
 
     Args:
         spec: The pipeline.
         texts: File name -> text of its SQL files.
         paths: Where relative paths of references start.
+        files_count: Refuse what does not fit the references' files as they are now, too.
 
     Returns:
         What only the run can tell, and why.
@@ -47,7 +48,7 @@ def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths) ->
     if spec.features in texts:
         views |= {name: reference_columns(spec, paths, name) for name in spec.references}
         try:
-            _features(spec, texts[spec.features], views, notes)
+            _features(spec, texts[spec.features], views, notes, files_count)
         except FeatureError as error:
             raise error.at(key="features") from None
     return notes
@@ -62,8 +63,11 @@ def _lookup(spec: PipelineSpec, lookup: Lookup, sql: str, notes: list[str]) -> C
     """The columns of a lookup's table; None where only the run can tell them."""
     row = _typed(spec, [column.name for column in spec.columns])
     label = guard.bind(f"SELECT ({spec.target.sql}\n) FROM row_", {"row_": row})
+    if label is None:
+        notes.append("target.sql: it needs an extension of DuckDB")
+        return None
     own = {"source_file": "VARCHAR", "source_sha256": "VARCHAR"}
-    history = {**OWN, **row, **own, spec.target.name: next(iter((label or {"": "VARCHAR"}).values()))}
+    history = {**OWN, **row, **own, spec.target.name: next(iter(label.values()))}
     try:
         found = check_select(sql, {"history": history}, lookup.sql, hidden=())
     except FeatureError as error:
@@ -85,19 +89,26 @@ def _may_be_kept(spec: PipelineSpec, error: FeatureError, history: Columns) -> b
     return unknown and spec.tolerate.new_columns == "keep" and did_you_mean(str(name), history).startswith("valid")
 
 
-def _features(spec: PipelineSpec, sql: str, views: Mapping[str, Columns | None], notes: list[str]) -> None:
-    unknown = sorted(name for name, columns in views.items() if columns is None)
+def _features(
+    spec: PipelineSpec, sql: str, views: Mapping[str, Columns | None], notes: list[str], files_count: bool
+) -> None:
     guard.check_select(sql, views, spec.features)
     used = {str(node["table_name"]).lower() for node, _ in guard.nodes(guard.syntax_tree(sql)) if "table_name" in node}
-    missing = [name for name in unknown if name in used]
+    missing = [name for name, columns in views.items() if columns is None and name in used]
     if missing:
         notes.append(f"{spec.features}: the columns of {', '.join(missing)} cannot be known before a run")
         return
     known = {name: columns for name, columns in views.items() if columns is not None}
     hidden = [*spec.outcome_columns, spec.target.name]
-    found = check_select(sql, known, spec.features, hidden)
-    if found is None:
-        notes.append(f"{spec.features}: it needs an extension of DuckDB")
-        return
-    check_row_id(found, spec.features)
-    feature_types(found, spec.features)
+    try:
+        found = check_select(sql, known, spec.features, hidden)
+        if found is None:
+            notes.append(f"{spec.features}: it needs an extension of DuckDB")
+            return
+        check_row_id(found, spec.features)
+        feature_types(found, spec.features)
+    except FeatureError as error:
+        # A file that is being replaced must not take the whole pipeline down; its run will say so.
+        if files_count or not used & set(spec.references) or error.where.get("column") in hidden:
+            raise
+        notes.append(f"with the references as they are now, {error}")

@@ -74,7 +74,7 @@ def run_select(lake: Lake, sql: str, into: str, file: str, views: Iterable[str],
         whole = guard.embedded(sql, "SELECT getvariable('batch')::VARCHAR AS batch, *")
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS {whole}")
     except duckdb.Error as error:
-        raise _explained(error, file, set(hidden)) from error
+        raise _explained(error, file, hidden) from error
 
 
 def check_select(
@@ -92,13 +92,14 @@ def check_select(
     try:
         return guard.bind(sql, views)
     except duckdb.Error as error:
-        raise _explained(error, file, set(hidden)) from error
+        raise _explained(error, file, hidden) from error
 
 
-def _explained(error: duckdb.Error, file: str, hidden: set[str]) -> FeatureError:
+def _explained(error: duckdb.Error, file: str, hidden: Iterable[str]) -> FeatureError:
     found = guard.Problem.of(error)
-    if found.column in hidden:
-        return leaks(file, str(found.column), file=file, line=found.line)
+    for name in hidden:
+        if name.lower() == (found.column or "").lower():
+            return leaks(file, name, file=file, line=found.line)
     return FeatureError(
         f"{file} fails.",
         found=found,

@@ -1,0 +1,47 @@
+"""`ml-assets validate`: are the pipelines of the project right, as far as that can be known without data?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from ml_assets.cli.group import console
+from ml_assets.store.paths import Paths
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One object for each pipeline.")
+def validate(as_json: bool) -> None:
+    """Load every pipeline and print what is wrong with it: YAML, SQL, rules, estimators, parameters.
+
+    Reads no data and starts nothing. Exits with 1 if a pipeline is broken.
+    """
+    from ml_assets import broken
+    from ml_assets.graph.invalidation.nodes import pipelines_of
+    from ml_assets.project import definitions
+
+    broken.logger.disabled = True  # each problem is printed once, here
+    os.environ[broken.ENV_VALIDATE] = "1"
+    defs = definitions(Paths.of().root)
+    problems, notes = broken.problems_of(defs), broken.notes_of(defs)
+    found = [{"pipeline": name, "ok": True, "text": notes.get(name, "")} for name in pipelines_of(defs)]
+    found += [{"pipeline": name, "ok": False, "text": text} for name, text in problems.items()]
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        print_found(found)
+    sys.exit(1 if problems else 0)
+
+
+def print_found(found: list[dict[str, object]]) -> None:
+    """A line for each pipeline, and below it what is wrong or could not be checked."""
+    for one in found:
+        note = f" (only a run can check: {one['text']})" if one["ok"] and one["text"] else ""
+        console.print(f"{'ok    ' if one['ok'] else 'broken'} {one['pipeline']}{note}", markup=False)
+        if not one["ok"]:
+            console.print("    " + str(one["text"]).replace("\n", "\n    "), markup=False)
+    if not found:
+        console.print("The project has no pipelines.")

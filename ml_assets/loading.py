@@ -1,0 +1,72 @@
+"""Every pipeline of a project, each on its own: one whose YAML cannot be read costs the others nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster.components.core import decl
+from dagster_shared.check import CheckError
+
+from ml_assets.broken import stand_in, strict, text_of
+
+YAML_FILE = "defs.yaml"
+
+
+def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
+    """`dg.load_from_defs_folder`, which by itself stops at the first YAML that cannot be parsed.
+
+    MLPipeline itself sees to what is wrong in a YAML that can be parsed, and in the SQL beside it.
+
+    Args:
+        path_within_project: A path in the project, such as Path(__file__).parent.
+    """
+    try:
+        return dg.load_from_defs_folder(path_within_project=path_within_project)
+    except Exception:  # whatever a YAML or a module under defs/ may raise
+        if strict():
+            raise
+        with _skipping_unreadable() as skipped:
+            try:
+                found = [dg.load_from_defs_folder(path_within_project=path_within_project)]
+            except CheckError:  # nothing is left
+                found = []
+        if not skipped:
+            raise
+    root = dg.ComponentTree.for_project(path_within_project).defs_module_path
+    stand_ins = [
+        stand_in(folder.relative_to(root).parts, folder / YAML_FILE, problem) for folder, problem in skipped.items()
+    ]
+    return dg.Definitions.merge(*found, *stand_ins)
+
+
+@contextmanager
+def _skipping_unreadable() -> Iterator[dict[Path, str]]:
+    """Let Dagster's loader skip folders with a YAML of ours that cannot be read; gives folder -> problem.
+
+    It has no switch for that. What is replaced meanwhile is the function that it calls for each folder.
+    """
+    skipped: dict[Path, str] = {}
+    original = decl.build_filesystem_component_decl_from_context
+
+    def tolerant(context: Any) -> Any:
+        try:
+            return original(context)
+        except Exception as error:
+            if not _is_ours(context.path / YAML_FILE):
+                raise
+            skipped[context.path] = text_of(error)
+            return None
+
+    decl.build_filesystem_component_decl_from_context = tolerant
+    try:
+        yield skipped
+    finally:
+        decl.build_filesystem_component_decl_from_context = original
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and b"ml_assets." in file.read_bytes()
