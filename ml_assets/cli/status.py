@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import did_you_mean
+from ml_assets.store import registry
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -43,6 +44,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
             verdicts += found
             if not as_json:
                 print_status(name, found, facts.batches())
+                print_newest(lake, name)
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
     sys.exit(1 if any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
@@ -63,6 +65,17 @@ def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[s
     console.print(table)
     for line in reasons(verdicts, batches):
         console.print(line, markup=False)
+
+
+def print_newest(lake: Lake, pipeline: str) -> None:
+    """What was decided about the newest version, where that is not the champion."""
+    from ml_assets.summary import newest_decision
+
+    champion = registry.alias(lake, pipeline, "champion")
+    newest = newest_decision(lake, pipeline, champion)
+    if newest is not None:
+        charge = f"champion: {champion.version if champion else 'none yet'}"
+        console.print(f"version {newest.version} {newest.decision} ({charge}): {newest.why}", markup=False)
 
 
 def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:

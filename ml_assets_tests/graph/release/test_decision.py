@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import answers, decision
 from ml_assets.graph.release.decision import Decision, pending
@@ -49,7 +50,9 @@ def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
     assert champion(store) == "1.0.0"
 
 
-def test_a_refusal_is_recorded_and_the_champion_stays(store: Lake, paths: Paths) -> None:
+def test_a_refusal_is_recorded_and_the_champion_stays(
+    store: Lake, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_version(store, paths, "1.0.1", roc_auc=0.55, gain=-0.25)
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
@@ -57,6 +60,8 @@ def test_a_refusal_is_recorded_and_the_champion_stays(store: Lake, paths: Paths)
         "metrics.roc_auc: roc_auc >= 0.6, found 0.55; champion: not surely (95%) worse in roc_auc by more than 0, "
         "found -0.25 (gain between -0.26 and -0.24)"
     )
+    print_newest(store, "loans")  # `ml-assets status` names it
+    assert "version 1.0.1 refused (champion: 1.0.0): metrics.roc_auc: roc_auc >= 0.6, found" in capsys.readouterr().out
     assert champion(store) == "1.0.0"
     assert registry.need_alias(store, "loans", "challenger").version == "1.0.1"
     assert decide(store, "1.0.1", metrics={}, champion={"max_drop": 0.3}).decision == "promoted"  # today's gates
