@@ -132,7 +132,7 @@ def _comparable(
         return found, "it is the champion itself"
     compared = registry.alias(lake, pipeline, "champion", evaluation[0]["evaluated_at"])
     if compared is None or compared.version != champion.version:  # the alias has moved since
-        found = [finding for finding in found if finding.scope != "gain_over_champion"]
+        found = [finding for finding in found if finding.scope not in ("gain_over_champion", "saved_over_champion")]
     if champion.recipe["schema"] != model.recipe["schema"]:
         return found, f"champion {champion.version} has other columns, features or another target"
     return found, ""

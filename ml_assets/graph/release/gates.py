@@ -62,6 +62,7 @@ def judge(
         *_metrics(spec, found),
         *_overfit(spec, found),
         _champion(spec, found, incomparable),
+        *_costs(spec, found, incomparable),
         *_slices(spec, found),
         *_sensitivity(spec, found),
         *_fairness(spec, found),
@@ -139,6 +140,27 @@ def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -
     best_case = gain.value if gain.high is None else gain.high
     between = "" if gain.low is None else f"gain between {gain.low:.4g} and {best_case:.4g}"
     return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, between)
+
+
+def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> list[Gate]:
+    """The worst of both comparisons: with the champion's decisions, and with the cheapest constant decision."""
+    rule = spec.gates.costs
+    if rule is None or spec.costs is None:
+        return []
+    limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
+    sides = ["saved_over_baseline", *([] if incomparable else ["saved_over_champion"])]
+    saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
+    if len(saved) < len(sides):
+        return [_not_evaluated(spec, "costs", limit, "no costs to compare")]
+    lost = [one for one in saved if (one.value if one.high is None else one.high) < -rule.max_loss * one.rows]
+    worst = min(lost or saved, key=lambda one: one.value)
+    between = "" if worst.low is None else f", between {_money(spec, worst.low)} and {_money(spec, worst.high)}"
+    detail = f"saved over {worst.note}: {_money(spec, worst.value)} on {worst.rows:,} rows{between}"
+    return [Gate("costs", limit, -worst.value / worst.rows, not lost, detail)]
+
+
+def _money(spec: PipelineSpec, value: float | None) -> str:
+    return f"{value or 0:,.6g} {spec.costs.unit if spec.costs else ''}".strip()
 
 
 def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:

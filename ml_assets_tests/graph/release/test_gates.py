@@ -102,9 +102,13 @@ def release(**changes: Any) -> Release:
 
 
 def judged(
-    found: list[Finding], made: Release | None = None, incomparable: str = "", gates: dict[str, Any] | None = None
+    found: list[Finding],
+    made: Release | None = None,
+    incomparable: str = "",
+    gates: dict[str, Any] | None = None,
+    **rest: Any,
 ) -> dict[str, Gate]:
-    spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES})
+    spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES, **rest})
     return {gate.gate: gate for gate in judge(spec, found, made, incomparable)}
 
 
@@ -188,6 +192,43 @@ def test_only_what_the_yaml_demands_is_judged() -> None:
     assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage"]
     unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "serving": None}
     assert list(judged(findings(missing=0.9), gates=unlimited)) == ["champion", "sensitivity"]
+
+
+COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
+
+
+def saved(scope: str, value: float, low: float, high: float) -> Finding:
+    return Finding(scope, "cost", value, 1000, low, high, note={"b": "deciding 0 each time", "c": "version 1.0.0"}[scope[11]])
+
+
+@pytest.mark.parametrize(
+    ("found", "gates", "passed"),
+    [
+        ([saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, -428)], {}, False),
+        ([saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, 10)], {}, True),
+        ([saved("saved_over_baseline", -90, -150, -20), saved("saved_over_champion", 300, 100, 500)], {}, False),
+        (
+            [saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, -428)],
+            {"costs": {"max_loss": 0.5}},  # 500 EUR on 1,000 rows
+            True,
+        ),
+        ([saved("saved_over_baseline", 500, 300, 700)], {}, False),  # not compared with the champion
+    ],
+)
+def test_a_version_that_surely_loses_money_is_refused(found: list[Finding], gates: Any, passed: bool) -> None:
+    gate = judged([*findings(), *found], gates={**GATES, **gates}, costs=COSTS)["costs"]
+    assert gate.passed is passed
+    if len(found) > 1 and not passed:
+        assert gate.detail.endswith("EUR")
+        assert gate.found == -min(one.value for one in found) / 1000
+
+
+def test_money_is_judged_where_costs_are_given_and_nowhere_else() -> None:
+    assert "costs" not in judged(findings())
+    assert "costs" not in judged(findings(), gates={**GATES, "costs": None}, costs=COSTS)
+    first = judged([*findings(), saved("saved_over_baseline", 5, 3, 7)], incomparable="no champion", costs=COSTS)
+    assert first["costs"].passed
+    assert first["costs"].detail == "saved over deciding 0 each time: 5 EUR on 1,000 rows, between 3 EUR and 7 EUR"
 
 
 def test_an_uncertain_loss_is_no_refusal() -> None:
