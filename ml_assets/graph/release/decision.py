@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.gates import Gate, judge
+from ml_assets.graph.release.gates import ASKS, TOO_GOOD, Gate, judge
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry, releases
 from ml_assets.store.lake import Commit, Lake, Rows
@@ -30,6 +30,7 @@ COLUMNS = {
     "run_id": "VARCHAR",
 }
 Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
+ACCEPTED = "approved by a person,"
 # What an alias names after a decision; the other decisions move none.
 MOVES: dict[Word, registry.Alias] = {
     "promoted": "champion",
@@ -98,18 +99,24 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     champion = registry.alias(lake, spec.name, "champion")
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
     gates = judge(spec, found, releases.newest(lake, spec.name, model.version), incomparable)
-    shortfalls = "; ".join(gate.shortfall() for gate in gates if not gate.passed)
+    gates = [_accepted(lake, spec.name, gate, model, champion) for gate in gates]
+    failed = [gate for gate in gates if not gate.passed]
+    shortfalls = "; ".join(gate.shortfall() for gate in failed)
+    asks = {gate.gate for gate in failed} <= ASKS
     against = _answered_no(lake, spec.name, model.version)
     decision: Word
     if champion is not None and champion.version == model.version:
         decision, why = "kept", "it is the champion already"
         why += f", but fails today: {shortfalls}" if shortfalls else ""
-    elif shortfalls:
+    elif not asks:
         decision, why = "refused", shortfalls
     elif against is not None:
         answer = "rejected" if against.decision == "rejected" else "rolled back"
         decision = "refused"
         why = f"{answer} by {against.by}: {against.why}; `ml-assets models promote` takes that back"
+    elif failed:
+        decision = "pending"
+        why = f"too good to be true: {shortfalls}; waits for `ml-assets approve {spec.name} {model.version}`"
     elif spec.gates.approval == "manual":
         decision = "pending"
         why = f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`"
@@ -119,6 +126,17 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     made = Decision(model.version, decision, why, gates, previous, commit.asked_by or registry.user())
     record(lake, spec.name, made, commit)
     return made
+
+
+def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champion: ModelVersion | None) -> Gate:
+    """A score that is too good is asked about once: the champion of the same features has one that a person approved."""
+    if gate.passed or gate.gate != TOO_GOOD or champion is None or champion.recipe["schema"] != model.recipe["schema"]:
+        return gate
+    made = newest_of(lake, pipeline, champion.version)
+    was = {one.gate: one for one in made.gates}.get(TOO_GOOD) if made else None
+    if was is None or was.passed and not was.detail.startswith(ACCEPTED):
+        return gate
+    return replace(gate, passed=True, detail=f"{ACCEPTED} as that of champion {champion.version}: {gate.detail}")
 
 
 def _comparable(

@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml_assets.graph.release import leakage
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.releases import Release
 
 MOST_NAMED = 5
+TOO_GOOD = "leakage.score"
+# A version that fails only these waits for a person: what looks like a leak may be an easy problem.
+ASKS = frozenset({TOO_GOOD})
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def judge(
         *_fairness(spec, found),
         *_calibration(spec, found),
         *_leakage(spec, found),
+        *_too_good(spec, found),
         *_serving(spec, release),
     ]
 
@@ -263,6 +268,20 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
         signs.append(f"{identical.value:.4g} of the test rows stand among the train rows")
     detail = "; ".join(signs[:MOST_NAMED]) or f"strongest alone: {strongest.slice}"
     return [Gate("leakage", limit, value, not signs, detail)]
+
+
+def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+    rule = spec.gates.leakage
+    if rule is None or rule.max_score is None:
+        return []
+    metric = "R2" if spec.target.kind == "regression" else "ROC AUC"
+    limit = f"{metric} on test rows <= {rule.max_score:g} (gates.leakage.max_score), or a person approves"
+    score = next((f for f in found if f.scope == "score"), None)
+    if score is None:
+        return [_not_evaluated(spec, TOO_GOOD, limit)]
+    signs = leakage.too_good(rule, found)
+    highest = max((f.value for f in found if f.scope in ("score", "together") and f.value == f.value), default=None)
+    return [Gate(TOO_GOOD, limit, highest, not signs, "; ".join(signs) or score.note or "")]
 
 
 def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:

@@ -25,7 +25,7 @@ def test_the_evaluation_has_every_scope(trained: Project) -> None:
     rows = trained.rows("SELECT * FROM {p}.evaluation_report")
     assert {row["scope"] for row in rows} == {
         *("test", "train", "baseline", "gain_over_baseline", "slice", "calibration"),
-        *("noise", "missing", "importance", "single", "identical"),
+        *("noise", "missing", "importance", "single", "score", "together", "identical"),
     }
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows if row["scope"] == "test")
     assert {row["slice"] for row in rows if row["scope"] == "importance"} == {
@@ -115,7 +115,8 @@ def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:
 def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
     (row,) = trained.rows("SELECT * FROM {p}.champion")
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.0", None)
-    assert [gate["gate"] for gate in json.loads(row["gates"])] == ["metrics.roc_auc", "champion", "slices", "leakage"]
+    gates = ["metrics.roc_auc", "champion", "slices", "leakage", "leakage.score"]
+    assert [gate["gate"] for gate in json.loads(row["gates"])] == gates
     (event,) = trained.rows("SELECT * FROM {p}.alias_events")
     assert (event["alias"], event["version"], event["run_id"]) == ("champion", "1.0.0", row["run_id"])
 

@@ -11,6 +11,7 @@ from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import answers, decision
 from ml_assets.graph.release.decision import Decision, pending
+from ml_assets.graph.release.evaluation import Finding
 from ml_assets.store import registry
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Commit, Lake
@@ -170,6 +171,33 @@ def test_a_second_rollback_goes_one_further_back(store: Lake, paths: Paths) -> N
         answers.promote(store, paths, "loans", "1.0.2", "again")
     with pytest.raises(ModelError, match=r"did you mean '1.0.2'"):
         answers.promote(store, paths, "loans", "1.0.22", "again")
+
+
+def test_a_score_that_is_too_good_waits_for_a_person_once(store: Lake, paths: Paths) -> None:
+    def add(version: str, schema: str) -> Decision:
+        found = [
+            Finding("single", "roc_auc", 0.9, 100, slice_by="feature", slice="a"),
+            Finding("score", "roc_auc", 1, 9),
+        ]
+        found.append(Finding("together", "roc_auc", 1.0, 100, slice_by="feature", slice="casual + registered"))
+        add_version(store, paths, version, gain=0.2, schema=schema, more=found)
+        return decide(store, version, leakage={})
+
+    made = add("1.0.1", "s")
+    assert made.decision == "pending"
+    assert made.why.startswith("too good to be true: leakage.score: ROC AUC on test rows <= 0.999 ")
+    assert made.why.endswith(
+        "found 1 (casual + registered together reach roc_auc 1; it reaches roc_auc 1); "
+        "waits for `ml-assets approve loans 1.0.1`"
+    )
+    assert champion(store) == "1.0.0"
+    answers.approve(store, paths, "loans", "1.0.1", "both are known the evening before")
+    made = add("1.0.2", "s")  # the same features: asked and answered
+    assert made.decision == "promoted"
+    assert "as that of champion 1.0.1" in {gate.gate: gate.detail for gate in made.gates}["leakage.score"]
+    assert add("1.0.3", "s").decision == "promoted"
+    add_version(store, paths, "1.0.4", roc_auc=0.55, gain=0.2, more=[Finding("score", "roc_auc", 1, 9)])
+    assert decide(store, "1.0.4", leakage={}).decision == "refused"  # another gate failed, too
 
 
 def test_an_answer_leaves_the_asset_as_fresh_as_it_was(store: Lake, paths: Paths) -> None:

@@ -35,6 +35,7 @@ NAMES = [
     "fairness",
     "calibration",
     "leakage",
+    "leakage.score",
     "serving.parity",
     "serving.p95_ms",
     "serving.rss_mib",
@@ -57,6 +58,8 @@ def findings(**changes: Any) -> list[Finding]:
         "ece": 0.02,
         "single": 0.7,
         "identical": 0.0,
+        "score": 0.7,
+        "together": 0.7,
     }
     values.update(changes)
     by_region = {"slice_by": "region"}
@@ -78,6 +81,8 @@ def findings(**changes: Any) -> list[Finding]:
         Finding("single", "roc_auc", values["single"], 1000, slice_by="feature", slice="income"),
         Finding("single", "roc_auc", NAN, 1000, slice_by="feature", slice="constant"),
         Finding("identical", "share", values["identical"], 1000),
+        Finding("score", "roc_auc", values["score"], 1000),
+        Finding("together", "roc_auc", values["together"], 1000, slice_by="feature", slice="casual + registered"),
     ]
 
 
@@ -139,6 +144,8 @@ def test_a_good_version_passes_every_gate() -> None:
         ({"ece": NAN}, "calibration"),
         ({"single": 0.96}, "leakage"),
         ({"identical": 0.02}, "leakage"),
+        ({"score": 0.9995}, "leakage.score"),
+        ({"together": 1.0}, "leakage.score"),
     ],
 )
 def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
@@ -189,7 +196,7 @@ def test_an_evaluation_without_a_finding_passes_no_gate_in_silence() -> None:
 
 
 def test_only_what_the_yaml_demands_is_judged() -> None:
-    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage"]
+    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage", "leakage.score"]
     unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "serving": None}
     assert list(judged(findings(missing=0.9), gates=unlimited)) == ["champion", "sensitivity"]
 
@@ -198,7 +205,9 @@ COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
 
 
 def saved(scope: str, value: float, low: float, high: float) -> Finding:
-    return Finding(scope, "cost", value, 1000, low, high, note={"b": "deciding 0 each time", "c": "version 1.0.0"}[scope[11]])
+    return Finding(
+        scope, "cost", value, 1000, low, high, note={"b": "deciding 0 each time", "c": "version 1.0.0"}[scope[11]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,6 +302,18 @@ def test_leakage_names_the_feature() -> None:
     assert judged(findings())["leakage"].detail == "strongest alone: income"
     gate = judged(findings(identical=0.02))["leakage"]
     assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows stand among the train rows")
+
+
+def test_a_score_that_is_too_good_names_what_makes_it() -> None:
+    gate = judged(findings(score=1.0, together=0.9999))["leakage.score"]
+    assert gate.detail == "casual + registered together reach roc_auc 0.9999; it reaches roc_auc 1"
+    assert gate.limit == "ROC AUC on test rows <= 0.999 (gates.leakage.max_score), or a person approves"
+    for limit in (1, None):
+        allowed = judged(findings(score=1.0), gates={**GATES, "leakage": {"max_score": limit}})
+        assert all(one.passed for name, one in allowed.items() if name.startswith("leakage"))
+    few = [f for f in findings(score=NAN, together=NAN) if f.scope != "score"]
+    gate = judged([*few, Finding("score", "roc_auc", NAN, 40, note="12 rows are too few")])["leakage.score"]
+    assert (gate.passed, gate.detail) == (True, "12 rows are too few")
 
 
 def test_a_model_that_does_not_bear_missing_values_says_so() -> None:
