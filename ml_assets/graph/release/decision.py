@@ -30,6 +30,7 @@ COLUMNS = {
     "run_id": "VARCHAR",
 }
 Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
+OVER_CHAMPION = ("gain_over_champion", "saved_over_champion", "not_compared")
 ACCEPTED = "approved by a person,"
 # What an alias names after a decision; the other decisions move none.
 MOVES: dict[Word, registry.Alias] = {
@@ -134,7 +135,7 @@ def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champi
         return gate
     made = newest_of(lake, pipeline, champion.version)
     was = {one.gate: one for one in made.gates}.get(TOO_GOOD) if made else None
-    if was is None or was.passed and not was.detail.startswith(ACCEPTED):
+    if was is None or (was.passed and not was.detail.startswith(ACCEPTED)):
         return gate
     return replace(gate, passed=True, detail=f"{ACCEPTED} as that of champion {champion.version}: {gate.detail}")
 
@@ -150,9 +151,7 @@ def _comparable(
         return found, "it is the champion itself"
     compared = registry.alias(lake, pipeline, "champion", evaluation[0]["evaluated_at"])
     if compared is None or compared.version != champion.version:  # the alias has moved since
-        found = [finding for finding in found if finding.scope not in ("gain_over_champion", "saved_over_champion")]
-    if champion.recipe["schema"] != model.recipe["schema"]:
-        return found, f"champion {champion.version} has other columns, features or another target"
+        found = [finding for finding in found if finding.scope not in OVER_CHAMPION]
     return found, ""
 
 

@@ -140,6 +140,10 @@ def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -
     gain = _one(found, "gain_over_champion", spec.metric)
     if gain is None and incomparable:
         return Gate("champion", limit, None, True, incomparable)
+    not_compared = next((f for f in found if f.scope == "not_compared"), None)
+    if gain is None and not_compared is not None:  # no version replaces a champion unjudged, unless a person says so
+        detail = f"{' '.join((not_compared.note or '').split())} `ml-assets models promote` takes it all the same"
+        return Gate("champion", limit, None, False, detail)
     if gain is None:
         return _not_evaluated(spec, "champion", limit, "not compared with today's champion")
     best_case = gain.value if gain.high is None else gain.high
@@ -153,7 +157,8 @@ def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> l
     if rule is None or spec.costs is None:
         return []
     limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
-    sides = ["saved_over_baseline", *([] if incomparable else ["saved_over_champion"])]
+    alone = incomparable or any(f.scope == "not_compared" for f in found)  # the gate `champion` says why
+    sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
     saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
     if len(saved) < len(sides):
         return [_not_evaluated(spec, "costs", limit, "no costs to compare")]

@@ -174,6 +174,21 @@ def test_without_any_champion_nothing_is_scored_and_no_run_fails(project: Projec
     assert now.in_vain == list(now.trainings)  # so the next one waits for longer
 
 
+def test_a_champion_whose_features_are_gone_is_compared_with_its_own(copied: Project) -> None:
+    """Today's features lack all that tells; lookup and reference stand in no YAML any more."""
+    copied.sql["features.sql"] = "SELECT row_id, hour(signed) AS hour_signed FROM batch"
+    copied.spec_dict |= {"lookups": {}, "references": {}, "gates": {"serving": None}}
+    for result in (copied.materialize("features", batches=["1", "2", "3", "4", "5"]), copied.train()):
+        assert result.success, failure_text(result)
+    row = copied.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
+    assert (row["version"], row["decision"], row["previous_champion"]) == ("2.0.0", "refused", "1.0.0")
+    failed = [gate for gate in json.loads(row["gates"]) if not gate["passed"]]
+    assert [(gate["gate"], gate["found"] < -0.2) for gate in failed] == [("champion", True)]
+    (champion,) = copied.rows("SELECT value, note FROM {p}.evaluation_report WHERE scope = 'champion'")
+    live = "SELECT value FROM {p}.performance_report WHERE batch = '5' AND metric = 'roc_auc'"
+    assert champion == {"value": pytest.approx(copied.value(live)), "note": "1.0.0"}  # as it scored that batch live
+
+
 @pytest.fixture
 def second(copied: Project) -> Project:
     """The trained project, where 1.0.1 is the newest version, as good as the champion 1.0.0 and undecided."""

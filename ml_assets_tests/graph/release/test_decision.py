@@ -73,10 +73,15 @@ def test_without_a_comparison_a_version_passes_only_where_there_can_be_none(stor
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
     assert "not compared with today's champion: materialize loans/evaluation_report" in made.why
-    add_version(store, paths, "2.0.0", schema="other")
-    made = decide(store, "2.0.0")
-    assert made.decision == "promoted"
-    assert made.gates[-1].detail == "champion 1.0.0 has other columns, features or another target"
+    add_version(store, paths, "2.0.0", schema="other")  # other features are no way around the comparison
+    assert "not compared with today's champion" in decide(store, "2.0.0").why
+    why = Finding("not_compared", "roc_auc", float("nan"), 100, note="Version 1.0.0 needs\n  'income'.")
+    add_version(store, paths, "2.0.1", schema="other", more=[why])
+    made = decide(store, "2.0.1")
+    assert made.decision == "refused"
+    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` takes it all the same" in made.why
+    answers.promote(store, paths, "loans", "2.0.1", "income is not asked for any more")
+    assert champion(store) == "2.0.1"
 
 
 def test_a_comparison_with_an_earlier_champion_does_not_count(store: Lake, paths: Paths) -> None:
