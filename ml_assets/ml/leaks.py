@@ -171,7 +171,7 @@ def _explained_by(kind: str, train: Array, targets: Array, test: Array, classes:
 
 
 def score_of(kind: str, said: Array, classes: Array, labels: Array) -> float:
-    """R2 of the first column, or the mean ROC AUC of one class against the rest; columns in the order of the classes."""
+    """R2 of the first column, or the mean ROC AUC of one class against the rest; a column for each class."""
     if kind == "regression":
         return statistic("r2", labels, said[:, 0], "regression")(np.ones(len(labels)))
     truths = {n: (labels == name).astype(int) for n, name in enumerate(classes)}

@@ -58,7 +58,7 @@ def recipe_text(spec: PipelineSpec) -> str:
 
 
 def same_features(one: Path, other: Path) -> bool:
-    """Do two bundles hold the same SELECTs, Python files and recipe? A bundle from before there were recipes has none."""
+    """Do two bundles hold the same SELECTs, Python files and recipe? An earlier ml_assets wrote no recipe."""
     left, right = (_texts(folder) for folder in (one, other))
     if RECIPE not in left or RECIPE not in right:
         left.pop(RECIPE, None)

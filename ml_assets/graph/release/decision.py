@@ -130,7 +130,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
 
 
 def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champion: ModelVersion | None) -> Gate:
-    """A score that is too good is asked about once: the champion of the same features has one that a person approved."""
+    """A score that is too good is asked about once: not where the champion of the same features has one, too."""
     if gate.passed or gate.gate != TOO_GOOD or champion is None or champion.recipe["schema"] != model.recipe["schema"]:
         return gate
     made = newest_of(lake, pipeline, champion.version)

@@ -1,0 +1,68 @@
+"""Which features of a batch are broken, on statistics that are written by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ml_assets.store.inputs import COLUMNS, TABLE, Rules, broken, describe
+from ml_assets.store.lake import Commit, Lake, Rows
+
+BATCHES = ["1", "2", "3", "4", "5"]
+
+
+def keep(lake: Lake, feature: str, missing: list[int], only: dict[str, str] | None = None, rows: int = 200) -> None:
+    """Statistics of a feature, batch by batch."""
+    made = [
+        {"batch": batch, "feature": feature, "rows": rows, "missing": count, "only_value": (only or {}).get(batch)}
+        for batch, count in zip(BATCHES, missing, strict=False)
+    ]
+    lake.append([Rows(f"p.{TABLE}", COLUMNS, made)], Commit("p/features"))
+
+
+def said(lake: Lake, *batches: str, rules: Rules = Rules(100)) -> list[str]:
+    return [f"{one.batch}: {one}" for one in broken(lake, "p", batches or BATCHES, rules)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ([0, 2, 1, 200, 200], ["4: wind is missing in 100% of the rows, usually in 0% (since batch 4)"]),
+        ([0, 2, 1, 0, 90], ["5: wind is missing in 45% of the rows, usually in 0% (since batch 5)"]),
+        ([60, 62, 58, 61, 0], ["5: wind is missing in 0% of the rows, usually in 30% (since batch 5)"]),
+        ([200, 0, 0, 0, 0], []),  # a lookup has no history in the first batch
+        ([20, 80, 10, 60, 90], []),  # it always varies
+        ([200, 200, 200, 200, 0], []),  # a column that begins
+        ([0, 0, 0, 0, 25], []),
+    ],
+)
+def test_missing_values_are_compared_with_what_is_usual(lake: Lake, missing: list[int], expected: list[str]) -> None:
+    keep(lake, "wind", missing)
+    keep(lake, "calm", [3, 4, 3, 5, 4])
+    assert said(lake)[: len(expected) or 1] == expected
+
+
+def test_a_batch_says_since_when(lake: Lake) -> None:
+    keep(lake, "wind", [0, 2, 1, 200, 200])
+    (text,) = said(lake, "5")
+    assert text == "5: wind is missing in 100% of the rows, usually in 1% (since batch 4)"
+    assert said(lake, "5", rules=Rules(201)) == []
+    assert said(lake, "5", rules=Rules(1, frozenset({"wind"}))) == []
+    assert broken(lake, "other", ["1"], Rules(1)) == []
+
+
+def test_a_feature_that_stands_still_is_broken_unless_that_is_chance(lake: Lake) -> None:
+    rows = [{"batch": b, "row_id": n, "heat": n % 7, "rare": n == 3} for b in BATCHES[:4] for n in range(200)]
+    rows += [{"batch": "5", "row_id": n, "heat": 4, "rare": False} for n in range(200)]
+    types = {"batch": "VARCHAR", "row_id": "BIGINT", "heat": "BIGINT", "rare": "BOOLEAN"}
+    lake.append([Rows("p.features", types, rows)], Commit("p/features"))
+    for batch in BATCHES:
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS FROM lake.p.features WHERE batch = '{batch}'")
+        made = describe(lake.con, "made", {"heat": "BIGINT", "rare": "BOOLEAN"}, batch)
+        lake.append([Rows(f"p.{TABLE}", COLUMNS, made)], Commit("p/features"))
+    assert said(lake) == ["5: heat is '4' in every row, usually it varies (since batch 5)"]
+
+
+def test_a_nan_is_a_missing_value(lake: Lake) -> None:
+    lake.con.execute("CREATE TEMP TABLE made AS SELECT unnest(['nan'::DOUBLE, NULL, 2, 2]) AS heat")
+    (row,) = describe(lake.con, "made", {"heat": "DOUBLE"}, "1")
+    assert (row["rows"], row["missing"], row["only_value"]) == (4, 2, "2.0")
