@@ -86,11 +86,12 @@ class Round:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flights", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="times that both are run (default: 3)")
+    parser.add_argument("--months", type=int, default=12, help="months of the year, at least 3 (default: 12)")
     parser.add_argument("--keep", type=Path, help="work in this new folder and keep it, instead of a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flights-") as temporary:
         folder = options.keep or Path(temporary)
-        data = in_other_process(prepare, folder.resolve() / "source")
+        data = in_other_process(prepare, folder.resolve() / "source", options.months)
         print_setting(data, options.rounds)
         rounds = []
         for number in range(1, options.rounds + 1):
@@ -106,14 +107,14 @@ def in_other_process(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def prepare(folder: Path) -> Path:
-    """Write the twelve files and the weather once. Returns the data folder that holds incoming/ and reference/."""
+def prepare(folder: Path, months: int = 12) -> Path:
+    """Write the files and the weather once. Returns the data folder that holds incoming/ and reference/."""
     from ml_assets.demo import BATCHES, write_months, write_reference
     from ml_assets.store.paths import Paths
 
     paths = Paths(root=folder, data=folder / "data")
     write_reference(paths)
-    write_months(paths, BATCHES)
+    write_months(paths, BATCHES[:months])
     return paths.data
 
 
@@ -133,7 +134,7 @@ def run_round(data: Path, folder: Path) -> Round:
     register = [*materialize, 'key:"flights/arrivals"']
     run = [*materialize, "*", "--partition-range", f"{months[0]}...{months[-1]}"]
     script = [HERE / "plain_flights.py", data / "incoming" / "flights", data / "reference" / "weather.parquet"]
-    plain = [sys.executable, *map(str, [*script, PACKAGE / "defs" / "flights", out])]
+    plain = [sys.executable, *map(str, [*script, project / MODULE / "defs" / "flights", out])]
     return Round(
         register=measured(register, project, environment),
         run=measured(run, project, environment),

@@ -19,7 +19,10 @@ def keep(lake: Lake, feature: str, missing: list[int], only: dict[str, str] | No
     lake.append([Rows(f"p.{TABLE}", COLUMNS, made)], Commit("p/features"))
 
 
-def said(lake: Lake, *batches: str, rules: Rules = Rules(100)) -> list[str]:
+RULES = Rules(min_rows=100)
+
+
+def said(lake: Lake, *batches: str, rules: Rules = RULES) -> list[str]:
     return [f"{one.batch}: {one}" for one in broken(lake, "p", batches or BATCHES, rules)]
 
 
