@@ -145,7 +145,7 @@ def _targets(kind: str, labels: Array) -> Array:
     """What is fitted, shape (n, targets): the label, or whether it is each class."""
     if kind == "regression":
         return np.asarray(labels, dtype="float64")[:, None]
-    return (labels[:, None] == np.unique(labels)[None, :]).astype("float64")
+    return np.asarray(labels[:, None] == np.unique(labels)[None, :], dtype="float64")
 
 
 def _as_numbers(type_: str, train: pd.Series, test: pd.Series, targets: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ batches have that the champion was fitted on; for those themselves, and before t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -103,22 +103,35 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
     """The broken features of batches, in their order; none where nothing says what is usual."""
     if not batches or not lake.exists(f"{pipeline}.{TABLE}"):
         return []
-    rows = lake.rows(f"SELECT * FROM {table(f'{pipeline}.{TABLE}')} WHERE rows >= ?", [rules.min_rows])
-    by_batch: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_batch.setdefault(row["batch"], {})[row["feature"]] = row
-    names = sorted(by_batch)
+    names = lake.batches(f"{pipeline}.{TABLE}")
     champion = registry.alias(lake, pipeline, "champion")
-    fitted = [name for name in champion.train_batches if name in by_batch] if champion else []
-    found: list[Broken] = []
+    fitted = [name for name in champion.train_batches if name in names][-COMPARED:] if champion else []
+    sides: dict[str, tuple[list[str], list[str]]] = {}
     for batch in sorted({*batches} & {*names}):
-        earlier = [by_batch[name] for name in names if name < batch][-COMPARED:]
-        usual = [by_batch[name] for name in fitted if batch not in fitted][-COMPARED:] or earlier
-        for feature in by_batch[batch].keys() - rules.ignored:
-            row, before, compared = (_of(feature, part) for part in ([by_batch[batch]], earlier, usual))
-            one = _broken(lake, pipeline, row[0], before, compared)
-            found += [one] if one else []
+        earlier = [name for name in names if name < batch][-COMPARED:]
+        known = champion is not None and batch in champion.train_batches
+        sides[batch] = earlier, earlier if known or not fitted else fitted
+    kept = _read(lake, pipeline, {*sides, *(name for two in sides.values() for side in two for name in side)}, rules)
+    found: list[Broken] = []
+    for batch, (earlier, usual) in sides.items():
+        for feature, row in kept.get(batch, {}).items():
+            if feature not in rules.ignored:
+                before, compared = (_of(feature, [kept.get(name, {}) for name in side]) for side in (earlier, usual))
+                one = _broken(lake, pipeline, row, before, compared)
+                found += [one] if one else []
     return sorted(found, key=lambda one: (one.batch, one.feature))
+
+
+def _read(lake: Lake, pipeline: str, batches: Collection[str], rules: Rules) -> dict[str, dict[str, Row]]:
+    """Batch -> feature -> its statistics, of batches with enough rows."""
+    rows = lake.rows(
+        f"SELECT * FROM {table(f'{pipeline}.{TABLE}')} WHERE batch IN (SELECT unnest(?)) AND rows >= ?",
+        [list(batches), rules.min_rows],
+    )
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row["batch"], {})[row["feature"]] = row
+    return found
 
 
 def _of(feature: str, batches: Sequence[Mapping[str, Row]]) -> list[Row]:

@@ -142,21 +142,20 @@ def measured(current: pd.Series, reference: pd.Series, measure: Measure) -> Meas
     moved, but went missing in a tenth of the rows or more.
     """
     new, old = _values(current, measure.kind), _values(reference, measure.kind)
-    counts = {"rows": len(new), "reference_rows": len(old)}
     shares = [len(values) / max(len(column), 1) for values, column in ((new, current), (old, reference))]
     lost, is_lost = shares[1] - shares[0], shares[0] < LOST * shares[1]
     told = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
     if min(shares) < FEWEST_VALUES:
         drifted = abs(lost) >= PRESENCE_LIMIT
-        return Measured(told, abs(lost), drifted, PRESENCE_LIMIT, **counts, is_lost=is_lost and drifted)
+        return Measured(told, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
     score, limit = _score(new, old, measure), measure.threshold
     if beyond(measure.method, score, limit) and not measure.is_set and measure.method in DISTANCES:
         limit = max(limit, _by_chance(len(new), old, measure))
     drifted = beyond(measure.method, score, limit)
     by_chance = 3 * math.sqrt(shares[1] * (1 - shares[1]) / max(len(current), 1))
     if lost >= PRESENCE_LIMIT + by_chance and (is_lost or not drifted):
-        return Measured(told, lost, True, PRESENCE_LIMIT + by_chance, **counts, is_lost=is_lost)
-    return Measured(measure, score, drifted, limit, **counts)
+        return Measured(told, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
+    return Measured(measure, score, drifted, limit, len(new), len(old))
 
 
 def _values(column: pd.Series, kind: str) -> pd.Series:

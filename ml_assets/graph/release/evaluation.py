@@ -147,7 +147,7 @@ def _champion(paths: Paths, judged: Judged, champion: ModelVersion, own: pd.Data
     rows = judged.rows
     if own is not None:
         place = ["batch", "row_id"]
-        kept = rows[[name for name in rows if name in (*place, "part", LABEL) or name.startswith("slice_")]]
+        kept = rows[[name for name in map(str, rows) if name in (*place, LABEL) or name.startswith("slice_")]]
         rows = kept.merge(own, on=place, how="left", validate="one_to_one")
     missing = sorted(set(loaded.schema.features) - set(rows))
     if missing:
