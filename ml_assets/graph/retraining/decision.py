@@ -2,8 +2,9 @@
 
 Evidence is answered when a training that did not fail was asked for because of it, or had its batch in its training
 set. What is not answered waits for a training that is under way, for the fewest batches and labelled rows, for inputs
-that are sound, and for the cool-down. While trainings leave the champion as it is, the cool-down doubles with each; then
-a cause that was answered before comes through early only when it is clearly worse, or came back after a calm batch.
+that are sound, and for the cool-down. While trainings leave the champion as it is, the cool-down doubles with each;
+then a cause that was answered before comes through early only when it is clearly worse, or came back after a calm
+batch.
 """
 
 from __future__ import annotations
