@@ -82,7 +82,7 @@ def test_flights(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     def few(folder: Path, months: int) -> Path:
         data = prepare(folder, months)
-        thin(data, 600)
+        thin(data, 200)
         return data
 
     def quick(file: Path) -> None:
@@ -92,25 +92,25 @@ def test_flights(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         attributes["tuning"] |= {"trials": 1, "folds": 2}
         attributes["candidates"]["boosting"]["params"] = {"max_iter": 10}
         attributes["gates"]["serving"] = None
-        attributes["monitoring"]["sample"] = 300
+        attributes["monitoring"]["sample"] = 100
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     monkeypatch.setattr(flights, "prepare", few)
     monkeypatch.setattr(flights, "without_refusals", quick)
-    run(flights, monkeypatch, "--rounds", "1", "--months", "3", "--keep", str(tmp_path / "kept"))
+    run(flights, monkeypatch, "--rounds", "1", "--months", "6", "--keep", str(tmp_path / "kept"))
     facts = flights.job_facts(tmp_path / "kept" / "round_1" / "project" / "data")
-    assert (facts["validated_rows"] + facts["quarantined_rows"], facts["drift_reports"]) == (1800, 3)
+    assert (facts["validated_rows"] + facts["quarantined_rows"], facts["drift_reports"]) == (1200, 6)
     assert facts["scored_rows"] == facts["validated_rows"]
     assert "the same work\n" in capsys.readouterr().out
 
 
 def test_ingest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(ingest, "SMALL_ROWS", 300)
-    run(ingest, monkeypatch, "--rows", "900", "--rounds", "1", "--batches", "6")
+    run(ingest, monkeypatch, "--rows", "900", "--rounds", "1", "--batches", "2")
     out = capsys.readouterr().out
     assert "the same rows: raw_data 900, " in out
     assert "NOT the same" not in out
-    assert "6 batches of 300 rows" in out
+    assert "2 batches of 300 rows" in out
 
 
 def test_scan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
