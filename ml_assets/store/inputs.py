@@ -29,6 +29,7 @@ COLUMNS = {
 }
 FLOATS = ("FLOAT", "DOUBLE")
 COMPARED = 12  # batches, at most, that say what is usual
+FEWEST = 3  # batches that tell how far shares of missing values usually differ
 FAR = 0.1  # in shares of missing values, beside five times what batches usually differ by
 EXISTS = 0.9  # a feature that is usually missing more often may come and go
 Row = Mapping[str, Any]
@@ -163,7 +164,8 @@ def _fault(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> str 
         return None
     spread = median(abs(share - usual) for share in shares)
     by_chance = 3 * math.sqrt(usual * (1 - usual) / row["rows"])
-    if now == 1 or abs(now - usual) > max(FAR, 5 * spread) + by_chance:
+    is_far = len(compared) >= FEWEST and abs(now - usual) > max(FAR, 5 * spread) + by_chance
+    if now == 1 or is_far:
         return "missing" if now > usual else "filled"
     return "constant" if _is_stuck(lake, pipeline, row, compared) else None
 
