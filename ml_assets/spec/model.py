@@ -228,7 +228,7 @@ class LeakageGate(Strict):
     )
     max_score: Share | None = Field(
         0.999,
-        description="A version that scores better on test rows (ROC AUC, balanced accuracy of several classes, or R2), or "
+        description="A version that scores better on test rows (ROC AUC, balanced accuracy of several classes, R2), or "
         "two or three of whose features do, waits for a person's approval: too good to be true. 1 or null: never.",
     )
     max_identical: Share | None = Field(
