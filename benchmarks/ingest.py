@@ -263,7 +263,7 @@ def small(folder: Path, batches: int, memory: str) -> bool:
         part = slice(first, min(first + 10, batches))
         name = f"{first + 1} to {part.stop}"
         print(f"{name:20}{statistics.median(wall_s[part]):10.2f}{statistics.median(cpu_s[part]):10.2f}")
-    wall, cpu = (statistics.median(cost[-10:]) / statistics.median(cost[5:15]) for cost in (wall_s, cpu_s))
+    wall, cpu = (statistics.median(cost[-10:]) / statistics.median(cost[5:15] or cost) for cost in (wall_s, cpu_s))
     print(f"the last ten against batches 6 to 15: wall {wall:.2f}, CPU {cpu:.2f}")
     print(f"goal: at most {GOAL_GROWTH} of the wall time; {'met' if wall <= GOAL_GROWTH else 'NOT met'}", flush=True)
     return wall <= GOAL_GROWTH

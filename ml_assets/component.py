@@ -19,6 +19,7 @@ from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.deployment.job import deploy_job
 from ml_assets.graph.deployment.sensors import release_sensor
+from ml_assets.graph.features import earlier
 from ml_assets.graph.features.assets import feature_assets
 from ml_assets.graph.features.binding import check_selects
 from ml_assets.graph.features.checks import feature_checks
@@ -44,11 +45,15 @@ from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
 from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
 from ml_assets.io_manager import LakeIOManager
-from ml_assets.ml import signatures
+from ml_assets.ml import bundle, signatures
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import pins
+from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
+from ml_assets.store.pins import Pin
+from ml_assets.store.registry import ModelVersion
 from ml_assets.templates import rendered
 
 # scikit-learn's OpenMP threads spin while they wait for each other. On cores that are shared, with another run or
@@ -166,8 +171,12 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     before_champion = [*ingest_assets(spec), *features]
     late, performance = outcome_assets(spec), performance_assets(spec)
     after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
-    sources = {**texts, **(function.sources if function else {})}
-    trained = [*training_assets(spec, sources), *release_assets(spec, function), *tracking_assets(spec)]
+    sources = {**texts, **(function.sources if function else {}), earlier.RECIPE: earlier.recipe_text(spec)}
+    trained = [
+        *training_assets(spec, sources),
+        *release_assets(spec, function, earlier_features),
+        *tracking_assets(spec),
+    ]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     jobs = [ingest_job, train_job, approve_job(spec), upkeep_job(spec), deploy := deploy_job(spec)]
@@ -264,6 +273,24 @@ def features_function(spec: PipelineSpec, folder: Path) -> Function | None:
         return find_function(spec.features, folder, ["batch", *spec.lookups, *spec.references])
     except SpecError as error:
         raise error.at(key="features") from None
+
+
+def earlier_features(
+    lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, champion: ModelVersion
+) -> Any:
+    """The champion's own features of a pin's test batches; None where they are those of the version itself.
+
+    Raises:
+        MLAssetsError: They cannot be made any more.
+    """
+    own, bundle_ = (paths.bundles / one.bundle for one in (model, champion))
+    if earlier.same_features(own, bundle_):
+        return None
+    schema = bundle.verify(bundle_, champion.bundle_sha256)
+    release = paths.releases / spec.name / champion.version
+    target = pins.newest(lake, spec.name, pin_id=champion.pin_id).target
+    of = earlier.Earlier(champion.version, bundle_, release, schema, target)
+    return earlier.features_of(lake, paths, spec, of, pin, pin.batches["test"])
 
 
 def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:

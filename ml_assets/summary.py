@@ -99,9 +99,7 @@ def _read(lake: Lake, pipeline: str) -> Summary:
             [found.champion.version],
         )
         found.live = live[0] if live else None
-    known = registry.versions(lake, pipeline)
-    if known and (found.champion is None or known[-1].version != found.champion.version):
-        found.newest = newest_of(lake, pipeline, known[-1].version)
+    found.newest = newest_decision(lake, pipeline, found.champion)
     found.drift = lake.rows_of(
         f"{pipeline}.drift_report",
         "SELECT batch, drifted, share, len(list_filter(columns, lambda c: c.drifted)) AS columns, model_version "
@@ -109,6 +107,14 @@ def _read(lake: Lake, pipeline: str) -> Summary:
     )
     found.problems = _problems(lake, pipeline, found)
     return found
+
+
+def newest_decision(lake: Lake, pipeline: str, champion: registry.ModelVersion | None) -> Decision | None:
+    """The decision about the newest version; None where it is the champion, or where there is none."""
+    known = registry.versions(lake, pipeline)
+    if not known or (champion is not None and known[-1].version == champion.version):
+        return None
+    return newest_of(lake, pipeline, known[-1].version)
 
 
 def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.errors import did_you_mean
 from ml_assets.home import home_of
+from ml_assets.store import registry
 from ml_assets.store.files import DamagedFile
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -55,6 +56,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
             damaged += lake.damaged_files(name)
             if not as_json:
                 print_status(name, found, facts.batches())
+                print_newest(lake, name)
     for file in damaged:
         click.echo(f"Error: {file}", err=as_json)
     lost = lost_rows(paths, pipeline)
@@ -122,6 +124,17 @@ def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[s
     console.print(table)
     for line in reasons(verdicts, batches):
         console.print(line, markup=False)
+
+
+def print_newest(lake: Lake, pipeline: str) -> None:
+    """What was decided about the newest version, where that is not the champion."""
+    from ml_assets.summary import newest_decision
+
+    champion = registry.alias(lake, pipeline, "champion")
+    newest = newest_decision(lake, pipeline, champion)
+    if newest is not None:
+        charge = f"champion: {champion.version if champion else 'none yet'}"
+        console.print(f"version {newest.version} {newest.decision} ({charge}): {newest.why}", markup=False)
 
 
 def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:

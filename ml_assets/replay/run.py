@@ -186,7 +186,7 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
     ran = driver.settle()
     arm.ran += [(batch, one) for one in ran]
     for one in ran:
-        if one.error and not one.job.endswith("_train"):  # a refused version ends its training so
+        if one.error and not one.job.endswith("_train"):  # the table shows a training that failed
             raise LakeError(f"A run of {one.job} failed after batch {batch}.", found=one.error)
 
 

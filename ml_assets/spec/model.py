@@ -139,7 +139,7 @@ class Tuning(Strict):
 
 
 class Costs(Strict):
-    """What a wrong decision costs (binary only); sets the decision threshold on validation rows."""
+    """What a wrong decision costs (binary only); sets the decision threshold, on rows that the model has not seen."""
 
     false_positive: float = Field(1, ge=0, description="Cost of acting on a row that was negative.")
     false_negative: float = Field(1, ge=0, description="Cost of missing a row that was positive.")
@@ -165,6 +165,17 @@ class ChampionGate(Strict):
     max_drop: float = Field(0.0, ge=0, description="Largest loss of the tuning metric against the champion.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
         0.95, description="Refuse when the loss is greater than max_drop with this confidence (paired bootstrap)."
+    )
+
+
+class CostsGate(Strict):
+    """A version must not surely lose money; judged where `costs` are given."""
+
+    max_loss: float = Field(
+        0.0,
+        ge=0,
+        description="Largest loss a row, against the champion's decisions and against the cheapest constant decision. "
+        "Refused where the loss is surely greater: the whole 95% interval lies beyond it.",
     )
 
 
@@ -215,6 +226,11 @@ class LeakageGate(Strict):
         0.999,
         description="Most that one feature alone may explain of the target: ROC AUC (classes), or R2 (regression).",
     )
+    max_score: Share | None = Field(
+        0.999,
+        description="A version that scores better on test rows (ROC AUC, balanced accuracy of several classes, R2), or "
+        "two or three of whose features do, waits for a person's approval: too good to be true. 1 or null: never.",
+    )
     max_identical: Share | None = Field(
         None, description="Largest share of test rows that stand among the train rows too, label included."
     )
@@ -234,6 +250,9 @@ class Gates(Strict):
     metrics: dict[str, MetricLimit] = Field(default_factory=dict, description="Limits by metric name.")
     overfit: OverfitGate | None = Field(None, description="Gap between train and test.")
     champion: ChampionGate = Field(default_factory=lambda: ChampionGate(), description="Against today's champion.")
+    costs: CostsGate | None = Field(
+        default_factory=lambda: CostsGate(), description="What the decisions lose, where `costs` are given."
+    )
     slices: SlicesGate | None = Field(None, description="Per value of some columns.")
     sensitivity: SensitivityGate | None = Field(None, description="Under small noise.")
     fairness: FairnessGate | None = Field(None, description="Between groups.")

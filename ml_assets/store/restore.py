@@ -15,7 +15,7 @@ from ml_assets.store.lake import WIDENS, Commit, Lake, Put, at
 from ml_assets.store.registry import user
 from ml_assets.store.sql import table
 
-RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics")
+RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics", "feature_statistics")
 # Why other tables are refused, and what to do instead; {p} is the pipeline.
 AGAIN = "Another version: ml-assets models rollback {p}, or models promote {p} VERSION. Or train: the job {p}_train"
 REFUSED = {

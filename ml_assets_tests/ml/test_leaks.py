@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_assets.ml.leaks import explained, same_in_other_words
+from ml_assets.ml.leaks import explained, same_in_other_words, small_set
 
 RNG = np.random.default_rng(0)
 ROWS = 600
@@ -44,6 +44,34 @@ def test_several_classes_and_numbers() -> None:
     assert alone(RNG.random(ROWS), amounts, "regression") < 0.2
     assert alone(np.where(amounts > 0, "up", "down").astype(object), amounts, "regression", "category") > 0.5
     assert np.isnan(alone(amounts, np.ones(ROWS), "regression"))
+
+
+def together(labels: np.ndarray, kind: str, columns: dict[str, np.ndarray]) -> tuple[list[str], float]:
+    frame = pd.DataFrame(columns)
+    types = {name: "number" if frame[name].dtype.kind == "f" else "category" for name in frame}
+    return small_set(kind, types, frame[:CUT], labels[:CUT], frame[CUT:], labels[CUT:], 0.999)
+
+
+def test_columns_that_add_up_to_the_target_are_named() -> None:
+    casual, registered = RNG.gamma(2, 100, ROWS), RNG.gamma(2, 400, ROWS)
+    others = {"registered": registered, "noise": RNG.random(ROWS), "casual": casual, "more": RNG.random(ROWS)}
+    names, value = together(casual + registered, "regression", others)
+    assert (sorted(names), value) == (["casual", "registered"], pytest.approx(1))
+    late = (casual + registered > 900).astype(int)
+    names, value = together(late, "binary", others)
+    assert set(names) >= {"casual", "registered"}
+    assert value > 0.99
+    third = np.select([casual + registered < 600, casual + registered < 1200], ["low", "mid"], "high")
+    assert together(third, "multiclass", others)[1] > 0.9
+
+
+def test_a_small_set_that_explains_little_is_no_sign() -> None:
+    region = RNG.choice(["A", "B"], ROWS).astype(object)
+    columns = {"a": RNG.random(ROWS), "b": np.where(RNG.random(ROWS) < 0.1, np.nan, RNG.random(ROWS)), "region": region}
+    assert together(LABELS, "binary", columns)[1] < 0.65
+    assert together(RNG.normal(size=ROWS), "regression", columns)[1] < 0.2
+    names, value = together(np.ones(ROWS), "regression", columns)
+    assert (names, np.isnan(value)) == ([], True)
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,14 @@ def happened(lake: Lake, pipeline: str, runs: Iterable[FailedRun], pages: str | 
         runs: Its runs that failed for good.
         pages: Address of the reports folder; None where none is known.
     """
-    batches, decisions = _refused_batches(lake, pipeline), _decisions(lake, pipeline)
+    batches = _refused_batches(lake, pipeline)
     return [
         *map(_batch_alert, batches),
-        *map(_decision_alert, decisions),
+        *map(_decision_alert, _decisions(lake, pipeline)),
         *(_drift_alert(row, pages) for row in _drifted(lake, pipeline)),
         *map(_decay_alert, _decayed(lake, pipeline)),
         *map(_champion_alert, deployments.moves(lake, pipeline)),
-        *(_run_alert(run) for run in runs if not _is_told_otherwise(run, batches, decisions)),
+        *(_run_alert(run) for run in runs if not _is_told_otherwise(run, batches)),
     ]
 
 
@@ -134,15 +134,11 @@ def _run_alert(run: FailedRun) -> Alert:
     return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(said)}", [], run.link)
 
 
-def _is_told_otherwise(
-    run: FailedRun, batches: Iterable[Mapping[str, Any]], decisions: Iterable[Mapping[str, Any]]
-) -> bool:
-    """Did it fail only because a gate refused a version, or because batches were refused? Those are told already."""
-    is_refusal = any(row["run_id"] == run.run_id and row["decision"] == "refused" for row in decisions)
+def _is_told_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
+    """Did it fail only because batches were refused? Those are told already."""
     errors = [error for row in batches if row["run_id"] == run.run_id for error in row["errors"]]
-    return bool(run.steps) and all(
-        (step.is_check and (is_refusal or bool(errors))) or any(error in step.text for error in errors)
-        for step in run.steps
+    return bool(run.steps and errors) and all(
+        step.is_check or any(error in step.text for error in errors) for step in run.steps
     )
 
 

@@ -14,6 +14,7 @@ from ml_assets.graph.features.function import Function
 from ml_assets.graph.steps import Result
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.store import inputs
 from ml_assets.store.lake import Lake, Put
 from ml_assets.store.references import load_references
 
@@ -114,9 +115,12 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             types = make_features(store, spec, batch, made_by, version)
+            columns = store.columns("feature_rows")
+            described = inputs.describe(store.con, "feature_rows", {name: columns[name] for name in types}, batch)
             put = Put(steps.table_of(key), "feature_rows", batch, reshape=True)
-            (written,) = store.replace([put], steps.commit(context, key, batch))
-            schema = steps.column_schema(store.columns("feature_rows"))
+            facts = Put(f"{spec.name}.{inputs.TABLE}", store.values(inputs.COLUMNS, described), batch)
+            written, _ = store.replace([put, facts], steps.commit(context, key, batch))
+            schema = steps.column_schema(columns)
             store.con.execute("DROP TABLE feature_rows")
             return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
 

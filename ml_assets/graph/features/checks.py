@@ -5,6 +5,7 @@ import dagster as dg
 from ml_assets.graph import steps
 from ml_assets.graph.steps import BatchCheck, Verdict
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import inputs
 from ml_assets.store.lake import Lake
 from ml_assets.store.sql import identifier, identifiers, table
 
@@ -46,6 +47,13 @@ def _features_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             lambda lake, batch: _no_empty_feature(lake, f"{spec.name}.features", batch),
             blocking=False,
         ),
+        BatchCheck(
+            "no_broken_feature",
+            "No feature is constant, or without values far more or less often than usual: in the batches that the "
+            "champion was fitted on, or before. No training starts by itself on one that is.",
+            lambda lake, batch: _no_broken_feature(lake, spec, batch),
+            blocking=False,
+        ),
     ]
     return steps.batch_checks(spec, "features", checks)
 
@@ -64,6 +72,13 @@ def _same_rows(lake: Lake, pipeline: str, batch: str) -> Verdict:
         {"batch": batch},
     ).fetchall()[0][0]
     return Verdict(differ == 0, {"rows_that_differ": differ})
+
+
+def _no_broken_feature(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
+    found = inputs.broken(lake, spec.name, [batch], inputs.rules_of(spec))
+    shown = [{"feature": one.feature, "missing": one.missing, "usual": one.usual, "since": one.since} for one in found]
+    table_ = {"broken": dg.MetadataValue.md(steps.markdown_table(shown))} if found else {}
+    return Verdict(not found, {"broken_features": len(found), **table_}, "; ".join(map(str, found)) or None)
 
 
 def _no_empty_feature(lake: Lake, name: str, batch: str) -> Verdict:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.graph.monitoring.measuring import PRESENCE, Measure, Measured, measured
+from ml_assets.graph.monitoring.measuring import FEWEST_VALUES, PRESENCE, Measure, Measured, measured
 from ml_assets.ml.reference import PREDICTION, Reference
 from ml_assets.spec.operation import Monitoring
 from ml_assets.store.foreign_reports import DISTANCES
@@ -89,6 +89,7 @@ class Drift:
         rows: Rows of the batch.
         reference_rows: Rows of the reference's sample.
         unjudged: Why there is no verdict; empty where there is one.
+        lost: Columns of which most values are gone: one is drift, whatever its importance.
     """
 
     columns: Sequence[ColumnDrift]
@@ -96,6 +97,7 @@ class Drift:
     rows: int
     reference_rows: int
     unjudged: str = ""
+    lost: Sequence[str] = ()
 
     @property
     def drifted_columns(self) -> list[ColumnDrift]:
@@ -115,7 +117,7 @@ class Drift:
     @property
     def drifted(self) -> bool | None:
         share = self.weighted_share
-        return None if share is None else share >= self.limit - 1e-9  # sums of floats
+        return None if share is None else bool(self.lost) or share >= self.limit - 1e-9  # sums of floats
 
     @property
     def why(self) -> str:
@@ -126,8 +128,9 @@ class Drift:
         if not found:
             return f"calm: none of {sum(not c.ignored for c in self.columns)} columns has drifted"
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        gone = f"{', '.join(self.lost)} lost {'its' if len(self.lost) == 1 else 'their'} values; " if self.lost else ""
         verdict = (
-            f"{'drifted' if self.drifted else 'calm'}: {self.weighted_share:.0%} of the importance lies in "
+            f"{'drifted' if self.drifted else 'calm'}: {gone}{self.weighted_share:.0%} of the importance lies in "
             f"{len(found)} drifted column{'s' if len(found) > 1 else ''} (limit {self.limit:.0%})"
         )
         return f"{verdict}: " + "; ".join(_sentence(column) for column in found[:NAMED]) + more
@@ -223,7 +226,8 @@ def judge(
         key=lambda column: (not column.drifted, column.ignored, -column.importance, -column.far, column.column)
     )
     unjudged = "" if share else "monitoring.columns ignores every column"
-    return Drift(columns, limit, rows, reference_rows, unjudged)
+    lost = [name for name, one in found.items() if one.is_lost and not one.measure.ignored]
+    return Drift(columns, limit, rows, reference_rows, unjudged, lost)
 
 
 def weights(columns: Sequence[str], importance: Mapping[str, float]) -> dict[str, float]:
@@ -268,7 +272,8 @@ def direction(current: pd.Series, reference: pd.Series, one: Measured, fact: Map
     """
     if one.measure.method == PRESENCE:
         shares = [n / max(len(side), 1) for n, side in ((one.reference_rows, reference), (one.rows, current))]
-        word = "no values any more" if shares[1] < shares[0] else "values where there were none"
+        words = ("no values any more", "fewer values", "values where there were none")
+        word = words[2 if shares[1] >= shares[0] else 0 if shares[1] < FEWEST_VALUES else 1]
         return f"{word}: from {shares[0]:.0%} to {shares[1]:.0%} of the rows" if one.drifted else "hardly any values"
     if one.measure.kind == "category":
         return _gained(current, reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ METHODS = {"number": "wasserstein", "category": "jensenshannon"}
 FEWEST_VALUES = 0.01
 PRESENCE = "share of rows with a value"
 PRESENCE_LIMIT = 0.1
+LOST = 0.5
 DRAWS, MOST_DRAWN = 20, 5000
 
 
@@ -58,6 +60,7 @@ class Measured:
         limit: Where drift begins: the measure's threshold, or more where so few rows show more by chance.
         rows: Rows of the batch's sample with a value.
         reference_rows: The same of the reference's sample.
+        is_lost: Less than half of the values are there that usually are.
     """
 
     measure: Measure
@@ -66,6 +69,7 @@ class Measured:
     limit: float
     rows: int
     reference_rows: int
+    is_lost: bool = False
 
 
 def measures(features: Mapping[str, str], rules: Mapping[str, Rule]) -> dict[str, Measure]:
@@ -134,19 +138,24 @@ def measured(current: pd.Series, reference: pd.Series, measure: Measure) -> Meas
 
     The threshold of a distance that nobody set is raised to what so few rows show by chance: the largest of 20
     distances between the reference and rows that are drawn from it with a seed. A column that has values in less than
-    1 % of the rows of either side is measured by its share of rows with a value.
+    1 % of the rows of either side is measured by its share of rows with a value; so is one whose values have not
+    moved, but went missing in a tenth of the rows or more.
     """
     new, old = _values(current, measure.kind), _values(reference, measure.kind)
-    counts = {"rows": len(new), "reference_rows": len(old)}
     shares = [len(values) / max(len(column), 1) for values, column in ((new, current), (old, reference))]
+    lost, is_lost = shares[1] - shares[0], shares[0] < LOST * shares[1]
+    told = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
     if min(shares) < FEWEST_VALUES:
-        score = abs(shares[0] - shares[1])
-        told = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
-        return Measured(told, score, score >= PRESENCE_LIMIT, PRESENCE_LIMIT, **counts)
+        drifted = abs(lost) >= PRESENCE_LIMIT
+        return Measured(told, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
     score, limit = _score(new, old, measure), measure.threshold
     if beyond(measure.method, score, limit) and not measure.is_set and measure.method in DISTANCES:
         limit = max(limit, _by_chance(len(new), old, measure))
-    return Measured(measure, score, beyond(measure.method, score, limit), limit, **counts)
+    drifted = beyond(measure.method, score, limit)
+    by_chance = 3 * math.sqrt(shares[1] * (1 - shares[1]) / max(len(current), 1))
+    if lost >= PRESENCE_LIMIT + by_chance and (is_lost or not drifted):
+        return Measured(told, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
+    return Measured(measure, score, drifted, limit, len(new), len(old))
 
 
 def _values(column: pd.Series, kind: str) -> pd.Series:

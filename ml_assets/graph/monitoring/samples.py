@@ -69,7 +69,8 @@ def sample_of(lake: Lake, pipeline: str, batch: str, by: Watched, sample: int) -
     if missing:
         raise ModelError(
             f"Version {by.model.version} needs features that are not made any more: {', '.join(missing)}.",
-            fix=f"Run the job {pipeline}_train for a version of today's features.",
+            fix=f"Run the job {pipeline}_train for a version of today's features; where it is refused, put the "
+            f"features back, or `ml-assets models promote {pipeline} VERSION`.",
         )
     limit = _limit(lake, name, batch, sample)
     columns = ", ".join(

@@ -20,17 +20,20 @@ from ml_assets.store.releases import RELEASES
 STAGE = "release"
 
 
-def release_assets(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> list[dg.AssetsDefinition]:
+def release_assets(
+    spec: PipelineSpec, function: packing.FeaturesFunction | None, own_features: evaluation.EarlierFeatures
+) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
     Args:
         spec: The pipeline.
         function: The features function, where features is not a SQL file.
+        own_features: Makes a champion's features again, where they are not today's.
     """
-    return [_evaluation_report(spec), _release_candidate(spec, function), _champion(spec)]
+    return [_evaluation_report(spec, own_features), _release_candidate(spec, function), _champion(spec)]
 
 
-def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
+def _evaluation_report(spec: PipelineSpec, own_features: evaluation.EarlierFeatures) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "evaluation_report")
     version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
@@ -48,7 +51,7 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
             champion = registry.alias(store, spec.name, "champion")
-            evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion)
+            evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion, own_features)
             pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
             found = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
             rows = Rows(steps.table_of(key), evaluation.COLUMNS, found, key=("version",))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.gates import Gate, judge
+from ml_assets.graph.release.gates import ASKS, TOO_GOOD, Gate, judge
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry, releases
 from ml_assets.store.lake import Commit, Lake, Rows, as_named
@@ -31,6 +31,8 @@ COLUMNS = {
 }
 RENAMED = {"decided_by": "by"}  # a keyword of SQL
 Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
+OVER_CHAMPION = ("gain_over_champion", "saved_over_champion", "not_compared")
+ACCEPTED = "approved by a person,"
 # What an alias names after a decision; the other decisions move none.
 MOVES: dict[Word, registry.Alias] = {
     "promoted": "champion",
@@ -106,18 +108,24 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     champion = registry.alias(lake, spec.name, "champion")
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
     gates = judge(spec, found, releases.newest(lake, spec.name, model.version), incomparable)
-    shortfalls = "; ".join(gate.shortfall() for gate in gates if not gate.passed)
+    gates = [_accepted(lake, spec.name, gate, model, champion) for gate in gates]
+    failed = [gate for gate in gates if not gate.passed]
+    shortfalls = "; ".join(gate.shortfall() for gate in failed)
+    asks = {gate.gate for gate in failed} <= ASKS
     against = _answered_no(lake, spec.name, model.version)
     decision: Word
     if champion is not None and champion.version == model.version:
         decision, why = "kept", "it is the champion already"
         why += f", but fails today: {shortfalls}" if shortfalls else ""
-    elif shortfalls:
+    elif not asks:
         decision, why = "refused", shortfalls
     elif against is not None:
         answer = "rejected" if against.decision == "rejected" else "rolled back"
         decision = "refused"
         why = f"{answer} by {against.decided_by}: {against.why}; `ml-assets models promote` takes that back"
+    elif failed:
+        decision = "pending"
+        why = f"too good to be true: {shortfalls}; waits for `ml-assets approve {spec.name} {model.version}`"
     elif spec.gates.approval == "manual":
         decision = "pending"
         why = f"all {len(gates)} gates passed; waits for `ml-assets approve {spec.name} {model.version}`"
@@ -127,6 +135,17 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     made = Decision(model.version, decision, why, gates, previous, commit.asked_by or registry.user())
     record(lake, spec.name, made, commit)
     return made
+
+
+def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champion: ModelVersion | None) -> Gate:
+    """A score that is too good is asked about once: not where the champion of the same features has one, too."""
+    if gate.passed or gate.gate != TOO_GOOD or champion is None or champion.recipe["schema"] != model.recipe["schema"]:
+        return gate
+    made = newest_of(lake, pipeline, champion.version)
+    was = {one.gate: one for one in made.gates}.get(TOO_GOOD) if made else None
+    if was is None or (was.passed and not was.detail.startswith(ACCEPTED)):
+        return gate
+    return replace(gate, passed=True, detail=f"{ACCEPTED} as that of champion {champion.version}: {gate.detail}")
 
 
 def _comparable(
@@ -140,9 +159,7 @@ def _comparable(
         return found, "it is the champion itself"
     compared = registry.alias(lake, pipeline, "champion", evaluation[0]["evaluated_at"])
     if compared is None or compared.version != champion.version:  # the alias has moved since
-        found = [finding for finding in found if finding.scope != "gain_over_champion"]
-    if champion.recipe["schema"] != model.recipe["schema"]:
-        return found, f"champion {champion.version} has other columns, features or another target"
+        found = [finding for finding in found if finding.scope not in OVER_CHAMPION]
     return found, ""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ml_assets.errors import ModelError
+from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release import leakage, money, robustness, slices
 from ml_assets.graph.release.findings import COLUMNS, Finding, Judged, as_rows
 from ml_assets.ml import bundle, estimators, metrics, weighted
@@ -40,10 +40,29 @@ class Evaluation:
     champion: Judged | None
 
 
+class EarlierFeatures(Protocol):
+    """The champion's own features of a pin's test batches, as `graph/features` makes them again."""
+
+    def __call__(
+        self, lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, champion: ModelVersion
+    ) -> pd.DataFrame | None:
+        """batch, row_id and features; None where they are those of the version itself.
+
+        Raises:
+            MLAssetsError: They cannot be made any more.
+        """
+
+
 def evaluate(
-    lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, champion: ModelVersion | None
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    pin: Pin,
+    model: ModelVersion,
+    champion: ModelVersion | None,
+    own_features: EarlierFeatures | None = None,
 ) -> Evaluation:
-    """Judge a version on the pin's test rows, and the champion on the same rows.
+    """Judge a version on the pin's test rows, and the champion on the same rows, each with its own features.
 
     Raises:
         ModelError: The version's bundle is not as it was registered.
@@ -56,8 +75,15 @@ def evaluate(
         known = pins.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
         judged = answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
         seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-        fitted, other = answers(loaded, seen, model.version), _champion(paths, judged, model, champion)
-        return examine(spec, loaded.model, fitted, judged, other, known)
+        fitted = answers(loaded, seen, model.version)
+        other, why = None, ""
+        try:
+            if champion is not None and champion.version != model.version:
+                made = own_features(lake, paths, spec, pin, model, champion) if own_features else None
+                other = _champion(paths, judged, champion, made)
+        except MLAssetsError as error:  # the gate says so
+            why = str(error)
+        return examine(spec, loaded.model, fitted, judged, other, known, why)
 
 
 def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
@@ -70,7 +96,13 @@ def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
 
 
 def examine(
-    spec: PipelineSpec, model: Any, fitted: Judged, judged: Judged, champion: Judged | None, known: float
+    spec: PipelineSpec,
+    model: Any,
+    fitted: Judged,
+    judged: Judged,
+    champion: Judged | None,
+    known: float,
+    incomparable: str = "",
 ) -> Evaluation:
     """Everything about a model that answers tell.
 
@@ -81,6 +113,7 @@ def examine(
         judged: Its answers on test rows.
         champion: The champion's answers on the same test rows.
         known: Share of test rows that stand among train or validation rows, too.
+        incomparable: Why there is a champion whose answers could not be had.
     """
     guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
     baseline = replace(judged, scores=guesses, version="baseline")
@@ -95,20 +128,31 @@ def examine(
         *leakage.leaks(spec, fitted, judged),
         Finding("identical", "share", known, len(judged.labels)),
     ]
+    if incomparable:
+        found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
     return Evaluation(found, judged, baseline, champion)
 
 
-def _champion(paths: Paths, judged: Judged, model: ModelVersion, champion: ModelVersion | None) -> Judged | None:
-    """The champion on the same rows; None where there is none, or where it needs features that are gone."""
-    if champion is None or champion.version == model.version:
-        return None
-    try:
-        loaded = bundle.load(paths.bundles / champion.bundle, champion.bundle_sha256)
-    except ModelError:
-        return None  # the check of the champion asset names the broken bundle
-    if not set(loaded.schema.features) <= set(judged.rows.columns) or loaded.schema.target != judged.schema.target:
-        return None
-    return answers(loaded, judged.rows, champion.version)
+def _champion(paths: Paths, judged: Judged, champion: ModelVersion, own: pd.DataFrame | None) -> Judged:
+    """The champion's answers to today's question on the same rows.
+
+    Raises:
+        ModelError: Its bundle was changed, it needs features that are gone, or it answers another kind of question.
+    """
+    loaded = bundle.load(paths.bundles / champion.bundle, champion.bundle_sha256)
+    if loaded.schema.kind != judged.schema.kind:
+        raise ModelError(
+            f"Version {champion.version} says {loaded.schema.kind}, and the target is {judged.schema.kind} now."
+        )
+    rows = judged.rows
+    if own is not None:
+        place = ["batch", "row_id"]
+        kept = rows[[name for name in map(str, rows) if name in (*place, LABEL) or name.startswith("slice_")]]
+        rows = kept.merge(own, on=place, how="left", validate="one_to_one")
+    missing = sorted(set(loaded.schema.features) - set(rows))
+    if missing:
+        raise ModelError(f"Version {champion.version} needs features that are not made any more: {', '.join(missing)}.")
+    return answers(loaded, rows, champion.version)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:

@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml_assets.graph.release import leakage
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.releases import Release
 
 MOST_NAMED = 5
+TOO_GOOD = "leakage.score"
+# A version that fails only these waits for a person: what looks like a leak may be an easy problem.
+ASKS = frozenset({TOO_GOOD})
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,13 @@ def judge(
         *_metrics(spec, found),
         *_overfit(spec, found),
         _champion(spec, found, incomparable),
+        *_costs(spec, found, incomparable),
         *_slices(spec, found),
         *_sensitivity(spec, found),
         *_fairness(spec, found),
         *_calibration(spec, found),
         *_leakage(spec, found),
+        *_too_good(spec, found),
         *_serving(spec, release),
     ]
 
@@ -134,11 +140,37 @@ def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -
     gain = _one(found, "gain_over_champion", spec.metric)
     if gain is None and incomparable:
         return Gate("champion", limit, None, True, incomparable)
+    not_compared = next((f for f in found if f.scope == "not_compared"), None)
+    if gain is None and not_compared is not None:  # no version replaces a champion unjudged, unless a person says so
+        detail = f"{' '.join((not_compared.note or '').split())} `ml-assets models promote` takes it all the same"
+        return Gate("champion", limit, None, False, detail)
     if gain is None:
         return _not_evaluated(spec, "champion", limit, "not compared with today's champion")
     best_case = gain.value if gain.high is None else gain.high
     between = "" if gain.low is None else f"gain between {gain.low:.4g} and {best_case:.4g}"
     return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, between)
+
+
+def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> list[Gate]:
+    """The worst of both comparisons: with the champion's decisions, and with the cheapest constant decision."""
+    rule = spec.gates.costs
+    if rule is None or spec.costs is None:
+        return []
+    limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
+    alone = incomparable or any(f.scope == "not_compared" for f in found)  # the gate `champion` says why
+    sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
+    saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
+    if len(saved) < len(sides):
+        return [_not_evaluated(spec, "costs", limit, "no costs to compare")]
+    lost = [one for one in saved if (one.value if one.high is None else one.high) < -rule.max_loss * one.rows]
+    worst = min(lost or saved, key=lambda one: one.value)
+    between = "" if worst.low is None else f", between {_money(spec, worst.low)} and {_money(spec, worst.high)}"
+    detail = f"saved over {worst.note}: {_money(spec, worst.value)} on {worst.rows:,} rows{between}"
+    return [Gate("costs", limit, -worst.value / worst.rows, not lost, detail)]
+
+
+def _money(spec: PipelineSpec, value: float | None) -> str:
+    return f"{value or 0:,.6g} {spec.costs.unit if spec.costs else ''}".strip()
 
 
 def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
@@ -241,6 +273,20 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
         signs.append(f"{identical.value:.4g} of the test rows stand among the train rows")
     detail = "; ".join(signs[:MOST_NAMED]) or f"strongest alone: {strongest.slice}"
     return [Gate("leakage", limit, value, not signs, detail)]
+
+
+def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+    rule = spec.gates.leakage
+    if rule is None or rule.max_score is None:
+        return []
+    metric = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}[spec.target.kind]
+    limit = f"{metric} on test rows <= {rule.max_score:g} (gates.leakage.max_score), or a person approves"
+    score = next((f for f in found if f.scope == "score"), None)
+    if score is None:
+        return [_not_evaluated(spec, TOO_GOOD, limit)]
+    signs = leakage.too_good(rule, found)
+    highest = max((f.value for f in found if f.scope in ("score", "together") and f.value == f.value), default=None)
+    return [Gate(TOO_GOOD, limit, highest, not signs, "; ".join(signs) or score.note or "")]
 
 
 def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,11 @@ from ml_assets.spec.model import LeakageGate
 if TYPE_CHECKING:
     import pandas as pd
 
+SURE_ROWS = 100  # test rows beside the most frequent class, below which a perfect score is no sign
+
 
 def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
-    """What each feature alone explains on test rows, and features that are target or key in other words.
+    """What features alone and together explain on test rows, and features that are target or key in other words.
 
     Args:
         spec: The pipeline.
@@ -26,7 +29,7 @@ def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
     """
     types, kind = judged.schema.features, spec.target.kind
     train, test = (estimators.feature_frame(part.rows, types) for part in (fitted, judged))
-    metric = "r2" if kind == "regression" else "roc_auc"
+    metric = _metric(kind)
     found = []
     for name, type_ in types.items():
         value = signs.explained(kind, type_, train[name], fitted.labels, test[name], judged.labels)
@@ -36,7 +39,34 @@ def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
         if note is not None:
             rows = len(train) + len(test)
             found.append(Finding("disguise", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note))
-    return found
+    return [*found, *_too_good(spec, fitted, judged, found, train, test)]
+
+
+def _too_good(
+    spec: PipelineSpec, fitted: Judged, judged: Judged, found: list[Finding], train: pd.DataFrame, test: pd.DataFrame
+) -> list[Finding]:
+    """The version's own score, and that of two or three features; NaN where so few rows may reach it by chance."""
+    kind = spec.target.kind
+    alone = {f.slice: f.value for f in found if f.scope == "single"}
+    types = dict(sorted(judged.schema.features.items(), key=lambda item: -np.nan_to_num(alone[item[0]])))
+    sides = train, fitted.labels, test, judged.labels
+    names, together = signs.small_set(kind, types, *sides, enough=(spec.gates.leakage or LeakageGate()).max_score or 1)
+    metric, note, rows = _metric(kind), None, len(test)
+    # Of ten classes, each is far from nine others: their mean ROC AUC is near 1 in many an honest model.
+    of_own = "balanced_accuracy" if kind == "multiclass" else metric
+    own = judged.score(of_own)
+    rare = rows - int(np.unique(judged.labels, return_counts=True)[1].max())
+    if kind != "regression" and rare < SURE_ROWS:
+        note = f"{rare} test rows beside the most frequent class are too few to call a score too good"
+        own = together = float("nan")
+    made = [Finding("score", of_own, own, rows, note=note)]
+    if names:
+        made.append(Finding("together", metric, together, rows, slice_by="feature", slice=" + ".join(names), note=note))
+    return made
+
+
+def _metric(kind: str) -> str:
+    return "r2" if kind == "regression" else "roc_auc"
 
 
 def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
@@ -48,12 +78,22 @@ def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
         for f in found
         if f.scope == "single" and f.value > rule.max_single
     ]
+    said += too_good(rule, found)
     said += [
         f"{f.value:.2%} of the test rows stand among the train rows too"
         for f in found
         if f.scope == "identical" and rule.max_identical is not None and f.value > rule.max_identical
     ]
     return said
+
+
+def too_good(rule: LeakageGate, found: Sequence[Finding]) -> list[str]:
+    """Scores that are too good to be true, one sentence each, the features that make them first."""
+    if rule.max_score is None:
+        return []
+    above = [f for f in found if f.scope in ("score", "together") and f.value > rule.max_score]
+    ordered = sorted(above, key=lambda f: f.scope == "score")
+    return [f"{f'{f.slice} together reach' if f.slice else 'it reaches'} {f.metric} {f.value:.6g}" for f in ordered]
 
 
 def _disguise(

@@ -12,6 +12,7 @@ from ml_assets.spec import PipelineSpec
 
 __all__ = ["alarms", "answers", "interval", "limitations", "money", "number", "one"]
 
+NO_CHAMPION = "There is no champion of another version to compare it with."
 # Number of slices that are small or weak, beyond which they are counted, not named.
 NAMED = 5
 
@@ -37,7 +38,8 @@ def _predicted(spec: PipelineSpec, version: str, found: Sequence[Finding]) -> st
 def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str) -> str:
     gain, other, own = (one(found, scope, spec.metric) for scope in (f"gain_over_{name}", name, "test"))
     if gain is None or other is None or own is None:
-        return "There is no champion of another version, with the same features, to compare it with."
+        why = next((f.note for f in found if f.scope == "not_compared"), None)
+        return f"It was not compared with {whom}: {why}" if why and name == "champion" else NO_CHAMPION
     sure = 2 * spec.gates.champion.confidence - 1 if name == "champion" else 0.95
     compared = f"{spec.metric} {number(own.value)} against {number(other.value)}"
     better = "higher" if metrics.greater_is_better(spec.metric) else "lower"

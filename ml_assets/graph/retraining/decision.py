@@ -1,9 +1,10 @@
 """Whether evidence starts a training, waits, or is answered already: a pure function of what the lake says.
 
 Evidence is answered when a training that did not fail was asked for because of it, or had its batch in its training
-set. What is not answered waits for a training that is under way, for the fewest batches and labelled rows, and for the
-cool-down. While trainings leave the champion as it is, the cool-down doubles with each; then a cause that was answered
-before comes through early only when it is clearly worse, or came back after a calm batch.
+set. What is not answered waits for a training that is under way, for the fewest batches and labelled rows, for inputs
+that are sound, and for the cool-down. While trainings leave the champion as it is, the cool-down doubles with each;
+then a cause that was answered before comes through early only when it is clearly worse, or came back after a calm
+batch.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Situation:
         champion: Its version.
         champion_since: When the alias moved last.
         running: The training that is queued or running, in words.
+        broken: Broken features of labelled batches that the last training did not have, one sentence each.
     """
 
     evidence: Sequence[Evidence] = ()
@@ -96,6 +98,7 @@ class Situation:
     champion: str | None = None
     champion_since: dt.datetime | None = None
     running: str = ""
+    broken: Sequence[str] = ()
 
     def new_batches(self, training: Training | None) -> list[str]:
         """Batches whose features came after a training had read the lake."""
@@ -296,6 +299,7 @@ def _held(rules: Retrain, needed_batches: int, now: Situation, asking: Sequence[
     return (
         now.running
         or _too_few_batches(rules, now)
+        or _broken(now)
         or _cooling(rules, now, asking)
         or _too_few_labels(rules, needed_batches, now)
     )
@@ -305,6 +309,17 @@ def _too_few_batches(rules: Retrain, now: Situation) -> str:
     if len(now.arrivals) >= rules.min_batches:
         return ""
     return f"{len(now.arrivals)} of {rules.min_batches} batches have features (retrain.min_batches)"
+
+
+def _broken(now: Situation) -> str:
+    """A model that learns a broken feature learns to do without it; a person may want just that, and trains by hand."""
+    if not now.broken:
+        return ""
+    more = f"; {len(now.broken) - SHOWN} more" if len(now.broken) > SHOWN else ""
+    return (
+        f"inputs are broken: {'; '.join(now.broken[:SHOWN])}{more}. Correct the data and materialize the batches "
+        "again, or start the training by hand"
+    )
 
 
 def _cooling(rules: Retrain, now: Situation, asking: Sequence[Evidence]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ml_assets.graph.retraining.decision import Evidence, Situation, Training
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import outcomes, registry, retrain_events
+from ml_assets.store import inputs, outcomes, registry, retrain_events
 from ml_assets.store.audit import all_writes
 from ml_assets.store.foreign_reports import ForeignReport
 from ml_assets.store.lake import Lake
@@ -41,10 +42,11 @@ def read_situation(
     champion = moves[-1]["version"] if moves else None
     drift, calm = _drift(lake, spec.name)
     decay, steady = _decay(lake, spec.name, champion)
-    return Situation(
+    labelled = {batch: rows for batch, rows in labelled_rows(lake, spec).items() if batch in arrivals}
+    now = Situation(
         evidence=[*drift, *decay, *asked],
         arrivals=arrivals,
-        labelled={batch: rows for batch, rows in labelled_rows(lake, spec).items() if batch in arrivals},
+        labelled=labelled,
         trainings=_trainings(lake, spec.name, events, under_way),
         events=events,
         calm={"drift": calm, "decay": steady},
@@ -52,6 +54,16 @@ def read_situation(
         champion_since=moves[-1]["moved_at"] if moves else None,
         running=next((one.words for one in under_way.values()), ""),
     )
+    known = (now.last_good.batches if now.last_good else None) or frozenset()
+    to_learn = [batch for batch, rows in labelled.items() if rows and batch not in known]
+    return replace(
+        now, broken=[str(one) for one in _newest(inputs.broken(lake, spec.name, to_learn, inputs.rules_of(spec)))]
+    )
+
+
+def _newest(found: Iterable[inputs.Broken]) -> list[inputs.Broken]:
+    """Each feature once, as it is in the newest batch."""
+    return list({one.feature: one for one in found}.values())
 
 
 def needed_batches(spec: PipelineSpec) -> int:

@@ -43,6 +43,7 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         description="Each row of the batch, scored by the champion of that moment and the versions beside it; "
         "version and threshold stand on every row.",
         metadata={"dagster/column_schema": steps.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
+        output_required=False,  # without a champion there is nothing to score with, and what follows is skipped
         **steps.common(
             spec, STAGE, code_version(__name__, spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
         ),
@@ -55,6 +56,9 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
             if config.version:
                 chosen = registry.need_version(store, spec.name, config.version)
                 by = [scoring.load(store, lake.paths, spec.name, chosen, "rescored")]
+            elif registry.alias(store, spec.name, "champion") is None:
+                _say_there_is_no_champion(context, spec)
+                return
             else:
                 by = scoring.scorers(store, lake.paths, spec)
 
@@ -70,6 +74,16 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         yield from steps.each_batch(context, store, [key], work)
 
     return predictions
+
+
+def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineSpec) -> None:
+    """No failure: the first version may have been refused, and a later champion scores what nobody has scored."""
+    text = (
+        f"There is no champion yet, so nothing was scored. lake.{spec.name}.champion says why no version was promoted; "
+        "the first champion scores the batches that it was not trained on."
+    )
+    context.log.warning(text)
+    context.log_event(dg.AssetObservation(steps.asset_key(spec, "predictions"), description=text))
 
 
 def _numbers(lake: Lake, by: list[scoring.Scorer]) -> steps.Metadata:

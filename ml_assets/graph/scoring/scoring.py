@@ -100,7 +100,8 @@ def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> 
         if missing:
             raise ModelError(
                 f"Version {scorer.model.version} needs features that are not made any more: {', '.join(missing)}.",
-                fix=f"Run the job {pipeline}_train for a version of today's features.",
+                fix=f"Run the job {pipeline}_train for a version of today's features; where it is refused, put the "
+                f"features back, or `ml-assets models promote {pipeline} VERSION`.",
             )
     columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in COLUMNS.items())
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {SCORED} ({columns})")

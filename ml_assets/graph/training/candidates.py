@@ -15,7 +15,7 @@ import numpy as np
 
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
-from ml_assets.graph.training.search import Folds, OnTrial, best, search
+from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.ml import estimators, metrics
 from ml_assets.ml.folds import folds
@@ -107,17 +107,19 @@ def compete(
         task = Task(candidate, kind, metric, classes, seed)
         prepared = Folds(task, train.features, train.labels, pin.features, positions)
         trials = search(prepared, spec.tuning, on_trial, journal)
+        winner = best(trials, metric)
+        if winner is None:
+            raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
+        known = out_of_fold(prepared, winner) if spec.costs else []
         del prepared
-    winner = best(trials, metric)
-    if winner is None:
-        raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
     model = estimators.fit_model(candidate, winner.params, train.features, train.labels, pin.features, kind, seed)
     names = class_names(model, kind)
     train_labels, train_scores = train.labels, estimators.predict_scores(model, train.features, kind)
     del train  # before other rows are read
     validation, _ = _part(lake, spec, pin, "validation")
     scores = estimators.predict_scores(model, validation.features, kind)
-    threshold = _threshold(spec, validation.labels, scores)
+    known.append((validation.labels, scores))
+    threshold = _threshold(spec, *(np.concatenate(side) for side in zip(*known, strict=True)))
     return Outcome(
         best=winner,
         trials=trials,
@@ -145,6 +147,16 @@ def _part(lake: Lake, spec: PipelineSpec, pin: Pin, part: str) -> tuple[Part, Ar
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
     groups = rows["slice_" + group[0]].to_numpy() if group else None
     return Part(estimators.feature_frame(rows, pin.features), labels), groups
+
+
+def out_of_fold(prepared: Folds, winner: Trial) -> list[tuple[Array, Array]]:
+    """Labels and scores of each fold's validation rows, by a model with the winner's parameters that has not seen them.
+
+    A threshold that is chosen on the validation part alone is as good as that one batch is typical.
+    """
+    task, threads = prepared.task, available_cores()
+    held = (prepared[number] for number in range(len(prepared)))
+    return [(fold.validation_labels, task.scores(winner.params, fold, threads)) for fold in held]
 
 
 def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None:

@@ -94,16 +94,9 @@ class Task:
         """Fit and score one fold with so many threads. An error of the estimator is an outcome, not an exception."""
         started = time.perf_counter()
         _caught.messages = []
-        candidate = self.candidate
         error, score = None, float("nan")
         try:
-            with _openmp(threads):
-                balance = candidate.preprocess.balance
-                model = estimators.make_last(
-                    candidate.estimator, params, self.seed, self.kind, balance, candidate.calibrate, threads
-                )
-                balancing.fit(model, fold.train, fold.train_labels, balance, self.seed)
-                score = self._score(model, fold)
+            score = self._score(self.scores(params, fold, threads), fold)
         except MLAssetsError:
             raise
         except Exception as caught:  # an estimator may raise anything for parameters that it cannot take
@@ -111,10 +104,19 @@ class Task:
         warning = next(iter(_caught.messages), None)
         return Fit(score, time.perf_counter() - started, warning, error)
 
-    def _score(self, model: Any, fold: Fold) -> float:
-        scores = estimators.predict_scores(model, fold.validation, self.kind)
-        if self.kind == "multiclass":
-            scores = _aligned(scores, list(model.classes_), self.classes)
+    def scores(self, params: dict[str, Any], fold: Fold, threads: int) -> Array:
+        """What a model that was fitted on a fold's train rows says of its validation rows."""
+        candidate = self.candidate
+        balance = candidate.preprocess.balance
+        with _openmp(threads):
+            model = estimators.make_last(
+                candidate.estimator, params, self.seed, self.kind, balance, candidate.calibrate, threads
+            )
+            balancing.fit(model, fold.train, fold.train_labels, balance, self.seed)
+            scores = estimators.predict_scores(model, fold.validation, self.kind)
+        return _aligned(scores, list(model.classes_), self.classes) if self.kind == "multiclass" else scores
+
+    def _score(self, scores: Array, fold: Fold) -> float:
         names = [str(name) for name in self.classes]
         return metrics.score(self.metric, fold.validation_labels, scores, self.kind, None, names)
 

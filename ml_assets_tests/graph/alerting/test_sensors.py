@@ -394,19 +394,13 @@ def test_a_run_that_failed_because_a_batch_was_refused_is_told_once(
     assert sum("was refused" in body["text"] for body in receiver.bodies) == 2  # of two runs
 
 
-def test_a_training_that_a_gate_refused_is_told_once(project: Project, receiver: Receiver, watch: Watch) -> None:
-    """By the real check, on a decision that is written by hand."""
+def test_a_training_that_failed_is_told_beside_the_refusal_of_its_version(
+    project: Project, receiver: Receiver, watch: Watch
+) -> None:
+    """A refusal fails no run; what does is another matter, such as a champion whose bundle was changed."""
+    run_id = fail(project, "loans_train", "A file of the bundle was changed.")
     refused = {"version": "1.0.1", "decision": "refused", "why": "too bad", "decided_at": dt.datetime(2024, 5, 1)}
-
-    @dg.asset(
-        key=["loans", "champion"], check_specs=[dg.AssetCheckSpec("gate", asset=["loans", "champion"], blocking=True)]
-    )
-    def champion() -> Iterator[Any]:
-        yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="gate", passed=False)])
-
-    result = dg.materialize([champion], instance=project.instance, raise_on_error=False)
-    assert not result.success
-    append(project, "champion", DECISIONS, {**refused, "run_id": result.run_id})
+    append(project, "champion", DECISIONS, {**refused, "run_id": run_id})
     watch.tick()
-    assert list(watch.states()) == ["refused 1.0.1"]
-    assert len(receiver.bodies) == 1
+    assert sorted(watch.states()) == ["refused 1.0.1", f"run_failure {run_id}"]
+    assert len(receiver.bodies) == 2

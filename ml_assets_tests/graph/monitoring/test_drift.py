@@ -50,6 +50,26 @@ def test_what_the_model_rests_on_decides() -> None:
     assert verdict({"a": one(True), "b": one(False)}, limit=0.5).drifted, "the limit itself is drift"
 
 
+def test_a_column_that_lost_its_values_is_drift_whatever_its_importance() -> None:
+    rng = np.random.default_rng(3)
+    old = pd.DataFrame({"a": rng.normal(size=400), "b": rng.normal(size=400), "prediction": rng.random(400)})
+    new = old.assign(b=np.nan)
+    reference, importance = Reference(old, {}), {"a": 0.5, "b": 0.0}
+
+    def found(**rules: object) -> Drift:
+        monitoring = Monitoring.model_validate(rules)
+        how = measures({"a": "number", "b": "number"}, monitoring.columns)
+        return judged(new, reference, how, importance, monitoring, 400)
+
+    assert found().drifted
+    assert found().weighted_share == 0
+    assert found().why.startswith(
+        "drifted: b lost its values; 0% of the importance lies in 1 drifted column (limit 50%)"
+    )
+    assert "no values any more: from 100% to 0% of the rows" in found().why
+    assert not found(columns={"b": {"ignore": True}}).drifted
+
+
 def test_an_ignored_column_is_measured_and_has_no_say() -> None:
     found = verdict({"a": one(True, ignored=True), "b": one(False)}, {"a": 1.0})
     assert (found.drifted, found.share, found.weighted_share) == (False, 0.0, 0.0)

@@ -83,3 +83,21 @@ def test_a_rule_that_fits_no_column_is_refused(rules: dict[str, Rule], said: lis
     with pytest.raises(SpecError) as caught:
         measures({"income": "number", "region": "category"}, rules)
     assert all(text in str(caught.value) for text in said)
+
+
+def test_values_that_go_missing_are_drift_though_those_that_stay_have_not_moved() -> None:
+    whole, thinned = numbers(2000), numbers(2000)
+    thinned[:300] = np.nan
+    found = measured(thinned, whole, HOW["a"])
+    assert (found.measure.method, found.drifted, found.is_lost) == (PRESENCE, True, False)
+    assert found.score == pytest.approx(0.15)
+    thinned[:1200] = np.nan
+    assert measured(thinned, whole, HOW["a"]).is_lost
+    assert not measured(whole, thinned, HOW["a"]).drifted  # they are back
+    thinned[:] = np.nan
+    assert measured(thinned, whole, HOW["a"]).is_lost
+    few = words(100)
+    few[:12] = None
+    rare = words(1000)
+    rare[:100] = None
+    assert not measured(few, rare, HOW["c"]).drifted

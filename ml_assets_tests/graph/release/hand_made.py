@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -42,6 +43,7 @@ def add_version(
     gain: float | None = None,
     schema: str = "s",
     params: dict[str, Any] | None = None,
+    more: Sequence[Finding] = (),
 ) -> None:
     """Save a bundle, register the version, and evaluate it; `gain` is what it gains over the champion."""
     folder = paths.bundles / "loans" / version
@@ -71,14 +73,17 @@ def add_version(
         "asked_by": "sensor loans_retrain",
     }
     registry.register(lake, "loans", record, BY)
-    evaluate(lake, version, roc_auc, gain)
+    evaluate(lake, version, roc_auc, gain, more)
 
 
-def evaluate(lake: Lake, version: str, roc_auc: float = 0.8, gain: float | None = None) -> None:
+def evaluate(
+    lake: Lake, version: str, roc_auc: float = 0.8, gain: float | None = None, more: Sequence[Finding] = ()
+) -> None:
     """Append an evaluation of a version."""
     found = [
         Finding("test", "roc_auc", roc_auc, 100, roc_auc - 0.05, roc_auc + 0.05),
         Finding("train", "roc_auc", 0.85, 300),
+        *more,
     ]
     if gain is not None:
         found.append(Finding("gain_over_champion", "roc_auc", gain, 100, gain - 0.01, gain + 0.01))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import answers, decision
 from ml_assets.graph.release.decision import Decision, pending
+from ml_assets.graph.release.evaluation import Finding
 from ml_assets.store import deployments, registry
 from ml_assets.store.audit import last_writes
 from ml_assets.store.lake import Commit, Lake
@@ -49,7 +51,9 @@ def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
     assert champion(store) == "1.0.0"
 
 
-def test_a_refusal_is_recorded_and_the_champion_stays(store: Lake, paths: Paths) -> None:
+def test_a_refusal_is_recorded_and_the_champion_stays(
+    store: Lake, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_version(store, paths, "1.0.1", roc_auc=0.55, gain=-0.25)
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
@@ -57,6 +61,8 @@ def test_a_refusal_is_recorded_and_the_champion_stays(store: Lake, paths: Paths)
         "metrics.roc_auc: roc_auc >= 0.6, found 0.55; champion: not surely (95%) worse in roc_auc by more than 0, "
         "found -0.25 (gain between -0.26 and -0.24)"
     )
+    print_newest(store, "loans")  # `ml-assets status` names it
+    assert "version 1.0.1 refused (champion: 1.0.0): metrics.roc_auc: roc_auc >= 0.6, found" in capsys.readouterr().out
     assert champion(store) == "1.0.0"
     assert registry.need_alias(store, "loans", "challenger").version == "1.0.1"
     assert decide(store, "1.0.1", metrics={}, champion={"max_drop": 0.3}).decision == "promoted"  # today's gates
@@ -67,10 +73,15 @@ def test_without_a_comparison_a_version_passes_only_where_there_can_be_none(stor
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
     assert "not compared with today's champion: materialize loans/evaluation_report" in made.why
-    add_version(store, paths, "2.0.0", schema="other")
-    made = decide(store, "2.0.0")
-    assert made.decision == "promoted"
-    assert made.gates[-1].detail == "champion 1.0.0 has other columns, features or another target"
+    add_version(store, paths, "2.0.0", schema="other")  # other features are no way around the comparison
+    assert "not compared with today's champion" in decide(store, "2.0.0").why
+    why = Finding("not_compared", "roc_auc", float("nan"), 100, note="Version 1.0.0 needs\n  'income'.")
+    add_version(store, paths, "2.0.1", schema="other", more=[why])
+    made = decide(store, "2.0.1")
+    assert made.decision == "refused"
+    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` takes it all the same" in made.why
+    answers.promote(store, paths, "loans", "2.0.1", "income is not asked for any more")
+    assert champion(store) == "2.0.1"
 
 
 def test_a_comparison_with_an_earlier_champion_does_not_count(store: Lake, paths: Paths) -> None:
@@ -165,6 +176,33 @@ def test_a_second_rollback_goes_one_further_back(store: Lake, paths: Paths) -> N
         answers.promote(store, paths, "loans", "1.0.2", "again")
     with pytest.raises(ModelError, match=r"did you mean '1.0.2'"):
         answers.promote(store, paths, "loans", "1.0.22", "again")
+
+
+def test_a_score_that_is_too_good_waits_for_a_person_once(store: Lake, paths: Paths) -> None:
+    def add(version: str, schema: str) -> Decision:
+        found = [
+            Finding("single", "roc_auc", 0.9, 100, slice_by="feature", slice="a"),
+            Finding("score", "roc_auc", 1, 9),
+        ]
+        found.append(Finding("together", "roc_auc", 1.0, 100, slice_by="feature", slice="casual + registered"))
+        add_version(store, paths, version, gain=0.2, schema=schema, more=found)
+        return decide(store, version, leakage={})
+
+    made = add("1.0.1", "s")
+    assert made.decision == "pending"
+    assert made.why.startswith("too good to be true: leakage.score: roc_auc on test rows <= 0.999 ")
+    assert made.why.endswith(
+        "found 1 (casual + registered together reach roc_auc 1; it reaches roc_auc 1); "
+        "waits for `ml-assets approve loans 1.0.1`"
+    )
+    assert champion(store) == "1.0.0"
+    answers.approve(store, paths, "loans", "1.0.1", "both are known the evening before")
+    made = add("1.0.2", "s")  # the same features: asked and answered
+    assert made.decision == "promoted"
+    assert "as that of champion 1.0.1" in {gate.gate: gate.detail for gate in made.gates}["leakage.score"]
+    assert add("1.0.3", "s").decision == "promoted"
+    add_version(store, paths, "1.0.4", roc_auc=0.55, gain=0.2, more=[Finding("score", "roc_auc", 1, 9)])
+    assert decide(store, "1.0.4", leakage={}).decision == "refused"  # another gate failed, too
 
 
 def test_an_answer_leaves_the_asset_as_fresh_as_it_was(store: Lake, paths: Paths) -> None:

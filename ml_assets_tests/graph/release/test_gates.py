@@ -35,6 +35,7 @@ NAMES = [
     "fairness",
     "calibration",
     "leakage",
+    "leakage.score",
     "serving.parity",
     "serving.p95_ms",
     "serving.rss_mib",
@@ -57,6 +58,8 @@ def findings(**changes: Any) -> list[Finding]:
         "ece": 0.02,
         "single": 0.7,
         "identical": 0.0,
+        "score": 0.7,
+        "together": 0.7,
     }
     values.update(changes)
     by_region = {"slice_by": "region"}
@@ -78,6 +81,8 @@ def findings(**changes: Any) -> list[Finding]:
         Finding("single", "roc_auc", values["single"], 1000, slice_by="feature", slice="income"),
         Finding("single", "roc_auc", NAN, 1000, slice_by="feature", slice="constant"),
         Finding("identical", "share", values["identical"], 1000),
+        Finding("score", "roc_auc", values["score"], 1000),
+        Finding("together", "roc_auc", values["together"], 1000, slice_by="feature", slice="casual + registered"),
     ]
 
 
@@ -102,9 +107,13 @@ def release(**changes: Any) -> Release:
 
 
 def judged(
-    found: list[Finding], made: Release | None = None, incomparable: str = "", gates: dict[str, Any] | None = None
+    found: list[Finding],
+    made: Release | None = None,
+    incomparable: str = "",
+    gates: dict[str, Any] | None = None,
+    **rest: Any,
 ) -> dict[str, Gate]:
-    spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES})
+    spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES, **rest})
     return {gate.gate: gate for gate in judge(spec, found, made, incomparable)}
 
 
@@ -135,6 +144,8 @@ def test_a_good_version_passes_every_gate() -> None:
         ({"ece": NAN}, "calibration"),
         ({"single": 0.96}, "leakage"),
         ({"identical": 0.02}, "leakage"),
+        ({"score": 0.9995}, "leakage.score"),
+        ({"together": 1.0}, "leakage.score"),
     ],
 )
 def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
@@ -185,9 +196,48 @@ def test_an_evaluation_without_a_finding_passes_no_gate_in_silence() -> None:
 
 
 def test_only_what_the_yaml_demands_is_judged() -> None:
-    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage"]
+    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage", "leakage.score"]
     unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "serving": None}
     assert list(judged(findings(missing=0.9), gates=unlimited)) == ["champion", "sensitivity"]
+
+
+COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
+
+
+def saved(scope: str, value: float, low: float, high: float) -> Finding:
+    return Finding(
+        scope, "cost", value, 1000, low, high, note={"b": "deciding 0 each time", "c": "version 1.0.0"}[scope[11]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "gates", "passed"),
+    [
+        ([saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, -428)], {}, False),
+        ([saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, 10)], {}, True),
+        ([saved("saved_over_baseline", -90, -150, -20), saved("saved_over_champion", 300, 100, 500)], {}, False),
+        (
+            [saved("saved_over_baseline", 500, 300, 700), saved("saved_over_champion", -856, -1346, -428)],
+            {"costs": {"max_loss": 0.5}},  # 500 EUR on 1,000 rows
+            True,
+        ),
+        ([saved("saved_over_baseline", 500, 300, 700)], {}, False),  # not compared with the champion
+    ],
+)
+def test_a_version_that_surely_loses_money_is_refused(found: list[Finding], gates: Any, passed: bool) -> None:
+    gate = judged([*findings(), *found], gates={**GATES, **gates}, costs=COSTS)["costs"]
+    assert gate.passed is passed
+    if len(found) > 1 and not passed:
+        assert gate.detail.endswith("EUR")
+        assert gate.found == -min(one.value for one in found) / 1000
+
+
+def test_money_is_judged_where_costs_are_given_and_nowhere_else() -> None:
+    assert "costs" not in judged(findings())
+    assert "costs" not in judged(findings(), gates={**GATES, "costs": None}, costs=COSTS)
+    first = judged([*findings(), saved("saved_over_baseline", 5, 3, 7)], incomparable="no champion", costs=COSTS)
+    assert first["costs"].passed
+    assert first["costs"].detail == "saved over deciding 0 each time: 5 EUR on 1,000 rows, between 3 EUR and 7 EUR"
 
 
 def test_an_uncertain_loss_is_no_refusal() -> None:
@@ -252,6 +302,18 @@ def test_leakage_names_the_feature() -> None:
     assert judged(findings())["leakage"].detail == "strongest alone: income"
     gate = judged(findings(identical=0.02))["leakage"]
     assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows stand among the train rows")
+
+
+def test_a_score_that_is_too_good_names_what_makes_it() -> None:
+    gate = judged(findings(score=1.0, together=0.9999))["leakage.score"]
+    assert gate.detail == "casual + registered together reach roc_auc 0.9999; it reaches roc_auc 1"
+    assert gate.limit == "roc_auc on test rows <= 0.999 (gates.leakage.max_score), or a person approves"
+    for limit in (1, None):
+        allowed = judged(findings(score=1.0), gates={**GATES, "leakage": {"max_score": limit}})
+        assert all(one.passed for name, one in allowed.items() if name.startswith("leakage"))
+    few = [f for f in findings(score=NAN, together=NAN) if f.scope != "score"]
+    gate = judged([*few, Finding("score", "roc_auc", NAN, 40, note="12 rows are too few")])["leakage.score"]
+    assert (gate.passed, gate.detail) == (True, "12 rows are too few")
 
 
 def test_a_model_that_does_not_bear_missing_values_says_so() -> None:

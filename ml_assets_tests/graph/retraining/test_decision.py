@@ -138,6 +138,18 @@ def test_drift_and_decay_of_a_new_batch_make_one_training() -> None:
     }
 
 
+def test_no_training_starts_on_broken_inputs_without_a_person() -> None:
+    wind = "wind is missing in 100% of the rows, usually in 2% (since batch 4)"
+    for now in (calm(evidence=[drift(4)], broken=[wind]), untrained(1, 2, 3, broken=[wind])):
+        decision = only(now)
+        assert decision.word == "wait"
+        assert decision.why.startswith(f"inputs are broken: {wind}. Correct the data and materialize the batches again")
+        assert only(recorded(now, [decision], 1)).told
+        assert only(replace(now, broken=())).word == "train"
+    cron = Evidence("cron", "cron 1", "the schedule of 1")
+    assert only(calm(evidence=[cron], broken=[wind])).word == "wait"
+
+
 def test_a_calm_pipeline_asks_for_nothing() -> None:
     assert decided(calm()) == []
 

@@ -18,6 +18,7 @@ import pytest
 
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training import search as searching
+from ml_assets.graph.training.candidates import out_of_fold
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, best, search
 from ml_assets.graph.training.trials import Task, Trial
@@ -97,6 +98,17 @@ def test_a_bad_first_fold_prunes_after_some_trials() -> None:
     assert pruned
     assert all(len(t.scores) == 1 and t.number >= 4 for t in pruned)
     assert all(t.state == "complete" for t in run(TREE, trials=16, prune=False))
+
+
+def test_a_threshold_is_chosen_on_rows_that_the_model_has_not_seen() -> None:
+    by_heart = {"estimator": "sklearn.tree.DecisionTreeClassifier"}
+    prepared = made(by_heart)
+    (trial,) = search(prepared, Tuning(), cores=1)
+    known = out_of_fold(prepared, trial)
+    positions = np.concatenate([held for _, held in prepared.positions])
+    assert np.array_equal(np.concatenate([labels for labels, _ in known]), LABELS[positions])
+    scores = [float(np.mean((scores > 0.5) == labels)) for labels, scores in known]
+    assert 0.5 < float(np.mean(scores)) < 0.9  # a tree that has seen them knows them all
 
 
 def test_without_a_space_there_is_one_trial() -> None:
