@@ -62,6 +62,7 @@ class ModelVersion:
         bundle_sha256: SHA-256 of the bundle's manifest.
         estimator: Import path of its algorithm.
         params: Parameters of the algorithm.
+        code_version: Of the code and the part of the YAML that trained it.
     """
 
     version: str
@@ -77,6 +78,7 @@ class ModelVersion:
     bundle_sha256: str
     estimator: str = ""
     params: dict[str, Any] = field(default_factory=dict)
+    code_version: str | None = None
 
 
 def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.gates import Gate, judge
+from ml_assets.graph.release.gates import Gate, judge, judge_evaluation
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry, releases
 from ml_assets.store.lake import Commit, Lake, Rows
@@ -119,6 +119,17 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     made = Decision(model.version, decision, why, gates, previous, commit.asked_by or registry.user())
     record(lake, spec.name, made, commit)
     return made
+
+
+def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]:
+    """How the gates that need no release are judged today.
+
+    Raises:
+        ModelError: The version has not been evaluated.
+    """
+    champion = registry.alias(lake, spec.name, "champion")
+    found = _comparable(lake, spec.name, _evaluation(lake, spec.name, model.version), model, champion)
+    return judge_evaluation(spec, *found)
 
 
 def _comparable(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release import leakage, money, robustness, slices
-from ml_assets.graph.release.findings import COLUMNS, Finding, Judged, as_rows
+from ml_assets.graph.release.comparison import Opponent, opponent
+from ml_assets.graph.release.findings import COLUMNS, Array, Finding, Judged, as_rows
 from ml_assets.ml import bundle, estimators, metrics, weighted
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.base import METRICS
@@ -56,8 +57,14 @@ def evaluate(
         known = pins.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
         judged = answers(loaded, pins.read(lake, spec.name, pin, ("test",), extra), model.version)
         seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-        fitted, other = answers(loaded, seen, model.version), _champion(paths, judged, model, champion)
-        return examine(spec, loaded.model, fitted, judged, other, known)
+        fitted, other = answers(loaded, seen, model.version), None
+        too_few: list[Finding] = []
+        if champion is not None and champion.version != model.version:
+            against = opponent(lake, spec.name, champion, judged.rows)
+            too_few = against.too_few(spec.metric)
+            other = None if too_few else _champion(paths, judged, champion, against)
+        evaluation = examine(spec, loaded.model, fitted, judged, other, known)
+        return replace(evaluation, found=[*evaluation.found, *too_few])
 
 
 def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
@@ -98,40 +105,60 @@ def examine(
     return Evaluation(found, judged, baseline, champion)
 
 
-def _champion(paths: Paths, judged: Judged, model: ModelVersion, champion: ModelVersion | None) -> Judged | None:
-    """The champion on the same rows; None where there is none, or where it needs features that are gone."""
-    if champion is None or champion.version == model.version:
-        return None
+def _champion(paths: Paths, judged: Judged, champion: ModelVersion, against: Opponent) -> Judged | None:
+    """The champion on those of the same rows that it has not seen; None where it needs features that are gone."""
     try:
-        loaded = bundle.load(paths.bundles / champion.bundle, champion.bundle_sha256)
+        loaded = bundle.load(paths.bundles / against.served.bundle, against.served.bundle_sha256)
     except ModelError:
         return None  # the check of the champion asset names the broken bundle
     if not set(loaded.schema.features) <= set(judged.rows.columns) or loaded.schema.target != judged.schema.target:
         return None
-    return answers(loaded, judged.rows, champion.version)
+    rows = judged.rows if against.unseen.all() else judged.rows[against.unseen]
+    return replace(answers(loaded, rows, champion.version), note=against.note)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
-    names, metric, rows = list(METRICS[spec.target.kind]), spec.metric, len(judged.labels)
-    others = {"baseline": baseline, **({"champion": champion} if champion else {})}
-    statistics = [judged.statistic(name) for name in names] + [other.statistic(metric) for other in others.values()]
-    drawn = weighted.bootstrap(statistics, rows, spec.tuning.seed)
+    names, rows = list(METRICS[spec.target.kind]), len(judged.labels)
+    drawn = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
         Finding("test", name, values[name], rows, *metrics.interval(drawn[:, place]))
         for place, name in enumerate(names)
     ]
-    own = drawn[:, names.index(metric)]
-    sides = {"baseline": 0.95, "champion": 2 * spec.gates.champion.confidence - 1}  # one-sided for the champion
-    for place, (name, other) in enumerate(others.items(), len(names)):
-        value = other.score(metric)
-        gains = own - drawn[:, place] if metrics.greater_is_better(metric) else drawn[:, place] - own
-        gain = metrics.gain(metric, values[metric], value)
-        note = other.version if name == "champion" else None
-        found.append(Finding(name, metric, value, rows, *metrics.interval(drawn[:, place]), note=note))
-        found.append(Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, sides[name])))
-    return found
+    own = drawn[:, names.index(spec.metric)]
+    found += _against(spec, judged, baseline, "baseline", own, 0.95)
+    if champion is None:
+        return found
+    if len(champion.labels) < rows:
+        judged = judged.beside(champion)
+        own = weighted.bootstrap([judged.statistic(spec.metric)], len(judged.labels), spec.tuning.seed)[:, 0]
+    return found + _against(spec, judged, champion, "champion", own, 2 * spec.gates.champion.confidence - 1)
+
+
+def _against(
+    spec: PipelineSpec, judged: Judged, other: Judged, name: str, own: Array, confidence: float
+) -> list[Finding]:
+    """Another model's score on the same rows, and the gain over it.
+
+    Args:
+        spec: The pipeline.
+        judged: The version's answers.
+        other: The other model's.
+        name: baseline or champion.
+        own: The version's score on each resample of the rows; the seed draws the same for the other one.
+        confidence: Of the gain's interval.
+    """
+    metric, rows = spec.metric, len(judged.labels)
+    drawn = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
+    value = other.score(metric)
+    gains = own - drawn if metrics.greater_is_better(metric) else drawn - own
+    gain = metrics.gain(metric, judged.score(metric), value)
+    note = other.version if name == "champion" else None
+    return [
+        Finding(name, metric, value, rows, *metrics.interval(drawn), note=note),
+        Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, confidence), note=other.note or None),
+    ]
 
 
 def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:

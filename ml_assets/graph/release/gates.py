@@ -14,6 +14,7 @@ from typing import Any
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import releases
 from ml_assets.store.releases import Release
 
 MOST_NAMED = 5
@@ -58,6 +59,11 @@ def judge(
         release: The version's newest release; None where it was never packed.
         incomparable: Why there is no champion to compare with; empty where the evaluation must hold a comparison.
     """
+    return [*judge_evaluation(spec, found, incomparable), *judge_release(spec, release)]
+
+
+def judge_evaluation(spec: PipelineSpec, found: Sequence[Finding], incomparable: str = "") -> list[Gate]:
+    """The gates that need no release: what they say decides whether a version is fitted again on all labelled rows."""
     return [
         *_metrics(spec, found),
         *_overfit(spec, found),
@@ -67,8 +73,12 @@ def judge(
         *_fairness(spec, found),
         *_calibration(spec, found),
         *_leakage(spec, found),
-        *_serving(spec, release),
     ]
+
+
+def judge_release(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+    """The gates on what a version ships as."""
+    return [*_refit(spec, release), *_serving(spec, release)]
 
 
 def _number(value: float | None) -> float | None:
@@ -138,7 +148,8 @@ def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -
         return _not_evaluated(spec, "champion", limit, "not compared with today's champion")
     best_case = gain.value if gain.high is None else gain.high
     between = "" if gain.low is None else f"gain between {gain.low:.4g} and {best_case:.4g}"
-    return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, between)
+    detail = "; ".join(filter(None, (between, gain.note)))
+    return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, detail)
 
 
 def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
@@ -241,6 +252,30 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
         signs.append(f"{identical.value:.4g} of the test rows stand among the train rows")
     detail = "; ".join(signs[:MOST_NAMED]) or f"strongest alone: {strongest.slice}"
     return [Gate("leakage", limit, value, not signs, detail)]
+
+
+def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+    rule = spec.gates.refit
+    if rule is None or spec.training.refit == releases.JUDGED:
+        return []
+    flips = f"decisions that flip by the fit on all rows <= {rule.max_flips:g}"
+    drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
+    if release is None:
+        absent = f"not packed: materialize {spec.name}/release_candidate"
+        return [Gate("refit.flips", flips, None, False, absent), Gate("refit.drop", drop, None, False, absent)]
+    if release.serves != releases.REFIT:
+        why = f"the judged model is packed: {release.serves_why or 'by an earlier version of ml_assets'}"
+        return [Gate("refit.flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
+    lost = metrics.drop(spec.metric, release.known_served, release.known_judged)
+    return [
+        _kept_to("refit.flips", flips, release.flips, rule.max_flips),
+        _kept_to("refit.drop", drop, lost, rule.max_drop),
+    ]
+
+
+def _kept_to(gate: str, limit: str, found: float | None, most: float) -> Gate:
+    passed = found is not None and found <= most
+    return Gate(gate, limit, found, passed, "" if found is not None else "not defined on these rows")
 
 
 def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version, estimator_hashes
+from ml_assets.graph.code_version import code_version, estimator_hashes, training_version
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
@@ -139,8 +139,7 @@ def _trials_table(trials: list[Trial], metric: str) -> str:
 
 def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "trained_model")
-    own = estimator_hashes(candidate.estimator for candidate in spec.candidates.values())
-    version = code_version(__name__, spec.candidates, spec.tuning, spec.target, spec.costs, own)
+    version = training_version(spec)
 
     @dg.asset(
         key=key,

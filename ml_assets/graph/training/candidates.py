@@ -111,7 +111,7 @@ def compete(
     if winner is None:
         raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
     model = estimators.fit_model(candidate, winner.params, train.features, train.labels, pin.features, kind, seed)
-    names = class_names(model, kind)
+    names = estimators.class_names(model, kind)
     train_labels, train_scores = train.labels, estimators.predict_scores(model, train.features, kind)
     del train  # before other rows are read
     validation, _ = _part(lake, spec, pin, "validation")
@@ -179,11 +179,6 @@ def _version(library: str) -> str:
     with contextlib.suppress(PackageNotFoundError):
         return version(library)
     return ""
-
-
-def class_names(model: Any, kind: str) -> list[str]:
-    """Labels in the order of a model's probabilities (multiclass); empty otherwise."""
-    return [str(name) for name in model.classes_] if kind == "multiclass" else []
 
 
 def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome, commit: Commit) -> None:
