@@ -27,6 +27,8 @@ VERSIONS = {
     "recipe": "JSON",
     "fingerprint": "VARCHAR",
     "validation_score": "DOUBLE",
+    "selection_score": "DOUBLE",
+    "selection_why": "VARCHAR",
     "threshold": "DOUBLE",
     "bundle": "VARCHAR",
     "bundle_sha256": "VARCHAR",

@@ -147,7 +147,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             steps.asset_key(spec, "training_set"),
             *(steps.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
         ],
-        description="The best candidate by validation score, refit on train and validation rows and versioned.",
+        description="The best candidate by cross-validation and validation, fitted on the rows of both and versioned.",
         **steps.common(spec, STAGE, version, {"scikitlearn"}),
     )
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -157,12 +157,23 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             ranked = competition.ranking(store, spec, pin)
             model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
-        columns = ("candidate", "validation_score", "cv_score", "train_score", "trials", "seconds")
+        columns = (
+            "candidate",
+            "selection_score",
+            "validation_score",
+            "validation_se",
+            "cv_score",
+            "cv_se",
+            "train_score",
+            "trials",
+            "seconds",
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
                 "candidate": model.candidate,
                 f"validation_{spec.metric}": model.validation_score,
+                "selection": ranked[0]["selection_why"],
                 "ranking": dg.MetadataValue.md(steps.markdown_table([{c: row[c] for c in columns} for row in ranked])),
                 "bundle": dg.MetadataValue.path(str(lake.paths.bundles / model.bundle)),
                 "pin": pin.pin_id,

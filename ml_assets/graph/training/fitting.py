@@ -78,6 +78,8 @@ def train(
             "recipe": recipe,
             "fingerprint": print_,
             "validation_score": winner["validation_score"],
+            "selection_score": winner["selection_score"],
+            "selection_why": winner["selection_why"],
             "threshold": winner["threshold"],
             "bundle": f"{spec.name}/{number}",
             "bundle_sha256": digest,
