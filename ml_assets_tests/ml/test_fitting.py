@@ -26,7 +26,8 @@ def rows(count: int, classes: int = 2) -> pd.DataFrame:
 
 def fitted(candidate: dict[str, Any], frame: pd.DataFrame, kind: str = "binary") -> Fitted:
     target = {"name": "late", "sql": "late_days", "kind": kind}
-    spec = PipelineSpec.model_validate({**SPEC, "target": target, "candidates": {"one": candidate}})
+    changes = {"target": target, "candidates": {"one": candidate}, "gates": {}}
+    spec = PipelineSpec.model_validate({**SPEC, **changes})
     return fit(frame, "label", spec, TYPES, "one", candidate.get("params", {}), 0.4 if kind == "binary" else None)
 
 

@@ -199,7 +199,8 @@ def test_a_version_that_is_not_refit_has_nothing_to_flip() -> None:
 
 def test_an_error_metric_drops_by_a_share_of_itself() -> None:
     """A loss of 5 in rmse is much of 10 and little of 1,000."""
-    spec = PipelineSpec.model_validate({**SPEC, "target": {"name": "y", "sql": "late_days", "kind": "regression"}})
+    target = {"name": "y", "sql": "late_days", "kind": "regression"}
+    spec = PipelineSpec.model_validate({**SPEC, "target": target, "gates": {}})
     made = [release(known_judged=before, known_served=before + 5.0) for before in (10.0, 1000.0)]
     drops = [{gate.gate: gate for gate in judge(spec, [], one)}["refit.drop"] for one in made]
     assert [(gate.found, gate.passed) for gate in drops] == [(0.5, False), (0.005, True)]
