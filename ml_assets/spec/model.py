@@ -242,9 +242,13 @@ class ServingGate(Strict):
 class RefitGate(Strict):
     """How far the model that serves may be from the judged one (`training.refit: all`)."""
 
-    max_flips: Share = Field(0.25, description="Largest share of the test rows that the two decide differently.")
+    max_negative_flips: Share = Field(
+        0.25,
+        description="Largest share of the test rows that the judged model decides right and the served one wrong; of a "
+        "regression, whose error grows by more than 0.1 standard deviations of the target.",
+    )
     max_drop: float = Field(
-        0.05,
+        0.1,
         ge=0,
         description="Largest loss of the tuning metric, against the judged model, on the rows that both were fitted "
         "on; of mae, rmse and log_loss as a share.",

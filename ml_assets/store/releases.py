@@ -31,6 +31,7 @@ RELEASES = {
     "fitted_batches": "VARCHAR[]",
     "fitted_rows": "BIGINT",
     "flips": "DOUBLE",
+    "negative_flips": "DOUBLE",
     "flip_rows": "BIGINT",
     "golden_change": "DOUBLE",
     "known_rows": "BIGINT",
@@ -72,6 +73,7 @@ class Release:
         fitted_batches: Batches that the model was fitted on.
         fitted_rows: Their rows.
         flips: Share of the test rows that the refit model decides otherwise than the judged one.
+        negative_flips: Share of the test rows that the judged one decides right and the refit one wrong.
         flip_rows: Test rows that both were asked about.
         golden_change: Largest change of a score from the judged to the refit model on the golden rows.
         known_rows: Train and validation rows, on which both were fitted.
@@ -100,6 +102,7 @@ class Release:
     fitted_batches: list[str] | None = None
     fitted_rows: int | None = None
     flips: float | None = None
+    negative_flips: float | None = None
     flip_rows: int | None = None
     golden_change: float | None = None
     known_rows: int | None = None

@@ -258,17 +258,17 @@ def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
     rule = spec.gates.refit
     if rule is None or spec.training.refit == releases.JUDGED:
         return []
-    flips = f"decisions that flip by the fit on all rows <= {rule.max_flips:g}"
+    flips = f"right decisions that turn wrong by the fit on all rows <= {rule.max_negative_flips:g}"
     drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
     if release is None:
         absent = f"not packed: materialize {spec.name}/release_candidate"
-        return [Gate("refit.flips", flips, None, False, absent), Gate("refit.drop", drop, None, False, absent)]
+        return [Gate("refit.negative_flips", flips, None, False, absent), Gate("refit.drop", drop, None, False, absent)]
     if release.serves != releases.REFIT:
         why = f"the judged model is packed: {release.serves_why or 'by an earlier version of ml_assets'}"
-        return [Gate("refit.flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
+        return [Gate("refit.negative_flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
     lost = metrics.drop(spec.metric, release.known_served, release.known_judged)
     return [
-        _kept_to("refit.flips", flips, release.flips, rule.max_flips),
+        _kept_to("refit.negative_flips", flips, release.negative_flips, rule.max_negative_flips),
         _kept_to("refit.drop", drop, lost, rule.max_drop),
     ]
 

@@ -32,7 +32,7 @@ from ml_assets.store.releases import JUDGED, REFIT, Served
 
 LOCK_TIMEOUT_S = 3600
 # What a release says of the comparison; a version that is packed again says the same.
-COMPARED = ("flips", "flip_rows", "golden_change", "known_rows", "known_judged", "known_served")
+COMPARED = ("flips", "negative_flips", "flip_rows", "golden_change", "known_rows", "known_judged", "known_served")
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,19 @@ def compare(
 ) -> dict[str, Any]:
     """How a refit model compares with the judged one, as `COMPARED`.
 
-    Decisions are compared on the test rows, which only the refit model was fitted on, and the tuning metric on the
-    train and validation rows, which both were.
+    Decisions are compared on the test rows, and the tuning metric on the train and validation rows. Only the refit
+    model was fitted on the test rows, so that most flips there are corrections; negative ones tell of a broken fit.
     """
     loaded = [bundle.load(paths.bundles / one.bundle, one.bundle_sha256) for one in (releases.judged(model), served)]
     batch = max(pin.all_batches)
     golden = [np.asarray(packing.golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = pins.read(lake, spec.name, pin, ("test",))
-    flips = robustness.flips(*(answers(one, test, model.version) for one in loaded))
+    before, after = (answers(one, test, model.version) for one in loaded)
     known = pins.read(lake, spec.name, pin, FITTED)
     scores = [answers(one, known, model.version).score(spec.metric) for one in loaded]
     return {
-        "flips": flips,
+        "flips": robustness.flips(before, after),
+        "negative_flips": robustness.negative_flips(before, after),
         "flip_rows": len(test),
         "golden_change": float(np.abs(golden[1] - golden[0]).max(initial=0.0)),
         "known_rows": len(known),

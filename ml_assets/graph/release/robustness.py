@@ -109,6 +109,14 @@ def flips(before: Judged, after: Judged) -> float:
     return float(np.mean(after.decisions != before.decisions))
 
 
+def negative_flips(before: Judged, after: Judged) -> float:
+    """Share of rows that were right and turn wrong (Yan et al. 2021); of a regression, whose error grows by `MOVED`."""
+    if before.schema.kind == "regression":
+        grown = np.abs(after.scores - after.labels) - np.abs(before.scores - before.labels)
+        return float(np.mean(grown > MOVED * float(np.std(before.labels))))
+    return float(np.mean((before.decisions == before.labels) & (after.decisions != after.labels)))
+
+
 def _sample(rows: int, features: int, seconds: float, seed: int) -> Array:
     """Positions of the rows that are asked about again and again, in order."""
     asked = (REPEATS + 1) * features

@@ -22,7 +22,7 @@ GATES = {
     "fairness": {"by": ["region"], "max_gap": 0.2, "min_rows": 100},
     "calibration": {"max_error": 0.05},
     "leakage": {"max_single": 0.95, "max_identical": 0.01},
-    "refit": {"max_flips": 0.2, "max_drop": 0.04},
+    "refit": {"max_negative_flips": 0.2, "max_drop": 0.04},
     "serving": {"p95_ms": 50, "rss_mib": 600, "parity": 1e-5},
 }
 NAMES = [
@@ -36,7 +36,7 @@ NAMES = [
     "fairness",
     "calibration",
     "leakage",
-    "refit.flips",
+    "refit.negative_flips",
     "refit.drop",
     "serving.parity",
     "serving.p95_ms",
@@ -101,7 +101,7 @@ def release(**changes: Any) -> Release:
         "p95_ms": 3.0,
         "rss_mib": 200.0,
         "serves": "refit",
-        "flips": 0.1,
+        "negative_flips": 0.1,
         "known_judged": 0.74,
         "known_served": 0.73,
     }
@@ -158,8 +158,8 @@ def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
         ({"parity": None}, "serving.parity", "not measured: materialize loans/release_candidate"),
         ({"p95_ms": 51.0}, "serving.p95_ms", ""),
         ({"rss_mib": 601.0}, "serving.rss_mib", ""),
-        ({"flips": 0.21}, "refit.flips", ""),
-        ({"flips": None}, "refit.flips", "not defined on these rows"),
+        ({"negative_flips": 0.21}, "refit.negative_flips", ""),
+        ({"negative_flips": None}, "refit.negative_flips", "not defined on these rows"),
         ({"known_served": 0.69}, "refit.drop", ""),
         ({"known_served": None}, "refit.drop", "not defined on these rows"),
     ],
@@ -189,10 +189,12 @@ def test_a_server_that_was_not_asked_fails_every_limit(made: Release | None, det
 
 
 def test_a_version_that_is_not_refit_has_nothing_to_flip() -> None:
-    gates = judged(findings(), release(serves="judged", serves_why="gates failed: overfit", flips=None))
+    gates = judged(findings(), release(serves="judged", serves_why="gates failed: overfit", negative_flips=None))
     detail = "the judged model is packed: gates failed: overfit"
-    assert [(gates[name].passed, gates[name].detail) for name in ("refit.flips", "refit.drop")] == [(True, detail)] * 2
-    assert "refit.flips" not in {
+    assert [(gates[name].passed, gates[name].detail) for name in ("refit.negative_flips", "refit.drop")] == [
+        (True, detail)
+    ] * 2
+    assert "refit.negative_flips" not in {
         gate.gate for gate in judge(PipelineSpec.model_validate({**SPEC, "training": {"refit": "judged"}}), findings())
     }
 

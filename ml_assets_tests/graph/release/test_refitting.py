@@ -45,12 +45,13 @@ def test_the_model_that_serves_knows_the_newest_labelled_batch(trained: Project)
 def test_it_is_compared_with_the_judged_one(trained: Project) -> None:
     (packed,) = trained.rows("SELECT * FROM {p}.release_candidate")
     assert (packed["flip_rows"], packed["known_rows"]) == (150, 450)
-    assert 0 < packed["flips"] < 0.25
+    assert 0 <= packed["negative_flips"] <= packed["flips"] < 0.25
+    assert packed["flips"] > 0
     assert 0 < packed["golden_change"] < 1
     assert packed["known_served"] == pytest.approx(packed["known_judged"], abs=0.05)
     (made,) = trained.rows("SELECT gates FROM {p}.champion")
     gates = {gate["gate"]: gate for gate in json.loads(made["gates"])}
-    assert gates["refit.flips"]["found"] == packed["flips"]
+    assert gates["refit.negative_flips"]["found"] == packed["negative_flips"]
     assert gates["refit.drop"]["found"] == pytest.approx(packed["known_judged"] - packed["known_served"])
     (judged,) = trained.rows("SELECT value FROM {p}.evaluation_report WHERE scope = 'train' AND metric = 'roc_auc'")
     assert packed["known_judged"] == pytest.approx(judged["value"])
