@@ -36,13 +36,15 @@ def watched(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, sample
     folder = paths.bundles / served.bundle
     loaded = bundle.load(folder, served.bundle_sha256)
     kept = reference.read(folder, sample)
-    return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample))
+    return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample, served.parts))
 
 
-def _of_pin(lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int) -> Reference:
+def _of_pin(
+    lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int, parts: tuple[str, ...]
+) -> Reference:
     """The same for a bundle of an earlier ml_assets, which kept none."""
     pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
-    rows = pins.read(lake, pipeline, pin, ("train", "validation"))
+    rows = pins.read(lake, pipeline, pin, parts)
     taken = reference.take(
         estimators.feature_frame(rows, loaded.schema.features), loaded.schema.features, sample, pin.seed
     )

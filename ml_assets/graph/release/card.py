@@ -79,15 +79,18 @@ def _details(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> 
         "candidate": f"{model.candidate}, `{model.estimator}`",
         "parameters": ", ".join(f"{name}={value}" for name, value in sorted(model.params.items())) or "defaults",
         "kind": spec.target.kind,
-        **_bundles(model, served),
+        **_bundles(spec, model, served),
         "recipe": ", ".join(f"{name} `{digest}`" for name, digest in model.recipe.items()),
     }
     return [_table([{"what": name, "which": value} for name, value in rows.items()])]
 
 
-def _bundles(model: ModelVersion, served: Served | None) -> dict[str, str]:
+def _bundles(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> dict[str, str]:
     """The judged model's bundle, and that of the model that answers, where it is known by then."""
     judged = f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`"
+    if served is None and spec.training.refit == "all":
+        later = "fitted again on all labelled rows, once the gates have passed: `release_candidate` names its bundle"
+        return {"bundle of the judged model": judged, "model that answers": later}
     if served is None or served.bundle_sha256 == model.bundle_sha256:
         return {"bundle": judged}
     answers = f"`{served.bundle}`, SHA-256 `{served.bundle_sha256}`: the same recipe, fitted again on all labelled rows"

@@ -260,12 +260,10 @@ def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
         return []
     flips = f"right decisions that turn wrong by the fit on all rows <= {rule.max_negative_flips:g}"
     drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
-    if release is None:
-        absent = f"not packed: materialize {spec.name}/release_candidate"
-        return [Gate("refit.negative_flips", flips, None, False, absent), Gate("refit.drop", drop, None, False, absent)]
-    if release.serves != releases.REFIT:
-        why = f"the judged model is packed: {release.serves_why or 'by an earlier version of ml_assets'}"
-        return [Gate("refit.negative_flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
+    if release is None or release.serves != releases.REFIT:
+        why = "the version was never packed" if release is None else release.serves_why or "by an earlier ml_assets"
+        detail = f"the judged model serves: {why}"
+        return [Gate("refit.negative_flips", flips, None, True, detail), Gate("refit.drop", drop, None, True, detail)]
     lost = metrics.drop(spec.metric, release.known_served, release.known_judged)
     return [
         _kept_to("refit.negative_flips", flips, release.negative_flips, rule.max_negative_flips),
