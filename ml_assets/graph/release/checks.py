@@ -25,7 +25,7 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         asset=steps.asset_key(spec, "evaluation_report"),
         name="test_rows_are_unseen",
         blocking=True,
-        description="No test row was in the rows that the version was fitted or tuned on.",
+        description="No test row was in the rows that the judged model was fitted or tuned on.",
     )
     def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
