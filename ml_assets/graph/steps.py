@@ -23,12 +23,7 @@ from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.escaping import markdown
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-<<<<<<< HEAD
 from ml_assets.store import failures, faults
-=======
-from ml_assets.store import failures
-from ml_assets.store.causes import lake_error
->>>>>>> w11_lake
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
@@ -141,22 +136,8 @@ def user_errors(**where: object) -> Iterator[None]:
     """Turn an error that the user can mend into a failed step with its text, without a traceback of our code."""
     try:
         yield
-<<<<<<< HEAD
-    except (MLAssetsError, duckdb.OutOfMemoryException) as error:
-        raise failure([faults.explained(error).at(**where)]) from None
-=======
     except (MLAssetsError, duckdb.Error) as error:
-        raise failure([mendable(error).at(**where)]) from None
-
-
-def mendable(error: MLAssetsError | duckdb.Error) -> MLAssetsError:
-    """The error as one that says what to do."""
-    if isinstance(error, MLAssetsError):
-        return error
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return lake_error(error, "DuckDB needs more memory than it is allowed.")
-    return lake_error(error, "DuckDB cannot compute or read this.")
->>>>>>> w11_lake
+        raise failure([faults.explained(error).at(**where)]) from None
 
 
 def failure(errors: Sequence[MLAssetsError]) -> dg.Failure:
@@ -193,13 +174,8 @@ def each_batch(
         started = time.monotonic()
         try:
             results = work(batch)
-<<<<<<< HEAD
         except Exception as caught:
             error = _of_batch(context, caught, pipeline, batch)
-=======
-        except (MLAssetsError, duckdb.Error) as caught:
-            error = mendable(caught).at(pipeline=pipeline, batch=batch)
->>>>>>> w11_lake
             errors.append(error)
             failed = FailedIngest(str(error), batch, str(error.where.get("file") or "") or None)
             with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so

@@ -19,11 +19,8 @@ import duckdb
 from ml_assets.errors import FeatureError, ServingError
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts
-<<<<<<< HEAD
 from ml_assets.server.requests import RowRefused
-=======
 from ml_assets.store.database import in_memory
->>>>>>> w11_lake
 from ml_assets.store.sql import identifier, identifiers, literal
 
 Columns = Mapping[str, Sequence[Any]]
@@ -86,8 +83,7 @@ class Features:
     def __init__(self, folder: Path, facts: Facts, schema: Schema) -> None:
         self._schema, self._facts = schema, facts
         self._source = Source(schema)
-<<<<<<< HEAD
-        self.con = duckdb.connect()
+        self.con = in_memory()
         self.con.execute(SETTINGS)
         try:
             self._load(folder)
@@ -102,12 +98,6 @@ class Features:
         """Lookups and references as tables, and the views over the current request."""
         self.con.execute(f"SET VARIABLE batch = {literal(self._facts.batch)}")
         for kind, names in (("lookups", self._facts.lookups), ("references", self._facts.references)):
-=======
-        self.con = in_memory()
-        self.con.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        self.con.execute(f"SET VARIABLE batch = {literal(facts.batch)}")
-        for kind, names in (("lookups", facts.lookups), ("references", facts.references)):
->>>>>>> w11_lake
             for name in names:
                 file = literal(glob.escape(str(folder / kind / f"{name}.parquet")))
                 self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({file})")

@@ -64,7 +64,7 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
     text, place = one_line(error), folder or "the lake"
     if any(word in text for word in BUSY):
         return Cause(text, f"Another process is writing; {AGAIN}", is_busy=True)
-    if any(word in text for word in FULL):
+    if is_full(error):
         return Cause(text, f"Free some disk space for {place}, then {AGAIN}")
     if "disk I/O error" in text:
         if folder is not None and folder.exists() and shutil.disk_usage(folder).free < LEAST_FREE:
@@ -84,6 +84,11 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
     # What DuckDB's Parquet reader says of damaged bytes has no class of its own, and often no file.
     damaged = type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
     return Cause(text, AGAIN[0].upper() + AGAIN[1:], is_of_data=damaged)
+
+
+def is_full(error: BaseException) -> bool:
+    """Is there no room on the disk, as far as the error tells?"""
+    return any(word in str(error) for word in FULL)
 
 
 def lake_error(error: BaseException, rule: str, folder: Path | None = None, **where: object) -> LakeError:

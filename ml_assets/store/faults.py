@@ -7,20 +7,17 @@ stops the run.
 from __future__ import annotations
 
 import errno
-import os
-import sqlite3
 import traceback
 from pathlib import Path
 
 import duckdb
 
 from ml_assets.errors import LakeBusy, LakeError, MLAssetsError, SourceError
-from ml_assets.store.connection import ENV_MEMORY
+from ml_assets.store import causes
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-FULL_TEXTS = tuple(os.strerror(code) for code in FULL)
 # The PEP 249 classes of what is wrong with a database rather than with data or SQL.
-OF_DATABASE = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException, sqlite3.OperationalError, OSError)
+OF_DATABASE = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException, OSError)
 
 
 def stops_all(error: BaseException) -> bool:
@@ -28,16 +25,18 @@ def stops_all(error: BaseException) -> bool:
     if isinstance(error, duckdb.OutOfMemoryException):
         return False  # a smaller batch may fit
     if isinstance(error, LakeError):
-        cause = error.__cause__
-        return isinstance(error, LakeBusy) or (isinstance(cause, OF_DATABASE) and not _is_memory(cause))
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    is_database = isinstance(error, duckdb.FatalException | duckdb.InternalError | sqlite3.Error)
-    return is_database or (isinstance(error, duckdb.IOException) and any(text in str(error) for text in FULL_TEXTS))
+        return isinstance(error, LakeBusy) or _is_of_machine(error.__cause__)
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    is_database = isinstance(error, duckdb.FatalException | duckdb.InternalError)
+    return is_database or (isinstance(error, duckdb.IOException) and causes.is_full(error))
 
 
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, duckdb.OutOfMemoryException)
+def _is_of_machine(error: BaseException | None) -> bool:
+    """Is it the lake or the machine, rather than one table's data file or the memory that one batch needs?"""
+    if not isinstance(error, OF_DATABASE) or isinstance(error, duckdb.OutOfMemoryException):
+        return False
+    return not causes.cause(error).is_of_data
 
 
 def explained(error: Exception) -> MLAssetsError:
@@ -45,16 +44,15 @@ def explained(error: Exception) -> MLAssetsError:
     if isinstance(error, MLAssetsError):
         return error
     if isinstance(error, duckdb.OutOfMemoryException):
-        return LakeError(
-            "DuckDB needs more memory than it is allowed.",
-            found=first_line(error),
-            fix=f"Set {ENV_MEMORY}, such as 8GiB, and run the same again.",
-        )
+        return causes.lake_error(error, "DuckDB needs more memory than it is allowed.")
     if isinstance(error, OSError) and error.errno in FULL:
         return LakeError(
             "The disk cannot be written.", found=str(error), fix="Make room on the disk, then run the same again."
         )
     if isinstance(error, duckdb.Error):
+        known = causes.cause(error)
+        if known.where or known.is_busy or causes.is_full(error):
+            return causes.lake_error(error, "DuckDB cannot compute or read this.")
         return SourceError(
             "DuckDB cannot compute this from the data.",
             found=f"{type(error).__name__}: {first_line(error)}",

@@ -11,11 +11,8 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
 from ml_assets.spec import PipelineSpec
-<<<<<<< HEAD
 from ml_assets.store import faults
-=======
 from ml_assets.store.database import in_memory
->>>>>>> w11_lake
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
 from ml_assets.store.packed import check_whole
@@ -83,8 +80,7 @@ def take_stock(
     """
     originals: dict[str, Arrival] = {}
     judged = []
-<<<<<<< HEAD
-    with duckdb.connect() as con:
+    with in_memory() as con:
         for arrival in _first_seen_first(scan(spec.source, place, earlier, deadline), earlier):
             known = earlier.get(arrival.path)
             before = known if known is not None and known.sha256 == arrival.sha256 else None
@@ -98,21 +94,6 @@ def take_stock(
                 originals.setdefault(arrival.sha256, arrival)
             judged.append(arrival)
     return sorted(judged, key=lambda arrival: arrival.path)
-=======
-    with in_memory() as con:
-        for arrival in arrivals:
-            before = earlier.get(arrival.path)
-            known_as = before.status if before is not None and before.sha256 == arrival.sha256 else ""
-            if arrival.status != "ready" or known_as == "ready":
-                judged.append(arrival)
-            elif before is not None and known_as == "refused" and not look_again:
-                judged.append(replace(arrival, status="refused", error=before.error))
-            elif is_past(deadline):
-                judged.append(replace(arrival, status="settling", error=WAITS))
-            else:
-                judged.append(_judged(con, spec, place, arrival))
-    return judged
->>>>>>> w11_lake
 
 
 def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
