@@ -23,11 +23,6 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.errors import LakeError, MLAssetsError, SchemaChange, did_you_mean
-from ml_assets.store import catalog
-from ml_assets.store.connection import CATALOG, ENV_MEMORY, Connection, attach, catalog_lock, connect, publish_catalog
-
-
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
 from ml_assets.store import catalog, files
 from ml_assets.store.causes import cause, lake_error
@@ -39,11 +34,10 @@ from ml_assets.store.writes import Commit as Commit
 from ml_assets.store.writes import Put as Put
 from ml_assets.store.writes import Rows as Rows
 from ml_assets.store.writes import Written as Written
+from ml_assets.store.writes import as_named as as_named
+from ml_assets.store.writes import stored_type as stored_type
 
 MAX_RETRIES = 8
-# Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
-# raises; DuckLake itself would keep HUGEINT as DOUBLE and lose digits.
-STORED_AS = {"HUGEINT": "BIGINT", "UHUGEINT": "BIGINT", "UBIGINT": "BIGINT", "TIMESTAMP_NS": "TIMESTAMP"}
 log = logging.getLogger("ml_assets.store")
 WIDENS = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE"]
 
@@ -248,13 +242,12 @@ class Lake:
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
+        Rows whose data file is lost or cannot be read are replaced, too: the file is taken off the table's list.
+
         Args:
             puts: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
-
-
-        Rows whose data file is lost or cannot be read are replaced, too: the file is taken off the table's list.
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -269,15 +262,13 @@ class Lake:
 
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
-                rows[put.table] = self._put(put, source)
-            if before_commit:
-                before_commit()
-
                 rows[put.table] = self._put(put, source, put.table not in unreadable)
             if not any(rows.values()):
                 # DuckLake makes none where no row changes, and then nobody could tell that it was written.
                 why = literal("This comment makes a snapshot of a write without rows.")
                 self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
+            if before_commit:
+                before_commit()
 
         facts = {
             "data_versions": {put.table: version for put, version in zip(puts, versions, strict=True)},
@@ -453,28 +444,6 @@ class Lake:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         con = self.con  # where it is opened now, that makes the catalog, under the same lock
         with catalog_lock(self.folder, self.lock_timeout_s):
-            for attempt in range(MAX_RETRIES + 1):
-                try:
-                    con.execute("BEGIN")
-                    work()
-                    extra = json.dumps({**who, **(facts or {}), **commit.note})
-                    con.execute(
-                        "CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra]
-                    )
-                    con.execute("COMMIT")
-                    self._wrote = True
-                    found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
-                    return int(found or 0), attempt  # upkeep that finds nothing to do makes none
-                except (MLAssetsError, OSError):
-                    con.execute("ROLLBACK")
-                    raise
-                except duckdb.Error as error:
-                    with contextlib.suppress(duckdb.Error):
-                        con.execute("ROLLBACK")
-                    if attempt == MAX_RETRIES or not any(text in str(error) for text in RETRY_TEXTS):
-                        raise self._write_error(error, commit) from error
-                    time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-
             self._check_catalog(commit)
             retries = self._committed(work, commit, facts or {})
             found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
@@ -537,17 +506,6 @@ class Lake:
 def at(snapshot: int | None) -> str:
     """SQL suffix that reads a table at a snapshot."""
     return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
-
-
-def as_named(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
-    """A row under today's names; until its next write a table has those of the version that wrote it last."""
-    today = {before: column for column, before in renamed.items() if column not in row}
-    return {today.get(name, name): value for name, value in row.items()}
-
-
-def stored_type(kind: str) -> str:
-    """The SQL type as which the lake stores values of a type."""
-    return "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind, kind)
 
 
 def _cell(value: object) -> object:

@@ -209,7 +209,7 @@ def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
 def alias_event(pipeline: str, name: Alias, number: str, why: str, by: str, run_id: str) -> Rows:
     """The event that makes an alias name another version; it takes effect when it is appended."""
     event = {"alias": name, "version": number, "moved_at": now(), "moved_by": by, "why": why, "run_id": run_id}
-    return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event], RENAMED)
+    return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event], renamed=RENAMED)
 
 
 def _utc(moment: dt.datetime) -> dt.datetime:

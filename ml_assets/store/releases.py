@@ -166,10 +166,8 @@ def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
         pipeline: The pipeline.
         folder: Relative to the releases folder.
     """
-    name = f"{pipeline}.release_candidate"
-    if not lake.exists(name):
-        return None
-    rows = lake.rows(f"SELECT sha256 FROM {table(name)} WHERE folder = ? ORDER BY created_at DESC LIMIT 1", [folder])
+    sql = "SELECT sha256 FROM {t} WHERE folder = ? ORDER BY created_at DESC LIMIT 1"
+    rows = lake.rows_of(f"{pipeline}.release_candidate", sql, [folder])
     return str(rows[0]["sha256"]) if rows else None
 
 

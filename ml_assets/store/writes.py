@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+# Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
+# raises; DuckLake itself would keep HUGEINT as DOUBLE and lose digits.
+STORED_AS = {"HUGEINT": "BIGINT", "UHUGEINT": "BIGINT", "UBIGINT": "BIGINT", "TIMESTAMP_NS": "TIMESTAMP"}
 
 
 @dataclass(frozen=True)
@@ -94,3 +99,14 @@ class Written:
     bytes: int
     data_version: str
     retries: int = 0
+
+
+def as_named(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """A row under today's names; until its next write a table has those of the version that wrote it last."""
+    today = {before: column for column, before in renamed.items() if column not in row}
+    return {today.get(name, name): value for name, value in row.items()}
+
+
+def stored_type(kind: str) -> str:
+    """The SQL type as which the lake stores values of a type."""
+    return "VARCHAR" if kind.startswith("ENUM") else STORED_AS.get(kind, kind)

@@ -96,8 +96,8 @@ def features_of(
             WHERE batch = getvariable('batch')"""
         )
         file = recipe["features"]
-        select.check_select(texts[file], ["batch", *lookups, *recipe["references"]], file)
-        select.run_select(lake, texts[file], "earlier_rows", file, hidden=())
+        views = ["batch", *lookups, *recipe["references"]]
+        select.run_select(lake, texts[file], "earlier_rows", file, views, hidden=())
         select.check_rows(lake, "earlier_rows", file)
         made.append(lake.con.execute(f"SELECT {_wanted(lake, of)} FROM earlier_rows").df())
     return pd.concat(made, ignore_index=True)
@@ -159,9 +159,8 @@ def _open_lookup(
         FROM {outcomes.known_sql(spec.name, pin.late, pin.snapshot_id)}
         WHERE batch BETWEEN getvariable('history_first') AND getvariable('history_last')"""
     )
-    select.check_select(sql, ["history"], lookup.sql)
     into = f"earlier_{name}"
-    select.run_select(lake, sql, into, lookup.sql, hidden=())
+    select.run_select(lake, sql, into, lookup.sql, ["history"], hidden=())
     select.check_key(lake, into, lookup.key, lookup.sql)
     lake.con.execute(
         f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS SELECT * EXCLUDE (batch) FROM {identifier(into)}"

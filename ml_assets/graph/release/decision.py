@@ -213,7 +213,7 @@ def record(lake: Lake, pipeline: str, made: Decision, commit: Commit) -> None:
         "gates": json.dumps([gate.as_row() for gate in made.gates]),
         "run_id": commit.run_id,
     }
-    tables = [Rows(f"{pipeline}.champion", COLUMNS, [row], RENAMED)]
+    tables = [Rows(f"{pipeline}.champion", COLUMNS, [row], renamed=RENAMED)]
     if made.decision in MOVES:
         alias = MOVES[made.decision]
         tables.append(registry.alias_event(pipeline, alias, made.version, made.why, made.decided_by, commit.run_id))
