@@ -75,6 +75,13 @@ class MLPipeline(dg.Component):
     """A tabular machine-learning pipeline: from the folder where files arrive to the champion and its drift reports."""
 
     def __init__(self, spec: PipelineSpec, folder: Path, positions: SourcePositionTree | None = None) -> None:
+        """A pipeline.
+
+        Args:
+            spec: What its YAML says.
+            folder: Where its SQL files are.
+            positions: Lines of the YAML, for errors; None where the component is made in Python.
+        """
         self.spec, self.folder, self.positions = spec, folder, positions
 
     @classmethod
@@ -112,7 +119,7 @@ class MLPipeline(dg.Component):
             if isinstance(error, MLAssetsError):
                 place = self._position(error) or self.folder / YAML_FILE
                 error.at(pipeline=self.spec.name, yaml=place)
-            if strict():
+            if strict() or self.positions is None:
                 raise
             return stand_in(place_of(context), self.folder / YAML_FILE, text_of(error))
 
@@ -125,6 +132,8 @@ class MLPipeline(dg.Component):
 
     def _refuse_namesakes(self, context: dg.ComponentLoadContext) -> None:
         """Raise SpecError where two pipelines would write the same tables."""
+        if self.positions is None:  # made in Python, beside the tree of components
+            return
         for other in context.component_tree.get_all_components(MLPipeline):
             if not isinstance(other, BrokenPipeline) and other is not self and other.spec.name == self.spec.name:
                 raise SpecError(

@@ -91,15 +91,15 @@ def test_a_users_mistake_shows_its_text_and_fails(project: Path) -> None:
     features = project / "credit/defs/loans/features.sql"
     text = features.read_text()
     try:
-        features.write_text("SELECT row_id, late_days FROM batch")
+        features.write_text("SELECT row_id, income FROM batch WHERE income > 30")
         shown = run(
             project, "dagster", "asset", "materialize", *M, "--select", 'key:"loans/features"', "--partition", "1"
         )
     finally:
         features.write_text(text)
     assert shown.returncode == 1
-    assert "features.sql names the outcome column 'late_days'" in shown.stderr
-    assert "where: pipeline loans, batch 1, file features.sql, column late_days" in shown.stderr
+    assert "features.sql drops rows; it must give exactly one per validated row." in shown.stderr
+    assert "where: pipeline loans, batch 1, file features.sql" in shown.stderr
 
 
 def test_quarantined_rows_are_shown_and_taken_in_when_the_rule_changes(project: Path) -> None:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 import ml_assets
+from ml_assets.component import MLPipeline
+from ml_assets.errors import FeatureError
 from ml_assets.graph import code_version
-from ml_assets_tests.conftest import SPEC, SQL
+from ml_assets_tests.conftest import SPEC, SQL, Project
 
 
 @pytest.fixture
@@ -196,6 +199,16 @@ def test_text_that_python_reads_as_a_literal_loads_as_it_stands(load: Callable[.
     target = {"name": "left_us", "sql": '"late_days" > 10', "kind": "binary"}
     defs = load(changed(columns=columns, key=["10"], rules={"own": "10", "quoted": '"10"'}, target=target))
     assert defs.resolve_asset_graph()
+
+
+def test_a_component_made_in_python_raises_its_error(project: Project) -> None:
+    assert project.defs()
+    made = MLPipeline(project.spec, project.root / "sql")
+    assert dg.build_defs_for_component(made).resolve_asset_graph()
+    project.sql["features.sql"] = "SELECT row_id, late_days FROM batch"
+    (project.root / "sql/features.sql").write_text(project.sql["features.sql"])
+    with pytest.raises(FeatureError, match="names the outcome column 'late_days'"):
+        dg.build_defs_for_component(made)
 
 
 def test_public_names_are_those_that_exist() -> None:
