@@ -291,9 +291,9 @@ def _skops(node: dict[str, Any], estimator: str | None = None) -> Change:
 
 
 def _bomb(path: Path) -> None:
-    """A zip of 64 KiB whose one member unpacks to 64 MiB."""
+    """A zip of 16 KiB whose one member unpacks to 16 MiB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("schema.json", b"0" * 2**26)
+        packed.writestr("schema.json", b"0" * 2**24)
 
 
 def _many(folder: Path) -> None:

@@ -4,6 +4,7 @@ requests   a request's rows, checked against the release's schema while they are
 features   rows to features: the same SELECT, or the same function, that batches go through
 scorer     a loaded release: features, model, decisions
 app        the routes
+connection one connection, with its deadlines and bounds
 process    a server process: socket, loading, running until it is told to end
 follow     a project's champion, as its alias moves
 
