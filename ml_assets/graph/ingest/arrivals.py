@@ -36,7 +36,7 @@ SET_ASIDE = ("refused", "duplicate", "unmatched")
 def known(lake: Lake, spec: PipelineSpec, noun: str = "arrivals") -> dict[str, Arrival]:
     """Arrivals as last recorded, by path."""
     rows = lake.rows_of(f"{spec.name}.{noun}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
-    return {row["path"]: Arrival(**{name: row.get(name) for name in COLUMNS}) for row in rows}
+    return {row["path"]: Arrival(**{name: row[name] for name in COLUMNS if name in row}) for row in rows}
 
 
 def as_row(arrival: Arrival) -> dict[str, object]:

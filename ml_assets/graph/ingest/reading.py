@@ -18,10 +18,6 @@ from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Put, Written
 from ml_assets.store.sql import table
 
-# Rows that no file of the delivery takes the place of; parameters $read, $moved and $elsewhere.
-STAYS = """batch = $batch AND NOT list_contains($read, source_file) AND NOT list_contains($moved, source_file)
-    AND NOT list_contains($elsewhere, source_sha256)"""
-
 
 @dataclass(frozen=True)
 class RawBatch:
@@ -77,10 +73,9 @@ def _write(
     relation, found = rows.open_rows(lake.con, spec, batch, delivery)
     _check_columns(lake, spec, found, delivery)
     _check_rows(lake, spec, batch, relation, delivery, is_whole=True)
-    here = _places(batch, delivery, superseded, bad)
-    staying = _staying(lake, spec, here)
+    staying = _staying(lake, spec, batch, delivery, superseded, bad)
     if staying:
-        relation = _with_staying(lake, spec, relation, here)
+        relation = _with_staying(lake, spec, batch, relation, staying)
     events = schema.changes(lake, spec, batch, found)
     version = _data_version(batch, delivery, staying, commit.code_version)
     put = Put(f"{spec.name}.raw_data", relation, batch, version=version)
@@ -99,29 +94,31 @@ def _data_version(batch: str, delivery: Delivery, staying: list[tuple[str, str]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _places(
-    batch: str, delivery: Delivery, superseded: Superseded, bad: list[FailedIngest]
-) -> dict[str, str | list[str]]:
-    """Parameters of `STAYS`. The bytes of a file that is set aside now take the place of nothing."""
-    aside = {one.sha256 for one in bad}
-    elsewhere = [sha256 for sha256 in superseded.sha256 if sha256 not in aside]
-    return {"batch": batch, "read": delivery.names, "moved": superseded.names, "elsewhere": elsewhere}
+def _staying(
+    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, superseded: Superseded, bad: list[FailedIngest]
+) -> list[tuple[str, str]]:
+    """Name and SHA-256 of the files whose earlier rows stay: those that nothing takes the place of.
+
+    The bytes of a file that is set aside now take the place of nothing.
+    """
+    moved = {*delivery.names, *superseded.names}
+    elsewhere = set(superseded.sha256) - {one.sha256 for one in bad}
+    found = lake.rows_of(
+        f"{spec.name}.raw_data",
+        "SELECT DISTINCT source_file AS f, source_sha256 AS s FROM {t} WHERE batch = ?",
+        [batch],
+    )
+    return sorted((row["f"], row["s"]) for row in found if row["f"] not in moved and row["s"] not in elsewhere)
 
 
-def _staying(lake: Lake, spec: PipelineSpec, here: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Name and SHA-256 of the files whose earlier rows stay."""
-    name = f"{spec.name}.raw_data"
-    found = lake.rows_of(name, f"SELECT DISTINCT source_file, source_sha256 FROM {{t}} WHERE {STAYS}", here)
-    return sorted((row["source_file"], row["source_sha256"]) for row in found)
-
-
-def _with_staying(lake: Lake, spec: PipelineSpec, relation: str, here: Mapping[str, object]) -> str:
+def _with_staying(lake: Lake, spec: PipelineSpec, batch: str, relation: str, staying: list[tuple[str, str]]) -> str:
     """The batch's new rows, and after them those that stay."""
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE _raw_all AS SELECT * FROM {relation} UNION ALL BY NAME
         SELECT * REPLACE (row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM {relation}) AS row_id)
-        FROM {table(f"{spec.name}.raw_data")} WHERE {STAYS}""",
-        here,
+        FROM {table(f"{spec.name}.raw_data")}
+        WHERE batch = $batch AND list_contains($staying, concat(source_sha256, ' ', source_file))""",
+        {"batch": batch, "staying": [f"{sha256} {name}" for name, sha256 in staying]},
     )
     return "_raw_all"
 
