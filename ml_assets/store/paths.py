@@ -51,6 +51,10 @@ class Paths:
         return self.data / "evidently"
 
     @property
+    def sensors(self) -> Path:
+        return self.data / "sensors"
+
+    @property
     def spool(self) -> Path:
         return self.data / "spool"
 

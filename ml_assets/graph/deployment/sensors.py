@@ -18,6 +18,7 @@ from ml_assets.store import deployments
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.deployments import Move
 from ml_assets.store.lake import Lake
+from ml_assets.store.memory import Memory
 from ml_assets.store.paths import Paths
 
 INTERVAL_S = 5
@@ -39,6 +40,7 @@ def release_sensor(
         after_champion: Assets of the ingest job that need a champion.
     """
     deploy_job, ingest_job = jobs
+    memory = Memory(paths.sensors / f"{spec.name}_release")
 
     @dg.sensor(
         name=f"{spec.name}_release",
@@ -49,7 +51,7 @@ def release_sensor(
         f"{ingest_job.name}.",
     )
     def release(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        seen = json.loads(context.cursor) if context.cursor else {}
+        seen = json.loads(memory.read(context.cursor) or "{}")
         try:
             snapshot = newest_snapshot(paths.lake, spec.name)
             if snapshot is None:
@@ -89,7 +91,7 @@ def release_sensor(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_nothing(moves)),
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(missing)] if missing else [],
-            cursor=json.dumps(cursor),
+            cursor=memory.write(json.dumps(cursor), context.cursor),
         )
 
     return release

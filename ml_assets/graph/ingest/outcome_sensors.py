@@ -21,6 +21,7 @@ from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.store import outcomes as late
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.lake import Lake
+from ml_assets.store.memory import Memory
 from ml_assets.store.paths import Paths
 
 
@@ -29,7 +30,7 @@ class Cursor:
     """What the sensor has dealt with.
 
     Args:
-        files: Files that it has seen, and the code that they were seen with, as text.
+        files: Stands for the files that it has seen, and the code that they were seen with (memory.py).
         snapshot: The lake's newest snapshot at the last look into it.
         until: When the newest outcome was received that it has had measured.
     """
@@ -67,6 +68,7 @@ def outcomes_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.Senso
 
 def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.SensorDefinition:
     place, version = files.place_of(spec, paths, source), outcomes_version(spec)
+    memory = Memory(paths.sensors / f"{spec.name}_outcomes")
 
     @dg.sensor(
         name=f"{spec.name}_outcomes",
@@ -79,13 +81,13 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
     def outcomes_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = Cursor.read(context.cursor)
         try:
-            seen_by, seen = read_seen(cursor.files) or ("", {})
+            seen_by, seen = read_seen(memory.read(cursor.files or None)) or ("", {})
             earlier = seen if seen_by == version else _recorded(spec, paths)
             found = files.scan(source, place, earlier, time.monotonic() + READING_S)
             snapshot = newest_snapshot(paths.lake, spec.name)
             new = outcomes.is_new(found, earlier, look_again=seen_by != version)
             new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
-            now = Cursor(write_seen(version, found), cursor.snapshot, cursor.until)
+            now = Cursor(memory.write(write_seen(version, found), cursor.files), cursor.snapshot, cursor.until)
             if new:
                 return dg.SensorResult(run_requests=[_take(spec, version, new)], cursor=now.write())
             if snapshot is None or snapshot == cursor.snapshot:

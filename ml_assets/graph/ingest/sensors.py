@@ -17,6 +17,7 @@ from ml_assets.graph.ingest.files import Arrival
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
+from ml_assets.store.memory import Memory
 from ml_assets.store.paths import Paths
 
 INTERVAL_S = 5
@@ -30,7 +31,7 @@ def new_data_sensor(
     job: str,
     before_champion: Sequence[dg.AssetKey],
 ) -> dg.SensorDefinition:
-    """Watch the source folder; its cursor is what it has seen, so that a file is taken up once for each content.
+    """Watch the source folder; the cursor stands for what it has seen: a file is picked up once for each content.
 
     Without a cursor it begins with what the lake holds: files that were ingested by hand are not taken up again.
 
@@ -41,6 +42,7 @@ def new_data_sensor(
         before_champion: The job's assets that need no champion: all that runs while there is none.
     """
     partitions, place = f"{spec.name}_batches", files.place_of(spec, paths)
+    memory = Memory(paths.sensors / f"{spec.name}_new_data")
     version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
 
     @dg.sensor(
@@ -52,10 +54,11 @@ def new_data_sensor(
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            seen = read_seen(context.cursor)
+            seen = read_seen(memory.read(context.cursor))
             seen_by, earlier = seen or ("", stock.ingested(paths, spec))
             deadline = time.monotonic() + READING_S
             found = stock.take_stock(spec, place, earlier, look_again=seen_by != version, deadline=deadline)
+            cursor = memory.write(write_seen(version, found), context.cursor)
         except MLAssetsError as error:
             return dg.SkipReason(str(error))
         changed = stock.changed_batches(found, earlier)
@@ -64,9 +67,7 @@ def new_data_sensor(
             context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
         if not changed and not aside:
             reason = dg.SkipReason(_nothing_to_do(found))
-            if seen_by != version or any(arrival.status == "settling" for arrival in found):
-                return dg.SensorResult(skip_reason=reason, cursor=write_seen(version, found))
-            return reason
+            return reason if cursor == context.cursor else dg.SensorResult(skip_reason=reason, cursor=cursor)
         with Lake(paths.lake, read_only=True) as lake:
             has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
         registered = dict.fromkeys(context.instance.get_dynamic_partitions(partitions))
@@ -89,7 +90,7 @@ def new_data_sensor(
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
-            cursor=write_seen(version, found),
+            cursor=cursor,
         )
 
     return new_data
@@ -109,10 +110,10 @@ def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_seen(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
-    """Version of the code that wrote the cursor, and what it had seen; None where there is none to go by."""
+def read_seen(text: str | None) -> tuple[str, dict[str, Arrival]] | None:
+    """Version of the code that wrote the text, and what it had seen; None where there is none to go by."""
     try:
-        version, rows = json.loads(cursor or "")
+        version, rows = json.loads(text or "")
         time_of = dt.datetime.fromisoformat
         return version, {
             path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status)

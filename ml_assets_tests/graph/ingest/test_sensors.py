@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.graph.ingest import sensors
+from ml_assets.store.memory import Memory
 from ml_assets_tests.conftest import Project, loans
 
 
@@ -80,7 +82,7 @@ def test_a_settling_file_waits_and_a_missing_folder_is_a_reason(project: Project
     project.write(1)
     waiting = tick(project)
     assert "1 settling" in str(waiting.skip_reason)
-    assert "1 settling" in str(tick(project, waiting.cursor).skip_reason)  # the cursor tells when it was first seen
+    assert "1 settling" in str(tick(project, waiting.cursor).skip_message)  # the cursor tells when it was first seen
     (project.source / "loans_1.parquet").unlink()
     project.source.rmdir()
     assert "folder does not exist" in str(tick(project).skip_message)
@@ -133,3 +135,29 @@ def test_with_a_champion_everything_runs(trained: Project) -> None:
     finally:
         file.unlink()
     assert result.run_requests[0].asset_selection is None
+
+
+def test_a_cursor_of_many_files_is_small(project: Project) -> None:
+    """Dagster stores it with every tick, 17,000 times a day."""
+    for batch in range(1, 41):
+        project.write(batch, loans(1, rows=2).assign(loan=[batch, -batch]))
+    first = tick(project)
+    assert len(first.cursor) == 64
+    assert isinstance(tick(project, first.cursor), dg.SkipReason)
+    project.write(7, loans(7, rows=3))
+    second = tick(project, first.cursor)
+    assert "7" in second.run_requests[0].tags["ml_assets/batches"].split(", ")
+    assert (
+        tick(project, first.cursor).run_requests[0].run_key == second.run_requests[0].run_key
+    )  # killed before it was stored
+
+
+def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
+    file = project.write(1)
+    now = sensors.read_seen(Memory(project.paths.sensors / "loans_new_data").read(tick(project).cursor))
+    assert now is not None
+    text = sensors.write_seen(now[0], list(now[1].values()))
+    assert str(file) in text
+    upgraded = tick(project, text)
+    assert upgraded.run_requests == []
+    assert len(upgraded.cursor) == 64
