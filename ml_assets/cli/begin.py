@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ml_assets.cli.group import console
-from ml_assets.cli.run import prepare_home
 from ml_assets.errors import LakeError
+from ml_assets.home import prepare_home
 from ml_assets.scaffold import project as projects
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.evidence import is_id_name

@@ -1,0 +1,111 @@
+"""Dagster's home of a project: the folder, its dagster.yaml, and the line of .env that names it.
+
+Dagster takes an absolute path only, so a project that was copied or moved names the home of the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ml_assets.errors import SpecError
+from ml_assets.store.paths import Paths
+
+ENV_HOME = "DAGSTER_HOME"
+LINE = re.compile(rf"^\s*(?:export\s+)?{ENV_HOME}\s*=\s*(?P<folder>.*?)\s*$", re.MULTILINE)
+OURS = Path(__file__).parent / "dagster.yaml"
+# Of the dagster.yaml of earlier versions: a home with one of these has not been edited, and gets today's.
+EARLIER = frozenset({"09bc059f88976ea1c6f5105de1f0219b6e8d37e748f29e2274a399cd100cff2a"})
+
+
+def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
+    """Create the home (default: data/dagster) with our dagster.yaml, and .env where there is none.
+
+    What an earlier version of ml_assets wrote is brought up to date; what people have changed stays.
+
+    Args:
+        say: Takes a line for people, where something of theirs needs a look or was corrected.
+    """
+    env = paths.root / ".env"
+    text = env.read_text(encoding="utf-8") if env.exists() else ""
+    named = _named(text)
+    if named is not None and _is_of_another(named, paths.root):
+        own = (paths.data / "dagster").resolve()
+        say(f".env named Dagster's home of another project, {named}; it now names {own}.")
+        env.write_text(LINE.sub(lambda _: f"{ENV_HOME}={own}", text), encoding="utf-8")
+        named = own
+    folder = (named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    _settle(folder / "dagster.yaml", say)
+    if not env.exists():
+        env.write_text(f"{ENV_HOME}={folder}\n", encoding="utf-8")
+    return folder
+
+
+def home_of(paths: Paths) -> Path:
+    """The home that Dagster's own commands use in this project."""
+    env = paths.root / ".env"
+    named = _named(env.read_text(encoding="utf-8")) if env.exists() else None
+    return named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")
+
+
+def check_home(home: Path, root: Path) -> None:
+    """Refuse to run a copied project in the home of the one that it was copied from: their runs would mix.
+
+    Raises:
+        SpecError: The home lies in a project with the same code.
+    """
+    owner = _project_of(home)
+    if owner is None or owner == root.resolve() or _module(owner) != _module(root):
+        return
+    raise SpecError(
+        "Dagster's home belongs to another copy of this project.",
+        found=home,
+        where={"project": root, "other copy": owner},
+        fix="`ml-assets home` corrects .env; or set DAGSTER_HOME to a folder of this project.",
+    )
+
+
+def _named(text: str) -> Path | None:
+    """The home that .env names."""
+    found = LINE.search(text)
+    folder = found["folder"].strip("'\"") if found else ""
+    return Path(folder) if folder else None
+
+
+def _is_of_another(home: Path, root: Path) -> bool:
+    """Is it the default home of a project elsewhere, which is there or has been moved?"""
+    if home.parts[-2:] != ("data", "dagster"):
+        return False
+    other = home.parent.parent.resolve()
+    return other != root.resolve() and ((other / "pyproject.toml").exists() or not other.exists())
+
+
+def _project_of(home: Path) -> Path | None:
+    return next((one for one in home.resolve().parents if (one / "pyproject.toml").exists()), None)
+
+
+def _module(root: Path) -> Any:
+    try:
+        found = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get("tool", {}).get("dagster", {}).get("module_name")
+
+
+def _settle(file: Path, say: Callable[[str], object]) -> None:
+    """Our dagster.yaml where there is none, or one of an earlier version."""
+    if not file.exists() or _digest(file) in EARLIER:
+        shutil.copy(OURS, file)
+    elif _digest(file) != _digest(OURS):
+        say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See docs/running.md.")
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
