@@ -10,6 +10,9 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from ml_assets import launcher
+from ml_assets.home import check_home
+from ml_assets.liveness import holding
 from ml_assets.store.connection import ENV_MEMORY
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
@@ -40,10 +43,25 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._lake
 
     @contextlib.contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LakeResource]:  # noqa: ARG002
-        try:
-            yield self
-        finally:
-            if self._lake is not None:
-                self._lake.close()
-                self._lake = None
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LakeResource]:
+        with _at_work(context, self.paths.root):
+            try:
+                yield self
+            finally:
+                if self._lake is not None:
+                    self._lake.close()
+                    self._lake = None
+
+
+@contextlib.contextmanager
+def _at_work(context: dg.InitResourceContext, root: Path) -> Iterator[None]:
+    """Let this process be known as the one that works on the run, so that its death is noticed (launcher.py)."""
+    instance, run = context.instance, context.run
+    if run is None or instance is None or instance.is_ephemeral:
+        yield
+        return
+    home = launcher.home(instance)
+    check_home(home, root)
+    with holding(home, run.run_id) as worker:
+        launcher.mark(instance, worker)
+        yield

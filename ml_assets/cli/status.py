@@ -14,10 +14,13 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import did_you_mean
+from ml_assets.home import home_of
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from ml_assets.graph.invalidation.staleness import Verdict
 
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 @click.argument("pipeline", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One object for each asset and batch.")
 def status(pipeline: str | None, as_json: bool) -> None:
-    """What is fresh, stale, missing or failed, why, and who mends it. Exit code 1 where something failed or lacks."""
+    """What is fresh, stale, missing or failed, why, and who mends it. Exit code 1 where something failed or lacks,
+    or a run has lost its process."""
     from ml_assets.graph.invalidation.facts import read_facts
     from ml_assets.graph.invalidation.nodes import pipelines_of
     from ml_assets.graph.invalidation.staleness import judge
@@ -43,9 +47,42 @@ def status(pipeline: str | None, as_json: bool) -> None:
             verdicts += found
             if not as_json:
                 print_status(name, found, facts.batches())
+    lost = lost_rows(paths, pipeline)
     if as_json:
-        click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-    sys.exit(1 if any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
+        click.echo(json.dumps([*(asdict(verdict) for verdict in verdicts), *lost], indent=1))
+    else:
+        for run in lost:
+            console.print(f"lost run {run['run_id']} of {run['asset']}: {run['why']} -> {run['todo']}", markup=False)
+    sys.exit(1 if lost or any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
+
+
+def lost_rows(paths: Paths, pipeline: str | None) -> list[dict[str, str | None]]:
+    """Started runs whose process is gone, as rows beside those of assets."""
+    import dagster as dg
+
+    from ml_assets.launcher import lost_runs
+
+    home = home_of(paths)
+    if not (home / "dagster.yaml").exists():
+        return []
+    todo = "`ml-assets ui` marks it as failed in half a minute, and retries what a sensor or the UI has launched"
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        found = lost_runs(instance)
+    return [
+        {"asset": _what(run), "batch": None, "state": "lost", "why": why, "todo": todo, "run_id": run.run_id}
+        for run, why in found
+        if pipeline is None or pipeline in _pipelines(run)
+    ]
+
+
+def _what(run: dg.DagsterRun) -> str:
+    """The job of a run, or the assets that were materialized by hand."""
+    keys = sorted(key.to_user_string() for key in run.asset_selection or ())
+    return ", ".join(keys) if run.job_name.startswith("__") and keys else run.job_name
+
+
+def _pipelines(run: dg.DagsterRun) -> set[str]:
+    return {run.tags.get("ml_assets/pipeline", ""), *(key.path[0] for key in run.asset_selection or ())}
 
 
 def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The sensor and the schedule that start trainings. Both ask the same decision and leave the same rows."""
 
+import datetime as dt
 import hashlib
 import json
 import sqlite3
@@ -21,6 +22,7 @@ from ml_assets.store import foreign_reports, retrain_events
 from ml_assets.store.connection import newest_snapshot
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.locks import exclusive
+from ml_assets.store.memory import Memory
 from ml_assets.store.paths import Paths
 from ml_assets.store.retrain_events import EVENT_TAG, Event
 
@@ -28,6 +30,7 @@ INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
 LOCK_S = 15
 PARENT = "dagster/parent_run_id"
+RETRIED_WITHIN = dt.timedelta(minutes=10)
 BUSY = (MLAssetsError, duckdb.Error, sqlite3.Error)
 
 
@@ -60,6 +63,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         job: The training job.
     """
     name = f"{spec.name}_retrain"
+    memory = Memory(paths.sensors / name)
     rules = _hash([spec.retrain.model_dump(), spec.split.model_dump(), spec.target.sql])
 
     @dg.sensor(
@@ -70,7 +74,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         description=f"The one place that starts {job} without a person: the first time, and as `retrain` says.",
     )
     def retrain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        cursor = json.loads(context.cursor) if context.cursor else {}
+        cursor = json.loads(memory.read(context.cursor) or "{}")
         try:
             snapshot = newest_snapshot(paths.lake, spec.name)
             if snapshot is None:
@@ -87,7 +91,9 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         return dg.SensorResult(
             run_requests=[look.request] if look.request else [],
             skip_reason=None if look.request else dg.SkipReason(look.why),
-            cursor=json.dumps({**seen, "reports": stamps}) if look.judged else context.cursor,
+            cursor=memory.write(json.dumps({**seen, "reports": stamps}), context.cursor)
+            if look.judged
+            else context.cursor,
         )
 
     return retrain
@@ -200,7 +206,10 @@ def _new_reports(spec: PipelineSpec, paths: Paths, stamps: dict[str, Any]) -> tu
 def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> dict[str, UnderWay]:
     """Trainings of the pipeline that are queued or running, or failed and about to be tried again, by run."""
     runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=steps.UNFINISHED)) if _trains(run, spec, job)]
-    again = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE], tags={steps.WILL_RETRY: "true"})
+    # Dagster makes the retry within seconds; one that it could not make then, it makes never.
+    since = dt.datetime.now(dt.UTC) - RETRIED_WITHIN
+    failed = [dg.DagsterRunStatus.FAILURE]
+    again = dg.RunsFilter(job_name=job, statuses=failed, tags={steps.WILL_RETRY: "true"}, updated_after=since)
     for run in instance.get_runs(again, limit=1):
         if not instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1):
             runs.append(run)
