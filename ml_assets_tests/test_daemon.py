@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
@@ -21,7 +23,7 @@ from ml_assets.errors import LakeError
 from ml_assets.store.lake import Lake
 from ml_assets_tests.conftest import SPEC, loans, wait_until
 
-WAIT_S = 120
+WAIT_S = 240
 
 
 @dataclass
@@ -40,13 +42,14 @@ class Running:
         loans(batch, rows=400, shift=shift).to_parquet(hidden)
         hidden.rename(target)
 
-    def kill(self, word: str) -> None:
-        """kill -9 of a process below the UI's whose command has this word."""
-        found = []
+    def kill(self, *words: str) -> None:
+        """kill -9 of the processes below the UI's whose commands have one of these words."""
+        found, missing = [], set(words)
         for one in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-                found += [one] if word in " ".join(one.cmdline()) else []
-        assert found, f"no process {word}"
+                named = {word for word in words if word in " ".join(one.cmdline())}
+                found, missing = found + [one] * bool(named), missing - named
+        assert not missing, f"no process {missing}"
         for one in found:
             one.kill()
         self.killed_at = (self.root / "ui.log").stat().st_size
@@ -56,6 +59,13 @@ class Running:
         with (self.root / "ui.log").open("rb") as log:
             log.seek(self.killed_at)
             return log.read().count(f"Checking for new runs for sensor: {sensor}".encode())
+
+    def lost(self) -> int:
+        """Runs that failed because their process was gone."""
+        with dg.DagsterInstance.from_config(str(self.root / "data/dagster")) as instance:
+            failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+            ends = [event for run in failed for event in instance.all_logs(run.run_id)]
+        return sum("is gone and has said nothing" in str(event.message) for event in ends)
 
     def count(self, sql: str) -> int:
         """A number from the lake; 0 while the table is not there."""
@@ -98,16 +108,30 @@ def running(tmp_path: Path, write_project: Callable[..., Path]) -> Iterator[Runn
         try:
             yield Running(root, port, process)
         finally:
+            below = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
             try:
                 process.wait(60)
+                psutil.wait_procs(below, timeout=5)
+                assert [one for one in below if one.is_running()] == []
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
 
 
+def asked(port: int, header: str, value: str) -> int:
+    """Status of a query to Dagster's web server with a header."""
+    headers = {"Content-Type": "application/json", header: value}
+    query = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", b'{"query": "{version}"}', headers)
+    try:
+        with urllib.request.urlopen(query, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
-    """Three files train a champion, a fourth has drifted and trains the next, through two kill -9."""
+    """Three files train a champion, a fourth has drifted and trains the next, through kill -9 of every process."""
     champion = "SELECT count(*) FROM lake.loans.alias_events WHERE alias = 'champion'"
     for batch in (1, 2, 3):
         running.drop(batch)
@@ -118,15 +142,19 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     wait_until(
         lambda: running.count("SELECT count(*) FROM lake.loans.raw_data WHERE batch = '4'") == 400, WAIT_S, "batch 4"
     )
-    running.kill("spawn_main")  # the run's worker, after its first step
+    # The run's worker, after its first step, together with the only process that knew of it.
+    running.kill("spawn_main", "api grpc", "code-server")
     drifted = "SELECT count(*) FROM lake.loans.drift_report WHERE batch = '4' AND drifted"
     wait_until(lambda: running.count(drifted) == 1, WAIT_S, "a drift report of the dropped file")
+    assert running.lost() == 1  # and retried
+    assert asked(running.port, "Origin", "http://evil.example") == 403
+    assert asked(running.port, "Host", f"127.0.0.1:{running.port}") == 200
     page = f"http://127.0.0.1:{running.port + 1}/loans/drift/4.html"
     with urllib.request.urlopen(page, timeout=10) as answer:
         assert b"<html" in answer.read(2000).lower()
 
     wait_until(lambda: running.count("SELECT count(*) FROM lake.loans.training_set") == 2, WAIT_S, "a second training")
-    running.kill("dagster._daemon")
+    running.kill("dagster._daemon", "ml_assets.ui.web")
     wait_until(lambda: running.count(champion) == 2, WAIT_S, "the alias that moves to the second version")
 
     wait_until(lambda: running.ticks("loans_retrain") >= 3, WAIT_S, "three further looks of the daemon")

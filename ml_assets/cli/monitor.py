@@ -9,6 +9,7 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.store.paths import Paths
+from ml_assets.ui.guard import Guard, Origins
 
 
 @click.command()
@@ -31,7 +32,9 @@ def monitor(port: int) -> None:
         except OSError as error:
             raise click.ClickException(f"Port {port} is taken ({error}); choose another --port.") from error
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently would tell its makers of each start
-    from evidently.ui.service.app import get_config, run
+    import uvicorn
+    from evidently.ui.service.app import create_app, get_config
 
     console.print(f"Evidently http://127.0.0.1:{port}   end with Ctrl-C")
-    run(get_config(host="127.0.0.1", port=port, workspace=str(workspace)))
+    app = create_app(get_config(host="127.0.0.1", port=port, workspace=str(workspace)))
+    uvicorn.run(Guard(app, Origins.of(port)), host="127.0.0.1", port=port)
