@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ml_assets.api import open_lake
+    from ml_assets.api import open_lake, training_rows
     from ml_assets.component import MLPipeline
     from ml_assets.io_manager import LakeIOManager
 
-__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake"]
+__all__ = ["LakeIOManager", "MLPipeline", "__version__", "open_lake", "training_rows"]
 __version__ = "0.1.0"
 
 # Imported at their first use: `import ml_assets` in a notebook must not load Dagster.
@@ -17,6 +17,7 @@ _LAZY = {
     "LakeIOManager": "ml_assets.io_manager",
     "MLPipeline": "ml_assets.component",
     "open_lake": "ml_assets.api",
+    "training_rows": "ml_assets.api",
 }
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def open_lake(root: str | Path | None = None) -> Lake:
@@ -21,3 +26,26 @@ def open_lake(root: str | Path | None = None) -> Lake:
         LakeError: There is no lake yet, once it is used.
     """
     return Lake(Paths.of(Path(root) if root else None).lake, read_only=True)
+
+
+def training_rows(pipeline: str, version: str | None = None, root: str | Path | None = None) -> pd.DataFrame:
+    """The rows of a training set, as the training saw them: one row for each labelled row.
+
+    Columns: `batch` and `row_id`; `part` (train, validation or test); `label`, as it was known then; the features, of
+    which numbers are float64.
+
+    Args:
+        pipeline: The pipeline.
+        version: A model version, for what it was trained and tested on; by default the newest training set.
+        root: As in `open_lake`.
+
+    Example:
+        `training_rows("flights").groupby("part")["label"].mean()`
+
+    Raises:
+        ModelError: There is no such version.
+        TrainingError: There is no training set yet, or the snapshot that it reads is gone.
+    """
+    with open_lake(root) as lake:
+        pin_id = registry.need_version(lake, pipeline, version).pin_id if version else None
+        return pins.read(lake, pipeline, pins.newest(lake, pipeline, pin_id=pin_id))

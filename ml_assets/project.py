@@ -25,8 +25,7 @@ def definitions(root: Path) -> dg.Definitions:
     import dagster as dg
 
     module = module_name(root)
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    importable(root)
     # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
     for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
         warnings.filterwarnings("ignore", category=category)
@@ -42,6 +41,12 @@ def definitions(root: Path) -> dg.Definitions:
         where={"file": loaded.__file__},
         fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/running.md.",
     )
+
+
+def importable(root: Path) -> None:
+    """Let the project's own packages be imported, wherever this process was started and whatever is installed."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
 
 
 def module_name(root: Path) -> str:

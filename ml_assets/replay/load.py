@@ -6,7 +6,7 @@ import dagster as dg
 
 from ml_assets.component import MLPipeline
 from ml_assets.errors import SpecError, did_you_mean
-from ml_assets.project import mendable
+from ml_assets.project import importable, mendable
 from ml_assets.store.paths import Paths
 
 
@@ -16,6 +16,7 @@ def find_pipeline(paths: Paths, name: str) -> MLPipeline:
     Raises:
         SpecError: The project has no such pipeline, or it cannot be loaded.
     """
+    importable(paths.root)
     try:
         tree = dg.ComponentTree.for_project(paths.root)
         found = {component.spec.name: component for component in tree.get_all_components(MLPipeline)}

@@ -203,8 +203,8 @@ class Lake:
         Raises:
             LakeError: There is no such table or snapshot.
         """
-        if not self.exists(name):
-            raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, self.tables()))
+        if name.count(".") != 1 or not self.exists(name):
+            raise self._no_table(name)
         version = None if snapshot is None else snapshot_id(self, snapshot, name.partition(".")[0])
         sql = f"SELECT * FROM {table(name)}{at(version)}"
         try:
@@ -217,6 +217,13 @@ class Lake:
                 found=str(error).splitlines()[0],
                 fix="`FROM lake.snapshots()` lists the snapshots that exist.",
             ) from error
+
+    def _no_table(self, name: str) -> LakeError:
+        """A name without its pipeline is a near miss of each pipeline's table of that name."""
+        known = self.tables()
+        same = [one for one in known if name in (one.partition(".")[2], f"lake.{one}")]
+        fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
+        return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)
 
     def tables(self) -> list[str]:
         """Names of all tables, `schema.noun`."""
@@ -310,10 +317,7 @@ class Lake:
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that only ever grow, all in one snapshot. A table is created at its first use."""
         return self.replace(
-            [
-                Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed)
-                for rows in tables
-            ],
+            [Put(rows.table, self.values(rows.types, rows.rows), append=True, renamed=rows.renamed) for rows in tables],
             commit,
         )
 

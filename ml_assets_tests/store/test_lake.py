@@ -138,6 +138,9 @@ def test_read_only_refuses_writes_and_names_a_missing_table(lake: Lake) -> None:
         with pytest.raises(LakeError, match=r"no table t\.y") as caught:
             reader.table("t.y")
         assert "t.x" in str(caught.value)
+        for name in ("x", "lake.t.x"):
+            with pytest.raises(LakeError, match=r"named PIPELINE\.TABLE(?s:.*)did you mean 't\.x'"):
+                reader.table(name)
         with pytest.raises(LakeError, match="snapshot 999"):
             reader.table("t.x", snapshot=999)
     with pytest.raises(LakeError, match="no lake yet"):

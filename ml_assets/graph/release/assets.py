@@ -143,7 +143,8 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
             model = registry.of_pin(store, spec.name, pin.pin_id)
             made = decision.decide(store, spec, model, steps.commit(context, key))
             current = registry.alias(store, spec.name, "champion")
-        context.log.info(f"version {made.version} {made.decision}: {made.why}")
+            score = decision.test_score(store, spec, model.version)
+        context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
             metadata={
                 "decision": made.decision,

@@ -72,6 +72,13 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     return [_finding(row) for row in _evaluation(lake, pipeline, version)]
 
 
+def test_score(lake: Lake, spec: PipelineSpec, version: str) -> str:
+    """The test score of a version, as `roc_auc 0.7134 on 12,000 test rows`."""
+    found = findings(lake, spec.name, version)
+    told = [one for one in found if one.scope == "test" and one.metric == spec.metric]
+    return ", ".join(f"{one.metric} {one.value:.4f} on {one.rows:,} test rows" for one in told) or "no test score"
+
+
 def _evaluation(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]:
     rows = lake.rows_of(
         f"{pipeline}.evaluation_report",
