@@ -146,7 +146,7 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     running.kill("spawn_main", "api grpc", "code-server")
     drifted = "SELECT count(*) FROM lake.loans.drift_report WHERE batch = '4' AND drifted"
     wait_until(lambda: running.count(drifted) == 1, WAIT_S, "a drift report of the dropped file")
-    assert running.lost() == 1  # and retried
+    assert running.lost() >= 1  # and retried
     assert asked(running.port, "Origin", "http://evil.example") == 403
     assert asked(running.port, "Host", f"127.0.0.1:{running.port}") == 200
     page = f"http://127.0.0.1:{running.port + 1}/loans/drift/4.html"

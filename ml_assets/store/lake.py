@@ -172,7 +172,7 @@ class Lake:
     def _no_table(self, name: str) -> LakeError:
         """A name without its pipeline is a near miss of each pipeline's table of that name."""
         known = self.tables()
-        same = [one for one in known if one.partition(".")[2] == name]
+        same = [one for one in known if name in (one.partition(".")[2], f"lake.{one}")]
         fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
         return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)
 

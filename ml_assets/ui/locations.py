@@ -32,8 +32,9 @@ class Location:
 
 def find(folder: Path) -> list[Location]:
     """The code locations of workspace.yaml, else of pyproject.toml."""
-    from dagster._cli.workspace.cli_target import WorkspaceOpts, workspace_opts_to_load_target
+    from dagster._cli.workspace.cli_target import workspace_opts_to_load_target
     from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin
+    from dagster_shared.cli import WorkspaceOpts
 
     opts = WorkspaceOpts(workspace=(WORKSPACE,) if (folder / WORKSPACE).exists() else ())
     found = []

@@ -88,7 +88,7 @@ def served(folder: Path, port: int, address: str | None = None) -> Iterator[int]
         ) from error
     port = server.server_port
     handler = partial(Handler, directory=str(folder), origins=Origins.of(port, address))
-    server.RequestHandlerClass = handler  # type: ignore[assignment]
+    server.RequestHandlerClass = handler
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield port

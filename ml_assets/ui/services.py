@@ -46,23 +46,19 @@ def services(
     def is_loaded() -> bool:
         return all(map(listens, sockets.values())) or time.monotonic() - since > LOADING_S
 
-    def child(name: str, *module: str, **more: Callable[..., bool]) -> Child:
-        return Child(name, module, root, environment, say, **more)
+    def code_server(location: Location) -> Child:
+        address = sockets[location.name]
+        command = ["dagster", "code-server", "start", "--socket", str(address), "--location-name", location.name]
+        command += ["--log-level", "warning", "--inject-env-vars-from-instance", *location.arguments]
+        name, is_sound = f"code server of {location.name}", _has_server(address)
+        return Child(name, command, root, environment, say, is_sound=is_sound)
 
+    daemon = ["dagster._daemon", "run", "--workspace", str(workspace)]
+    web_server = ["ml_assets.ui.web", str(port), str(workspace)]
     return [
-        *(
-            child(
-                f"code server of {location.name}",
-                *("dagster", "code-server", "start", "--socket", str(sockets[location.name])),
-                *("--location-name", location.name, "--log-level", "warning", "--inject-env-vars-from-instance"),
-                *location.arguments,
-                is_sound=_has_server(sockets[location.name]),
-            )
-            for location in locations
-            if location.arguments
-        ),
-        child("daemon", "dagster._daemon", "run", "--workspace", str(workspace), may_start=is_loaded),
-        child("web server", "ml_assets.ui.web", str(port), str(workspace), may_start=is_loaded),
+        *(code_server(location) for location in locations if location.arguments),
+        Child("daemon", daemon, root, environment, say, may_start=is_loaded),
+        Child("web server", web_server, root, environment, say, may_start=is_loaded),
     ]
 
 
