@@ -28,6 +28,10 @@ attributes:
 
 Wrong YAML is refused at load with file, line, the rule, what was found and the nearest valid word. `dg check yaml`
 checks one file per kind of component only; `dagster definitions validate` checks them all.
+
+A text that contains `{{` or `{%` is a template: `{{ env.NAME }}` is the value of an environment variable, always as text
+(`{{ env.NAME | int }}` for a number under `params`), None where it is not set; `{{ env('NAME', 'x') }}` has a default.
+Every other text stays exactly as it is in the YAML.
 """
 
 

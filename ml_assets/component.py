@@ -48,6 +48,7 @@ from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.paths import Paths
+from ml_assets.templates import rendered
 
 # scikit-learn's OpenMP threads spin while they wait for each other. On cores that are shared, with another run or
 # another machine's tenant, one boosting fit of 0.6 s then took up to 55 s; waiting passively it stayed at 0.6 s.
@@ -81,9 +82,8 @@ class MLPipeline(dg.Component):
         if attributes is None:
             raise SpecError("The YAML has no attributes.", where={"file": context.path / YAML_FILE})
         refuse_repeated_keys(context.path / YAML_FILE)
-        raw = attributes.model_dump(exclude_unset=True)
-        rendered = context.resolution_context.at_path("attributes").resolve_value(raw, as_type=dict)
-        return cls(PipelineSpec.model_validate(rendered), context.path)
+        spec = rendered(PipelineSpec.model_validate(attributes), context.resolution_context.at_path("attributes"))
+        return cls(spec, context.path)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, checks, jobs, sensors and schedules of the pipeline."""

@@ -154,6 +154,13 @@ def test_environment_variables_are_rendered(load: Callable[..., Any], monkeypatc
     assert "data/elsewhere" in sensor.description
 
 
+def test_text_that_python_reads_as_a_literal_loads_as_it_stands(load: Callable[..., Any]) -> None:
+    columns = [*SPEC["columns"], {"name": "10", "type": "string", "allowed": ["1", "None"]}]
+    target = {"name": "left_us", "sql": '"late_days" > 10', "kind": "binary"}
+    defs = load(changed(columns=columns, key=["10"], rules={"own": "10", "quoted": '"10"'}, target=target))
+    assert defs.resolve_asset_graph()
+
+
 def test_public_names_are_those_that_exist() -> None:
     assert dir(ml_assets) == sorted(ml_assets.__all__)
     for name in ml_assets.__all__:
