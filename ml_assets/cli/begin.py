@@ -31,7 +31,7 @@ def init(name: str, source: str, target: str, into: str) -> None:
     project = projects.project_at(Path(into).expanduser())
     folder = project.defs / name
     projects.refuse_existing(folder)
-    made = draft(name, source, target, project.root, Path.cwd())
+    made = draft(name, source, target, project.root, Path.cwd(), lambda text: console.print(text, markup=False))
     written = [] if project.exists else projects.write_project(project)
     written += projects.write_pipeline(made, folder)
     if not project.exists:

@@ -17,7 +17,7 @@ import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.spec import OWN_COLUMNS, Column, Outcomes, PipelineSpec, Source
-from ml_assets.store.formats import SQL_TYPES, format_of, reader
+from ml_assets.store.formats import SQL_TYPES, format_of, reader, without_words
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Entry, Place, is_url
 from ml_assets.store.sql import identifier
@@ -363,12 +363,24 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
         SELECT getvariable('raw_batch')::VARCHAR AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
             getvariable('raw_names')[{file}] AS source_file, getvariable('raw_sha256')[{file}] AS source_sha256,
             {unreadable} AS unreadable
-        FROM {source}"""
+        FROM {without_words(source, _lists_of_words(spec, found))}"""
+
+
+def missing_words(spec: PipelineSpec, found: Mapping[str, str]) -> dict[str, list[str]]:
+    """Column as found -> the texts in it that stand for a missing value, of columns that hold text and have such."""
+    own = {column.name.lower(): column.missing for column in spec.columns if column.missing is not None}
+    words = {name: own.get(name.lower(), spec.source.missing) for name, kind in found.items() if kind == "VARCHAR"}
+    return {name: listed for name, listed in words.items() if listed}
+
+
+def _lists_of_words(spec: PipelineSpec, found: Mapping[str, str]) -> dict[str, str]:
+    names = missing_words(spec, found)
+    return {name: f"getvariable('raw_missing')[{place + 1}]" for place, name in enumerate(names)}
 
 
 def _variables(
     spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery, batch: str
-) -> dict[str, str | list[str]]:
+) -> dict[str, str | list[str] | list[list[str]]]:
     """What `typed_select` reads: the batch, its files, and the columns whose values may be unreadable."""
     names = {name.lower(): name for name in found}
     doubtful = [
@@ -382,6 +394,7 @@ def _variables(
         "raw_names": delivery.names,
         "raw_sha256": delivery.sha256,
         "raw_doubtful": doubtful,
+        "raw_missing": list(missing_words(spec, found).values()),
     }
 
 
