@@ -121,7 +121,10 @@ def refuse_existing(folder: Path) -> None:
 def write_pipeline(made: Draft, folder: Path) -> list[Path]:
     """Write defs.yaml and features.sql into a folder; returns them."""
     texts = {"defs.yaml": render.defs_yaml(made), "features.sql": render.features_sql(made)}
-    PipelineSpec.model_validate(yaml.safe_load(texts["defs.yaml"])["attributes"])
+    attributes = yaml.safe_load(texts["defs.yaml"])["attributes"]
+    if made.target.is_open:
+        attributes["target"]["sql"] = "NULL"  # refused at load until a person has written it
+    PipelineSpec.model_validate(attributes)
     refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(folder / name, text) for name, text in texts.items()]

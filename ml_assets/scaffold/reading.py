@@ -73,7 +73,7 @@ def read(
         SourceError: A file cannot be read, has no line of names, or has other columns than most.
     """
     paths = list(source.batches)
-    partial = _same_table(con, paths, target)
+    partial, expected = _same_table(con, paths, target)
     say(f"Reading {len(paths):,} file{'s' if len(paths) > 1 else ''} ({_megabytes(paths):,.0f} MB) ...")
     try:
         # As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
@@ -83,6 +83,8 @@ def read(
     except duckdb.Error as error:
         raise _unreadable(con, error, paths) from error
     found = {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
+    if set(found) - expected or (target or "").lower() not in map(str.lower, found):
+        _refuse_faults(paths)
     left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
     left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
     left_out |= {name: "its name has a line break" for name in found if not name.isprintable()}
@@ -121,12 +123,12 @@ def _unreadable(con: duckdb.DuckDBPyConnection, error: duckdb.Error, paths: Sequ
         try:
             con.execute(f"SELECT count(COLUMNS(*)) FROM {reader([path], as_text=True)}", {"files": [path]}).fetchall()
         except duckdb.Error as alone:
-            fault = find_fault(path) if format_of([path]) == "csv" else None
+            _refuse_faults([path])
             return SourceError(
                 "The file cannot be read.",
-                found=fault.found if fault else _first_words(alone),
+                found=_first_words(alone),
                 where={"file": path},
-                fix=fault.fix if fault else "Correct it, or leave it out: --source takes a glob, too.",
+                fix="Correct it, or leave it out: --source takes a glob, too.",
             )
     return SourceError(
         "The files cannot be read as one table, though each can be by itself.",
@@ -140,14 +142,17 @@ def _first_words(error: duckdb.Error) -> str:
     return " ".join(str(error).split("Possible fixes")[0].split())[:300]
 
 
-def _same_table(con: duckdb.DuckDBPyConnection, paths: Sequence[str], target: str | None) -> dict[str, int]:
-    """Columns that some files lack -> how many do.
+def _same_table(
+    con: duckdb.DuckDBPyConnection, paths: Sequence[str], target: str | None
+) -> tuple[dict[str, int], set[str]]:
+    """Columns that some files lack -> how many do; and the names of all columns.
 
     Raises:
         SourceError: Files of several tables: they share less than half of their columns with the others.
     """
     step = -(-len(paths) // MOST_FILES_COMPARED)
     looked_at = {_beginning(path): path for path in reversed(paths[::step])}
+    _refuse_faults(path for begin, path in looked_at.items() if isinstance(begin, bytes) and b"\0" in begin)
     known = {begin: names for begin, path in looked_at.items() if (names := _columns(con, path)) is not None}
     columns = {path: known[begin] for path in paths[::step] if (begin := _beginning(path)) in known}
     kinds: list[tuple[frozenset[str], list[str]]] = []
@@ -157,9 +162,22 @@ def _same_table(con: duckdb.DuckDBPyConnection, paths: Sequence[str], target: st
             kinds.append((names, alike := []))
         alike.append(path)
     if len(kinds) > 1:
+        _refuse_faults(files[0] for _, files in kinds)
         raise _several_tables(kinds, target)
     counts = Counter(name for names in columns.values() for name in names)
-    return {name: len(columns) - count for name, count in counts.items() if count < len(columns)}
+    return {name: len(columns) - count for name, count in counts.items() if count < len(columns)}, set(counts)
+
+
+def _refuse_faults(paths: Iterable[str]) -> None:
+    """Refuse CSV files with a fault that DuckDB reads over: it takes another separator, or one column.
+
+    Raises:
+        SourceError: One has a fault.
+    """
+    for path in paths:
+        fault = find_fault(path) if format_of([path]) == "csv" else None
+        if fault:
+            raise SourceError("The file cannot be read.", found=fault.found, where={"file": path}, fix=fault.fix)
 
 
 def _beginning(path: str) -> str | bytes:

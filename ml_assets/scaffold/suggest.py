@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 
 MOST_CLASSES = 50  # of text; more is a name, not a class
 MOST_INTEGER_CLASSES = 20  # more is an amount
+MOST_ALLOWED = 20  # values of a list
 FEWEST_SEEN = 5  # a value seen less often hints at others that were not seen yet
 YES = ("true", "t", "yes", "y", "positive", "pos")
 FEWEST_PARTS = 4  # of which ends may show that a column moves on
@@ -107,7 +108,7 @@ def _suggestion(name: str, rows: Sequence[Row], unbounded: bool, known: int | No
         seen.append(different)
         if not unbounded and complete and _are_all_there_will_be(rows, counts):
             allowed = sorted(counts)
-        elif not complete and not unbounded:
+        elif not unbounded and not (complete and len(counts) <= MOST_ALLOWED):
             regex = code_pattern([*counts, *(row[end] for row in rows for end in ("min_value", "max_value"))])
     elif word in ("date", "timestamp"):
         starts = [row["min_value"] for row in rows if row["min_value"]]
@@ -171,7 +172,7 @@ def _moves_on(lows: Sequence[float], highs: Sequence[float]) -> bool:
 
 def _are_all_there_will_be(rows: Sequence[Row], counts: Mapping[str, int]) -> bool:
     """Are a column's texts few and frequent, and did the later rows bring none that the first half has not?"""
-    if not 2 <= len(counts) <= 20 or min(counts.values()) < FEWEST_SEEN or not all(map(str.isprintable, counts)):
+    if not 2 <= len(counts) <= MOST_ALLOWED or min(counts.values()) < FEWEST_SEEN or not all(map(str.isprintable, counts)):
         return False
     half = max(len(rows) // 2, 1)
     return {one["value"] for row in rows[:half] for one in row["top_values"] or ()} == set(counts)
