@@ -1,4 +1,4 @@
-"""File formats that DuckDB reads, and the SQL types of the YAML's type words."""
+"""File formats that DuckDB reads, the SQL types of the YAML's type words, and the one way in which paths reach DuckDB."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ SQL_TYPES = {
 }
 # Files of one batch may differ in the order of their columns; a column that one lacks is NULL there.
 COMMON = "filename = '__file', union_by_name = true, hive_partitioning = {hive}, hive_types_autocast = false"
+# DuckDB takes a path for a pattern: unescaped, report[1].csv would read the rows of report1.csv.
+EXACTLY = "list_transform({files}, lambda path: regexp_replace(path, '([*?\\[])', '[\\1]', 'g'))"
 READERS = {
-    "parquet": f"read_parquet({{files}}, {COMMON})",
-    "csv": f"read_csv({{files}}, header = true, {COMMON}{{as_text}})",
-    "json": f"read_json({{files}}, {COMMON}{{as_text}})",
+    "parquet": f"read_parquet({EXACTLY}, {COMMON})",
+    # Left to itself, DuckDB takes rows that begin with # for comments and drops them.
+    "csv": f"read_csv({EXACTLY}, header = true, comment = '', {COMMON}{{as_text}})",
+    "json": f"read_json({EXACTLY}, {COMMON}{{as_text}})",
 }
 SUFFIXES = {
     ".parquet": "parquet",
