@@ -22,8 +22,7 @@ import duckdb
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import failures
-from ml_assets.store.connection import ENV_MEMORY
+from ml_assets.store import failures, faults
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Written
 from ml_assets.store.paths import Paths
@@ -137,18 +136,7 @@ def user_errors(**where: object) -> Iterator[None]:
     try:
         yield
     except (MLAssetsError, duckdb.OutOfMemoryException) as error:
-        raise failure([mendable(error).at(**where)]) from None
-
-
-def mendable(error: MLAssetsError | duckdb.OutOfMemoryException) -> MLAssetsError:
-    """The error as one that says what to do."""
-    if isinstance(error, MLAssetsError):
-        return error
-    return LakeError(
-        "DuckDB needs more memory than it is allowed.",
-        found=str(error).splitlines()[0],
-        fix=f"Set {ENV_MEMORY}, such as 8GiB, and run the same again.",
-    )
+        raise failure([faults.explained(error).at(**where)]) from None
 
 
 def failure(errors: Sequence[MLAssetsError]) -> dg.Failure:
@@ -168,6 +156,8 @@ def each_batch(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Do the work for each batch of the run, in order; a refused one never stops the others.
 
+    Whatever is raised while one batch is in work belongs to that batch, unless the lake fails: then all would.
+
     Args:
         lake: Where failures are recorded.
         keys: Assets that the step makes.
@@ -183,12 +173,14 @@ def each_batch(
         started = time.monotonic()
         try:
             results = work(batch)
-        except (MLAssetsError, duckdb.OutOfMemoryException) as caught:
-            error = mendable(caught).at(pipeline=pipeline, batch=batch)
+        except Exception as caught:
+            error = _of_batch(context, caught, pipeline, batch)
             errors.append(error)
             failed = FailedIngest(str(error), batch, str(error.where.get("file") or "") or None)
             with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so
                 failures.record(lake, pipeline, [failed], commit(context, keys[0], batch))
+            if faults.stops_all(caught):
+                raise failure([error, _not_tried(batches[number:])]) from None
             for key in selected:
                 context.add_asset_metadata({"refused": str(error)}, asset_key=key, partition_key=batch)
             if len(batches) > 1:
@@ -211,6 +203,21 @@ def each_batch(
             metadata={"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {},
             data_version=dg.DataVersion(combined_version(versions[key])),
         )
+
+
+def _of_batch(context: dg.AssetExecutionContext, caught: Exception, pipeline: str, batch: str) -> MLAssetsError:
+    """What a batch is refused for. What no check foresaw keeps its traceback in the run's log."""
+    if not isinstance(caught, MLAssetsError | duckdb.OutOfMemoryException):
+        context.log.error(f"batch {batch}: {type(caught).__name__}", exc_info=caught)
+    return faults.explained(caught).at(pipeline=pipeline, batch=batch)
+
+
+def _not_tried(batches: Sequence[str]) -> MLAssetsError:
+    return LakeError(
+        "The lake failed, so the run stopped.",
+        found=f"batches not tried: {', '.join(batches[:20]) or 'none'}",
+        fix="Run the same again.",
+    )
 
 
 def combined_version(versions: Sequence[str]) -> str:
@@ -310,12 +317,23 @@ def batch_checks(
         step, store = context.op_execution_context, lake.open()
         for check in checks:
             with user_errors(pipeline=spec.name):
-                verdicts = {batch: check.judge(store, batch) for batch in sorted(step.partition_keys)}
+                verdicts = {batch: _verdict(check, store, batch) for batch in sorted(step.partition_keys)}
             if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
                 yield from _evaluations(key, check.name, verdicts)
             yield _overall(key, check, verdicts)
 
     return checked
+
+
+def _verdict(check: BatchCheck, lake: Lake, batch: str) -> Verdict:
+    """What a check says of a batch; one that fails itself has not passed, and the other batches are judged."""
+    try:
+        return check.judge(lake, batch)
+    except Exception as error:
+        if faults.stops_all(error):
+            raise
+        text = str(faults.explained(error).at(batch=batch))
+        return Verdict(False, {"error": text}, text)
 
 
 def _evaluations(key: dg.AssetKey, name: str, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckEvaluation]:

@@ -31,7 +31,7 @@ METRICS: dict[str, dict[str, bool]] = {
 }
 DEFAULT_METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "rmse"}
 # Columns that every batch table carries beside the declared ones.
-OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable")
+OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable", "reasons")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -64,7 +64,9 @@ def _undecodable(data: bytes, line: int) -> Fault:
     """What has no letters between 0x80 and 0x9f is Latin-1; Windows has its dashes and quotes there."""
     is_windows = any(0x80 <= code < 0xA0 for code in data)
     encoding, name = ("WINDOWS-1252", "Windows-1252") if is_windows else ("ISO-8859-1", "Latin-1 (ISO-8859-1)")
-    return _not_utf8(f"line {line:,} holds the byte 0x{data[0]:02x}, which is not UTF-8; probably it is {name}", encoding)
+    return _not_utf8(
+        f"line {line:,} holds the byte 0x{data[0]:02x}, which is not UTF-8; probably it is {name}", encoding
+    )
 
 
 def _not_utf8(found: str, encoding: str) -> Fault:

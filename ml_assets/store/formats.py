@@ -1,4 +1,4 @@
-"""File formats that DuckDB reads, the SQL types of the YAML's type words, and the one way in which paths reach DuckDB."""
+"""File formats that DuckDB reads, how paths reach it, and the SQL types of the YAML's type words."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.errors import LakeError, SchemaChange, did_you_mean
+from ml_assets.errors import LakeError, MLAssetsError, SchemaChange, did_you_mean
 from ml_assets.store import catalog
 from ml_assets.store.connection import CATALOG, ENV_MEMORY, Connection, attach, catalog_lock, connect, publish_catalog
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
@@ -266,8 +266,15 @@ class Lake:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def replace(self, puts: Sequence[Put], commit: Commit) -> list[Written]:
+    def replace(
+        self, puts: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
+    ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
+
+        Args:
+            puts: What is written.
+            commit: Who writes.
+            before_commit: Called when all rows are written; what it raises undoes the write.
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -281,6 +288,8 @@ class Lake:
         def work() -> None:
             for put, source in zip(puts, sources, strict=True):
                 rows[put.table] = self._put(put, source)
+            if before_commit:
+                before_commit()
             if not any(rows.values()):
                 # DuckLake makes none where no row changes, and then nobody could tell that it was written.
                 why = literal("This comment makes a snapshot of a write without rows.")
@@ -428,7 +437,7 @@ class Lake:
                     self._wrote = True
                     found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
                     return int(found or 0), attempt  # upkeep that finds nothing to do makes none
-                except SchemaChange:
+                except (MLAssetsError, OSError):
                     con.execute("ROLLBACK")
                     raise
                 except duckdb.Error as error:

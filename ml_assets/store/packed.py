@@ -52,4 +52,4 @@ def opened(path: str) -> IO[bytes]:
         import pyarrow as pa
 
         return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(path), "zstd"))
-    return open(path, "rb")
+    return Path(path).open("rb")

@@ -10,6 +10,7 @@ from ml_assets.errors import SourceError
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.formats import reader
 from ml_assets.store.lake import Lake
+from ml_assets.store.packed import check_whole
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Place, is_url
 from ml_assets.store.sql import identifier
@@ -30,12 +31,13 @@ def load_references(lake: Lake, spec: PipelineSpec, paths: Paths, names: Iterabl
             entry = place.entry(address)
             version = f"{entry.size_bytes} {entry.modified_at}" if entry else ""
             local = str(place.local(address, file, version))
+            check_whole(local, address)
             lake.con.execute(
                 f"CREATE OR REPLACE TEMP TABLE {identifier(name)} AS SELECT * EXCLUDE (__file) FROM {reader([local])}",
                 {"files": [local]},
             )
             place.discard(address, version)
-        except (duckdb.Error, SourceError) as error:
+        except (duckdb.Error, SourceError, OSError) as error:
             raise SourceError(
                 f"The reference {name!r} cannot be read.",
                 found=str(error).splitlines()[0],

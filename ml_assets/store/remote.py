@@ -13,11 +13,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
+from unicodedata import category
 
 from ml_assets.errors import SourceError
 
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+TAGS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c")
+UNSHOWN = ("Cc", "Zl", "Zp")  # Unicode's control characters and line ends
+UNLISTED = "The folder cannot be listed."
 EPOCH = dt.datetime(1970, 1, 1)
 
 
@@ -30,12 +35,17 @@ class Entry:
         relative: Path below the listed folder, with `/`.
         size_bytes: Size.
         modified_at: Last change, UTC; 1970 where the place does not tell.
+        tag: What else tells one content from another: a local file's time of change (ctime, which no tool sets back),
+            a remote one's ETag. None where there is none.
+        fault: Why it cannot be read, such as a link that leads nowhere.
     """
 
     path: str
     relative: str
     size_bytes: int
     modified_at: dt.datetime
+    tag: str | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,9 @@ class Place:
         """One file as it is now; None where it has gone."""
         if not self.is_remote:
             try:
-                stat = Path(path).stat()
+                return _local_entry(path, Path(path).name, Path(path).stat())
             except FileNotFoundError:
                 return None
-            return Entry(path, Path(path).name, stat.st_size, _utc(stat.st_mtime))
         filesystem = self._filesystem()
         try:
             return _remote_entry(filesystem, filesystem.info(path), self.address)
@@ -115,17 +124,27 @@ class Place:
     def _local_entries(self, folder: Path, deep: bool) -> Iterator[Entry]:
         if not folder.is_dir():
             raise _missing(folder)
-        waiting = [(str(folder), "")]
+        # Each with the folders above it: a link to one of them would lead round for ever.
+        waiting: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(str(folder), "", ())]
         while waiting:
-            place, prefix = waiting.pop()
-            with os.scandir(place) as found:
-                for item in found:
-                    if item.is_dir():
-                        if deep and not item.name.startswith((".", "_")):
-                            waiting.append((item.path, f"{prefix}{item.name}/"))
-                    elif not item.name.startswith(".") and item.is_file():
-                        stat = item.stat()
-                        yield Entry(item.path, prefix + item.name, stat.st_size, _utc(stat.st_mtime))
+            place, prefix, above = waiting.pop()
+            try:
+                stat = Path(place).stat()
+                items = list(os.scandir(place))
+            except OSError as error:
+                if not prefix:
+                    raise SourceError(
+                        "The folder cannot be listed.", found=str(error), where={"folder": place}
+                    ) from error
+                yield _faulty(place, prefix.rstrip("/"), f"The folder cannot be listed: {error.strerror}.")
+                continue
+            here = (*above, (stat.st_dev, stat.st_ino))
+            for item in items:
+                found = _looked_at(item, prefix)
+                if isinstance(found, Entry):
+                    yield found
+                elif found and deep and not item.name.startswith("_") and (found.st_dev, found.st_ino) not in here:
+                    waiting.append((item.path, f"{prefix}{item.name}/", here))
 
     def _remote_entries(self, deep: bool) -> Iterator[Entry]:
         filesystem = self._filesystem()
@@ -162,6 +181,40 @@ class Place:
             raise SourceError("The URL cannot be opened.", found=str(error), where={"url": self.address}) from error
 
 
+def _looked_at(item: os.DirEntry[str], prefix: str) -> Entry | os.stat_result | None:
+    """A file as an entry, a folder as what the system knows of it; None for what does not count."""
+    relative = prefix + item.name
+    if item.name.startswith("."):
+        return None
+    try:
+        stat = item.stat()
+    except OSError as error:
+        # What is no link has gone since the folder was listed.
+        fault = f"It is a link that leads nowhere: {error.strerror}."
+        return _faulty(item.path, relative, fault) if item.is_symlink() else None
+    if S_ISDIR(stat.st_mode):
+        return stat
+    if not S_ISREG(stat.st_mode):
+        return _faulty(item.path, relative, "It is a pipe, socket or device, not a file.")
+    if relative != _printable(relative):
+        return _faulty(item.path, relative, "Its name is not UTF-8, or holds control characters.")
+    return _local_entry(item.path, relative, stat)
+
+
+def _local_entry(path: str, relative: str, stat: os.stat_result) -> Entry:
+    return Entry(path, relative, stat.st_size, _utc(stat.st_mtime), tag=str(stat.st_ctime_ns))
+
+
+def _faulty(path: str, relative: str, fault: str) -> Entry:
+    return Entry(_printable(path), _printable(relative), 0, EPOCH, fault=fault)
+
+
+def _printable(text: str) -> str:
+    """A name as text that can be stored and shown: bytes that are not UTF-8 and control characters as `\\xff`."""
+    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c.encode("unicode_escape").decode() if category(c) in UNSHOWN else c for c in decoded)
+
+
 def is_url(path: str) -> bool:
     """Is it an address rather than a path?"""
     return "://" in path
@@ -178,11 +231,15 @@ def _remote_entry(filesystem: Any, info: Mapping[str, Any], root: str) -> Entry:
         changed = changed.astimezone(dt.UTC).replace(tzinfo=None)
     root = filesystem._strip_protocol(root)
     relative = name.removeprefix(root).lstrip("/")
-    return Entry(filesystem.unstrip_protocol(name), relative, int(info["size"] or 0), changed)
+    tag = next((str(info[key]) for key in TAGS if info.get(key)), None)
+    return Entry(filesystem.unstrip_protocol(name), relative, int(info["size"] or 0), changed, tag)
 
 
 def _utc(seconds: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(tzinfo=None)
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        return EPOCH  # a file may claim a year that no calendar has
 
 
 def _missing(folder: object) -> SourceError:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, header, is_past, scan
+from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
+from ml_assets.graph.ingest.rows import header
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import faults
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
+from ml_assets.store.packed import check_whole
 from ml_assets.store.paths import Paths
 from ml_assets.store.remote import Place
 
@@ -24,14 +27,15 @@ COLUMNS = {
     "seen_at": "TIMESTAMP",
     "status": "VARCHAR",
     "error": "VARCHAR",
+    "tag": "VARCHAR",
 }
 SET_ASIDE = ("refused", "duplicate", "unmatched")
 
 
 def known(lake: Lake, spec: PipelineSpec, noun: str = "arrivals") -> dict[str, Arrival]:
     """Arrivals as last recorded, by path."""
-    rows = lake.rows_of(f"{spec.name}.{noun}", f"SELECT {', '.join(COLUMNS)} FROM {{t}}")
-    return {row["path"]: Arrival(**row) for row in rows}
+    rows = lake.rows_of(f"{spec.name}.{noun}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
+    return {row["path"]: Arrival(**{name: row.get(name) for name in COLUMNS}) for row in rows}
 
 
 def as_row(arrival: Arrival) -> dict[str, object]:
@@ -73,30 +77,27 @@ def take_stock(
     Raises:
         SourceError: The folder does not exist or cannot be listed.
     """
-    arrivals = _without_doubles(scan(spec.source, place, earlier, deadline), earlier)
+    originals: dict[str, Arrival] = {}
     judged = []
     with duckdb.connect() as con:
-        for arrival in arrivals:
-            before = earlier.get(arrival.path)
-            known_as = before.status if before is not None and before.sha256 == arrival.sha256 else ""
-            if arrival.status != "ready" or known_as == "ready":
-                judged.append(arrival)
-            elif before is not None and known_as == "refused" and not look_again:
-                judged.append(replace(arrival, status="refused", error=before.error))
-            elif is_past(deadline):
-                judged.append(replace(arrival, status="settling", error=WAITS))
-            else:
-                judged.append(_judged(con, spec, place, arrival))
-    return judged
+        for arrival in _first_seen_first(scan(spec.source, place, earlier, deadline), earlier):
+            known = earlier.get(arrival.path)
+            before = known if known is not None and known.sha256 == arrival.sha256 else None
+            original = originals.get(arrival.sha256 or "")
+            if arrival.status == "ready" and original is not None and not _is_renamed(arrival, original):
+                judged.append(_duplicate(arrival, original))
+                continue
+            if arrival.status == "ready" and (before is None or before.status != "ready"):
+                arrival = _judged(con, spec, place, arrival, before, look_again, deadline)
+            if arrival.sha256 and arrival.status in ("ready", "vanished"):
+                originals.setdefault(arrival.sha256, arrival)
+            judged.append(arrival)
+    return sorted(judged, key=lambda arrival: arrival.path)
 
 
-def _without_doubles(arrivals: Sequence[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
-    """The same bytes are ingested once, whatever their names; the first that was seen is the one that counts."""
-    first: dict[str, Arrival] = {}
-    for arrival in sorted(arrivals, key=lambda a: (not _is_known(a, earlier), a.seen_at, a.path)):
-        if arrival.sha256 and arrival.status in ("ready", "vanished"):
-            first.setdefault(arrival.sha256, arrival)
-    return [_if_first(arrival, first) for arrival in arrivals]
+def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
+    """Of files with the same bytes the first that was accepted counts: those that were before, then by time."""
+    return sorted(arrivals, key=lambda a: (not _is_known(a, earlier), a.seen_at, a.path))
 
 
 def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:
@@ -104,24 +105,39 @@ def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:
     return before is not None and before.sha256 == arrival.sha256 and before.status in ("ready", "vanished")
 
 
-def _if_first(arrival: Arrival, first: Mapping[str, Arrival]) -> Arrival:
-    if arrival.status != "ready" or arrival.sha256 is None:
-        return arrival
-    original = first[arrival.sha256]
-    renamed = original.status == "vanished" and original.batch == arrival.batch
-    if original.path == arrival.path or renamed:
-        return arrival
+def _is_renamed(arrival: Arrival, original: Arrival) -> bool:
+    return original.status == "vanished" and original.batch == arrival.batch
+
+
+def _duplicate(arrival: Arrival, original: Arrival) -> Arrival:
     reason = f"The same bytes as {original.path} (batch {original.batch}): not ingested again."
     return replace(arrival, status="duplicate", error=reason)
 
 
-def _judged(con: duckdb.DuckDBPyConnection, spec: PipelineSpec, place: Place, arrival: Arrival) -> Arrival:
-    """A ready file, or a refused one where its header is not as declared."""
+def _judged(
+    con: duckdb.DuckDBPyConnection,
+    spec: PipelineSpec,
+    place: Place,
+    arrival: Arrival,
+    before: Arrival | None,
+    look_again: bool,
+    deadline: float | None,
+) -> Arrival:
+    """A ready file as it is, or refused where it is damaged or its header is not as declared."""
+    if before is not None and before.status == "refused" and not look_again:
+        return replace(arrival, status="refused", error=before.error)
+    if is_past(deadline):
+        return replace(arrival, status="settling", error=WAITS)
     try:
-        header(con, spec, deliver(place, [arrival]))
-    except SourceError as error:
+        delivery = deliver(place, [arrival])
+        check_whole(delivery.local[0], arrival.path)
+        header(con, spec, delivery)
+    except Exception as error:
+        if faults.stops_all(error):
+            raise
         place.discard(arrival.path, arrival.version)
-        return replace(arrival, status="refused", error=str(error.at(pipeline=spec.name, batch=arrival.batch)))
+        text = faults.explained(error).at(pipeline=spec.name, batch=arrival.batch, file=arrival.path)
+        return replace(arrival, status="refused", error=str(text))
     return arrival
 
 
@@ -159,29 +175,41 @@ def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:
     return [FailedIngest(a.error or "", a.batch, a.path, a.sha256) for a in arrivals if a.status == "refused"]
 
 
-def files_of(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> list[Arrival]:
-    """The ready files of a batch, unchanged since they were seen.
+def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
+    """The ready files of a batch, as they were seen.
 
     Raises:
-        SourceError: The batch has no file, was refused, or its file has changed or vanished since.
+        SourceError: The batch has no file, or was refused.
     """
     again = f"Materialize {spec.name}/arrivals, then this batch again."
     arrivals = [arrival for arrival in known(lake, spec).values() if arrival.batch == batch]
     ready = sorted((a for a in arrivals if a.status == "ready"), key=lambda a: a.path)
+    for arrival in arrivals if not ready else ():
+        raise SourceError(
+            f"The batch's file is {arrival.status}.", found=arrival.error, where={"file": arrival.path}, fix=again
+        )
     if not ready:
-        for arrival in arrivals:
-            raise SourceError(
-                f"The batch's file is {arrival.status}.", found=arrival.error, where={"file": arrival.path}, fix=again
-            )
         raise SourceError("No file has arrived for the batch.", where={"folder": spec.source.path}, fix=again)
-    for arrival in ready:
-        if not arrival.is_as(place.entry(arrival.path)):
-            raise SourceError("The file has changed since it was seen.", where={"file": arrival.path}, fix=again)
     return ready
 
 
-def vanished_files(lake: Lake, spec: PipelineSpec, batch: str) -> list[str]:
-    """SHA-256 of files of a batch that are gone and whose bytes no other file of it has: their rows stay."""
-    arrivals = [arrival for arrival in known(lake, spec).values() if arrival.batch == batch and arrival.sha256]
-    present = {arrival.sha256 for arrival in arrivals if arrival.status == "ready"}
-    return sorted({str(a.sha256) for a in arrivals if a.status == "vanished"} - {str(sha) for sha in present})
+@dataclass(frozen=True)
+class Superseded:
+    """Which earlier rows of a batch have a new place. All others stay when it is read again, whatever became of their file.
+
+    Args:
+        sha256: Of files that are ready, under whatever name.
+        names: Below the source folder: of files that belong to another batch now, or to none, or are duplicates.
+    """
+
+    sha256: list[str]
+    names: list[str]
+
+
+def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
+    """What the newest scan says of a batch's earlier rows."""
+    found = known(lake, spec).values()
+    moved = [a for a in found if a.batch != batch or a.status in ("duplicate", "unmatched")]
+    return Superseded(
+        sorted({str(a.sha256) for a in found if a.status == "ready"}), sorted(relative(place, a.path) for a in moved)
+    )

@@ -97,10 +97,11 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         store, place = lake.open(), files.place_of(spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            arrived = stock.files_of(store, spec, place, batch)
+            arrived = stock.files_of(store, spec, batch)
             delivery = files.deliver(place, arrived)
             here = steps.commit(context, key, batch)
-            made = reading.write_batch(store, spec, batch, delivery, here)
+            superseded = stock.superseded(store, spec, place, batch)
+            made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             failures.record(store, spec.name, made.bad, here)
             for arrival in arrived:
                 place.discard(arrival.path, arrival.version)

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.ingest import arrivals, files, validation
+from ml_assets.graph.ingest import arrivals, files, rows, validation
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
-from ml_assets.store import failures
+from ml_assets.store import failures, faults
 from ml_assets.store import outcomes as late
 from ml_assets.store.formats import SQL_TYPES
 from ml_assets.store.lake import Commit, Lake, Put, Written
 from ml_assets.store.locks import exclusive
+from ml_assets.store.packed import check_whole
 from ml_assets.store.paths import Paths
 from ml_assets.store.registry import now
 from ml_assets.store.remote import Place
@@ -121,17 +122,23 @@ def _read(lake: Lake, spec: PipelineSpec, place: Place, arrival: Arrival, receiv
     declared = _declared(spec)
     try:
         delivery = files.deliver(place, [arrival])
-        _check_columns(spec, files.header(lake.con, declared, delivery), arrival)
-        relation, _ = files.open_rows(lake.con, declared, arrival.batch or "", delivery)
+        check_whole(delivery.local[0], arrival.path)
+        _check_columns(spec, rows.header(lake.con, declared, delivery), arrival)
+        relation, _ = rows.open_rows(lake.con, declared, arrival.batch or "", delivery)
         try:
             lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _outcome_file AS SELECT * FROM {relation}")
         except duckdb.Error as error:
-            raise files.unreadable(error, delivery) from error
-        if not (place.is_remote or arrival.is_as(place.entry(arrival.path))):
-            return replace(arrival, status="settling", sha256=None, error="Changed while it was read.")
+            raise rows.unreadable(error, delivery) from error
+        try:
+            delivery.check_unchanged()
+        except SourceError as error:
+            return replace(arrival, status="settling", sha256=None, error=str(error))
         _check_rows(lake, spec, declared, arrival)
-    except SourceError as error:
-        return replace(arrival, status="refused", error=str(error.at(pipeline=spec.name, batch=arrival.batch)))
+    except Exception as error:
+        if faults.stops_all(error):
+            raise
+        text = faults.explained(error).at(pipeline=spec.name, batch=arrival.batch, file=arrival.path)
+        return replace(arrival, status="refused", error=str(text))
     finally:
         place.discard(arrival.path, arrival.version)
     columns = identifiers([column.name for column in declared.columns])
@@ -174,8 +181,8 @@ def _check_columns(spec: PipelineSpec, found: Mapping[str, str], arrival: Arriva
 def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival: Arrival) -> None:
     """Refuse a file without rows, with a value that is not as declared, or with two outcomes for one key."""
     where = {"file": arrival.path}
-    rows = lake.con.execute("SELECT count(*) FROM _outcome_file").fetchall()[0][0]
-    if not rows:
+    count = lake.con.execute("SELECT count(*) FROM _outcome_file").fetchall()[0][0]
+    if not count:
         raise SourceError("The file has no rows.", where=where, fix="Deliver it with its rows.")
     sql, values = validation.checked_select(declared, "_outcome_file")
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _outcome_broken AS {sql}", values)
@@ -185,7 +192,7 @@ def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival:
         worst = broken[0]
         raise SourceError(
             "An outcome is not as its column is declared; none of the file's rows is taken.",
-            found=f"{worst.rule} in {worst.rows:,} of {rows:,} rows, such as {', '.join(map(str, worst.examples))}",
+            found=f"{worst.rule} in {worst.rows:,} of {count:,} rows, such as {', '.join(map(str, worst.examples))}",
             where={**where, "column": worst.rule.removeprefix("type of ").partition(".")[0]},
             fix="Mend the file, or the column in defs.yaml.",
         )

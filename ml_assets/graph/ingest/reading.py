@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ml_assets.errors import LakeError, SourceError
-from ml_assets.graph.ingest import arrivals, files, schema
+from ml_assets.errors import LakeBusy, LakeError, SourceError
+from ml_assets.graph.ingest import files, rows, schema
+from ml_assets.graph.ingest.arrivals import Superseded
 from ml_assets.graph.ingest.files import Delivery
 from ml_assets.graph.ingest.schema import SchemaEvent
-from ml_assets.spec import PipelineSpec
+from ml_assets.spec import OWN_COLUMNS, PipelineSpec
+from ml_assets.store import faults
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake, Put, Written
 from ml_assets.store.sql import table
+
+# Rows that no file of the delivery takes the place of; parameters $read, $moved and $elsewhere.
+STAYS = """batch = $batch AND NOT list_contains($read, source_file) AND NOT list_contains($moved, source_file)
+    AND NOT list_contains($elsewhere, source_sha256)"""
 
 
 @dataclass(frozen=True)
@@ -31,66 +38,144 @@ class RawBatch:
     bad: list[FailedIngest]
 
 
-def write_batch(lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, commit: Commit) -> RawBatch:
+def write_batch(
+    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, superseded: Superseded, commit: Commit
+) -> RawBatch:
     """Replace a batch of raw_data by the rows of its files, typed as declared.
 
-    Of several files, one that cannot be read to its end is set aside; the rows of one that has vanished stay.
+    Of several files, one that cannot be read to its end is set aside. Its earlier rows stay, as do those of a file that
+    is gone.
 
     Raises:
         SourceError: No file can be read.
         LakeError: The lake cannot be written.
     """
     try:
-        return _write(lake, spec, batch, delivery, commit, [])
-    except (SourceError, LakeError):
+        return _write(lake, spec, batch, delivery, superseded, commit, [])
+    except Exception as error:
+        # DuckDB reads Parquet while it writes the lake, so an error of the write may be a file's.
+        if isinstance(error, LakeBusy) or (faults.stops_all(error) and not isinstance(error, LakeError)):
+            raise
         bad: list[FailedIngest] = []
-        good = [part for part in delivery.parts() if not _failure(lake, spec, batch, part, bad)]
+        good = [part for part in delivery.parts() if not _failure(lake, spec, batch, part, len(delivery.local), bad)]
         if not bad:
             raise
         if not good:
             raise SourceError(bad[0].error) from None
-    return _write(lake, spec, batch, files.joined(good), commit, bad)
+    return _write(lake, spec, batch, files.joined(good), superseded, commit, bad)
 
 
 def _write(
-    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, commit: Commit, bad: list[FailedIngest]
+    lake: Lake,
+    spec: PipelineSpec,
+    batch: str,
+    delivery: Delivery,
+    superseded: Superseded,
+    commit: Commit,
+    bad: list[FailedIngest],
 ) -> RawBatch:
-    relation, found = files.open_rows(lake.con, spec, batch, delivery)
-    gone = arrivals.vanished_files(lake, spec, batch) if lake.exists(f"{spec.name}.raw_data") else []
-    if gone:
-        relation = _with_rows_of(lake, spec, batch, relation, gone)
+    relation, found = rows.open_rows(lake.con, spec, batch, delivery)
+    _check_columns(lake, spec, found, delivery)
+    _check_rows(lake, spec, batch, relation, delivery, is_whole=True)
+    here = _places(batch, delivery, superseded, bad)
+    staying = _staying(lake, spec, here)
+    if staying:
+        relation = _with_staying(lake, spec, relation, here)
     events = schema.changes(lake, spec, batch, found)
-    version = _data_version(batch, delivery, gone, commit.code_version)
+    version = _data_version(batch, delivery, staying, commit.code_version)
     put = Put(f"{spec.name}.raw_data", relation, batch, version=version)
     try:
-        written, *_ = lake.replace([put, *schema.puts(lake, spec, events, commit)], commit)
+        written, *_ = lake.replace(
+            [put, *schema.puts(lake, spec, events, commit)], commit, before_commit=delivery.check_unchanged
+        )
     finally:
         lake.con.execute("DROP TABLE IF EXISTS _raw_rows; DROP TABLE IF EXISTS _raw_all")
     return RawBatch(written, events, bad)
 
 
-def _data_version(batch: str, delivery: Delivery, gone: list[str], code_version: str) -> str:
+def _data_version(batch: str, delivery: Delivery, staying: list[tuple[str, str]], code_version: str) -> str:
     """Bytes and code decide the rows, so they need not be hashed themselves; that would read the files twice."""
-    facts = [batch, sorted(zip(delivery.names, delivery.sha256, strict=True)), gone, code_version]
+    facts = [batch, sorted(zip(delivery.names, delivery.sha256, strict=True)), staying, code_version]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _with_rows_of(lake: Lake, spec: PipelineSpec, batch: str, relation: str, gone: list[str]) -> str:
-    """The batch's new rows, and after them those that raw_data has of vanished files."""
+def _places(
+    batch: str, delivery: Delivery, superseded: Superseded, bad: list[FailedIngest]
+) -> dict[str, str | list[str]]:
+    """Parameters of `STAYS`. The bytes of a file that is set aside now take the place of nothing."""
+    aside = {one.sha256 for one in bad}
+    elsewhere = [sha256 for sha256 in superseded.sha256 if sha256 not in aside]
+    return {"batch": batch, "read": delivery.names, "moved": superseded.names, "elsewhere": elsewhere}
+
+
+def _staying(lake: Lake, spec: PipelineSpec, here: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Name and SHA-256 of the files whose earlier rows stay."""
+    name = f"{spec.name}.raw_data"
+    found = lake.rows_of(name, f"SELECT DISTINCT source_file, source_sha256 FROM {{t}} WHERE {STAYS}", here)
+    return sorted((row["source_file"], row["source_sha256"]) for row in found)
+
+
+def _with_staying(lake: Lake, spec: PipelineSpec, relation: str, here: Mapping[str, object]) -> str:
+    """The batch's new rows, and after them those that stay."""
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE _raw_all AS SELECT * FROM {relation} UNION ALL BY NAME
         SELECT * REPLACE (row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM {relation}) AS row_id)
-        FROM {table(f"{spec.name}.raw_data")} WHERE batch = $batch AND list_contains($gone, source_sha256)""",
-        {"batch": batch, "gone": gone},
+        FROM {table(f"{spec.name}.raw_data")} WHERE {STAYS}""",
+        here,
     )
     return "_raw_all"
 
 
-def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: Delivery, bad: list[FailedIngest]) -> bool:
-    """Read one file of a batch to its end; one that fails is added to `bad`."""
+def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: Delivery, count: int, bad: list[FailedIngest]) -> bool:
+    """Read one file of a batch of `count` to its end; one that fails is added to `bad`."""
     try:
-        files.read_through(lake.con, spec, batch, part)
-    except SourceError as error:
-        bad.append(FailedIngest(str(error.at(pipeline=spec.name, batch=batch)), batch, part.paths[0], part.sha256[0]))
+        part.check_unchanged()
+        relation, found = rows.read_through(lake.con, spec, batch, part)
+        _check_columns(lake, spec, found, part)
+        _check_rows(lake, spec, batch, relation, part, is_whole=count == 1)
+    except Exception as error:
+        if faults.stops_all(error):
+            raise
+        text = faults.explained(error).at(pipeline=spec.name, batch=batch, file=part.paths[0])
+        bad.append(FailedIngest(str(text), batch, part.paths[0], part.sha256[0]))
         return True
     return False
+
+
+def _check_columns(lake: Lake, spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> None:
+    """Refuse files with which raw_data would hold too many undeclared columns."""
+    name = f"{spec.name}.raw_data"
+    if spec.tolerate.new_columns != "keep" or not lake.exists(name):
+        return
+    ours = {*OWN_COLUMNS, *(column.name.lower() for column in spec.columns)}
+    there = {column.lower() for column in lake.columns(table(name))}
+    new = [column for column in found if column.lower() not in there | ours]
+    if new and len(there - ours) + len(new) > rows.MOST_NEW_COLUMNS:
+        raise rows.too_many_columns(len(there - ours) + len(new), new, {"file": ", ".join(delivery.paths)})
+
+
+def _check_rows(lake: Lake, spec: PipelineSpec, batch: str, relation: str, delivery: Delivery, is_whole: bool) -> None:
+    """Refuse a batch without rows, and a file without rows where raw_data has rows of its name: they would be lost."""
+    if is_whole and not lake.con.execute(f"SELECT 1 FROM {relation} LIMIT 1").fetchall():
+        raise _empty(delivery.paths)
+    if len(delivery.local) == 1 and is_whole:
+        return
+    had = lake.rows_of(
+        f"{spec.name}.raw_data",
+        "SELECT DISTINCT source_file FROM {t} WHERE batch = $batch AND list_contains($names, source_file)",
+        {"batch": batch, "names": delivery.names},
+    )
+    if not had:
+        return
+    have = {row[0] for row in lake.con.execute(f"SELECT DISTINCT source_file FROM {relation}").fetchall()}
+    emptied = {row["source_file"] for row in had} - have
+    if emptied:
+        raise _empty([path for path, name in zip(delivery.paths, delivery.names, strict=True) if name in emptied])
+
+
+def _empty(paths: list[str]) -> SourceError:
+    return SourceError(
+        "The file has a header and no rows. Earlier rows of it stay as they were.",
+        where={"file": ", ".join(paths)},
+        fix="Deliver the file again with its rows; to drop a batch, remove its rows from the lake.",
+    )

@@ -79,6 +79,8 @@ def _column_rules(column: Column) -> list[Rule]:
     found = []
     if not column.nullable:
         found.append(Rule(f"{name}.not_null", f"{quoted} IS NOT NULL"))
+    if column.type == "number":
+        found.append(Rule(f"{name}.finite", f"isfinite({quoted})"))
     if column.min is not None:
         found.append(Rule(f"{name}.min", f"{quoted} >= $value", column.min))
     if column.max is not None:
@@ -167,7 +169,9 @@ def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> Checked:
         )
     open_earlier_keys(lake, spec, batch)
     lake.con.execute("SET VARIABLE checked_batch = ?", [batch])
-    source = f"(SELECT * FROM {table(raw)} WHERE batch = getvariable('checked_batch'))"
+    # `reasons` may stand in a lake of an earlier version, from a file that had such a column.
+    columns = [column for column in lake.columns(table(raw)) if column.lower() != "reasons"]
+    source = f"(SELECT {identifiers(columns)} FROM {table(raw)} WHERE batch = getvariable('checked_batch'))"
     sql, values = checked_select(spec, source)
     lake.con.execute(
         f"CREATE OR REPLACE TEMP TABLE _broken AS SELECT row_id, reasons FROM ({sql}) WHERE len(reasons) > 0", values
