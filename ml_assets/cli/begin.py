@@ -42,16 +42,10 @@ def init(name: str, source: str, target: str, into: str) -> None:
     for line in decisions(made):
         console.print(f"- {line}", markup=False)
     if made.target.is_open:
-        console.print(f"\nFirst write target.sql, in {place_of_target(folder / 'defs.yaml')}.", markup=False)
+        console.print(f"\nFirst write target.sql, in {projects.place_of_target(folder / 'defs.yaml')}.", markup=False)
     console.print("\nRun it:")
     for line in commands(made, project):
         console.print(f"  {line}", markup=False)
-
-
-def place_of_target(file: Path) -> str:
-    """File and line of the target in a pipeline's YAML."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return f"{file}:{1 + next(number for number, line in enumerate(lines) if line.startswith('  target:'))}"
 
 
 def commands(made: Draft, project: projects.Project) -> list[str]:

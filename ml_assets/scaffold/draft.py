@@ -196,7 +196,7 @@ def _rules(styles: Mapping[str, Style]) -> dict[str, str]:
 
 def _existing(target: str, read: Read) -> str:
     names = list(read.types)
-    same = [name for name in names if name.lower() == target.lower()]
+    same = [name for name in names if name.strip().lower() == target.strip().lower()]  # DuckDB strips a CSV's names
     if target in names or same:
         return target if target in names else same[0]
     if target in read.left_out:

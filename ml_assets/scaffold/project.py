@@ -130,6 +130,12 @@ def write_pipeline(made: Draft, folder: Path) -> list[Path]:
     return [_write(folder / name, text) for name, text in texts.items()]
 
 
+def place_of_target(file: Path) -> str:
+    """File and line of the target in a pipeline's YAML."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return f"{file}:{1 + next(number for number, line in enumerate(lines) if line.startswith('  target:'))}"
+
+
 def write_project(project: Project) -> list[Path]:
     """Write what a project needs beside its pipelines, leaving alone what is there; returns the new files."""
     package = project.root / project.module

@@ -14,6 +14,7 @@ from ml_assets.errors import SourceError
 from ml_assets.scaffold.files import Source
 from ml_assets.scaffold.texts import Style, missing_words, style_of
 from ml_assets.spec import OWN_COLUMNS
+from ml_assets.store import casts
 from ml_assets.store.csv_faults import find_fault
 from ml_assets.store.formats import SQL_TYPES, format_of, reader
 from ml_assets.store.packed import opened
@@ -83,7 +84,7 @@ def read(
     except duckdb.Error as error:
         raise _unreadable(con, error, paths) from error
     found = {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
-    if set(found) - expected or (target or "").lower() not in map(str.lower, found):
+    if set(found) - expected or _plain(target or "") not in map(_plain, found):
         _refuse_faults(paths)
     left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
     left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
@@ -95,14 +96,15 @@ def read(
     types = {name: _word(kind) or "string" for name, kind in kept.items()}
     types |= _read_as(con, [name for name, kind in kept.items() if kind == "VARCHAR"])
     texts = [name for name, kind in kept.items() if kind == "VARCHAR" and types[name] == "string"]
-    missing, exempt = missing_words(con, "found", texts, target or "")
+    missing, exempt = missing_words(con, "found", texts, _plain(target or ""))
     _blank(con, missing)
     types |= _read_as(con, list(missing))
     texts = [name for name in texts if types[name] == "string"]
     styles = {name: style for name in texts if (style := style_of(con, "found", name)) is not None}
     if format_of(paths) == "csv":
         _refuse_values_as_names(con, types, paths)
-    values = ", ".join(f"{_cast(identifier(name), types[name])} AS {identifier(name)}" for name in kept)
+    read_as = {name: casts.typed(identifier(name), kind, types[name])[0] for name, kind in kept.items()}
+    values = ", ".join(f"{value} AS {identifier(name)}" for name, value in read_as.items())
     con.execute(
         f"""CREATE TABLE {ROWS} AS SELECT f.__row AS row_id, m.batch, {values} FROM found f
         JOIN (SELECT unnest($files) AS path, unnest($batches) AS batch) m ON m.path = f.__file ORDER BY f.__row""",
@@ -111,6 +113,10 @@ def read(
     con.execute("DROP TABLE found")
     partial = {name: count for name, count in partial.items() if name in kept}
     return Read(types, styles, left_out, missing, exempt, partial)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 def _megabytes(paths: Iterable[str]) -> float:
@@ -262,15 +268,13 @@ def _fitting(
 
 def _reads(c: str, word: str) -> str:
     """Can a text be read as this? NULL where there is none. Numbers that begin with a zero are codes."""
-    code = f"regexp_matches({c}, '^0[0-9]+$')"
-    sql = {
+    _, doubt = casts.typed(c, casts.TEXT, word)
+    only = {
         "boolean": f"lower({c}) IN ('true', 'false')",
-        "integer": f"NOT {code} AND coalesce(TRY_CAST({c} AS BIGINT) = TRY_CAST({c} AS DOUBLE), false)",
-        "number": f"NOT {code} AND TRY_CAST({c} AS DOUBLE) IS NOT NULL",
-        "date": f"length({c}) = 10 AND TRY_CAST({c} AS DATE) IS NOT NULL",
-        "timestamp": f"NOT {code} AND TRY_CAST({c} AS TIMESTAMP) IS NOT NULL",
-    }[word]
-    return f"CASE WHEN {c} IS NOT NULL THEN {sql} END"
+        "date": f"length({c}) = 10",
+        **dict.fromkeys(("integer", "number", "timestamp"), f"NOT regexp_matches({c}, '^0[0-9]+$')"),
+    }
+    return f"CASE WHEN {c} IS NOT NULL THEN {only[word]} AND NOT ({doubt or False}) END"
 
 
 def _refuse_values_as_names(con: duckdb.DuckDBPyConnection, types: Mapping[str, str], paths: Sequence[str]) -> None:
@@ -310,8 +314,3 @@ def _is_value(con: duckdb.DuckDBPyConnection, name: str, word: str) -> bool:
     else:
         sql = f"SELECT TRY_CAST($text AS {kind}) IS NOT NULL"
     return bool(con.execute(sql, {"text": text}).fetchall()[0][0])
-
-
-def _cast(column: str, word: str) -> str:
-    value = f"TRY_CAST({column} AS {SQL_TYPES[word]})"
-    return f"nullif({value}, 'nan'::DOUBLE)" if word == "number" else value

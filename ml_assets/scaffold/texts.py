@@ -174,7 +174,7 @@ def missing_words(
             word
             for word, count in words.items()
             if (word == "NA" and _has_codes(con, relation, name))
-            or (word != "" and name.lower() == target.lower() and count > MOST_OF_A_TARGET * rows)
+            or (word != "" and name.strip().lower() == target and count > MOST_OF_A_TARGET * rows)
         ]
         for name, words in found.items()
     }
