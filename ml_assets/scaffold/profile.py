@@ -67,10 +67,7 @@ def _of_columns(
     con: duckdb.DuckDBPyConnection, names: Sequence[str], columns: Mapping[str, str], distinct: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     few = [name for name in names if distinct[name] <= MOST_VALUES]
-    ends = (
-        f"count({c}), min({c})::VARCHAR, max({c})::VARCHAR"
-        for c in (identifier(name) for name in names)
-    )
+    ends = (f"count({c}), min({c})::VARCHAR, max({c})::VARCHAR" for c in (identifier(name) for name in names))
     counted = (f"histogram({identifier(name)}::VARCHAR)" for name in few)
     sql = f"SELECT part_, min(batch), max(batch), count(*), {', '.join([*ends, *counted])} FROM parts GROUP BY 1 ORDER BY 1"
     samples = _samples(con, [name for name in names if name not in few and columns[name] == "VARCHAR"])

@@ -78,7 +78,10 @@ def defs_yaml(made: Draft) -> str:
         f"  tolerate: {_flow(_tolerate(made))}   # share of rows that may break a rule before a batch is refused",
         "",
         *([f"  # {target.note}"] if target.note else []),
-        *(["  # The pipeline does not load until target.sql is written; kind: binary, multiclass or regression."] * target.is_open),
+        *(
+            ["  # The pipeline does not load until target.sql is written; kind: binary, multiclass or regression."]
+            * target.is_open
+        ),
         f"  target: {_flow({'name': made.target_name, 'sql': target.sql, 'kind': target.kind})}{classes}",
         "  features: features.sql",
         f"  split: {_flow(made.split)}   # {made.split_reason}",
@@ -140,7 +143,9 @@ def decisions(made: Draft) -> list[str]:
     """What a person should decide, most important first."""
     found = []
     if made.target.is_open:
-        found.append(f"target: write target.sql in defs.yaml, {made.target.note}; until then the pipeline does not load")
+        found.append(
+            f"target: write target.sql in defs.yaml, {made.target.note}; until then the pipeline does not load"
+        )
     found += [
         f"outcome: is {name} known before the event? {why}. If not: outcome: true, and out of features.sql"
         for name, why in made.giveaways.items()
@@ -172,7 +177,9 @@ def _about_texts(made: Draft) -> list[str]:
     """Words for missing values, and text that is read as numbers or dates."""
     found = []
     if made.read.missing:
-        found.append(f"source.missing: {_missing(made)} is read as missing; where it means something: missing: [] there")
+        found.append(
+            f"source.missing: {_missing(made)} is read as missing; where it means something: missing: [] there"
+        )
     for name, words in made.read.exempt.items():
         found.append(f"columns: {', '.join(map(repr, words))} in {name} is taken for a value, not for a missing one")
     for name, style in made.read.styles.items():

@@ -172,7 +172,11 @@ def _moves_on(lows: Sequence[float], highs: Sequence[float]) -> bool:
 
 def _are_all_there_will_be(rows: Sequence[Row], counts: Mapping[str, int]) -> bool:
     """Are a column's texts few and frequent, and did the later rows bring none that the first half has not?"""
-    if not 2 <= len(counts) <= MOST_ALLOWED or min(counts.values()) < FEWEST_SEEN or not all(map(str.isprintable, counts)):
+    if (
+        not 2 <= len(counts) <= MOST_ALLOWED
+        or min(counts.values()) < FEWEST_SEEN
+        or not all(map(str.isprintable, counts))
+    ):
         return False
     half = max(len(rows) // 2, 1)
     return {one["value"] for row in rows[:half] for one in row["top_values"] or ()} == set(counts)
@@ -287,7 +291,9 @@ def suggest_target(rows: Sequence[Row], column: str) -> TargetSuggestion:
     distinct = len(counts) if complete else max(row["distinct_count"] for row in rows)
     if distinct > MOST_CLASSES:
         why = f"{column} has {distinct:,} different texts, and more than {MOST_CLASSES} are no classes"
-        return TargetSuggestion(f"TODO: a predicate such as {sql} = {literal(next(iter(counts), ''))}", "binary", None, why, True)
+        return TargetSuggestion(
+            f"TODO: a predicate such as {sql} = {literal(next(iter(counts), ''))}", "binary", None, why, True
+        )
     return TargetSuggestion(sql, "multiclass", counts, "")
 
 

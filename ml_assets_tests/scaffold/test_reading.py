@@ -112,7 +112,7 @@ def test_words_for_missing_values(tmp_path: Path, suffix: str) -> None:
     writers.get(suffix, frame.to_parquet)(tmp_path / f"a.{suffix}", index=False)
     with duckdb.connect() as con:
         found = read(con, find(f"a.{suffix}", tmp_path), "left")
-        sql = "SELECT count(total), count(work), count(country), count(DISTINCT \"left\") FROM rows_"
+        sql = 'SELECT count(total), count(work), count(country), count(DISTINCT "left") FROM rows_'
         assert con.execute(sql).fetchall() == [(49, 48, 50, 2)]
     assert found.types["total"] == "number"
     assert found.missing == {"total": {"": 1}, "work": {"?": 1, "NA": 1}, "left": {"?": 1}}
