@@ -50,9 +50,9 @@ def _cut(con: duckdb.DuckDBPyConnection, relation: str) -> None:
     a_batch = -(-PARTS // batches)
     con.execute(
         f"""CREATE TEMP TABLE parts_ AS SELECT row_id AS id_, batch AS batch_,
-            CASE WHEN {batches} > {MOST_PARTS} THEN ((dense_rank() OVER (ORDER BY batch)) - 1) * {MOST_PARTS} // {batches}
-            ELSE (dense_rank() OVER (ORDER BY batch)) * {a_batch}
-                + ntile({a_batch}) OVER (PARTITION BY batch ORDER BY row_id) END AS part_ FROM {relation}"""
+            CASE WHEN {batches} > {MOST_PARTS} THEN (rank_ - 1) * {MOST_PARTS} // {batches}
+            ELSE rank_ * {a_batch} + ntile({a_batch}) OVER (PARTITION BY batch ORDER BY row_id) END AS part_
+        FROM (SELECT row_id, batch, dense_rank() OVER (ORDER BY batch) AS rank_ FROM {relation})"""
     )
     con.execute(f"CREATE TEMP VIEW parts AS SELECT r.*, p.part_ FROM {relation} r JOIN parts_ p ON p.id_ = r.row_id")
 
@@ -69,13 +69,14 @@ def _of_columns(
     few = [name for name in names if distinct[name] <= MOST_VALUES]
     ends = (f"count({c}), min({c})::VARCHAR, max({c})::VARCHAR" for c in (identifier(name) for name in names))
     counted = (f"histogram({identifier(name)}::VARCHAR)" for name in few)
-    sql = f"SELECT part_, min(batch), max(batch), count(*), {', '.join([*ends, *counted])} FROM parts GROUP BY 1 ORDER BY 1"
+    cells = ", ".join([*ends, *counted])
+    sql = f"SELECT part_, min(batch), max(batch), count(*), {cells} FROM parts GROUP BY 1 ORDER BY 1"
     samples = _samples(con, [name for name in names if name not in few and columns[name] == "VARCHAR"])
     found = []
-    for _, first, last, rows, *cells in con.execute(sql).fetchall():
-        values = dict(zip(few, cells[3 * len(names) :], strict=True))
+    for _, first, last, rows, *of_part in con.execute(sql).fetchall():
+        values = dict(zip(few, of_part[3 * len(names) :], strict=True))
         for number, name in enumerate(names):
-            count, low, high = cells[3 * number : 3 * number + 3]
+            count, low, high = of_part[3 * number : 3 * number + 3]
             row = {"column_name": name, "sql_type": columns[name], "batch": first if first == last else None}
             row |= {"row_count": rows, "null_count": rows - count, "distinct_count": distinct[name]}
             row |= {"min_value": low, "max_value": high, "whole": name in values}

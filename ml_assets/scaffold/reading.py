@@ -14,6 +14,7 @@ from ml_assets.errors import SourceError
 from ml_assets.scaffold.files import Source
 from ml_assets.scaffold.texts import Style, missing_words, style_of
 from ml_assets.spec import OWN_COLUMNS
+from ml_assets.spec.data import unfit_for_requests
 from ml_assets.store import casts
 from ml_assets.store.csv_faults import find_fault
 from ml_assets.store.formats import SQL_TYPES, format_of, reader
@@ -89,6 +90,8 @@ def read(
     left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
     left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
     left_out |= {name: "its name has a line break" for name in found if not name.isprintable()}
+    unfit = [name for name in found if unfit_for_requests(name) and _plain(name) != _plain(target or "")]
+    left_out |= {name: 'its name has a " or a \\, which no request can carry' for name in unfit if name.isprintable()}
     kept = {name: kind for name, kind in found.items() if name not in left_out}
     if not kept or not con.execute("SELECT count(*) FROM found").fetchall()[0][0]:
         raise SourceError("The files have no rows.", found=", ".join(found), where={"folder": source.folder})

@@ -11,37 +11,25 @@ from ml_assets.scaffold.draft import Draft
 from ml_assets.scaffold.suggest import Suggestion
 from ml_assets.spec import OWN_COLUMNS
 
-ESTIMATORS: dict[str, dict[str, dict[str, Any]]] = {
+BOOSTING_SEARCH = {
+    "learning_rate": {"low": 0.02, "high": 0.2, "log": True},
+    "max_leaf_nodes": {"low": 4, "high": 31, "log": True},
+}
+LINEAR: dict[str, dict[str, Any]] = {
     "classes": {
-        "boosting": {
-            "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
-            "params": {"max_iter": 80},
-            "search": {
-                "learning_rate": {"low": 0.03, "high": 0.3, "log": True},
-                "max_leaf_nodes": {"low": 7, "high": 31},
-            },
-        },
-        "linear": {
-            "estimator": "sklearn.linear_model.LogisticRegression",
-            "params": {"max_iter": 1000},
-            "search": {"C": {"low": 0.01, "high": 10, "log": True}},
-        },
+        "estimator": "sklearn.linear_model.LogisticRegression",
+        "params": {"max_iter": 1000},
+        "search": {"C": {"low": 0.01, "high": 10, "log": True}},
     },
     "regression": {
-        "boosting": {
-            "estimator": "sklearn.ensemble.HistGradientBoostingRegressor",
-            "params": {"max_iter": 80},
-            "search": {
-                "learning_rate": {"low": 0.03, "high": 0.3, "log": True},
-                "max_leaf_nodes": {"low": 7, "high": 31},
-            },
-        },
-        "linear": {
-            "estimator": "sklearn.linear_model.Ridge",
-            "search": {"alpha": {"low": 0.1, "high": 100, "log": True}},
-        },
+        "estimator": "sklearn.linear_model.Ridge",
+        "search": {"alpha": {"low": 0.1, "high": 100, "log": True}},
     },
 }
+# A tenth of the rows says when to stop; of fewer rows that is chance, and it must hold two rows of each class.
+FEWEST_TO_STOP_EARLY = 2000
+FEWEST_OF_A_CLASS_TO_STOP_EARLY = 50
+MANY_ROWS = 100_000  # the search should stay a matter of a minute or two
 METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}
 
 
@@ -65,8 +53,8 @@ def defs_yaml(made: Draft) -> str:
         f"    pattern: {_quoted(made.source.pattern)}   # {_batches(made.batches)}",
         *([f"    missing: {_flow(words)}   # {_missing(made)}"] if (words := made.read.missing_words) else []),
         "",
-        "  # min and max: what was seen, plus half of its range on both sides, rounded outward to two digits; only where",
-        "  # such limits of the earlier rows would have kept all later ones. allowed: as far as later rows brought no new value.",
+        "  # min and max: what was seen, plus half of its range on both sides, rounded outward to two digits. They and",
+        "  # allowed are left out where those of the earlier rows would have refused later ones.",
         "  columns:",
         *(f"    {column_line(one, made.target_column, made.giveaways, _keys(one, made))}" for one in made.columns),
         *(f"    # {name} is left out: {why}" for name, why in made.read.left_out.items()),
@@ -87,7 +75,7 @@ def defs_yaml(made: Draft) -> str:
         f"  split: {_flow(made.split)}   # {made.split_reason}",
         "",
         "  candidates:",
-        *_candidates(target.kind),
+        *_candidates(made),
         f"  tuning: {_flow({'metric': METRIC[target.kind], 'trials': 4, 'folds': 3, 'seconds': 30})}",
         *(
             ["  # costs: {false_positive: 1, false_negative: 1}   # moves the threshold from 0.5"]
@@ -160,6 +148,8 @@ def decisions(made: Draft) -> list[str]:
     found += _about_texts(made)
     for name, count in made.read.partial.items():
         found.append(f"columns: {count} of the files lack {name}, which is NULL there (tolerate.missing_columns)")
+    for name, why in made.read.left_out.items():
+        found.append(f"columns: {name!r} is left out of the YAML: {why}")
     if made.skipped:
         listed = "; ".join(f"{name} ({why})" for name, why in made.skipped.items())
         found.append(f"features: left out are {listed}")
@@ -232,11 +222,26 @@ def _gates(made: Draft) -> dict[str, Any]:
     return {"metrics": limits, "overfit": {"max_gap": gap}, "champion": {"max_drop": 0.0, "confidence": 0.95}}
 
 
-def _candidates(kind: str) -> list[str]:
+def _candidates(made: Draft) -> list[str]:
+    kind = "regression" if made.target.kind == "regression" else "classes"
+    estimator = "Regressor" if kind == "regression" else "Classifier"
+    boosting = {
+        "estimator": f"sklearn.ensemble.HistGradientBoosting{estimator}",
+        "params": _boosting_params(made),
+        "search": BOOSTING_SEARCH,
+    }
     lines = []
-    for name, candidate in ESTIMATORS["regression" if kind == "regression" else "classes"].items():
+    for name, candidate in {"boosting": boosting, "linear": LINEAR[kind]}.items():
         lines += [f"    {name}:", *(f"      {key}: {_flow(value)}" for key, value in candidate.items())]
     return lines
+
+
+def _boosting_params(made: Draft) -> dict[str, Any]:
+    """Few rounds where rows are few, else as many as a tenth of the rows, held out, says."""
+    rarest = min((made.target.classes or {}).values(), default=made.rows)
+    if made.rows < FEWEST_TO_STOP_EARLY or rarest < FEWEST_OF_A_CLASS_TO_STOP_EARLY:
+        return {"max_iter": 80, "early_stopping": False}
+    return {"max_iter": 300 if made.rows <= MANY_ROWS else 100, "early_stopping": True, "n_iter_no_change": 10}
 
 
 def _classes(counts: Mapping[str, int]) -> str:
@@ -251,12 +256,16 @@ def _batches(batches: list[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value with text that reads like a template as a template that gives that text."""
+    """The value with each text that reads like a template as a template that gives that text."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    if not isinstance(value, str) or ("{{" not in value and "{%" not in value):
+    return _literal(value) if isinstance(value, str) else value
+
+
+def _literal(value: str) -> str:
+    if "{{" not in value and "{%" not in value:
         return value
     text = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{{{{ '{text}' }}}}"
@@ -272,4 +281,4 @@ _scalar = _flow
 
 
 def _quoted(text: str) -> str:
-    return "'" + _plain(text).replace("'", "''") + "'"
+    return "'" + _literal(text).replace("'", "''") + "'"

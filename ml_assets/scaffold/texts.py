@@ -91,7 +91,7 @@ def _numbers(con: duckdb.DuckDBPyConnection, seen: Mapping[str, int]) -> dict[st
         return {}
     mark = "".join(marks)
     around = rf"[{mark}]?" if mark else ""
-    found = {}
+    found: dict[str, tuple[str, float]] = {}
     for pattern, replaced in WRITTEN.values():
         share = _share(con, "regexp_full_match(v, $pattern)", seen, pattern=_whole(pattern, around))
         if not share:

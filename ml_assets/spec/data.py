@@ -29,9 +29,9 @@ class Source(Strict):
     )
     missing: list[str] = Field(
         default_factory=list,
-        description="Texts that stand for a missing value, such as '?' or NA; '' is a text of spaces only. Spaces around "
-        "a value do not count. They are read as NULL in every column that holds text; an empty field of a CSV file "
-        "always is.",
+        description="Texts that stand for a missing value, such as '?' or NA; '' is a text of spaces only. Spaces "
+        "around a value do not count. They are read as NULL in every column that holds text; an empty field of a CSV "
+        "file always is.",
         examples=[["", "?", "NA"]],
     )
     options: dict[str, Any] = Field(
@@ -81,6 +81,11 @@ class Reference(Strict):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
 
+def unfit_for_requests(name: str) -> bool:
+    """Does a column's name have a character that the server's request type (msgspec) does not take?"""
+    return any(mark in '"\\' or mark < " " for mark in name)
+
+
 class Column(Strict):
     """One column of the source and what each of its values must keep."""
 
@@ -102,6 +107,15 @@ class Column(Strict):
     outcome: bool = Field(False, description="Known only after the event: features can never see it.")
     unit: str | None = Field(None, description="Unit of the value, shown in the UI.")
     description: str | None = Field(None, description="What the column means, shown in the UI.")
+
+    @model_validator(mode="after")
+    def _fits_a_request(self) -> Self:
+        if not self.outcome and unfit_for_requests(self.name):
+            raise ValueError(
+                f'the name of a column has no " or \\ and no control character, which a request to the server could '
+                f"not carry, unless it is an outcome; found {self.name!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _constraints_fit_the_type(self) -> Self:

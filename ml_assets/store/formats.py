@@ -93,8 +93,6 @@ def without_words(relation: str, words: Mapping[str, str]) -> str:
     """
     if not words:
         return relation
-    values = (
-        f"CASE WHEN NOT list_contains({sql}, trim({identifier(name)})) THEN {identifier(name)} END AS {identifier(name)}"
-        for name, sql in words.items()
-    )
+    quoted = {identifier(name): sql for name, sql in words.items()}
+    values = (f"CASE WHEN NOT list_contains({sql}, trim({c})) THEN {c} END AS {c}" for c, sql in quoted.items())
     return f"(SELECT * REPLACE ({', '.join(values)}) FROM {relation})"

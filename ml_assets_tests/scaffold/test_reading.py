@@ -108,8 +108,13 @@ def test_words_for_missing_values(tmp_path: Path, suffix: str) -> None:
             "left": ["?", *["no", "None"] * 24, "no"],
         }
     )
-    writers = {"csv": frame.to_csv, "jsonl": lambda file, index: frame.to_json(file, orient="records", lines=True)}
-    writers.get(suffix, frame.to_parquet)(tmp_path / f"a.{suffix}", index=False)
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(file, index=False)
+    elif suffix == "jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    else:
+        frame.to_parquet(file)
     with duckdb.connect() as con:
         found = read(con, find(f"a.{suffix}", tmp_path), "left")
         sql = 'SELECT count(total), count(work), count(country), count(DISTINCT "left") FROM rows_'
