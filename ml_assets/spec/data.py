@@ -110,7 +110,8 @@ class Column(Strict):
 
     @model_validator(mode="after")
     def _fits_a_request(self) -> Self:
-        if not self.outcome and unfit_for_requests(self.name):
+        is_template = "{{" in self.name or "{%" in self.name
+        if not self.outcome and not is_template and unfit_for_requests(self.name):
             raise ValueError(
                 f'the name of a column has no " or \\ and no control character, which a request to the server could '
                 f"not carry, unless it is an outcome; found {self.name!r}"

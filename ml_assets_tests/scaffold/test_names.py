@@ -93,7 +93,7 @@ def test_names_and_values_of_every_kind_load(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_target_that_a_person_has_to_write(tmp_path: Path) -> None:
-    frame = table("left").assign(note=[f"note {n}" for n in range(120)])
+    frame = table("10").assign(note=[f"note {n}" for n in range(120)])
     frame.to_csv(tmp_path / "a.csv", index=False)
     made = draft("notes", "a.csv", "note", tmp_path, tmp_path)
     folder = tmp_path / "defs"
