@@ -214,7 +214,7 @@ def _several_tables(kinds: Sequence[tuple[frozenset[str], list[str]]], target: s
     lines = []
     for names, files in kinds:
         own = ", ".join(sorted(names - shared)[:6])
-        lines.append(f"{len(files)} like {Path(sorted(files)[0]).name} have {own}")
+        lines.append(f"{Path(min(files)).name} ({len(files)} file{'s' if len(files) > 1 else ''}): {own}")
     fitting = [files for names, files in kinds if target in names]
     chosen = min(fitting[0] if fitting else kinds[0][1])
     start = re.match(r"[A-Za-z]*", Path(chosen).name)

@@ -187,7 +187,7 @@ def test_two_tables_in_one_folder_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"orders_{month}.csv").write_text("id,item,price,paid,shipped\n1,a,9.5,1,0\n")
     with pytest.raises(SourceError, match="2 different tables") as caught:
         read_all(tmp_path, target="left")
-    assert "2 like customers_1.csv have age, fee, left" in str(caught.value)
+    assert "customers_1.csv (2 files): age, fee, left" in str(caught.value)
     assert f"--source '{tmp_path}/customers*.csv'" in str(caught.value)
     assert list(read_all(tmp_path, "customers*.csv").types) == ["id", "age", "fee", "left"]
 
