@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -25,6 +25,7 @@ ROWS = "rows_"  # the table of all rows: row_id, batch, and the columns as decla
 FIRST_ROWS = 1000  # rule out most types before all rows are read
 AT_ONCE = 25  # columns in one statement
 MOST_FILES_COMPARED = 300
+FILES_SEARCHED = 3  # for a fault, to their end
 FIRST_BYTES = 1 << 20
 WORDS = ("boolean", "integer", "number", "date", "timestamp")
 
@@ -77,45 +78,73 @@ def read(
     paths = list(source.batches)
     partial, expected = _same_table(con, paths, target)
     say(f"Reading {len(paths):,} file{'s' if len(paths) > 1 else ''} ({_megabytes(paths):,.0f} MB) ...")
+    found = _load(con, paths)
+    if set(found) - expected or _plain(target or "") not in map(_plain, found):
+        _refuse_faults(paths[:FILES_SEARCHED])
+    left_out = _left_out(found, _plain(target or ""))
+    kept = {name: kind for name, kind in found.items() if name not in left_out}
+    if not kept or not con.execute("SELECT count(*) FROM found").fetchall()[0][0]:
+        raise SourceError("The files have no rows.", found=", ".join(found), where={"folder": source.folder})
+    say(f"Looking at {len(kept):,} column{'s' if len(kept) > 1 else ''} ...")
+    partial = {name: count for name, count in partial.items() if name in kept}
+    made = replace(_understood(con, kept, _plain(target or "")), left_out=left_out, partial=partial)
+    if format_of(paths) == "csv":
+        _refuse_values_as_names(con, made.types, paths)
+    _keep(con, kept, made.types, source)
+    return made
+
+
+def _load(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> dict[str, str]:
+    """Read the files into the table `found`; returns column -> SQL type.
+
+    As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
+
+    Raises:
+        SourceError: A file cannot be read.
+    """
     try:
-        # As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
         described = con.execute(f"DESCRIBE FROM {reader(paths, as_text=True)}", {"files": paths}).fetchall()
         sql = reader(paths, as_text=True, names=[row[0] for row in described if row[0] != "__file"])
         con.execute(f"CREATE TABLE found AS SELECT row_number() OVER () AS __row, * FROM {sql}", {"files": paths})
     except duckdb.Error as error:
         raise _unreadable(con, error, paths) from error
-    found = {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
-    if set(found) - expected or _plain(target or "") not in map(_plain, found):
-        _refuse_faults(paths)
+    return {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
+
+
+def _left_out(found: Mapping[str, str], target: str) -> dict[str, str]:
+    """Columns that cannot be declared -> why."""
     left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
+    unfit = [name for name in found if unfit_for_requests(name) and _plain(name) != target]
+    left_out |= dict.fromkeys(unfit, 'its name has a " or a \\, which no request can carry')
     left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
-    left_out |= {name: "its name has a line break" for name in found if not name.isprintable()}
-    unfit = [name for name in found if unfit_for_requests(name) and _plain(name) != _plain(target or "")]
-    left_out |= {name: 'its name has a " or a \\, which no request can carry' for name in unfit if name.isprintable()}
-    kept = {name: kind for name, kind in found.items() if name not in left_out}
-    if not kept or not con.execute("SELECT count(*) FROM found").fetchall()[0][0]:
-        raise SourceError("The files have no rows.", found=", ".join(found), where={"folder": source.folder})
-    say(f"Looking at {len(kept):,} column{'s' if len(kept) > 1 else ''} ...")
-    types = {name: _word(kind) or "string" for name, kind in kept.items()}
-    types |= _read_as(con, [name for name, kind in kept.items() if kind == "VARCHAR"])
-    texts = [name for name, kind in kept.items() if kind == "VARCHAR" and types[name] == "string"]
-    missing, exempt = missing_words(con, "found", texts, _plain(target or ""))
-    _blank(con, missing)
+    return left_out | {name: "its name has a line break" for name in found if not name.isprintable()}
+
+
+def _understood(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], target: str) -> Read:
+    """Types, words for missing values, which become NULL in `found`, and how other texts are written."""
+    texts = [name for name, kind in kept.items() if kind == "VARCHAR"]
+    types = {name: _word(kind) or "string" for name, kind in kept.items()} | _read_as(con, texts)
+    texts = [name for name in texts if types[name] == "string"]
+    missing, exempt = missing_words(con, "found", texts, target)
+    for name, words in missing.items():
+        c = identifier(name)
+        con.execute(f"UPDATE found SET {c} = NULL WHERE list_contains($words, trim({c}))", {"words": list(words)})
     types |= _read_as(con, list(missing))
     texts = [name for name in texts if types[name] == "string"]
     styles = {name: style for name in texts if (style := style_of(con, "found", name)) is not None}
-    if format_of(paths) == "csv":
-        _refuse_values_as_names(con, types, paths)
+    return Read(types, styles, {}, missing, exempt)
+
+
+def _keep(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], types: Mapping[str, str], source: Source) -> None:
+    """Turn `found` into `rows_`."""
     read_as = {name: casts.typed(identifier(name), kind, types[name])[0] for name, kind in kept.items()}
     values = ", ".join(f"{value} AS {identifier(name)}" for name, value in read_as.items())
     con.execute(
         f"""CREATE TABLE {ROWS} AS SELECT f.__row AS row_id, m.batch, {values} FROM found f
         JOIN (SELECT unnest($files) AS path, unnest($batches) AS batch) m ON m.path = f.__file ORDER BY f.__row""",
-        {"files": paths, "batches": list(source.batches.values())},
+        {"files": list(source.batches), "batches": list(source.batches.values())},
     )
     con.execute("DROP TABLE found")
-    partial = {name: count for name, count in partial.items() if name in kept}
-    return Read(types, styles, left_out, missing, exempt, partial)
 
 
 def _plain(name: str) -> str:
@@ -225,13 +254,6 @@ def _several_tables(kinds: Sequence[tuple[frozenset[str], list[str]]], target: s
         where={"folder": Path(chosen).parent},
         fix=f"Name those of one table by a glob, such as --source '{Path(chosen).parent / mine}', or move them apart.",
     )
-
-
-def _blank(con: duckdb.DuckDBPyConnection, missing: Mapping[str, Mapping[str, int]]) -> None:
-    """Make NULL of the words for missing values in `found`."""
-    for name, words in missing.items():
-        c = identifier(name)
-        con.execute(f"UPDATE found SET {c} = NULL WHERE list_contains($words, trim({c}))", {"words": list(words)})
 
 
 def _word(kind: str) -> str | None:
