@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_assets.graph.invalidation.facts import read_facts
 from ml_assets.graph.release.decision import Decision, newest_of, pending
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
@@ -17,6 +18,7 @@ class Summary:
     Args:
         rows: Noun -> rows in its table.
         batches: Batches with validated rows.
+        seen: Every batch that has arrived or was tried, as `ml-assets status` counts them.
         quarantine: Reasons and rows, most first.
         candidates: Rows of the newest training.
         champion: Version in charge, if there is one.
@@ -30,6 +32,7 @@ class Summary:
     pipeline: str
     rows: dict[str, int] = field(default_factory=dict)
     batches: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
     champion: registry.ModelVersion | None = None
@@ -52,6 +55,7 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
         pipeline,
         rows={noun: lake.count(f"{pipeline}.{noun}") for noun in nouns},
         batches=lake.batches(f"{pipeline}.validated_data"),
+        seen=read_facts(lake, pipeline).batches(),
         champion=registry.alias(lake, pipeline, "champion"),
     )
     found.quarantine = lake.rows_of(

@@ -33,7 +33,9 @@ def summary(pipeline: str | None) -> None:
 
 def print_summary(found: Summary) -> None:
     """A summary as tables in the terminal."""
-    table = Table(title=f"{found.pipeline}: {len(found.batches)} batches", title_justify="left", show_header=False)
+    without = len(set(found.seen) - set(found.batches))
+    title = f"{found.pipeline}: {len(found.seen)} batches" + (f", {without} without validated rows" if without else "")
+    table = Table(title=title, title_justify="left", show_header=False)
     for noun, rows in found.rows.items():
         table.add_row(noun, f"{rows:,} rows")
     reasons = ", ".join(f"{row['reason']} ({row['rows']:,})" for row in found.quarantine[:5])

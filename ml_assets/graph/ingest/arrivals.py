@@ -195,11 +195,11 @@ def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
 
 @dataclass(frozen=True)
 class Superseded:
-    """Which earlier rows of a batch have a new place. All others stay when it is read again, whatever became of their file.
+    """Which earlier rows of a batch have a new place; all others stay when it is read again, whatever their file.
 
     Args:
         sha256: Of files that are ready, under whatever name.
-        names: Below the source folder: of files that belong to another batch now, or to none, or are duplicates.
+        names: Below the source folder: of files that belong to another batch now, or to none.
     """
 
     sha256: list[str]
@@ -209,7 +209,7 @@ class Superseded:
 def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
     """What the newest scan says of a batch's earlier rows."""
     found = known(lake, spec).values()
-    moved = [a for a in found if a.batch != batch or a.status in ("duplicate", "unmatched")]
+    moved = [a for a in found if a.batch != batch or a.status == "unmatched"]
     return Superseded(
         sorted({str(a.sha256) for a in found if a.status == "ready"}), sorted(relative(place, a.path) for a in moved)
     )

@@ -1,5 +1,6 @@
 """Checks of the ingest stage."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import dagster as dg
@@ -13,6 +14,8 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.store.lake import Lake
 from ml_assets.store.sql import table
 
+SHOWN = 10
+
 
 def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
@@ -25,21 +28,34 @@ def _every_file_is_accepted(spec: PipelineSpec, noun: str, listed: str) -> dg.As
     @dg.asset_check(
         asset=steps.asset_key(spec, noun),
         name="every_file_is_accepted",
-        description="No file in the folder is unreadable, has wrong columns or a name that the pattern does not know.",
+        description="No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning).",
     )
     def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
         bad = lake.open().rows(
             f"""SELECT path, status, error FROM {table(f"{spec.name}.{listed}")}
-            WHERE status IN ('refused', 'unmatched') ORDER BY path"""
+            WHERE status IN ('refused', 'unmatched', 'duplicate') ORDER BY status != 'refused', path"""
         )
+        is_rejected = any(row["status"] == "refused" for row in bad)
         return dg.AssetCheckResult(
             passed=not bad,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{len(bad)} files cannot be ingested" if bad else None,
+            severity=dg.AssetCheckSeverity.ERROR if is_rejected else dg.AssetCheckSeverity.WARN,
+            description=_told(bad) or None,
             metadata={"files": len(bad), "errors": dg.MetadataValue.md(steps.markdown_table(bad[:20]))},
         )
 
     return every_file_is_accepted
+
+
+def _told(bad: Sequence[Mapping[str, str]]) -> str:
+    """`2 files are rejected: a.csv, b.csv; 1 file is skipped as a duplicate: c.csv`."""
+    words = {"refused": "rejected", "duplicate": "skipped as a duplicate", "unmatched": "skipped for its name"}
+    parts = []
+    for status, word in words.items():
+        names = [row["path"].rpartition("/")[2] for row in bad if row["status"] == status]
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        if names:
+            parts.append(f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {word}: {shown}")
+    return "; ".join(parts)
 
 
 def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:

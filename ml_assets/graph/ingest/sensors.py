@@ -115,8 +115,8 @@ def read_seen(cursor: str | None) -> tuple[str, dict[str, Arrival]] | None:
         version, rows = json.loads(cursor or "")
         time_of = dt.datetime.fromisoformat
         return version, {
-            path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status)
-            for path, batch, sha256, size, modified_at, seen_at, status in rows
+            path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status, tag=tag)
+            for path, batch, sha256, size, modified_at, seen_at, status, tag in rows
         }
     except (ValueError, TypeError):
         return None
@@ -136,6 +136,7 @@ def write_seen(version: str, found: Sequence[Arrival]) -> str:
                     a.modified_at.isoformat(),
                     a.seen_at.isoformat(),
                     a.status,
+                    a.tag,
                 ]
                 for a in found
             ],

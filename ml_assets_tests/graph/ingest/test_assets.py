@@ -91,7 +91,7 @@ def test_a_batch_that_never_arrived_names_the_next_step(project: Project) -> Non
     (project.source / "loans_1.parquet").write_bytes(b"other")
     text = failure_text(project.materialize("raw_data", batches=["1"]))
     assert "has changed since it was seen" in text
-    assert "Materialize loans/arrivals" in text
+    assert "Materialize arrivals, then this batch again" in text
 
 
 def test_the_same_batch_again_has_the_same_data_version(project: Project) -> None:

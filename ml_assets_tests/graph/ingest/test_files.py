@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.ingest import files
+from ml_assets.graph.ingest import files, rows
 from ml_assets.graph.ingest.arrivals import changed_batches, take_stock
 from ml_assets.store.remote import Place
 from ml_assets_tests.conftest import Project, loans
@@ -178,7 +178,7 @@ def test_a_vanished_file_is_kept_on_record(project: Project) -> None:
 def read(project: Project, path: Path) -> pd.DataFrame:
     delivery = files.Delivery([str(path)], [str(path)], [path.relative_to(project.source).as_posix()], ["x"])
     with duckdb.connect() as con:
-        name, _ = files.open_rows(con, project.spec, "1", delivery)
+        name, _ = rows.open_rows(con, project.spec, "1", delivery)
         return con.sql(f"FROM {name}").df()
 
 
@@ -281,7 +281,7 @@ def test_a_hive_folder_may_be_called_batch(project: Project) -> None:
 
 def test_a_column_of_our_own_name_is_refused_unless_new_columns_are_left_out(project: Project) -> None:
     file = project.write(1, loans(1, rows=3).assign(row_id=[7, 8, 9]))
-    with pytest.raises(SourceError, match="'row_id', a name that ml_assets uses itself"):
+    with pytest.raises(SourceError, match="'row_id' is a name that ml_assets uses itself"):
         read(project, file)
     project.spec_dict["tolerate"]["new_columns"] = "ignore"
     assert read(project, file)["row_id"].to_list() == [1, 2, 3]

@@ -1,0 +1,1 @@
+"""Attacks on a project, from a seed, that anyone can repeat."""
