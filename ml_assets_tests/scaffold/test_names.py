@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from ml_assets.ml.bundle import Schema
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.project import place_of_target, write_pipeline
 from ml_assets.scaffold.render import decisions
-from ml_assets.spec import PipelineSpec
+from ml_assets.server.requests import columns, request_type
+from ml_assets.spec import Column, PipelineSpec
 from ml_assets.templates import rendered
 
 CONTEXT = dg.ResolutionContext.default().at_path("attributes")
@@ -39,6 +42,7 @@ NAMES = [
         "tag",
     ),
 ]
+UNFIT = {'say "hi"', "a\\b"}
 TARGETS: dict[str, list[object]] = {
     "10": [0, 1],
     " lead": [True, False],
@@ -83,7 +87,7 @@ def test_names_and_values_of_every_kind_load(tmp_path: Path, monkeypatch: pytest
         assert made[target].batches == ["1", "2"]
         read = {name.lower() for name in made[target].read.types}
         assert {column.name.lower() for column in spec.columns} == read
-        unfit = {'say "hi"', "a\\b"} - {target}  # the server could not take them in a request
+        unfit = UNFIT - {target}
         assert set(made[target].read.left_out) == unfit
         assert {name.strip().lower() for name in NAMES} - unfit <= read
     monkeypatch.syspath_prepend(tmp_path)
@@ -108,3 +112,19 @@ def test_a_target_that_a_person_has_to_write(tmp_path: Path) -> None:
     mine = "  target: {name: long_note, sql: length(note) > 7, kind: binary}"
     (folder / "defs.yaml").write_text(text.replace(line, mine))
     assert of_yaml(folder).target.name == "long_note"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_refused_where_no_request_could_carry_it(name: str) -> None:
+    schema = Schema("binary", "late", {name: "number"}, {"a": "number"}, [], 0.5, "x.Y", [])
+    column = {"name": name, "type": "number"}
+    if name in UNFIT:
+        with pytest.raises(ValueError, match="Renamed field names"):
+            request_type(schema)
+        with pytest.raises(ValueError, match="a request to the server could not carry"):
+            Column.model_validate(column)
+        assert Column.model_validate({**column, "outcome": True}).name == name
+    else:
+        body = msgspec.json.encode({"rows": [{name: 1.5}]})
+        assert columns(msgspec.json.decode(body, type=request_type(schema)).rows, schema) == {name: [1.5]}
+        assert Column.model_validate(column).name == name
