@@ -85,7 +85,7 @@ def giveaways(
         made: The target.
         styles: Text columns that are numbers or dates -> how they are read.
     """
-    looked = f"""(SELECT *, ({made.sql}) AS label_ FROM {relation} WHERE ({made.sql}) IS NOT NULL
+    looked = f"""(SELECT *, ({made.sql}) AS __label FROM {relation} WHERE ({made.sql}) IS NOT NULL
         ORDER BY hash(row_id) LIMIT {LOOKED_AT})"""
     read = ", ".join(f"{styles[name].sql(identifier(name))} AS {identifier(name)}" for name in styles)
     con.execute(
@@ -126,7 +126,7 @@ def _missing_together(con: duckdb.DuckDBPyConnection, relation: str, name: str, 
 
 
 def telling(con: duckdb.DuckDBPyConnection, relation: str, column: Suggestion, kind: str, rows: int) -> float:
-    """How well a column alone tells `label_`: ROC AUC (binary), accuracy (multiclass), share of variance (regression).
+    """How well a column alone tells `__label`: ROC AUC (binary), accuracy (multiclass), share of variance (regression).
 
     Numbers and times are cut into at most 50 bins of equal size with 30 rows or more; text with many values scores 0.
     """
@@ -140,12 +140,12 @@ def telling(con: duckdb.DuckDBPyConnection, relation: str, column: Suggestion, k
         place = (
             f"CASE WHEN {c} IS NOT NULL THEN least(floor({bins} * percent_rank() OVER (ORDER BY {c})), {bins - 1}) END"
         )
-    binned = f"(SELECT {place} AS bin, label_ FROM {relation})"
+    binned = f"(SELECT {place} AS bin, __label FROM {relation})"
     if kind == "multiclass":
         sql = f"""SELECT sum(most) FROM (SELECT bin, max(n) AS most FROM
-            (SELECT bin, label_, count(*) AS n FROM {binned} GROUP BY ALL) GROUP BY bin)"""
+            (SELECT bin, __label, count(*) AS n FROM {binned} GROUP BY ALL) GROUP BY bin)"""
         return float(con.execute(sql).fetchall()[0][0] or 0) / max(rows, 1)
-    sql = f"SELECT count(*), sum(label_::DOUBLE), sum(label_::DOUBLE ** 2) FROM {binned} GROUP BY bin"
+    sql = f"SELECT count(*), sum(__label::DOUBLE), sum(__label::DOUBLE ** 2) FROM {binned} GROUP BY bin"
     groups = con.execute(sql).fetchall()
     return _auc(groups) if kind == "binary" else _explained(groups)
 
@@ -172,7 +172,7 @@ def _explained(groups: Sequence[tuple[int, float, float]]) -> float:
 def class_counts(con: duckdb.DuckDBPyConnection, relation: str, label: str) -> dict[str, dict[Any, int]]:
     """Batch -> label -> rows, of rows with a label."""
     found: dict[str, dict[Any, int]] = {}
-    sql = f"SELECT batch, ({label}) AS label_, count(*) FROM {relation} WHERE label_ IS NOT NULL GROUP BY ALL"
+    sql = f"SELECT batch, ({label}) AS __label, count(*) FROM {relation} WHERE __label IS NOT NULL GROUP BY ALL"
     for batch, value, count in con.execute(sql).fetchall():
         found.setdefault(batch, {})[value] = count
     return found

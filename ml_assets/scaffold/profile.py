@@ -49,12 +49,12 @@ def _cut(con: duckdb.DuckDBPyConnection, relation: str) -> None:
     (batches,) = con.execute(f"SELECT count(DISTINCT batch) FROM {relation}").fetchall()[0]
     a_batch = -(-PARTS // batches)
     con.execute(
-        f"""CREATE TEMP TABLE parts_ AS SELECT row_id AS id_, batch AS batch_,
-            CASE WHEN {batches} > {MOST_PARTS} THEN (rank_ - 1) * {MOST_PARTS} // {batches}
-            ELSE rank_ * {a_batch} + ntile({a_batch}) OVER (PARTITION BY batch ORDER BY row_id) END AS part_
-        FROM (SELECT row_id, batch, dense_rank() OVER (ORDER BY batch) AS rank_ FROM {relation})"""
+        f"""CREATE TEMP TABLE parts_ AS SELECT row_id AS __id, batch AS __batch,
+            CASE WHEN {batches} > {MOST_PARTS} THEN (__rank - 1) * {MOST_PARTS} // {batches}
+            ELSE __rank * {a_batch} + ntile({a_batch}) OVER (PARTITION BY batch ORDER BY row_id) END AS __part
+        FROM (SELECT row_id, batch, dense_rank() OVER (ORDER BY batch) AS __rank FROM {relation})"""
     )
-    con.execute(f"CREATE TEMP VIEW parts AS SELECT r.*, p.part_ FROM {relation} r JOIN parts_ p ON p.id_ = r.row_id")
+    con.execute(f"CREATE TEMP VIEW parts AS SELECT r.*, p.__part FROM {relation} r JOIN parts_ p ON p.__id = r.row_id")
 
 
 def _distinct(con: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], exact: bool) -> dict[str, int]:
@@ -70,7 +70,7 @@ def _of_columns(
     ends = (f"count({c}), min({c})::VARCHAR, max({c})::VARCHAR" for c in (identifier(name) for name in names))
     counted = (f"histogram({identifier(name)}::VARCHAR)" for name in few)
     cells = ", ".join([*ends, *counted])
-    sql = f"SELECT part_, min(batch), max(batch), count(*), {cells} FROM parts GROUP BY 1 ORDER BY 1"
+    sql = f"SELECT __part, min(batch), max(batch), count(*), {cells} FROM parts GROUP BY 1 ORDER BY 1"
     samples = _samples(con, [name for name in names if name not in few and columns[name] == "VARCHAR"])
     found = []
     for _, first, last, rows, *of_part in con.execute(sql).fetchall():

@@ -21,6 +21,7 @@ from ml_assets.templates import rendered
 
 CONTEXT = dg.ResolutionContext.default().at_path("attributes")
 NAMES = [
+    *("label_", "part_", "bin", "v"),
     *("10", "1.5", "-3", "True", "None", "null", "yes", "select", "left", "group", "at", "batch_", "x" * 300),
     *("two words", " lead", "trail ", "it's", 'say "hi"', "a\\b", "a, b", "a;b", "#tag", "- dash", "key: value"),
     *(
