@@ -26,6 +26,7 @@ from ml_assets.scaffold.suggest import (
 )
 from ml_assets.scaffold.texts import Style
 from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.pins import NO_FEATURES
 from ml_assets.store.sql import identifier
 
 FEWEST_ROWS = 80  # each of three parts needs 20
@@ -344,6 +345,6 @@ def slug(text: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    while name in taken | {"batch", "row_id"}:
+    while name in taken | {"batch", "row_id", *NO_FEATURES}:
         name += "_"
     return name

@@ -38,6 +38,7 @@ COLUMNS = {
 }
 PARTS = ("train", "validation", "test")
 LABEL = "label"
+NO_FEATURES = (LABEL, "part")  # stand beside the features in a pin's rows
 
 
 @dataclass(frozen=True)
