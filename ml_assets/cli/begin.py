@@ -31,7 +31,7 @@ def init(name: str, source: str, target: str, into: str) -> None:
     project = projects.project_at(Path(into).expanduser())
     folder = project.defs / name
     projects.refuse_existing(folder)
-    made = draft(name, source, target, project.root, Path.cwd())
+    made = draft(name, source, target, project.root, Path.cwd(), lambda text: console.print(text, markup=False))
     written = [] if project.exists else projects.write_project(project)
     written += projects.write_pipeline(made, folder)
     if not project.exists:
@@ -41,6 +41,8 @@ def init(name: str, source: str, target: str, into: str) -> None:
     console.print("\nWhat a person should decide:")
     for line in decisions(made):
         console.print(f"- {line}", markup=False)
+    if made.target.is_open:
+        console.print(f"\nFirst write target.sql, in {projects.place_of_target(folder / 'defs.yaml')}.", markup=False)
     console.print("\nRun it:")
     for line in commands(made, project):
         console.print(f"  {line}", markup=False)

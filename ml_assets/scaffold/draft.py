@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,28 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import SpecError, did_you_mean
-from ml_assets.scaffold import evidence, files
-from ml_assets.scaffold.files import ROWS, Read, Source
+from ml_assets.scaffold import evidence, files, reading
+from ml_assets.scaffold.files import Source
+from ml_assets.scaffold.profile import profile
+from ml_assets.scaffold.reading import ROWS, Read
 from ml_assets.scaffold.suggest import (
     Suggestion,
     TargetSuggestion,
     column_sql,
     holds,
+    open_date,
     suggest_columns,
     suggest_target,
 )
+from ml_assets.scaffold.texts import Style
 from ml_assets.store.database import in_memory
 from ml_assets.store.formats import SQL_TYPES
+from ml_assets.store.pins import NO_FEATURES
 from ml_assets.store.sql import identifier
-from ml_assets.store.statistics import column_statistics
 
 FEWEST_ROWS = 80  # each of three parts needs 20
 FEWEST_OF_A_CLASS = 10
 MOST_TEXTS = 100  # different values of a text feature
-MOST_BATCHES_APART = 24
 TIME_PARTS = {"hour": "hour", "weekday": "dayofweek", "month": "month"}
 
 
@@ -55,6 +58,7 @@ class Draft:
         giveaways: Columns that may be known only after the event -> why it looks so.
         features: Of features.sql.
         skipped: Columns that are no feature -> why.
+        rules: Name -> SQL of the rules that text columns can be read as their features read them.
         key: Columns that are unique in each batch and look like an identifier.
         other_keys: Combinations that are unique too, perhaps by chance.
         split: As the YAML has it, and why.
@@ -72,6 +76,7 @@ class Draft:
     giveaways: dict[str, str]
     features: list[Feature]
     skipped: dict[str, str]
+    rules: dict[str, str]
     key: list[str]
     other_keys: list[list[str]]
     split: dict[str, Any]
@@ -88,7 +93,9 @@ class Draft:
         return _free(f"{slug(self.target_column)[:50]}_label", {column.name.lower() for column in self.columns})
 
 
-def draft(name: str, path: str, target: str, root: Path, base: Path) -> Draft:
+def draft(
+    name: str, path: str, target: str, root: Path, base: Path, say: Callable[[str], None] = lambda _: None
+) -> Draft:
     """Read the files and infer a pipeline.
 
     Args:
@@ -97,6 +104,7 @@ def draft(name: str, path: str, target: str, root: Path, base: Path) -> Draft:
         target: Column to predict.
         root: The project that the pipeline will lie in; source.path is relative to it where the files lie in it.
         base: Folder that a relative `path` starts from.
+        say: Is told what goes on.
 
     Raises:
         SourceError: No files, or files that cannot be read.
@@ -111,30 +119,41 @@ def draft(name: str, path: str, target: str, root: Path, base: Path) -> Draft:
     source = files.find(path, base)
     with in_memory() as con:
         con.execute("SET TimeZone = 'UTC'")
-        read = files.read(con, source)
-        return _inferred(con, name, source, read, target, root)
+        read = reading.read(con, source, target, say)
+        return _inferred(con, name, source, read, target, root, say)
 
 
-def _inferred(con: duckdb.DuckDBPyConnection, name: str, source: Source, read: Read, target: str, root: Path) -> Draft:
+def _inferred(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    read: Read,
+    target: str,
+    root: Path,
+    say: Callable[[str], None],
+) -> Draft:
     target = _existing(target, read)
-    statistics = _statistics(con, read.types, source)
-    made = suggest_target([row for row in statistics if row["column_name"] == target], target)
+    statistics, distinct, exact = profile(con, ROWS, {name: SQL_TYPES[word] for name, word in read.types.items()})
+    made = _target([row for row in statistics if row["column_name"] == target], target, read.styles.get(target))
     rows = int(con.execute(f"SELECT count(*) FROM {ROWS}").fetchall()[0][0])
-    first = suggest_columns(statistics)
-    identifiers = _identifiers(
-        con, [one for one in first if one.name != target], rows / len(set(source.batches.values()))
-    )
-    columns = [holds(con, ROWS, one) for one in suggest_columns(statistics, identifiers)]
+    styles = {name: style for name, style in read.styles.items() if name != target}
+    first = [one for one in suggest_columns(statistics, (), distinct, exact) if one.name not in {target, *styles}]
+    identifiers = _identifiers(con, first, rows / len(set(source.batches.values())))
+    suggested = suggest_columns(statistics, identifiers | set(read.styles), distinct, exact)
+    columns = [holds(con, ROWS, one) for one in suggested]
     columns = [replace(one, nullable=True) if one.name == target else one for one in columns]
     others = [one for one in columns if one.name != target]
-    giveaways = evidence.giveaways(con, ROWS, [one for one in others if one.name not in identifiers], made)
-    features, skipped = _features(con, others, identifiers, read, giveaways)
-    keys = evidence.keys(con, ROWS, others)
+    say("Looking for columns that give the target away, and for a key ...")
+    could_tell = [one for one in others if one.name not in identifiers and not made.is_open]
+    giveaways = evidence.giveaways(con, ROWS, could_tell, made, styles) if could_tell else {}
+    features, skipped = _features(con, others, identifiers, styles, giveaways)
+    keys = evidence.keys(con, ROWS, [one for one in others if one.name not in styles])
     words = {one.name: one.type for one in others}
     sure = [names for names in keys if len(names) == 1 and names[0] in identifiers]
     sure = [names for names in sure if evidence.is_id_name(names[0]) or words[names[0]] == "integer"]
     key = sure[0] if sure else []
-    split, reason, warnings = _split(evidence.class_counts(con, ROWS, made.sql), made)
+    label = column_sql(target) if made.is_open else made.sql
+    split, reason, warnings = _split(evidence.class_counts(con, ROWS, label), made)
     return Draft(
         name=name,
         source=source,
@@ -147,6 +166,7 @@ def _inferred(con: duckdb.DuckDBPyConnection, name: str, source: Source, read: R
         giveaways=giveaways,
         features=features,
         skipped=skipped,
+        rules=_rules({name: style for name, style in styles.items() if name not in skipped}),
         key=key,
         other_keys=[names for names in keys if names != key][:3],
         split=split,
@@ -155,34 +175,37 @@ def _inferred(con: duckdb.DuckDBPyConnection, name: str, source: Source, read: R
     )
 
 
+def _target(rows: list[dict[str, Any]], target: str, style: Style | None) -> TargetSuggestion:
+    made = suggest_target(rows, target)
+    if style is None or (made.classes is not None and not made.is_open):
+        return made
+    if style.word != "number":
+        return open_date(style.sql(column_sql(target)))
+    note = f"{target} is text such as {style.example!r}, which target.sql reads as a number"
+    return TargetSuggestion(style.sql(column_sql(target)), "regression", None, note)
+
+
+def _rules(styles: Mapping[str, Style]) -> dict[str, str]:
+    """A rule for each text column all of whose values could be read: one that cannot must not become missing."""
+    rules: dict[str, str] = {}
+    for name, style in styles.items():
+        if style.share == 1:
+            c = column_sql(name)
+            rule = _free(f"{slug(name)[:40]}_is_a_{style.word}", set(rules))
+            rules[rule] = f"{c} IS NULL OR {style.sql(c)} IS NOT NULL"
+    return rules
+
+
 def _existing(target: str, read: Read) -> str:
     names = list(read.types)
-    same = [name for name in names if name.lower() == target.lower()]
+    same = [name for name in names if name.strip().lower() == target.strip().lower()]  # DuckDB strips a CSV's names
     if target in names or same:
         return target if target in names else same[0]
     if target in read.left_out:
         raise SpecError(
             "The target's column cannot be declared.", found=f"{target}: {read.left_out[target]}", fix="Rename it."
         )
-    headless = sum(bool(re.fullmatch(r"-?[\d.]+", name)) for name in names) > len(names) / 2
-    raise SpecError(
-        f"The files have no column {target!r}; {did_you_mean(target, names)}",
-        found="a first line without names" if headless else None,
-        fix="Put a line of column names first." if headless else None,
-    )
-
-
-def _statistics(con: duckdb.DuckDBPyConnection, types: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
-    sql_types = {name: SQL_TYPES[word] for name, word in types.items()}
-    batches = list(dict.fromkeys(source.batches.values()))
-    if len(batches) > MOST_BATCHES_APART:
-        return column_statistics(con, ROWS, sql_types)
-    found = []
-    for batch in batches:
-        con.execute("SET VARIABLE batch = ?", [batch])
-        con.execute(f"CREATE OR REPLACE TEMP TABLE one_batch AS FROM {ROWS} WHERE batch = getvariable('batch')")
-        found += column_statistics(con, "one_batch", sql_types)
-    return [row for row in found if row["row_count"]]
+    raise SpecError(f"The files have no column {target!r}; {did_you_mean(target, names)}")
 
 
 def _identifiers(con: duckdb.DuckDBPyConnection, columns: Iterable[Suggestion], rows: float) -> set[str]:
@@ -203,29 +226,19 @@ def _features(
     con: duckdb.DuckDBPyConnection,
     columns: Iterable[Suggestion],
     identifiers: set[str],
-    read: Read,
+    styles: Mapping[str, Style],
     giveaways: Mapping[str, str],
 ) -> tuple[list[Feature], dict[str, str]]:
     features: list[Feature] = []
     skipped: dict[str, str] = {}
     for one in columns:
-        c = f"b.{column_sql(one.name)}"
+        why = _why_no_feature(one, identifiers, styles)
         remark = f"known before the event? {giveaways[one.name]}" if one.name in giveaways else ""
-        alias = _free(slug(one.name), {feature.name for feature in features})
-        if one.name in identifiers:
-            skipped[one.name] = "an identifier"
-        elif one.distinct == 0:
-            skipped[one.name] = "no value in any row"
-        elif one.distinct == 1:
-            skipped[one.name] = "one value only so far"
-        elif one.name in read.almost:
-            features.append(Feature(alias, f"TRY_CAST({c} AS DOUBLE)", remark or "text that is mostly numbers"))
-        elif one.type in ("date", "timestamp"):
-            features += _time_features(con, one, alias, c, remark)
-        elif one.type == "string" and one.distinct > MOST_TEXTS:
-            skipped[one.name] = f"about {one.distinct:,} different texts"
-        else:
-            features.append(Feature(alias, f"{c}::INTEGER" if one.type == "boolean" else c, remark))
+        made = [] if why else _made(con, one, styles.get(one.name), remark)
+        if not made:
+            skipped[one.name] = why or "its hour, weekday and month are the same in all rows"
+        for feature in made:
+            features.append(replace(feature, name=_free(feature.name, {other.name for other in features})))
     if not features:
         raise SpecError(
             "No column is left to learn from.",
@@ -235,10 +248,45 @@ def _features(
     return features, skipped
 
 
-def _time_features(con: duckdb.DuckDBPyConnection, one: Suggestion, alias: str, sql: str, remark: str) -> list[Feature]:
+def _why_no_feature(one: Suggestion, identifiers: set[str], styles: Mapping[str, Style]) -> str:
+    if one.name in identifiers:
+        return "an identifier"
+    if one.distinct <= 1:
+        return "one value only so far" if one.distinct else "no value in any row"
+    if one.type == "string" and one.distinct > MOST_TEXTS and one.name not in styles:
+        return f"text with {one.distinct:,} different values"
+    return ""
+
+
+def _made(con: duckdb.DuckDBPyConnection, one: Suggestion, style: Style | None, remark: str) -> list[Feature]:
+    """The features of one column."""
+    alias, c = slug(one.name), f"b.{column_sql(one.name)}"
+    if style is not None:
+        return _written_out(con, one, style, alias, c, remark)
+    if one.type in ("date", "timestamp"):
+        return _time_features(con, one.type, identifier(one.name), alias, c, remark)
+    return [Feature(alias, f"{c}::INTEGER" if one.type == "boolean" else c, remark)]
+
+
+def _written_out(
+    con: duckdb.DuckDBPyConnection, one: Suggestion, style: Style, alias: str, sql: str, remark: str
+) -> list[Feature]:
+    """Features of text that is numbers or dates, with how it is read."""
+    says = f"text such as {style.example!r}"
+    if style.share < 1:
+        says += f", {style.share:.0%} of it; missing where it is as {style.unread[0]!r}"
+    remark = "; ".join(filter(None, [says, remark]))
+    if style.word == "number":
+        return [Feature(alias, style.sql(sql), remark)]
+    return _time_features(con, style.word, style.sql(identifier(one.name)), alias, style.sql(sql), remark)
+
+
+def _time_features(
+    con: duckdb.DuckDBPyConnection, word: str, value: str, alias: str, sql: str, remark: str
+) -> list[Feature]:
     """The parts of a time that are not the same in all rows."""
-    parts = TIME_PARTS if one.type == "timestamp" else {n: f for n, f in TIME_PARTS.items() if n != "hour"}
-    counts = ", ".join(f"count(DISTINCT {function}({identifier(one.name)}))" for function in parts.values())
+    parts = TIME_PARTS if word == "timestamp" else {n: f for n, f in TIME_PARTS.items() if n != "hour"}
+    counts = ", ".join(f"count(DISTINCT {function}({value}))" for function in parts.values())
     different = con.execute(f"SELECT {counts} FROM {ROWS}").fetchall()[0]
     return [
         Feature(f"{alias}_{part}", f"{function}({sql})", remark)
@@ -298,6 +346,6 @@ def slug(text: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    while name in taken | {"batch", "row_id"}:
+    while name in taken | {"batch", "row_id", *NO_FEATURES}:
         name += "_"
     return name

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import duckdb
 
 from ml_assets.scaffold.suggest import Suggestion, TargetSuggestion
+from ml_assets.scaffold.texts import Style
 from ml_assets.store.sql import identifier, identifiers
 
 ID_NAME = re.compile(
@@ -34,9 +37,13 @@ def keys(con: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[Sugges
         columns: Columns to try.
     """
     could = [one for one in columns if not one.nullable and one.type in ("integer", "string", "date", "timestamp")]
-    names = [one.name for one in sorted(could, key=lambda one: (not is_id_name(one.name), -one.distinct))][:10]
+    tried = sorted(could, key=lambda one: (not is_id_name(one.name), -one.distinct))[:10]
+    sizes = f"SELECT max(n) FROM (SELECT count(*) AS n FROM {relation} GROUP BY batch)"
+    most = int(con.execute(sizes).fetchall()[0][0])
     for size in range(1, MOST_KEY_COLUMNS + 1):
-        found = [list(names_) for names_ in combinations(names, size) if _unique(con, relation, names_)]
+        # Half: the number of different values may be an estimate.
+        enough = [some for some in combinations(tried, size) if math.prod(one.distinct for one in some) >= most / 2]
+        found = [names for some in enough if _unique(con, relation, names := [one.name for one in some])]
         if found:
             return found
     return []
@@ -60,7 +67,11 @@ def is_counter(con: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool
 
 
 def giveaways(
-    con: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[Suggestion], made: TargetSuggestion
+    con: duckdb.DuckDBPyConnection,
+    relation: str,
+    columns: Iterable[Suggestion],
+    made: TargetSuggestion,
+    styles: Mapping[str, Style],
 ) -> dict[str, str]:
     """Columns that may be known only after the event -> why it looks so.
 
@@ -72,15 +83,20 @@ def giveaways(
         relation: All rows, with `row_id`.
         columns: Columns to look at, without the target.
         made: The target.
+        styles: Text columns that are numbers or dates -> how they are read.
     """
-    looked = f"""(SELECT *, ({made.sql}) AS label_ FROM {relation} WHERE ({made.sql}) IS NOT NULL
+    looked = f"""(SELECT *, ({made.sql}) AS __label FROM {relation} WHERE ({made.sql}) IS NOT NULL
         ORDER BY hash(row_id) LIMIT {LOOKED_AT})"""
-    con.execute(f"CREATE OR REPLACE TEMP TABLE looked_at AS SELECT * FROM {looked}")
+    read = ", ".join(f"{styles[name].sql(identifier(name))} AS {identifier(name)}" for name in styles)
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE looked_at AS SELECT * {f'REPLACE ({read})' if read else ''} FROM {looked}"
+    )
     rows = int(con.execute("SELECT count(*) FROM looked_at").fetchall()[0][0])
     found = {}
     for column in columns:
         reasons = []
-        score = telling(con, "looked_at", column, made.kind, rows)
+        as_read = replace(column, type=styles[column.name].word) if column.name in styles else column
+        score = telling(con, "looked_at", as_read, made.kind, rows)
         if score >= TELLING[made.kind]:
             reasons.append(f"alone it tells the target ({MEASURE[made.kind]} {score:.3f})")
         if column.nullable and _missing_together(con, relation, column.name, made.sql):
@@ -110,7 +126,7 @@ def _missing_together(con: duckdb.DuckDBPyConnection, relation: str, name: str, 
 
 
 def telling(con: duckdb.DuckDBPyConnection, relation: str, column: Suggestion, kind: str, rows: int) -> float:
-    """How well a column alone tells `label_`: ROC AUC (binary), accuracy (multiclass), share of variance (regression).
+    """How well a column alone tells `__label`: ROC AUC (binary), accuracy (multiclass), share of variance (regression).
 
     Numbers and times are cut into at most 50 bins of equal size with 30 rows or more; text with many values scores 0.
     """
@@ -124,12 +140,12 @@ def telling(con: duckdb.DuckDBPyConnection, relation: str, column: Suggestion, k
         place = (
             f"CASE WHEN {c} IS NOT NULL THEN least(floor({bins} * percent_rank() OVER (ORDER BY {c})), {bins - 1}) END"
         )
-    binned = f"(SELECT {place} AS bin, label_ FROM {relation})"
+    binned = f"(SELECT {place} AS bin, __label FROM {relation})"
     if kind == "multiclass":
         sql = f"""SELECT sum(most) FROM (SELECT bin, max(n) AS most FROM
-            (SELECT bin, label_, count(*) AS n FROM {binned} GROUP BY ALL) GROUP BY bin)"""
+            (SELECT bin, __label, count(*) AS n FROM {binned} GROUP BY ALL) GROUP BY bin)"""
         return float(con.execute(sql).fetchall()[0][0] or 0) / max(rows, 1)
-    sql = f"SELECT count(*), sum(label_::DOUBLE), sum(label_::DOUBLE ** 2) FROM {binned} GROUP BY bin"
+    sql = f"SELECT count(*), sum(__label::DOUBLE), sum(__label::DOUBLE ** 2) FROM {binned} GROUP BY bin"
     groups = con.execute(sql).fetchall()
     return _auc(groups) if kind == "binary" else _explained(groups)
 
@@ -156,7 +172,7 @@ def _explained(groups: Sequence[tuple[int, float, float]]) -> float:
 def class_counts(con: duckdb.DuckDBPyConnection, relation: str, label: str) -> dict[str, dict[Any, int]]:
     """Batch -> label -> rows, of rows with a label."""
     found: dict[str, dict[Any, int]] = {}
-    sql = f"SELECT batch, ({label}) AS label_, count(*) FROM {relation} WHERE label_ IS NOT NULL GROUP BY ALL"
+    sql = f"SELECT batch, ({label}) AS __label, count(*) FROM {relation} WHERE __label IS NOT NULL GROUP BY ALL"
     for batch, value, count in con.execute(sql).fetchall():
         found.setdefault(batch, {})[value] = count
     return found

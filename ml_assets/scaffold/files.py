@@ -1,4 +1,4 @@
-"""The files of a source that nobody has described yet: which there are, what names their batches, how they read."""
+"""The files of a source that nobody has described yet: which there are, and what names their batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from ml_assets.errors import SourceError, did_you_mean
-from ml_assets.spec import OWN_COLUMNS
-from ml_assets.store.formats import SQL_TYPES, SUFFIXES, reader
-from ml_assets.store.sql import identifier
-
-ROWS = "rows_"  # the table of all rows: row_id, batch, and the columns as declared
+from ml_assets.store.formats import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -33,21 +27,6 @@ class Source:
     pattern: str
     batches: dict[str, str]
     others: int
-
-
-@dataclass(frozen=True)
-class Read:
-    """What reading gave.
-
-    Args:
-        types: Column -> type word of the YAML.
-        almost: Text columns -> share of values that are numbers, where most are.
-        left_out: Columns that cannot be declared -> why.
-    """
-
-    types: dict[str, str]
-    almost: dict[str, float]
-    left_out: dict[str, str]
 
 
 def find(path: str, base: Path) -> Source:
@@ -174,87 +153,3 @@ def _shape(parts: Sequence[str]) -> str:
         else:
             shape += _escaped(words[0])
     return shape
-
-
-def read(con: duckdb.DuckDBPyConnection, source: Source) -> Read:
-    """Read all files into the table `rows_`, typed as a pipeline would read them.
-
-    A column has a type when every one of its values can be read so; numbers that begin with a zero are codes, so text.
-
-    Raises:
-        SourceError: A file cannot be read, or files have different columns.
-    """
-    paths = list(source.batches)
-    try:
-        # As text, like a pipeline reads: DuckDB alone would guess dates that a cast cannot read.
-        described = con.execute(f"DESCRIBE FROM {reader(paths, as_text=True)}", {"files": paths}).fetchall()
-        sql = reader(paths, as_text=True, names=[row[0] for row in described if row[0] != "__file"])
-        con.execute(f"CREATE TABLE found AS SELECT row_number() OVER () AS __row, * FROM {sql}", {"files": paths})
-    except duckdb.Error as error:
-        raise SourceError(
-            "The files cannot be read as one table.",
-            found=str(error).splitlines()[0],
-            where={"folder": source.folder},
-            fix="Name one readable file with --source to see which one is the trouble.",
-        ) from error
-    found = {row[0]: row[1] for row in con.execute("DESCRIBE found").fetchall()[1:] if row[0] != "__file"}
-    left_out = {name: f"{kind} is no type of a column" for name, kind in found.items() if _word(kind) is None}
-    left_out |= {name: "a name that ml_assets uses itself" for name in found if name.lower() in OWN_COLUMNS}
-    left_out |= {name: "its name has a line break" for name in found if not name.isprintable()}
-    kept = {name: kind for name, kind in found.items() if name not in left_out}
-    if not kept or not con.execute("SELECT count(*) FROM found").fetchall()[0][0]:
-        raise SourceError("The files have no rows.", found=", ".join(found), where={"folder": source.folder})
-    types, almost = _types(con, kept)
-    values = ", ".join(f"{_cast(identifier(name), types[name])} AS {identifier(name)}" for name in kept)
-    con.execute(
-        f"""CREATE TABLE {ROWS} AS SELECT f.__row AS row_id, m.batch, {values} FROM found f
-        JOIN (SELECT unnest($files) AS path, unnest($batches) AS batch) m ON m.path = f.__file ORDER BY f.__row""",
-        {"files": paths, "batches": list(source.batches.values())},
-    )
-    con.execute("DROP TABLE found")
-    return Read(types, almost, left_out)
-
-
-def _word(kind: str) -> str | None:
-    if kind in ("VARCHAR", "TIME", "UUID") or kind.startswith("ENUM"):
-        return "string"
-    if "INT" in kind and "[" not in kind and "(" not in kind:
-        return "integer"
-    if kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
-        return "number"
-    if kind.startswith("TIMESTAMP"):
-        return "timestamp"
-    return {"BOOLEAN": "boolean", "DATE": "date"}.get(kind)
-
-
-def _types(con: duckdb.DuckDBPyConnection, found: dict[str, str]) -> tuple[dict[str, str], dict[str, float]]:
-    """Type words by column, and the share of numbers in text columns that are mostly numbers."""
-    types = {name: _word(kind) or "string" for name, kind in found.items()}
-    almost = {}
-    for name in [name for name, kind in found.items() if kind == "VARCHAR"]:
-        c = identifier(name)
-        values, flags, zeros, numbers, whole, days, times = con.execute(
-            f"""SELECT count({c}), count(*) FILTER (lower({c}) IN ('true', 'false')),
-                count(*) FILTER (regexp_matches({c}, '^0[0-9]+$')), count(TRY_CAST({c} AS DOUBLE)),
-                count(*) FILTER (TRY_CAST({c} AS BIGINT) = TRY_CAST({c} AS DOUBLE)),
-                count(*) FILTER (length({c}) = 10 AND TRY_CAST({c} AS DATE) IS NOT NULL),
-                count(TRY_CAST({c} AS TIMESTAMP)) FROM found"""
-        ).fetchall()[0]
-        if not values:
-            continue
-        if flags == values:
-            types[name] = "boolean"
-        elif numbers == values and not zeros:
-            types[name] = "integer" if whole == values else "number"
-        elif days == values:
-            types[name] = "date"
-        elif times == values and not zeros:
-            types[name] = "timestamp"
-        elif numbers >= 0.8 * values and not zeros:
-            almost[name] = numbers / values
-    return types, almost
-
-
-def _cast(column: str, word: str) -> str:
-    value = f"TRY_CAST({column} AS {SQL_TYPES[word]})"
-    return f"nullif({value}, 'nan'::DOUBLE)" if word == "number" else value

@@ -123,10 +123,19 @@ def refuse_existing(folder: Path) -> None:
 def write_pipeline(made: Draft, folder: Path) -> list[Path]:
     """Write defs.yaml and features.sql into a folder; returns them."""
     texts = {"defs.yaml": render.defs_yaml(made), "features.sql": render.features_sql(made)}
-    PipelineSpec.model_validate(yaml.safe_load(texts["defs.yaml"])["attributes"])
+    attributes = yaml.safe_load(texts["defs.yaml"])["attributes"]
+    if made.target.is_open:
+        attributes["target"]["sql"] = "NULL"  # refused at load until a person has written it
+    PipelineSpec.model_validate(attributes)
     refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(folder / name, text) for name, text in texts.items()]
+
+
+def place_of_target(file: Path) -> str:
+    """File and line of the target in a pipeline's YAML."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return f"{file}:{1 + next(number for number, line in enumerate(lines) if line.startswith('  target:'))}"
 
 
 def write_project(project: Project) -> list[Path]:

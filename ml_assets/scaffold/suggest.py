@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -20,8 +21,10 @@ Row = Mapping[str, Any]
 
 MOST_CLASSES = 50  # of text; more is a name, not a class
 MOST_INTEGER_CLASSES = 20  # more is an amount
+MOST_ALLOWED = 20  # values of a list
 FEWEST_SEEN = 5  # a value seen less often hints at others that were not seen yet
 YES = ("true", "t", "yes", "y", "positive", "pos")
+FEWEST_PARTS = 4  # of which ends may show that a column moves on
 CODES = {r"\d": r"[0-9]+", "[A-Z]": r"[A-Z]+", "[a-z]": r"[a-z]+", "[A-Z0-9]": r"[A-Z0-9]+"}
 
 
@@ -31,7 +34,7 @@ class Suggestion:
 
     Args:
         seen: What was seen of it, for a comment.
-        distinct: Different values; approximate where there are more than 20.
+        distinct: Different values; of statistics of several batches the most in one.
     """
 
     name: str
@@ -58,59 +61,125 @@ class TargetSuggestion:
     Args:
         classes: Class -> rows seen; None for a regression.
         note: What a person could turn round.
+        is_open: Whether the SQL is still to be written by a person.
     """
 
     sql: str
     kind: Kind
     classes: dict[str, int] | None
     note: str
+    is_open: bool = False
 
 
-def suggest_columns(rows: Iterable[Row], unbounded: Collection[str] = ()) -> list[Suggestion]:
+def suggest_columns(
+    rows: Iterable[Row], unbounded: Collection[str] = (), distinct: Mapping[str, int] | None = None, exact: bool = False
+) -> list[Suggestion]:
     """A suggestion for each column that has statistics.
 
     Args:
-        rows: Statistics, of one batch or of several.
+        rows: Statistics of batches, or of parts of one, in order.
         unbounded: Columns that get no constraint on values, such as identifiers that go on growing.
+        distinct: Column -> different values in all rows, where that is known.
+        exact: Whether these were counted exactly.
     """
     by_column: dict[str, list[Row]] = {}
     for row in rows:
         by_column.setdefault(row["column_name"], []).append(row)
-    return [_suggestion(name, of_column, name in unbounded) for name, of_column in by_column.items()]
+    return [
+        _suggestion(name, of_column, name in unbounded, (distinct or {}).get(name), exact)
+        for name, of_column in by_column.items()
+    ]
 
 
-def _suggestion(name: str, rows: Sequence[Row], unbounded: bool) -> Suggestion:
+def _suggestion(name: str, rows: Sequence[Row], unbounded: bool, known: int | None, exact: bool) -> Suggestion:
     word = type_word(rows[-1]["sql_type"])
     total, missing = sum(row["row_count"] for row in rows), sum(row["null_count"] for row in rows)
     counts, complete = frequent(rows)
+    distinct, different = _different(rows, counts, complete, known, exact)
     low = high = allowed = regex = None
-    seen = [f"{missing / total:.1%} missing".replace("%", " %")] if missing else []
-    if len(rows) > 1 and missing:
-        seen[0] += f", in {sum(row['null_count'] > 0 for row in rows)} of {len(rows)} batches"
+    seen = [_missing(rows, total, missing)] if missing else []
     if word in ("integer", "number"):
         limits = _limits(rows)
         if limits is not None:
             seen.append(f"{limits[0]:g} to {limits[1]:g}")
-            if not unbounded and max(map(abs, limits)) < 1e15:  # beyond it a float is no exact whole number
-                low, high = outward(*limits, whole=word == "integer")
+            if not unbounded:
+                low, high = _lasting_limits(rows, word == "integer")
     elif word == "string" and counts:
-        distinct = len(counts) if complete else max(row["distinct_count"] or 0 for row in rows)
-        seen.append(f"{distinct:,} different" if complete else f"about {distinct:,} different")
-        if (
-            complete
-            and not unbounded
-            and len(counts) <= 20
-            and min(counts.values()) >= FEWEST_SEEN
-            and all(map(str.isprintable, counts))
-        ):
+        seen.append(different)
+        if not unbounded and complete and _are_all_there_will_be(rows, counts):
             allowed = sorted(counts)
-        elif not complete and not unbounded:
+        elif not unbounded and not (complete and len(counts) <= MOST_ALLOWED):
             regex = code_pattern([*counts, *(row[end] for row in rows for end in ("min_value", "max_value"))])
     elif word in ("date", "timestamp"):
         starts = [row["min_value"] for row in rows if row["min_value"]]
         seen += [f"{min(starts)} to {max(r['max_value'] for r in rows if r['max_value'])}"] if starts else []
-    distinct = len(counts) if complete else max(row["distinct_count"] or 0 for row in rows)
     return Suggestion(name, word, missing > 0, low, high, allowed, regex, ", ".join(seen), distinct)
+
+
+def _missing(rows: Sequence[Row], total: int, missing: int) -> str:
+    share = f"{missing / total:.1%} missing".replace("%", " %")
+    batches = [row.get("batch", number) for number, row in enumerate(rows)]
+    if None in batches or len(set(batches)) == 1:
+        return share
+    having = {batch for batch, row in zip(batches, rows, strict=True) if row["null_count"]}
+    return f"{share}, in {len(having)} of {len(set(batches))} batches"
+
+
+def _different(
+    rows: Sequence[Row], counts: Mapping[str, int], complete: bool, known: int | None, exact: bool
+) -> tuple[int, str]:
+    """How many different values there are, and as a text that says what was counted."""
+    if complete:
+        return len(counts), f"{len(counts):,} different"
+    if known is not None:
+        return known, f"{'' if exact else 'about '}{known:,} different"
+    most = max(row["distinct_count"] or 0 for row in rows)
+    return most, f"about {most:,} different" + (" in one batch" if len(rows) > 1 else "")
+
+
+def _lasting_limits(rows: Sequence[Row], whole: bool) -> tuple[int | float | None, int | float | None]:
+    """Limits of all rows that those of the first half, and of each longer beginning, would have kept for the next part.
+
+    None for a column that moves on with the files, such as a year, and for a flag that was one thing first and then
+    another: what comes next is not among what was seen.
+    """
+    ends = [found for row in rows if (found := _limits([row])) is not None]
+    if not ends:
+        return None, None
+    lows, highs = [low for low, _ in ends], [high for _, high in ends]
+    low, high = min(lows), max(highs)
+    if low == high or max(abs(low), abs(high)) >= 1e15 or _moves_on(lows, highs):  # a float is no exact whole number
+        return None, None
+    if whole and low == 0 and high == 1:
+        both = sum(one == (0, 1) for one in ends)
+        return (0, 1) if both >= 2 or len(rows) == 1 else (None, None)
+    first, last = outward(low, high, whole)
+    kept = [outward(min(lows[:n]), max(highs[:n]), whole) for n in range(max(len(ends) // 2, 1), len(ends))]
+    later = range(len(ends) - len(kept), len(ends))
+    return (
+        first if all(lows[n] >= limits[0] for n, limits in zip(later, kept, strict=True)) else None,
+        last if all(highs[n] <= limits[1] for n, limits in zip(later, kept, strict=True)) else None,
+    )
+
+
+def _moves_on(lows: Sequence[float], highs: Sequence[float]) -> bool:
+    """Do both ends go up, or both down, from part to part?"""
+    if len(lows) < FEWEST_PARTS or lows[0] == lows[-1] or highs[0] == highs[-1]:
+        return False
+    up = sorted(lows) == list(lows) and sorted(highs) == list(highs)
+    return up or (sorted(lows)[::-1] == list(lows) and sorted(highs)[::-1] == list(highs))
+
+
+def _are_all_there_will_be(rows: Sequence[Row], counts: Mapping[str, int]) -> bool:
+    """Are a column's texts few and frequent, and did the later rows bring none that the first half has not?"""
+    if (
+        not 2 <= len(counts) <= MOST_ALLOWED
+        or min(counts.values()) < FEWEST_SEEN
+        or not all(map(str.isprintable, counts))
+    ):
+        return False
+    half = max(len(rows) // 2, 1)
+    return {one["value"] for row in rows[:half] for one in row["top_values"] or ()} == set(counts)
 
 
 def type_word(sql_type: str) -> str:
@@ -132,7 +201,7 @@ def frequent(rows: Iterable[Row]) -> tuple[dict[str, int], bool]:
         values = row["top_values"]
         # The approximate count is close where it is small; a sample may lack the rarest value.
         exact = row["row_count"] <= row["sampled_rows"] or (row["distinct_count"] or 0) <= len(values or ())
-        complete &= values is not None and len(values) < TOP and exact
+        complete &= values is not None and (row.get("whole", False) or (len(values) < TOP and exact))
         for one in values or ():
             counts[one["value"]] = counts.get(one["value"], 0) + one["count"]
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))), complete
@@ -147,10 +216,8 @@ def outward(low: float, high: float, whole: bool) -> tuple[int | float, int | fl
     """Limits that tomorrow's file will keep too.
 
     Half of the range seen is added on both sides, at least a tenth of the greatest value, but nothing across zero;
-    then both are rounded outward to two digits. 17 to 4983 gives 0 and 7500. Flags (0 and 1) stay as they are.
+    then both are rounded outward to two digits. 17 to 4983 gives 0 and 7500.
     """
-    if whole and low >= 0 and high <= 1:
-        return 0, 1
     margin = max((high - low) / 2, max(abs(low), abs(high)) / 10)
     widened = (
         max(low - margin, 0.0) if low >= 0 else low - margin,
@@ -187,14 +254,15 @@ def code_pattern(values: Sequence[str | None]) -> str | None:
 def suggest_target(rows: Sequence[Row], column: str) -> TargetSuggestion:
     """Kind and SQL of a target that is a column.
 
-    Two values are binary, few whole numbers and texts are classes, other numbers are a regression.
+    Two values are binary, few whole numbers and texts are classes, other numbers are a regression. Of a date, or of too
+    many texts, a person has to say what is predicted.
 
     Args:
         rows: Statistics of this column over all rows.
         column: Its name.
 
     Raises:
-        SpecError: It has no value, one value, too many texts, or a type that is no target.
+        SpecError: It has no value, or one value.
     """
     where = {"target": column}
     word = type_word(rows[-1]["sql_type"])
@@ -208,9 +276,9 @@ def suggest_target(rows: Sequence[Row], column: str) -> TargetSuggestion:
             where=where,
             fix="Choose another --target, or add files with the other outcomes.",
         )
-    if word in ("date", "timestamp"):
-        raise SpecError("A date cannot be predicted.", where=where, fix="Choose a number, flag or text as --target.")
     sql = column_sql(column)
+    if word in ("date", "timestamp"):
+        return open_date(sql)
     numbers = word in ("integer", "number")
     whole = numbers and complete and all(float(value).is_integer() for value in counts)
     if complete and len(counts) == 2 and (whole or not numbers):
@@ -222,13 +290,17 @@ def suggest_target(rows: Sequence[Row], column: str) -> TargetSuggestion:
         return TargetSuggestion(sql, "regression", None, "")
     distinct = len(counts) if complete else max(row["distinct_count"] for row in rows)
     if distinct > MOST_CLASSES:
-        raise SpecError(
-            f"The target has about {distinct:,} different texts; more than {MOST_CLASSES} are no classes.",
-            found=", ".join(list(counts)[:5]) + ", ...",
-            where=where,
-            fix="Choose another --target, or write target.sql by hand, such as a CASE that makes groups.",
+        why = f"{column} has {distinct:,} different texts, and more than {MOST_CLASSES} are no classes"
+        return TargetSuggestion(
+            f"TODO: a predicate such as {sql} = {literal(next(iter(counts), ''))}", "binary", None, why, True
         )
     return TargetSuggestion(sql, "multiclass", counts, "")
+
+
+def open_date(sql: str) -> TargetSuggestion:
+    """The target of a date: what of it is predicted is for a person to say."""
+    days = f"TODO: a number such as date_diff('day', DATE '2024-01-01', {sql})"
+    return TargetSuggestion(days, "regression", None, "a date cannot be predicted itself, a number of days can", True)
 
 
 def _like_classes(counts: Mapping[str, int]) -> bool:
@@ -252,6 +324,7 @@ def column_sql(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name.lower() not in _keywords() else identifier(name)
 
 
+@cache
 def _keywords() -> set[str]:
     with scratch() as con:
         rows = con.execute(

@@ -27,6 +27,13 @@ class Source(Strict):
     marker: str | None = Field(
         None, description="Name of a file, such as _SUCCESS, that says that the files beside it are complete."
     )
+    missing: list[str] = Field(
+        default_factory=list,
+        description="Texts that stand for a missing value, such as '?' or NA; '' is a text of spaces only. Spaces "
+        "around a value do not count. They are read as NULL in every column that holds text; an empty field of a CSV "
+        "file always is.",
+        examples=[["", "?", "NA"]],
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="Options of the URL's fsspec filesystem, such as endpoint_url or anon; secrets as {{ env.NAME }}.",
@@ -74,12 +81,20 @@ class Reference(Strict):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
 
+def unfit_for_requests(name: str) -> bool:
+    """Does a column's name have a character that the server's request type (msgspec) does not take?"""
+    return any(mark in '"\\' or mark < " " for mark in name)
+
+
 class Column(Strict):
     """One column of the source and what each of its values must keep."""
 
     name: str = Field(min_length=1, description="The column's name in the file.")
     type: ColumnType = Field(description="string, integer, number, boolean, date or timestamp (UTC).")
     nullable: bool = Field(False, description="May the value be missing?")
+    missing: list[str] | None = Field(
+        None, description="Texts that stand for a missing value in this column, in place of source.missing."
+    )
     min: float | None = Field(None, description="Smallest allowed value.")
     max: float | None = Field(None, description="Largest allowed value.")
     allowed: list[str | int | float | bool] | None = Field(None, min_length=1, description="The only allowed values.")
@@ -92,6 +107,16 @@ class Column(Strict):
     outcome: bool = Field(False, description="Known only after the event: features can never see it.")
     unit: str | None = Field(None, description="Unit of the value, shown in the UI.")
     description: str | None = Field(None, description="What the column means, shown in the UI.")
+
+    @model_validator(mode="after")
+    def _fits_a_request(self) -> Self:
+        is_template = "{{" in self.name or "{%" in self.name
+        if not self.outcome and not is_template and unfit_for_requests(self.name):
+            raise ValueError(
+                f'the name of a column has no " or \\ and no control character, which a request to the server could '
+                f"not carry, unless it is an outcome; found {self.name!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _constraints_fit_the_type(self) -> Self:
@@ -161,6 +186,13 @@ class Target(Strict):
     name: Name = Field(description="Name of the label column.")
     sql: str = Field(min_length=1, description="SQL expression over a validated row; NULL means not known yet.")
     kind: Kind = Field(description="binary, multiclass or regression.")
+
+    @field_validator("sql")
+    @classmethod
+    def _is_written(cls, sql: str) -> str:
+        if sql.strip().startswith("TODO"):
+            raise ValueError(f"target.sql is still to be written here, as a SQL expression over a row; found {sql!r}")
+        return sql
 
 
 class Lookup(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml_assets.errors import SourceError
@@ -82,3 +82,17 @@ def reader(
     }
     kind = format_of(paths)
     return READERS[kind].format(files=files, as_text=text[kind] if as_text else "", hive=str(hive).lower())
+
+
+def without_words(relation: str, words: Mapping[str, str]) -> str:
+    """A relation in which some texts of some columns are NULL; spaces around a value do not count.
+
+    Args:
+        relation: SQL of the relation.
+        words: Column -> SQL of the list of texts that stand for a missing value.
+    """
+    if not words:
+        return relation
+    quoted = {identifier(name): sql for name, sql in words.items()}
+    values = (f"CASE WHEN NOT list_contains({sql}, trim({c})) THEN {c} END AS {c}" for c, sql in quoted.items())
+    return f"(SELECT * REPLACE ({', '.join(values)}) FROM {relation})"

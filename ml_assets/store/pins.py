@@ -42,6 +42,7 @@ COLUMNS = {
 PARTS = ("train", "validation", "test")
 FITTED = ("train", "validation")  # what the judged model is fitted on
 LABEL = "label"
+NO_FEATURES = (LABEL, "part")  # stand beside the features in a pin's rows
 
 
 @dataclass(frozen=True)

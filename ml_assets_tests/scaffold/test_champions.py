@@ -10,11 +10,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 import sklearn.datasets
-import yaml
 
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.project import write_pipeline
 from ml_assets_tests.conftest import Project, failure_text
+from ml_assets_tests.scaffold.test_names import NAMES, of_yaml
 
 
 def packaged(name: str, **options: Any) -> pd.DataFrame:
@@ -27,7 +27,10 @@ def packaged(name: str, **options: Any) -> pd.DataFrame:
 
 
 def breast_cancer(folder: Path) -> None:
-    packaged("breast_cancer").to_csv(folder / "breast_cancer.csv", index=False)
+    """With names of every kind."""
+    frame = packaged("breast_cancer")
+    odd = dict(zip(frame.columns, [name for name in NAMES if name != "target"], strict=False))
+    frame.rename(columns={**odd, "target": "target"}).to_csv(folder / "breast_cancer.csv", index=False)
 
 
 def iris(folder: Path) -> None:
@@ -62,7 +65,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def project_of(made: Draft, root: Path, instance: dg.DagsterInstance, candidate: str) -> Project:
     """The written pipeline, its search cut down to one trial of one candidate."""
     write_pipeline(made, root / "defs")
-    spec = yaml.safe_load((root / "defs" / "defs.yaml").read_text())["attributes"]
+    spec = of_yaml(root / "defs").model_dump(exclude_unset=True)
     spec["source"]["settle_seconds"] = 0
     spec["tuning"].update(trials=1, folds=2)
     spec["candidates"] = {candidate: spec["candidates"][candidate]}

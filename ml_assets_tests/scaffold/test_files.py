@@ -1,15 +1,13 @@
-"""What names a batch, and how files that nobody has described are read."""
+"""Which files there are, and what names a batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import duckdb
-import pandas as pd
 import pytest
 
 from ml_assets.errors import SourceError
-from ml_assets.scaffold.files import batch_of, find, name_pattern, read
+from ml_assets.scaffold.files import batch_of, find, name_pattern
 
 
 @pytest.mark.parametrize(
@@ -43,41 +41,6 @@ def test_one_file_leaves_its_neighbours_alone(tmp_path: Path) -> None:
     }
 
 
-def test_types_are_those_that_every_value_can_be_read_as(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(
-        "whole,number,code,day,time,us_day,flag,answer,dirty,free\n"
-        "1,1.5,007,2024-01-31,2024-01-31 10:00:00,01/31/2024,true,yes,1,x\n"
-        "2,2,012,2024-02-01,2024-02-01 00:00:00,02/01/2024,false,no,2,y\n"
-        ",nan,100,,,,,,NA,\n" + "3,3,100,,,,true,no,4,z\n" * 3
-    )
-    with duckdb.connect() as con:
-        found = read(con, find("a.csv", tmp_path))
-        assert found.types == {
-            "whole": "integer",
-            "number": "number",
-            "code": "string",
-            "day": "date",
-            "time": "timestamp",
-            "us_day": "string",  # a cast cannot read it, so a pipeline could not either
-            "flag": "boolean",
-            "answer": "string",
-            "dirty": "string",
-            "free": "string",
-        }
-        assert found.almost == {"dirty": pytest.approx(5 / 6)}
-        assert con.execute("SELECT count(*), count(number), min(batch) FROM rows_").fetchall() == [(6, 5, "a")]
-
-
-def test_columns_that_cannot_be_declared_are_left_out(tmp_path: Path) -> None:
-    pd.DataFrame({"batch": [1, 2], "row_id": [7, 8], "many": [[1], [2]], "two\nlines": [1, 2], "y": [0, 1]}).to_parquet(
-        tmp_path / "a.parquet"
-    )
-    with duckdb.connect() as con:
-        found = read(con, find("a.parquet", tmp_path))
-    assert list(found.types) == ["y"]
-    assert set(found.left_out) == {"batch", "row_id", "many", "two\nlines"}
-
-
 @pytest.mark.parametrize(
     ("path", "says"),
     [
@@ -96,9 +59,3 @@ def test_what_cannot_be_found(tmp_path: Path, path: str, says: str) -> None:
     (tmp_path / "empty.csv").touch()
     with pytest.raises(SourceError, match=says.replace("?", r"\?")):
         find(path, tmp_path)
-
-
-def test_a_broken_file(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    with duckdb.connect() as con, pytest.raises(SourceError, match="cannot be read"):
-        read(con, find("a.parquet", tmp_path))

@@ -149,10 +149,10 @@ def test_what_is_missing_with_the_target_is_doubted(tmp_path: Path) -> None:
         (["churn", "--source", "../incomming", "--target", "left"], "did you mean 'incoming'?"),
         (["churn", "--source", "../incoming", "--target", "lef"], "did you mean 'left'?"),
         (["churn", "--source", "../incoming", "--target", "unit"], "one value only"),
-        (["churn", "--source", "../incoming", "--target", "note"], "no classes"),
+        (["churn", "--source", "../latin.csv", "--target", "left"], "line 2 holds the byte 0xe9"),
         (["Churn!", "--source", "../incoming", "--target", "left"], "Such as: churn"),
         (["churn", "--source", "../few.csv", "--target", "left"], "At least 80 rows"),
-        (["churn", "--source", "../headless.csv", "--target", "left"], "a first line without names"),
+        (["churn", "--source", "../headless.csv", "--target", "2.5"], "The first line has values"),
         (["churn", "--source", "../broken.parquet", "--target", "left"], "cannot be read"),
     ],
 )
@@ -162,6 +162,7 @@ def test_a_mistake_is_one_clear_error(
     customers(rows=50).to_csv(tmp_path / "few.csv", index=False)
     (tmp_path / "headless.csv").write_text("1,2.5,3\n" * 100)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "latin.csv").write_bytes("name,left\nRené,1\n".encode("latin-1"))
     shown = invoke(tmp_path / "churny", "init", *arguments, monkeypatch=monkeypatch)
     assert shown.exit_code == 1
     assert says in shown.output

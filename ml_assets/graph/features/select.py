@@ -15,6 +15,7 @@ from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import guard, outcomes
 from ml_assets.store.lake import Lake
+from ml_assets.store.pins import NO_FEATURES
 from ml_assets.store.sql import identifier, identifiers, table
 
 
@@ -170,6 +171,12 @@ def feature_types(columns: Mapping[str, str], file: str) -> dict[str, str]:
     for name, sql_type in columns.items():
         if name in ("batch", "row_id"):
             continue
+        if name.lower() in NO_FEATURES:
+            raise FeatureError(
+                f"A feature cannot be called {name!r}: a training set has a column of that name.",
+                where={"file": file, "column": name},
+                fix=f"Give it another name: AS {name}_",
+            )
         kind = feature_type(sql_type)
         if kind is None:
             raise FeatureError(

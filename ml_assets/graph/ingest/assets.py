@@ -82,8 +82,9 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
 def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "raw_data")
     # Not the rules: another `min` makes no row of raw_data another one.
-    declared = [(column.name, column.type) for column in spec.columns]
-    version = code_version(__name__, declared, spec.tolerate.missing_columns, spec.tolerate.new_columns)
+    declared = [(column.name, column.type, column.missing) for column in spec.columns]
+    handling = (spec.tolerate.missing_columns, spec.tolerate.new_columns)
+    version = code_version(__name__, declared, spec.source.missing, *handling)
 
     @dg.asset(
         key=key,

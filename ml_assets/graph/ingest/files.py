@@ -179,6 +179,8 @@ def _fault_of_batch(batch: str | None) -> str | None:
         return "Its name gives no batch: the pattern's group is empty."
     if batch is not None and (len(batch) > LONGEST_BATCH or "..." in batch):
         return f"A batch's name has at most {LONGEST_BATCH} characters and no `...` in it."
+    if batch is not None and not batch.isprintable():
+        return "A batch's name has no line breaks and no control characters in it."
     return None
 
 

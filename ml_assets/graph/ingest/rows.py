@@ -14,7 +14,7 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import HIVE, Delivery
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
 from ml_assets.store import casts, csv_faults
-from ml_assets.store.formats import SQL_TYPES, format_of, reader
+from ml_assets.store.formats import SQL_TYPES, format_of, reader, without_words
 from ml_assets.store.sql import identifier
 
 # Undeclared columns that raw_data holds in all; beyond some hundreds every later batch takes several times as long.
@@ -209,7 +209,20 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
         SELECT getvariable('raw_batch')::VARCHAR AS batch, row_number() OVER () AS row_id, {", ".join(selected)},
             getvariable('raw_names')[{file}] AS source_file, getvariable('raw_sha256')[{file}] AS source_sha256,
             {unreadable} AS unreadable
-        FROM {source}"""
+        FROM {without_words(source, _lists_of_words(spec, found, delivery))}"""
+
+
+def missing_words(spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> dict[str, list[str]]:
+    """Column as found -> the texts in it that stand for a missing value, of columns that hold text and have such."""
+    own = {column.name.lower(): column.missing for column in spec.columns if column.missing is not None}
+    texts = [name for name, kind in found.items() if _kind(kind, delivery) == casts.TEXT]
+    words = {name: own.get(name.lower(), spec.source.missing) for name in texts}
+    return {name: listed for name, listed in words.items() if listed}
+
+
+def _lists_of_words(spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> dict[str, str]:
+    names = missing_words(spec, found, delivery)
+    return {name: f"getvariable('raw_missing')[{place + 1}]" for place, name in enumerate(names)}
 
 
 def _kind(found: str, delivery: Delivery) -> str:
@@ -219,7 +232,7 @@ def _kind(found: str, delivery: Delivery) -> str:
 
 def _variables(
     spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery, batch: str
-) -> dict[str, str | list[str]]:
+) -> dict[str, str | list[str] | list[list[str]]]:
     """What `typed_select` reads: the batch, its files, and the columns whose values may be unreadable."""
     names = {name.lower(): name for name in found}
     doubtful = [
@@ -234,4 +247,5 @@ def _variables(
         "raw_names": delivery.names,
         "raw_sha256": delivery.sha256,
         "raw_doubtful": doubtful,
+        "raw_missing": list(missing_words(spec, found, delivery).values()),
     }

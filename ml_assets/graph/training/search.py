@@ -30,6 +30,9 @@ OnTrial = Callable[[Trial, Trial | None], None]
 CACHE_BYTES = 64 * 1024**2
 # Finished trials before the first one may be pruned.
 PRUNE_AFTER = 4
+# First trials that are spread over the ranges; those after them follow the scores.
+SPREAD = 10
+DESIGNS = 100
 
 
 class Folds:
@@ -154,6 +157,7 @@ class _Search:
         self.on_trial, self.journal, self.cores = on_trial, journal, cores
         self.study = _study(self.task, tuning)
         self.grid = _grid(self.task.candidate, tuning) if tuning.sampler == "grid" else None
+        self.planned = self.grid or (_spread(self.task.candidate, tuning) if tuning.sampler == "tpe" else [])
         self.trials: list[Trial] = []
         self.started = time.monotonic() - journal.seconds
 
@@ -204,8 +208,8 @@ class _Search:
 
     def _ask(self, number: int) -> tuple[Any, Trial]:
         """The next parameters; of a trial that is in the journal, what came of them."""
-        if self.grid is not None:
-            self.study.enqueue_trial(self.grid[number])
+        if number < len(self.planned):
+            self.study.enqueue_trial(self.planned[number])
         one = self.study.ask()
         candidate = self.task.candidate
         trial = Trial(number, {**candidate.params, **_suggested(one, candidate)})
@@ -273,10 +277,14 @@ def _study(task: Task, tuning: Tuning) -> Any:
     import optuna
 
     load_optuna()
-    sampler = optuna.samplers.TPESampler if tuning.sampler == "tpe" else optuna.samplers.RandomSampler
+    samplers = optuna.samplers
+    if tuning.sampler == "tpe":
+        sampler = samplers.TPESampler(seed=tuning.seed, n_startup_trials=SPREAD)
+    else:
+        sampler = samplers.RandomSampler(seed=tuning.seed)
     return optuna.create_study(
         direction="maximize" if metrics.greater_is_better(task.metric) else "minimize",
-        sampler=sampler(seed=tuning.seed),
+        sampler=sampler,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER),
     )
 
@@ -291,6 +299,40 @@ def _suggested(trial: Any, candidate: Candidate) -> dict[str, Any]:
         else:
             values[name] = trial.suggest_float(name, space.low, space.high, log=space.log)
     return values
+
+
+def _spread(candidate: Candidate, tuning: Tuning) -> list[dict[str, Any]]:
+    """The first trials: a Latin hypercube, in which each trial has a part of each range for itself.
+
+    Points drawn at random crowd: of a learning rate from 0.03 to 0.3, seed 0 draws 0.106, 0.120, 0.080 and 0.082. Of
+    many such hypercubes it is the one whose closest points are farthest apart.
+    """
+    count, names = min(tuning.trials, SPREAD), list(candidate.search)
+    if not names:
+        return []
+    drawn = np.random.default_rng(tuning.seed).random((DESIGNS, count, len(names)))
+    design = max(drawn.argsort(axis=1), key=_closest)
+    planned = [
+        {name: _at(candidate.search[name], place) for name, place in zip(names, row, strict=True)}
+        for row in ((design + 0.5) / count).tolist()
+    ]
+    return [point for number, point in enumerate(planned) if point not in planned[:number]]
+
+
+def _closest(points: Array) -> float:
+    """Squared distance of the two closest points, shape (n, dimensions)."""
+    apart = np.square(points[:, None] - points[None]).sum(axis=-1)
+    pairs = apart[np.triu_indices(len(points), 1)]
+    return float(pairs.min()) if len(pairs) else 0.0
+
+
+def _at(space: Range | list[Any], place: float) -> Any:
+    """The value at a place from 0 to 1 of a range or of a list of choices."""
+    if not isinstance(space, Range):
+        return space[int(place * len(space))]
+    low, high = space.low, space.high
+    value = low * (high / low) ** place if space.log else low + (high - low) * place
+    return min(max(round(value), low), high) if isinstance(low, int) and isinstance(high, int) else value
 
 
 def _grid(candidate: Candidate, tuning: Tuning) -> list[dict[str, Any]]:

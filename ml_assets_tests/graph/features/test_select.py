@@ -148,3 +148,9 @@ def test_a_new_feature_and_a_changed_type_reshape_the_table(project: Project) ->
     (row,) = project.rows("SELECT * FROM {p}.features LIMIT 1")
     assert isinstance(row["income"], str)
     assert row["seven"] == 7
+
+
+@pytest.mark.parametrize("name", ["label", "Part"])
+def test_a_feature_is_not_called_like_a_column_of_the_training_set(name: str) -> None:
+    with pytest.raises(FeatureError, match=f"AS {name}_"):
+        feature_types({"row_id": "BIGINT", name: "DOUBLE"}, "f.sql")

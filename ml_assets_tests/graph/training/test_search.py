@@ -244,3 +244,18 @@ def test_folds_that_are_too_large_to_keep_give_the_same_trials(monkeypatch: pyte
     kept = run(boosting)
     monkeypatch.setattr(searching, "CACHE_BYTES", 0)
     assert told(run(boosting)) == told(kept)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_trials_are_spread_over_the_ranges(seed: int) -> None:
+    trials = run({**TREE, "params": {}}, trials=4, seed=seed)
+    places = sorted(np.log(trial.params["ccp_alpha"] / 0.0001) / np.log(1000) for trial in trials)
+    assert np.diff([0, *places, 1]).max() < 0.3  # at random, seed 0 leaves 0.48 empty
+    assert len({trial.params["max_depth"] for trial in trials}) == 4
+    assert {trial.params["criterion"] for trial in trials} == {"gini", "entropy"}
+
+
+def test_no_first_trial_is_repeated_and_later_ones_follow() -> None:
+    small = {"estimator": "sklearn.tree.DecisionTreeClassifier", "search": {"max_depth": {"low": 1, "high": 3}}}
+    first = [trial.params["max_depth"] for trial in run(small, trials=5)]
+    assert (len(first), set(first[:3])) == (5, {1, 2, 3})
