@@ -5,6 +5,7 @@ Table: `<pipeline>.ingest_errors`. A later write of the same asset and batch is 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -44,3 +45,14 @@ def record(lake: Lake, pipeline: str, failed: Sequence[FailedIngest], commit: Co
     rows = [{"failed_at": now(), "asset": commit.asset, "run_id": commit.run_id, **asdict(one)} for one in failed]
     if rows:
         lake.append([Rows(f"{pipeline}.ingest_errors", COLUMNS, rows)], commit)
+
+
+def newest(lake: Lake, pipeline: str, nouns: Sequence[str]) -> dict[str, dt.datetime]:
+    """Batch -> when one of these assets last failed for it, UTC."""
+    rows = lake.rows_of(
+        f"{pipeline}.ingest_errors",
+        """SELECT batch, max(failed_at) AS failed_at FROM {t}
+        WHERE batch IS NOT NULL AND list_contains($assets, asset) GROUP BY batch""",
+        {"assets": [f"{pipeline}/{noun}" for noun in nouns]},
+    )
+    return {row["batch"]: row["failed_at"] for row in rows}

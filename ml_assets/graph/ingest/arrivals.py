@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,9 @@ import duckdb
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
+from ml_assets.graph.requests import Request
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import faults
+from ml_assets.store import failures, faults
 from ml_assets.store.database import in_memory
 from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Lake
@@ -31,6 +33,7 @@ COLUMNS = {
     "tag": "VARCHAR",
 }
 SET_ASIDE = ("refused", "duplicate", "unmatched")
+ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
 
 
 def known(lake: Lake, spec: PipelineSpec, noun: str = "arrivals") -> dict[str, Arrival]:
@@ -169,6 +172,43 @@ def set_aside(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> li
         if arrival.status in SET_ASIDE and not same:
             found.append(arrival)
     return found
+
+
+def without_result(
+    lake: Lake, spec: PipelineSpec, found: Iterable[Arrival], requests: Mapping[str, Request]
+) -> set[str]:
+    """Batches that were requested and of which the lake knows nothing: no rows of their bytes, and no failure since.
+
+    What follows raw_data is not asked about: the stale sensor makes what is missing there.
+
+    Args:
+        found: Today's files.
+        requests: Batch, or ASIDE -> when it was requested.
+    """
+    read, recorded, failed_at = _known_to(lake, spec)
+    bytes_of: dict[str, set[str | None]] = {}
+    for one in found:
+        if one.status == "ready" and one.batch in requests:
+            bytes_of.setdefault(one.batch, set()).add(one.sha256)
+        elif one.status in SET_ASIDE and ASIDE in requests and (one.path, one.sha256) not in recorded:
+            bytes_of[ASIDE] = {one.path}
+    return {
+        batch
+        for batch, wanted in bytes_of.items()
+        if not wanted <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
+    }
+
+
+def _known_to(
+    lake: Lake, spec: PipelineSpec
+) -> tuple[dict[str, set[str]], set[tuple[str, str | None]], dict[str, float]]:
+    """SHA-256 of raw_data's files by batch; files in arrivals; when each batch last failed, in seconds since 1970."""
+    if not lake.is_there():
+        return {}, set(), {}
+    read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
+    failed_at = failures.newest(lake, spec.name, ("arrivals", "raw_data"))
+    recorded = {(one.path, one.sha256) for one in known(lake, spec).values()}
+    return read, recorded, {batch: at.replace(tzinfo=dt.UTC).timestamp() for batch, at in failed_at.items()}
 
 
 def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:

@@ -81,13 +81,13 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
     def outcomes_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = Cursor.read(context.cursor)
         try:
-            seen_by, seen = read_seen(memory.read(cursor.files or None)) or ("", {})
+            seen_by, seen, _ = read_seen(memory.read(cursor.files or None)) or ("", {}, {})
             earlier = seen if seen_by == version else _recorded(spec, paths)
             found = files.scan(source, place, earlier, time.monotonic() + READING_S)
             snapshot = newest_snapshot(paths.lake, spec.name)
             new = outcomes.is_new(found, earlier, look_again=seen_by != version)
             new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
-            now = Cursor(memory.write(write_seen(version, found), cursor.files), cursor.snapshot, cursor.until)
+            now = Cursor(memory.write(write_seen(version, found, {}), cursor.files), cursor.snapshot, cursor.until)
             if new:
                 return dg.SensorResult(run_requests=[_take(spec, version, new)], cursor=now.write())
             if snapshot is None or snapshot == cursor.snapshot:

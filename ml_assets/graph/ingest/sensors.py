@@ -4,17 +4,18 @@ import datetime as dt
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import steps
+from ml_assets.graph import requests, steps
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import files
 from ml_assets.graph.ingest.files import Arrival
+from ml_assets.graph.requests import Request, Requests
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
@@ -33,6 +34,8 @@ def new_data_sensor(
     before_champion: Sequence[dg.AssetKey],
 ) -> dg.SensorDefinition:
     """Watch the source folder; the cursor stands for what it has seen: a file is picked up once for each content.
+
+    A request whose run ended without a result in the lake is repeated (`without_result`, requests.py).
 
     Without a cursor it begins with what the lake holds: files that were ingested by hand are not taken up again.
 
@@ -56,48 +59,81 @@ def new_data_sensor(
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             seen = read_seen(memory.read(context.cursor))
-            seen_by, earlier = seen or ("", stock.ingested(paths, spec))
+            seen_by, earlier, requested = seen or ("", stock.ingested(paths, spec), {})
             deadline = time.monotonic() + READING_S
             found = stock.take_stock(spec, place, earlier, look_again=seen_by != version, deadline=deadline)
-            cursor = memory.write(write_seen(version, found), context.cursor)
-        except MLAssetsError as error:
+            changed = stock.changed_batches(found, earlier)
+            aside = stock.set_aside(found, earlier)
+            first = requests.repeated([*changed, *([stock.ASIDE] if aside else [])], {})
+            there = {*stock.by_batch(found), stock.ASIDE} - set(first)
+            pending = {name: one for name, one in requested.items() if name in there}
+            pending, lost = _judged(context.instance, spec, paths, found, pending)
+            requested = {**pending, **first, **requests.repeated(lost, lost)}
+            has_champion = bool(first or lost) and _has_champion(spec, paths)
+            cursor = memory.write(write_seen(version, found, requested), context.cursor)
+        except MLAssetsError as error:  # also of a lake that is busy or lost: the next tick looks again
             return dg.SkipReason(str(error))
-        changed = stock.changed_batches(found, earlier)
-        aside = stock.set_aside(found, earlier)
         for arrival in aside:
             context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
-        if not changed and not aside:
+        if not first and not lost:
             reason = dg.SkipReason(_nothing_to_do(found))
             return reason if cursor == context.cursor else dg.SensorResult(skip_reason=reason, cursor=cursor)
-        try:
-            with Lake(paths.lake, read_only=True) as lake:
-                has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
-        except MLAssetsError as error:  # a lake that is busy or lost: the next tick looks again
-            return dg.SkipReason(str(error))
         registered = dict.fromkeys(context.instance.get_dynamic_partitions(partitions))
-        new = [batch for batch in changed if batch not in registered]
-        requests = [
+        wanted = {name for name in (*first, *lost) if name != stock.ASIDE}
+        new = [batch for batch in sorted(wanted) if batch not in registered]
+        runs = [
             dg.RunRequest(
-                run_key=_run_key(found, batches),
+                run_key=requests.run_key(_run_key(found, batches), batches, lost),
                 tags={
                     "dagster/asset_partition_range_start": batches[0],
                     "dagster/asset_partition_range_end": batches[-1],
                     "ml_assets/batches": ", ".join(batches),
+                    **requests.why(batches, lost),
                 },
                 asset_selection=None if has_champion else list(before_champion),
             )
-            for batches in steps.ranges([*registered, *new], changed)
+            for batches in steps.ranges([*registered, *new], wanted)
         ]
-        if not requests:  # only files that are set aside: record them, ingest nothing
-            key = hashlib.sha256(json.dumps([f"{a.path} {a.version} {a.status}" for a in aside]).encode()).hexdigest()
-            requests = [dg.RunRequest(run_key=f"aside-{key}", asset_selection=[steps.asset_key(spec, "arrivals")])]
+        if not runs:  # only files that are set aside: record them, ingest nothing
+            key = requests.run_key(_aside_key(aside or stock.set_aside(found, {})), [stock.ASIDE], lost)
+            why = requests.why([stock.ASIDE], lost)
+            runs = [dg.RunRequest(run_key=key, asset_selection=[steps.asset_key(spec, "arrivals")], tags=why)]
+        for run in runs:
+            if "ml_assets/why" in run.tags:
+                what = run.tags.get("ml_assets/batches", "arrivals")
+                context.log.info(f"{what} requested again: {run.tags['ml_assets/why']}")
         return dg.SensorResult(
-            run_requests=requests,
+            run_requests=runs,
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
             cursor=cursor,
         )
 
     return new_data
+
+
+def _judged(
+    instance: dg.DagsterInstance,
+    spec: PipelineSpec,
+    paths: Paths,
+    found: Sequence[Arrival],
+    pending: Requests,
+) -> tuple[Requests, Requests]:
+    """Requests whose result is still not there, and which of them have lost their run.
+
+    The lake is opened only where a request is due and no run is under way.
+    """
+    due = requests.due(pending)
+    if not due or steps.unfinished_run(instance, spec.name):
+        return pending, {}
+    with Lake(paths.lake, read_only=True) as lake:
+        without = stock.without_result(lake, spec, found, due)
+    lost = {name: one for name, one in due.items() if name in without}
+    return {name: one for name, one in pending.items() if name not in due or name in lost}, lost
+
+
+def _has_champion(spec: PipelineSpec, paths: Paths) -> bool:
+    with Lake(paths.lake, read_only=True) as lake:
+        return lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
 
 
 def _nothing_to_do(found: Sequence[Arrival]) -> str:
@@ -114,20 +150,34 @@ def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_seen(text: str | None) -> tuple[str, dict[str, Arrival]] | None:
-    """Version of the code that wrote the text, and what it had seen; None where there is none to go by."""
+def _aside_key(aside: Sequence[Arrival]) -> str:
+    lines = json.dumps([f"{a.path} {a.version} {a.status}" for a in aside])
+    return f"aside-{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def read_seen(text: str | None) -> tuple[str, dict[str, Arrival], Requests] | None:
+    """Version of the code that wrote the text, what it had seen, and requests without a result; None for other texts.
+
+    Earlier versions kept no requests: each file of theirs counts as requested when it was seen.
+    """
     try:
-        version, rows = json.loads(text or "")
+        version, rows, *others = json.loads(text or "")
         time_of = dt.datetime.fromisoformat
-        return version, {
+        seen = {
             path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status, tag=tag)
             for path, batch, sha256, size, modified_at, seen_at, status, tag in rows
         }
-    except (ValueError, TypeError):
+        return version, seen, requests.from_cells(others[0]) if others else _as_if_requested(seen.values())
+    except (ValueError, TypeError, AttributeError):
         return None
 
 
-def write_seen(version: str, found: Sequence[Arrival]) -> str:
+def _as_if_requested(seen: Iterable[Arrival]) -> Requests:
+    moments = sorted((a.seen_at, a.batch) for a in seen if a.status == "ready" and a.batch is not None)
+    return {batch: Request(at.replace(tzinfo=dt.UTC).timestamp()) for at, batch in moments}
+
+
+def write_seen(version: str, found: Sequence[Arrival], requested: Mapping[str, Request]) -> str:
     """What `read_seen` reads."""
     return json.dumps(
         [
@@ -145,5 +195,6 @@ def write_seen(version: str, found: Sequence[Arrival]) -> str:
                 ]
                 for a in found
             ],
+            requests.as_cells(requested),
         ]
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import shutil
 from typing import Any
 
 import dagster as dg
+import pytest
 
+from ml_assets.graph import requests
 from ml_assets.graph.ingest import sensors
+from ml_assets.store import failures
+from ml_assets.store.failures import FailedIngest
+from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.memory import Memory
 from ml_assets_tests.conftest import Project, loans
 
@@ -156,8 +163,113 @@ def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
     file = project.write(1)
     now = sensors.read_seen(Memory(project.paths.sensors / "loans_new_data").read(tick(project).cursor))
     assert now is not None
-    text = sensors.write_seen(now[0], list(now[1].values()))
+    text = json.dumps(json.loads(sensors.write_seen(now[0], list(now[1].values()), {}))[:2])
     assert str(file) in text
     upgraded = tick(project, text)
     assert upgraded.run_requests == []
     assert len(upgraded.cursor) == 64
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The sensors' clock, so many seconds on."""
+    moment = requests.now() + seconds
+    monkeypatch.setattr(requests, "now", lambda: moment)
+
+
+def keys(result: Any) -> list[str | None]:
+    return [run.run_key for run in getattr(result, "run_requests", None) or []]
+
+
+def test_a_batch_whose_run_is_lost_is_requested_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kills of a worker, a cancelled run, an emptied queue: the lake shows nothing, and no run is left."""
+    project.write(7)
+    project.write(8)
+    first = tick(project)
+    project.instance.add_dynamic_partitions("loans_batches", ["7", "8"])
+    later(monkeypatch, requests.WAIT_S - 1)
+    assert keys(tick(project, first.cursor)) == []
+    later(monkeypatch, 1)
+    busy = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTING, tags={"ml_assets/pipeline": "loans"})
+    project.instance.add_run(busy)
+    assert keys(tick(project, first.cursor)) == []
+    project.instance.delete_run(busy.run_id)
+    second = tick(project, first.cursor)
+    assert ranges(second) == [("7", "8")]
+    assert keys(second) != keys(first)
+    assert "no result of request 1" in second.run_requests[0].tags["ml_assets/why"]
+    assert keys(tick(project, first.cursor)) == keys(second)  # killed before the cursor was stored
+    later(monkeypatch, 2 * requests.WAIT_S - 1)
+    assert keys(tick(project, second.cursor)) == []
+    later(monkeypatch, 1)
+    third = tick(project, second.cursor)
+    assert len({*keys(first), *keys(second), *keys(third)}) == 3
+    assert project.ingest("8").success  # by hand, and 7 not
+    later(monkeypatch, 4 * requests.WAIT_S)
+    fourth = tick(project, third.cursor)
+    assert ranges(fourth) == [("7", "7")]
+    (project.source / "loans_7.parquet").unlink()
+    later(monkeypatch, requests.LONGEST_S)
+    assert keys(tick(project, fourth.cursor)) == []  # nothing to ingest any more
+
+
+def test_a_run_that_dagster_retries_is_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(4)
+    first = tick(project)
+    later(monkeypatch, requests.WAIT_S)
+    tags = {"ml_assets/pipeline": "loans", "dagster/will_retry": "true"}
+    failed = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.FAILURE, tags=tags)
+    project.instance.add_run(failed)
+    assert keys(tick(project, first.cursor)) == []
+    project.instance.add_run_tags(failed.run_id, {"dagster/will_retry": "false"})
+    assert len(keys(tick(project, first.cursor))) == 1
+
+
+def test_a_batch_that_fails_for_its_own_data_is_requested_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure counts from the request on: an earlier one was about other bytes."""
+    project.write(1)
+    project.write(2)
+    with Lake(project.paths.lake) as lake:
+        failures.record(lake, "loans", [FailedIngest("too few rows", "1")], Commit("loans/raw_data"))
+    first = tick(project)
+    with Lake(project.paths.lake) as lake:
+        failures.record(lake, "loans", [FailedIngest("too few rows", "2")], Commit("loans/raw_data"))
+    later(monkeypatch, requests.WAIT_S)
+    second = tick(project, first.cursor)
+    assert ranges(second) == [("1", "1")]
+    later(monkeypatch, requests.LONGEST_S)
+    assert ranges(tick(project, second.cursor)) == [("1", "1")]
+
+
+def test_a_lost_record_of_refused_files_is_requested_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.source / "loans_1.parquet").touch()
+    first = tick(project)
+    later(monkeypatch, requests.WAIT_S)
+    second = tick(project, first.cursor)
+    assert [[key.path[-1] for key in r.asset_selection] for r in second.run_requests] == [["arrivals"]]
+    assert keys(second) != keys(first)
+    assert project.arrive().success
+    later(monkeypatch, requests.LONGEST_S)
+    assert keys(tick(project, second.cursor)) == []
+
+
+def test_a_settled_request_costs_no_look_into_the_lake(trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what the memory of an earlier version knows only as seen is checked once, then never again."""
+    first = tick(trained)
+    memory = Memory(trained.paths.sensors / "loans_new_data")
+    version, seen, requested = sensors.read_seen(memory.read(first.cursor)) or ("", {}, {})
+    assert requested == {}
+    earlier = json.dumps(json.loads(sensors.write_seen(version, list(seen.values()), {}))[:2])
+    later(monkeypatch, requests.WAIT_S)
+    checked = tick(trained, earlier)
+    assert keys(checked) == []
+    monkeypatch.setattr(sensors, "Lake", None)
+    assert isinstance(tick(trained, checked.cursor), dg.SkipReason)
+
+
+def test_requests_wait_longer_each_time_and_a_day_at_most() -> None:
+    waits = [next(s for s in range(0, 90_000, 300) if requests.Request(0.0, n).is_due(s)) for n in range(1, 12)]
+    assert waits[:4] == [300, 600, 1200, 2400]
+    assert waits[-1] == requests.LONGEST_S
+    assert requests.Request(1e12).is_due(dt.datetime.now().timestamp())  # the clock was set back
