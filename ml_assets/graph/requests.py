@@ -75,6 +75,8 @@ def as_cells(requests: Mapping[str, Request]) -> dict[str, list[float]]:
     return {name: [one.at, one.times] for name, one in requests.items()}
 
 
-def from_cells(cells: Mapping[str, list[float]]) -> Requests:
-    """Requests from what `as_cells` gave."""
+def from_cells(cells: Mapping[str, list[float]] | list[str]) -> Requests:
+    """Requests from what `as_cells` gave, or from the names that earlier versions kept: those are due."""
+    if isinstance(cells, list):
+        return {name: Request(0.0) for name in cells}
     return {name: Request(float(at), int(times)) for name, (at, times) in cells.items()}

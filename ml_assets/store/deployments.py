@@ -77,6 +77,12 @@ def record(lake: Lake, pipeline: str, move: Move, steps: Sequence[Step], commit:
     lake.append([Rows(f"{pipeline}.deployments", COLUMNS, [{**shared, **asdict(step)} for step in steps])], commit)
 
 
+def is_recorded(lake: Lake, pipeline: str, move: Move) -> bool:
+    """Has a run of the deploy job come to its end for a move, whatever came of its steps?"""
+    sql = "SELECT 1 FROM {t} WHERE moved_at = ? LIMIT 1"
+    return bool(lake.rows_of(f"{pipeline}.deployments", sql, [move.moved_at]))
+
+
 def told_at(lake: Lake, pipeline: str, move: Move, target: str) -> dt.datetime | None:
     """When the webhook took the news of a move; None where it has not."""
     rows = lake.rows_of(

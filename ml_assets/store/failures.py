@@ -47,12 +47,12 @@ def record(lake: Lake, pipeline: str, failed: Sequence[FailedIngest], commit: Co
         lake.append([Rows(f"{pipeline}.ingest_errors", COLUMNS, rows)], commit)
 
 
-def newest(lake: Lake, pipeline: str, nouns: Sequence[str]) -> dict[str, dt.datetime]:
-    """Batch -> when one of these assets last failed for it, UTC."""
+def newest(lake: Lake, pipeline: str, nouns: Sequence[str]) -> dict[str, float]:
+    """Batch -> when one of these assets last failed for it, in seconds since 1970."""
     rows = lake.rows_of(
         f"{pipeline}.ingest_errors",
         """SELECT batch, max(failed_at) AS failed_at FROM {t}
         WHERE batch IS NOT NULL AND list_contains($assets, asset) GROUP BY batch""",
         {"assets": [f"{pipeline}/{noun}" for noun in nouns]},
     )
-    return {row["batch"]: row["failed_at"] for row in rows}
+    return {row["batch"]: row["failed_at"].replace(tzinfo=dt.UTC).timestamp() for row in rows}

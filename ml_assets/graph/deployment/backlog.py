@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
+
+from ml_assets.graph.requests import Request, Requests
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
 
@@ -14,3 +17,23 @@ def backlog(lake: Lake, pipeline: str) -> list[str]:
     seen = pins.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
     known = {*seen, *lake.batches(f"{pipeline}.predictions")}
     return [batch for batch in lake.batches(f"{pipeline}.features") if batch not in known]
+
+
+def without_result(
+    waiting: Sequence[str], asked: Mapping[str, Request], failed: Container[str], failed_at: Mapping[str, float]
+) -> tuple[Requests, list[str]]:
+    """Requests of which nothing has come, and batches that failed since they were requested: only another champion
+    tries those again.
+
+    Args:
+        waiting: From `backlog`.
+        asked: Batch -> its request.
+        failed: Batches that failed before.
+        failed_at: Batch -> when its scoring last failed, in seconds since 1970.
+    """
+    given_up = [
+        batch
+        for batch in waiting
+        if batch in failed or (batch in asked and failed_at.get(batch, 0.0) >= max(asked[batch].at, 1.0))
+    ]
+    return {batch: one for batch, one in asked.items() if batch in waiting and batch not in given_up}, given_up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -208,7 +207,7 @@ def _known_to(
     read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
     failed_at = failures.newest(lake, spec.name, ("arrivals", "raw_data"))
     recorded = {(one.path, one.sha256) for one in known(lake, spec).values()}
-    return read, recorded, {batch: at.replace(tzinfo=dt.UTC).timestamp() for batch, at in failed_at.items()}
+    return read, recorded, failed_at
 
 
 def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:

@@ -81,23 +81,10 @@ def new_data_sensor(
         registered = dict.fromkeys(context.instance.get_dynamic_partitions(partitions))
         wanted = {name for name in (*first, *lost) if name != stock.ASIDE}
         new = [batch for batch in sorted(wanted) if batch not in registered]
-        runs = [
-            dg.RunRequest(
-                run_key=requests.run_key(_run_key(found, batches), batches, lost),
-                tags={
-                    "dagster/asset_partition_range_start": batches[0],
-                    "dagster/asset_partition_range_end": batches[-1],
-                    "ml_assets/batches": ", ".join(batches),
-                    **requests.why(batches, lost),
-                },
-                asset_selection=None if has_champion else list(before_champion),
-            )
-            for batches in steps.ranges([*registered, *new], wanted)
-        ]
+        selection = None if has_champion else list(before_champion)
+        runs = [_ingest(found, some, lost, selection) for some in steps.ranges([*registered, *new], wanted)]
         if not runs:  # only files that are set aside: record them, ingest nothing
-            key = requests.run_key(_aside_key(aside or stock.set_aside(found, {})), [stock.ASIDE], lost)
-            why = requests.why([stock.ASIDE], lost)
-            runs = [dg.RunRequest(run_key=key, asset_selection=[steps.asset_key(spec, "arrivals")], tags=why)]
+            runs = [_record(spec, aside or stock.set_aside(found, {}), lost)]
         for run in runs:
             if "ml_assets/why" in run.tags:
                 what = run.tags.get("ml_assets/batches", "arrivals")
@@ -131,6 +118,31 @@ def _judged(
     return {name: one for name, one in pending.items() if name not in due or name in lost}, lost
 
 
+def _ingest(
+    found: Sequence[Arrival], batches: Sequence[str], lost: Requests, selection: list[dg.AssetKey] | None
+) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=requests.run_key(_run_key(found, batches), batches, lost),
+        tags={
+            "dagster/asset_partition_range_start": batches[0],
+            "dagster/asset_partition_range_end": batches[-1],
+            "ml_assets/batches": ", ".join(batches),
+            **requests.why(batches, lost),
+        },
+        asset_selection=selection,
+    )
+
+
+def _record(spec: PipelineSpec, aside: Sequence[Arrival], lost: Requests) -> dg.RunRequest:
+    lines = json.dumps([f"{a.path} {a.version} {a.status}" for a in aside])
+    key = f"aside-{hashlib.sha256(lines.encode()).hexdigest()}"
+    return dg.RunRequest(
+        run_key=requests.run_key(key, [stock.ASIDE], lost),
+        tags=requests.why([stock.ASIDE], lost),
+        asset_selection=[steps.asset_key(spec, "arrivals")],
+    )
+
+
 def _has_champion(spec: PipelineSpec, paths: Paths) -> bool:
     with Lake(paths.lake, read_only=True) as lake:
         return lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
@@ -148,11 +160,6 @@ def _run_key(found: Sequence[Arrival], batches: Sequence[str]) -> str:
     wanted = set(batches)
     lines = [f"{a.path} {a.sha256} {a.modified_at}" for a in found if a.batch in wanted and a.status == "ready"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _aside_key(aside: Sequence[Arrival]) -> str:
-    lines = json.dumps([f"{a.path} {a.version} {a.status}" for a in aside])
-    return f"aside-{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def read_seen(text: str | None) -> tuple[str, dict[str, Arrival], Requests] | None:

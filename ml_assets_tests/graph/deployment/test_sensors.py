@@ -7,8 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ml_assets.graph import requests
 from ml_assets.graph.deployment import sensors
-from ml_assets.store import registry
+from ml_assets.store import deployments, failures, registry
+from ml_assets.store.deployments import Step
+from ml_assets.store.failures import FailedIngest
 from ml_assets.store.lake import Commit, Lake
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.store.history_helpers import rows, write
@@ -109,3 +112,30 @@ def test_before_there_is_anything(project: Project) -> None:
     first = tick(project)
     assert "no champion yet" in str(first.skip_reason)
     assert isinstance(tick(project, first.cursor), dg.SkipReason)
+
+
+def test_what_a_lost_run_should_have_done_is_requested_again(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrive(copied, "6", "7")
+    first = tick(copied)
+    moment = requests.now()
+    with Lake(copied.paths.lake) as lake:  # 6 cannot be scored; of 7 and of the deployment nothing is heard
+        failures.record(lake, "loans", [FailedIngest("no such column", "6")], Commit("loans/predictions"))
+    monkeypatch.setattr(requests, "now", lambda: moment + requests.WAIT_S - 1)
+    quiet = tick(copied, first.cursor)
+    assert asked(quiet) == []
+    monkeypatch.setattr(requests, "now", lambda: moment + requests.WAIT_S)
+    second = tick(copied, quiet.cursor)
+    assert asked(second) == [("loans_deploy", "1.0.0"), ("loans_ingest", "7")]
+    assert not {r.run_key for r in first.run_requests} & {r.run_key for r in second.run_requests}
+    assert all("no result of request 1" in r.tags["ml_assets/why"] for r in second.run_requests)
+    assert isinstance(tick(copied, second.cursor), dg.SkipReason)
+    with Lake(copied.paths.lake) as lake:
+        done = [Step("verify", "release", False, "a file is missing")]
+        deployments.record(lake, "loans", deployments.moves(lake, "loans")[-1], done, Commit("loans/deployments"))
+        write(lake, "predictions", "7", rows({1: 1}), pipeline="loans")
+    monkeypatch.setattr(requests, "now", lambda: moment + requests.LONGEST_S)
+    settled = tick(copied, second.cursor)
+    assert asked(settled) == []
+    monkeypatch.setattr(sensors, "Lake", None)
+    monkeypatch.setattr(requests, "now", lambda: moment + 9 * requests.LONGEST_S)
+    assert isinstance(tick(copied, settled.cursor), dg.SkipReason)
