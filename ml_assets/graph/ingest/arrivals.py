@@ -185,15 +185,15 @@ def without_result(
         requests: Batch, or ASIDE -> when it was requested.
     """
     read, recorded, failed_at = _known_to(lake, spec)
-    bytes_of: dict[str, set[str | None]] = {}
+    wanted_of: dict[str, set[str | None]] = {}
     for one in found:
-        if one.status == "ready" and one.batch in requests:
-            bytes_of.setdefault(one.batch, set()).add(one.sha256)
+        if one.status == "ready" and one.batch is not None and one.batch in requests:
+            wanted_of.setdefault(one.batch, set()).add(one.sha256)
         elif one.status in SET_ASIDE and ASIDE in requests and (one.path, one.sha256) not in recorded:
-            bytes_of[ASIDE] = {one.path}
+            wanted_of[ASIDE] = {one.path}
     return {
         batch
-        for batch, wanted in bytes_of.items()
+        for batch, wanted in wanted_of.items()
         if not wanted <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
     }
 

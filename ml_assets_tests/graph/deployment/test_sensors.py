@@ -52,7 +52,7 @@ def test_a_new_champion_is_deployed_once(copied: Project) -> None:
     lost = tick(copied)
     assert lost.run_requests[0].run_key == first.run_requests[0].run_key  # which Dagster never runs twice
     promote(copied, "1.0.1", "1.0.2", "1.0.0")
-    moved = tick(copied, first.cursor)
+    moved = tick(copied, lost.cursor)
     assert asked(moved) == [("loans_deploy", "1.0.0")]
     (request,) = moved.run_requests
     assert request.tags["ml_assets/overtaken"] == "1.0.1, 1.0.2"

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ml_assets.graph import requests
 from ml_assets.graph.invalidation import sensors
 from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.graph.invalidation.conftest import not_fresh, variant
@@ -85,7 +86,7 @@ def test_one_run_makes_everything_fresh(project: Project, monkeypatch: pytest.Mo
     assert "as they were at the last look" in skipped(tick(project, fourth.cursor))
 
 
-def test_a_failed_request_is_not_repeated(trained: Project) -> None:
+def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
     changed = variant(trained)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 1 AS income,")
     first = tick(changed)
@@ -94,21 +95,46 @@ def test_a_failed_request_is_not_repeated(trained: Project) -> None:
     assert "as they were" in skipped(tick(changed, first.cursor))
     # Something else is written, so the lake is looked at again; the same batches are stale for the same reason.
     cursor = json.dumps({**json.loads(first.cursor), "snapshot": 0})
-    assert tick(changed, cursor).run_requests[0].run_key == request.run_key
+    assert "requested again later" in skipped(tick(changed, cursor))
+    assert tick(changed).run_requests[0].run_key == request.run_key
     # After other code in between it is another request, or a return to this code would never be taken up.
     earlier = json.dumps({**json.loads(first.cursor), "snapshot": 0, "since": 0})
     assert tick(changed, earlier).run_requests[0].run_key != request.run_key
     between = json.dumps({"code": "other", "snapshot": 0, "since": 0})
     assert tick(changed, between).run_requests[0].run_key == request.run_key
-    asked = dg.DagsterRun(
-        job_name="loans_ingest", status=dg.DagsterRunStatus.FAILURE, tags={"dagster/run_key": str(request.run_key)}
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [(dg.DagsterRunStatus.FAILURE, True), (dg.DagsterRunStatus.CANCELED, True), (dg.DagsterRunStatus.SUCCESS, False)],
+)
+def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
+    trained: Project, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus, again: bool
+) -> None:
+    changed = variant(trained)
+    changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 3 AS income,")
+    first = tick(changed)
+    (request,) = first.run_requests
+    ended = dg.DagsterRun(
+        job_name="loans_ingest", status=status, tags={**request.tags, "dagster/run_key": str(request.run_key)}
     )
-    trained.instance.add_run(asked)
+    trained.instance.add_run(ended)
+    moment = requests.now() + requests.WAIT_S
     try:
-        assert f"run {asked.run_id} was asked for that and is FAILURE" in skipped(tick(changed, cursor))
-        assert tick(changed).run_requests == []
+        assert "as they were" in skipped(tick(changed, first.cursor))
+        monkeypatch.setattr(requests, "now", lambda: moment)
+        for cursor in (first.cursor, None):  # one that was reset, too
+            result = tick(changed, cursor)
+            if not again:
+                assert f"run {ended.run_id} was asked for that and has succeeded" in skipped(result)
+                continue
+            (repeat,) = result.run_requests
+            assert repeat.run_key != request.run_key
+            assert span(repeat) == ("1", "5")
+            assert "no result of request 1" in repeat.tags["ml_assets/why"]
+            assert "as they were" in skipped(tick(changed, result.cursor))
     finally:
-        trained.instance.delete_run(asked.run_id)
+        trained.instance.delete_run(ended.run_id)
 
 
 @pytest.mark.parametrize(
