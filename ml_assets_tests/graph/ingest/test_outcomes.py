@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
+from ml_assets.graph import requests
 from ml_assets.graph.features import select
 from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.training.pinning import make_pin
@@ -242,3 +243,30 @@ def test_a_sensor_without_its_cursor_asks_for_nothing_that_is_done(waiting: Proj
     assert [r.asset_selection[0].path[-1] for r in tick.run_requests] == ["performance_report"]
     assert waiting.materialize("performance_report", batches=["5"]).success
     assert waiting.tick("loans_outcomes").run_requests == []
+
+
+def test_what_a_lost_run_should_have_taken_or_measured_is_requested_again(
+    waiting: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(cursor: str, requests_before: int = 1) -> Any:
+        moment = requests.now() + requests.WAIT_S * 2 ** (requests_before - 1)
+        monkeypatch.setattr(requests, "now", lambda: moment)
+        return waiting.tick("loans_outcomes", cursor)
+
+    def wanted(tick: Any) -> list[str]:
+        return [run.asset_selection[0].path[-1] for run in getattr(tick, "run_requests", None) or []]
+
+    deliver(waiting, "paid_5.csv", late(5))
+    first = waiting.tick("loans_outcomes")
+    assert wanted(waiting.tick("loans_outcomes", first.cursor)) == []
+    second = later(first.cursor)
+    assert wanted(first) == wanted(second) == ["outcomes"]
+    assert first.run_requests[0].run_key != second.run_requests[0].run_key
+    take(waiting)
+    third = later(second.cursor, requests_before=2)
+    assert wanted(third) == ["performance_report"]
+    fourth = later(third.cursor)
+    assert wanted(fourth) == ["performance_report"]
+    assert third.run_requests[0].run_key != fourth.run_requests[0].run_key
+    assert waiting.materialize("performance_report", batches=["5"]).success
+    assert wanted(later(fourth.cursor, requests_before=2)) == []
