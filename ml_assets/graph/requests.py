@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 WAIT_S = 300  # before the first repeat; twice as long before each further one
@@ -68,6 +68,12 @@ def why(names: Iterable[str], before: Mapping[str, Request]) -> dict[str, str]:
     moment = dt.datetime.fromtimestamp(newest.at, dt.UTC)
     text = f"the lake shows no result of request {newest.times}, made at {moment:%Y-%m-%d %H:%M:%S} UTC"
     return {"ml_assets/why": text}
+
+
+def named(batches: Sequence[str]) -> str:
+    """Batches for a log line: the first twenty, and how many more."""
+    more = f" and {len(batches) - 20:,} more" if len(batches) > 20 else ""
+    return ", ".join(batches[:20]) + more
 
 
 def as_cells(requests: Mapping[str, Request]) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
+import duckdb
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
@@ -71,7 +72,7 @@ def new_data_sensor(
             requested = {**pending, **first, **requests.repeated(lost, lost)}
             has_champion = bool(first or lost) and _has_champion(spec, paths)
             cursor = memory.write(write_seen(version, found, requested), context.cursor)
-        except MLAssetsError as error:  # also of a lake that is busy or lost: the next tick looks again
+        except (duckdb.Error, MLAssetsError) as error:  # also of a lake that is busy or lost: the next tick looks again
             return dg.SkipReason(str(error))
         for arrival in aside:
             context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
@@ -85,10 +86,9 @@ def new_data_sensor(
         runs = [_ingest(found, some, lost, selection) for some in steps.ranges([*registered, *new], wanted)]
         if not runs:  # only files that are set aside: record them, ingest nothing
             runs = [_record(spec, aside or stock.set_aside(found, {}), lost)]
-        for run in runs:
-            if "ml_assets/why" in run.tags:
-                what = run.tags.get("ml_assets/batches", "arrivals")
-                context.log.info(f"{what} requested again: {run.tags['ml_assets/why']}")
+        if lost:
+            what = requests.named([name or "the record of files that are set aside" for name in sorted(lost)])
+            context.log.info(f"requested again: {what}; {requests.why(lost, lost)['ml_assets/why']}")
         return dg.SensorResult(
             run_requests=runs,
             dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],

@@ -124,7 +124,7 @@ def _without_effect(redo: Redo, run: dg.DagsterRun) -> str:
 
 
 def _what(redo: Redo) -> str:
-    return ", ".join(redo.batches) or "arrivals"
+    return requests.named(redo.batches) or "arrivals"
 
 
 def _key(redo: Redo, verdicts: Iterable[Verdict], now: Mapping[str, object]) -> str:
