@@ -168,7 +168,11 @@ def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> l
     if rule is None or spec.costs is None:
         return []
     limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
-    alone = incomparable or any(f.scope == "not_compared" for f in found)  # the gate `champion` says why
+    gain = _one(found, "gain_over_champion", spec.metric)
+    # Where the champion could not be compared, the gate `champion` fails and says why.
+    alone = (
+        incomparable or any(f.scope == "not_compared" for f in found) or (gain is not None and math.isnan(gain.value))
+    )
     sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
     saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
     if len(saved) < len(sides):
