@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.graph.release.decision import Decision, newest_of, pending
+from ml_assets.ml import selection
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
+
+OF_CANDIDATE = ("candidate", "metric", "selection_score", "validation_score", "cv_score", "trials", "seconds")
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Summary:
         rows: Noun -> rows in its table.
         batches: Batches with validated rows.
         quarantine: Reasons and rows, most first.
-        candidates: Rows of the newest training.
+        candidates: Those of the newest training, the best first.
         champion: Version in charge, if there is one.
         test: Metric, value and interval of the champion on its test rows.
         live: Its newest live score: the row of `performance_report` that carries the verdict.
@@ -61,11 +64,14 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
     )
     found.candidates = lake.rows_of(
         f"{pipeline}.candidates",
-        """SELECT candidate, metric, validation_score, cv_score, trials, seconds FROM {t}
+        """SELECT * FROM {t}
         WHERE pin_id = (SELECT max_by(pin_id, finished_at) FROM {t})
         QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1
-        ORDER BY validation_score DESC""",
+        ORDER BY candidate""",
     )
+    if found.candidates:
+        ranked = selection.ranked(found.candidates, found.candidates[0]["metric"])
+        found.candidates = [{name: row[name] for name in OF_CANDIDATE} for row in ranked]
     if found.candidates and found.champion:
         scores = lake.rows_of(
             f"{pipeline}.evaluation_report",

@@ -101,6 +101,8 @@ def _facts(found: Mapping[str, Any]) -> dict[str, str]:
         "read it": found["read_training_set"],
     }
     if release is not None:
+        if release.get("serves_why"):
+            facts["serves"] = f"{release['serves']}, fitted on {release['fitted_rows']:,} rows: {release['serves_why']}"
         facts["release"] = f"{release['folder']} ({release['engine']}"
         facts["release"] += (
             f", p95 {release['p95_ms']:.3g} ms, {release['rss_mib']:.0f} MiB)"

@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ml_assets.spec import PipelineSpec
 from ml_assets.store.connection import scratch
 from ml_assets.store.sql import literal
 
@@ -37,6 +38,13 @@ def code_version(module: str, *parts: Any) -> str:
     hashes = module_hashes(module)
     text = json.dumps([hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def training_version(spec: PipelineSpec) -> str:
+    """Code version of `trained_model`: what may be fitted again in another step must have been fitted by the same."""
+    own = estimator_hashes(candidate.estimator for candidate in spec.candidates.values())
+    parts = (spec.candidates, spec.tuning, spec.target, spec.costs, spec.training, own)
+    return code_version("ml_assets.graph.training.assets", *parts)
 
 
 def module_hashes(module: str) -> list[str]:

@@ -237,6 +237,11 @@ def load_sklearn(folder: Path, sha256: str | None = None) -> Any:
     return _audited(folder / "model.skops", verify(folder, sha256))
 
 
+def texts(folder: Path) -> dict[str, str]:
+    """The SQL and Python files of a bundle, by name."""
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.suffix in (".sql", ".py")}
+
+
 def verify(folder: Path, sha256: str | None = None) -> Schema:
     """Check a bundle's files against its manifest, and the manifest against the registry; returns its schema."""
     manifest.verify(folder, sha256)

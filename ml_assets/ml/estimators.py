@@ -328,3 +328,8 @@ def scores_of(answers: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     if kind == "multiclass":
         return answers
     return answers[:, 1] if kind == "binary" else answers[:, 0]
+
+
+def class_names(model: Any, kind: str) -> list[str]:
+    """Labels in the order of a model's probabilities (multiclass); empty otherwise."""
+    return [str(name) for name in model.classes_] if kind == "multiclass" else []

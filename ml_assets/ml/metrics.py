@@ -34,6 +34,18 @@ def decide(scores: Array, kind: str, threshold: float | None, classes: Sequence[
     return np.asarray(classes)[scores.argmax(axis=1)] if kind == "multiclass" else scores
 
 
+# A drop of these is a share of what it dropped from: their unit is the target's, or has no upper end.
+AS_SHARE = frozenset({"mae", "rmse", "log_loss"})
+
+
+def drop(metric: str, value: float | None, before: float | None) -> float | None:
+    """How much worse a value is than the one before; of `AS_SHARE` as a share of it."""
+    if value is None or before is None:
+        return None
+    loss = gain(metric, before, value)
+    return loss / before if metric in AS_SHARE and before else loss
+
+
 def score(
     metric: str, labels: Array, scores: Array, kind: str, threshold: float | None = None, classes: Sequence[str] = ()
 ) -> float:

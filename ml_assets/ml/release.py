@@ -1,6 +1,7 @@
 """What a release says about itself, and its golden rows: written when it is packed, read by the server.
 
-bundle/          the model's bundle, unchanged
+bundle/          bundle of the model that answers, unchanged
+judged/          bundle of the model that was evaluated, where that is another one
 lookups/         each lookup as the newest batch of the training set saw it
 references/      each reference table
 release.json     the facts below
@@ -16,7 +17,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 
 FACTS, GOLDEN, SOURCES = "release.json", "golden.json", "server.zip"
 PARITY = 1e-5
+JUDGED = "judged"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Facts:
         lookups: Lookup -> its key.
         references: Names of the reference tables.
         parity: Largest difference from the golden answers with which the server starts.
+        models: Folder of the release -> which model it holds, its digest, and the rows that it was fitted on.
     """
 
     pipeline: str
@@ -51,6 +54,7 @@ class Facts:
     lookups: dict[str, list[str]]
     references: list[str]
     parity: float = PARITY
+    models: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,17 @@ class Tuning(Strict):
     seed: int = Field(0, ge=0, description="Seed of sampler, folds and estimators.")
 
 
+class Training(Strict):
+    """What becomes of the best candidate."""
+
+    refit: Literal["all", "judged"] = Field(
+        "all",
+        description="all: once the gates that need no server have passed, the judged recipe is fitted again on all "
+        "labelled rows, test rows included, and that model serves. judged: the model that was tested serves; it never "
+        "learns the newest labelled batches.",
+    )
+
+
 class Costs(Strict):
     """What a wrong decision costs (binary only); sets the decision threshold, on rows that the model has not seen."""
 
@@ -244,6 +255,22 @@ class ServingGate(Strict):
     parity: float = Field(1e-5, ge=0, description="Largest difference from the batch path on golden rows.")
 
 
+class RefitGate(Strict):
+    """How far the model that serves may be from the judged one (`training.refit: all`)."""
+
+    max_negative_flips: Share = Field(
+        0.25,
+        description="Largest share of the test rows that the judged model decides right and the served one wrong; of a "
+        "regression, whose error grows by more than 0.1 standard deviations of the target.",
+    )
+    max_drop: float = Field(
+        0.1,
+        ge=0,
+        description="Largest loss of the tuning metric, against the judged model, on the rows that both were fitted "
+        "on; of mae, rmse and log_loss as a share.",
+    )
+
+
 class Gates(Strict):
     """What a model must show before it goes live."""
 
@@ -258,6 +285,9 @@ class Gates(Strict):
     fairness: FairnessGate | None = Field(None, description="Between groups.")
     calibration: CalibrationGate | None = Field(None, description="Of probabilities.")
     leakage: LeakageGate | None = Field(default_factory=lambda: LeakageGate(), description="Signs of a leak.")
+    refit: RefitGate | None = Field(
+        default_factory=lambda: RefitGate(), description="The model that serves against the judged one."
+    )
     serving: ServingGate | None = Field(
         default_factory=lambda: ServingGate(),
         description="Limits of the scoring server. null: the bundle is built, not started.",

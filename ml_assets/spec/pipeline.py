@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ml_assets.errors import did_you_mean
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Name, Strict
 from ml_assets.spec.data import Column, Expect, Lookup, Outcomes, Reference, Source, Target, Tolerate
-from ml_assets.spec.model import Candidate, Costs, Gates, Split, Tuning
+from ml_assets.spec.model import Candidate, Costs, Gates, Split, Training, Tuning
 from ml_assets.spec.operation import Alerts, Deploy, Monitoring, Retrain, Serving, Tracking, Upkeep
 
 
@@ -44,6 +44,7 @@ class PipelineSpec(Strict):
     split: Split = Field(default_factory=lambda: Split(), description="Train, validation and test rows.")
     candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms that compete.")
     tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How parameters are searched.")
+    training: Training = Field(default_factory=lambda: Training(), description="What becomes of the best candidate.")
     costs: Costs | None = Field(None, description="What a wrong decision costs; default: the threshold is 0.5.")
     gates: Gates = Field(default_factory=lambda: Gates(), description="What a model must show before it goes live.")
     monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift and live scores.")

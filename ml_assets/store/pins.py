@@ -20,8 +20,11 @@ from ml_assets.store.registry import now
 from ml_assets.store.sql import identifier, identifiers, table
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+
+    Array = np.ndarray[Any, Any]
 
 COLUMNS = {
     "pin_id": "VARCHAR",
@@ -37,6 +40,7 @@ COLUMNS = {
     "test_rows": "BIGINT",
 }
 PARTS = ("train", "validation", "test")
+FITTED = ("train", "validation")  # what the judged model is fitted on
 LABEL = "label"
 
 
@@ -221,6 +225,31 @@ def _without_decimals(rows: pa.Table) -> pa.Table:
         if pa.types.is_decimal(column.type):
             rows = rows.set_column(place, column.name, rows.column(place).cast(pa.float64()))
     return rows
+
+
+def seen(lake: Lake, pipeline: str, pin: Pin, rows: pd.DataFrame, parts: tuple[str, ...]) -> Array:
+    """Which rows were in some parts of a pin, shape (n,); True where that cannot be told any more.
+
+    A batch counts as a whole where the split is by batch, and where all parts are meant.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        pin: The pin.
+        rows: Rows with `batch` and `row_id`, of any pin.
+        parts: Parts of the pin.
+    """
+    named = {batch for part in parts for batch in pin.batches[part]}
+    there: Array = rows["batch"].isin(named).to_numpy()
+    if pin.split["by"] == "batch" or set(parts) == set(PARTS) or not there.any():
+        return there
+    sql = f"SELECT batch, row_id, true AS seen FROM ({rows_sql(pipeline, pin)}) WHERE list_contains($parts, part)"
+    try:
+        known = lake.con.execute(sql, {**parameters(pin), "parts": list(parts)}).df()
+    except duckdb.Error:  # its snapshot has expired, or a column is gone
+        return there
+    found: Array = rows[["batch", "row_id"]].merge(known, how="left")["seen"].notna().to_numpy()
+    return found
 
 
 def rows_in_two_parts(lake: Lake, pipeline: str, pin: Pin) -> int:

@@ -27,6 +27,8 @@ VERSIONS = {
     "recipe": "JSON",
     "fingerprint": "VARCHAR",
     "validation_score": "DOUBLE",
+    "selection_score": "DOUBLE",
+    "selection_why": "VARCHAR",
     "threshold": "DOUBLE",
     "bundle": "VARCHAR",
     "bundle_sha256": "VARCHAR",
@@ -62,6 +64,7 @@ class ModelVersion:
         bundle_sha256: SHA-256 of the bundle's manifest.
         estimator: Import path of its algorithm.
         params: Parameters of the algorithm.
+        code_version: Of the code and the part of the YAML that trained it.
     """
 
     version: str
@@ -77,6 +80,7 @@ class ModelVersion:
     bundle_sha256: str
     estimator: str = ""
     params: dict[str, Any] = field(default_factory=dict)
+    code_version: str | None = None
 
 
 def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:

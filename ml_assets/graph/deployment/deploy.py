@@ -76,7 +76,8 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
         ModelError: A file is missing, changed or unknown, or the version was never packed.
     """
     model = registry.need_version(lake, pipeline, version)
-    bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+    for one in releases.models(lake, pipeline, model):
+        bundle.verify(paths.bundles / one.bundle, one.bundle_sha256)
     found = releases.newest(lake, pipeline, version)
     if found is None:
         raise ModelError(

@@ -18,7 +18,7 @@ from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.ml import bundle, metrics, weighted
 from ml_assets.ml.weighted import Statistic
 from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.store import outcomes, registry
+from ml_assets.store import outcomes, registry, releases
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.registry import now
@@ -27,8 +27,6 @@ from ml_assets.store.sql import table
 Array = np.ndarray[Any, Any]
 
 SAMPLE = 50_000
-# A drop of these is a share of what was promised: their unit is the target's, or has no upper end.
-AS_SHARE = frozenset({"mae", "rmse", "log_loss"})
 COLUMNS = {
     "batch": "VARCHAR",
     "model_version": "VARCHAR",
@@ -161,7 +159,7 @@ def as_row(
         "high": score.high,
         "rows": rows,
         "promised": promise,
-        "drop": drop(metric, score.value, promise),
+        "drop": metrics.drop(metric, score.value, promise),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
@@ -278,8 +276,8 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: V
 def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[str] | None:
     """A version's classes in the order of its probabilities; None where its bundle does not tell any more."""
     try:
-        model = registry.need_version(lake, pipeline, version.number)
-        return bundle.verify(paths.bundles / model.bundle, model.bundle_sha256).classes
+        served = releases.served(lake, pipeline, registry.need_version(lake, pipeline, version.number))
+        return bundle.verify(paths.bundles / served.bundle, served.bundle_sha256).classes
     except ModelError:
         return None
 
@@ -341,14 +339,6 @@ def promised(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[s
     return {(row["version"], row["metric"]): row["value"] for row in rows if not math.isnan(row["value"])}
 
 
-def drop(metric: str, value: float | None, promise: float | None) -> float | None:
-    """How much worse a value is than the promised one; of `AS_SHARE` as a share of it."""
-    if value is None or promise is None:
-        return None
-    loss = metrics.gain(metric, promise, value)
-    return loss / promise if metric in AS_SHARE and promise else loss
-
-
 def verdict(
     metric: str, score: Score, rows: int, promise: float | None, seen: bool | None, limits: Performance
 ) -> tuple[bool | None, str]:
@@ -356,7 +346,7 @@ def verdict(
 
     It has where the drop is larger than is borne and the interval leaves out the promised score.
     """
-    lost = drop(metric, score.value, promise)
+    lost = metrics.drop(metric, score.value, promise)
     if seen or seen is None:
         known = "The version has seen" if seen else "It is not known whether the version has seen"
         return None, f"No verdict: {known[0].lower()}{known[1:]} this batch."
@@ -369,8 +359,8 @@ def verdict(
     greater = metrics.greater_is_better(metric)
     excluded = score.high < promise if greater else score.low > promise
     said = f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; promised {promise:.4g}"
-    much = f"{lost:.1%}" if metric in AS_SHARE else f"{lost:.4g}"
-    most = f"{limits.max_drop:.1%}" if metric in AS_SHARE else f"{limits.max_drop:.4g}"
+    much = f"{lost:.1%}" if metric in metrics.AS_SHARE else f"{lost:.4g}"
+    most = f"{limits.max_drop:.1%}" if metric in metrics.AS_SHARE else f"{limits.max_drop:.4g}"
     if lost <= limits.max_drop:
         return False, f"Holds: {said}. " + (f"Worse by {much}, at most {most} is borne." if lost > 0 else "Not worse.")
     if not excluded:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.ml import bundle, estimators, reference
 from ml_assets.ml.reference import PREDICTION, Reference
-from ml_assets.store import pins
+from ml_assets.store import pins, releases
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.registry import ModelVersion
@@ -32,16 +32,19 @@ class Watched:
 
 def watched(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, sample: int) -> Watched:
     """A version with the reference that its bundle keeps, or that its pin still gives, of at most `sample` rows."""
-    folder = paths.bundles / model.bundle
-    loaded = bundle.load(folder, model.bundle_sha256)
+    served = releases.served(lake, pipeline, model)
+    folder = paths.bundles / served.bundle
+    loaded = bundle.load(folder, served.bundle_sha256)
     kept = reference.read(folder, sample)
-    return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample))
+    return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample, served.parts))
 
 
-def _of_pin(lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int) -> Reference:
+def _of_pin(
+    lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int, parts: tuple[str, ...]
+) -> Reference:
     """The same for a bundle of an earlier ml_assets, which kept none."""
     pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
-    rows = pins.read(lake, pipeline, pin, ("train", "validation"))
+    rows = pins.read(lake, pipeline, pin, parts)
     taken = reference.take(
         estimators.feature_frame(rows, loaded.schema.features), loaded.schema.features, sample, pin.seed
     )

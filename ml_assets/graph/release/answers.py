@@ -93,7 +93,8 @@ def _check_waits(lake: Lake, pipeline: str, version: str) -> None:
 
 def _check_sound(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
     model = registry.need_version(lake, pipeline, version)
-    bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+    for one in releases.models(lake, pipeline, model):
+        bundle.verify(paths.bundles / one.bundle, one.bundle_sha256)
     release = releases.newest(lake, pipeline, version)
     if release is not None:
         manifest.verify(paths.releases / release.folder, release.sha256, "release")

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version, module_hashes
-from ml_assets.graph.release import decision, evaluation, packing, proving
+from ml_assets.graph.code_version import code_version, module_hashes, training_version
+from ml_assets.graph.release import decision, evaluation, packing, proving, refitting
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.graph.release.pictures import evaluation_picture, shown
 from ml_assets.graph.release.publish import plotted, publish
@@ -95,26 +95,29 @@ def _slices_table(found: list[Finding]) -> str:
 
 def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "release_candidate")
-    version = code_version(__name__, spec.gates.serving, spec.columns, module_hashes(packing.SERVER))
+    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(packing.SERVER))
 
     @dg.asset(
         key=key,
         deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "trained_model")],
-        description="The version packed with all that a server needs, started as a real process and asked.",
+        description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
+        "server needs, started as a real process and asked.",
         metadata={"dagster/column_schema": steps.column_schema(RELEASES)},
         **steps.common(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with steps.user_errors(pipeline=spec.name):
+        with steps.user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
             pin = pins.newest(store, spec.name, context.run.run_id)
             model = registry.of_pin(store, spec.name, pin.pin_id)
             found = decision.findings(store, spec.name, model.version)
-            packed = packing.pack(store, paths, spec, pin, model, found, function)
+            choice = refitting.choose(store, paths, spec, pin, model, training_version(spec))
+            packed = packing.pack(store, paths, spec, pin, model, found, function, choice.served)
             proof = None
             if spec.gates.serving is not None:
                 proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
-            row = {**packing.as_row(packed, paths, model.version, context.run.run_id), **proving.as_row(proof)}
+            row = packing.as_row(packed, paths, model.version, context.run.run_id)
+            row |= {**choice.as_row(pin), **proving.as_row(proof)}
             store.append([Rows(steps.table_of(key), RELEASES, [row])], steps.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(

@@ -15,6 +15,7 @@ from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.spec import PipelineSpec
 from ml_assets.store.pins import PARTS, Pin
 from ml_assets.store.registry import ModelVersion
+from ml_assets.store.releases import Served
 
 MOST_ROWS = 30  # of a table: slices beyond it are counted
 
@@ -24,6 +25,7 @@ def model_card(
     model: ModelVersion,
     pin: Pin,
     findings: Sequence[Finding],
+    served: Served | None = None,
     gates: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """The card of a version.
@@ -33,13 +35,14 @@ def model_card(
         model: The version.
         pin: Its training set.
         findings: Its evaluation.
+        served: The model that answers; None where that is not settled yet.
         gates: Rows with gate, limit, found, passed, where the version has been judged.
     """
     passed = [{**gate, "passed": "yes" if gate["passed"] else "no"} for gate in gates]
     parts = [
         f"# {spec.name} {model.version}",
         *words.answers(spec, model.version, _champion(findings), findings),
-        *_section("Model details", _details(spec, model)),
+        *_section("Model details", _details(spec, model, served)),
         *_section("Intended use", [spec.description or "Not described: set `description` in the YAML."]),
         *_section("Training data", _training(spec, pin)),
         *_section("Evaluation data", _evaluation(pin)),
@@ -69,17 +72,29 @@ def _champion(findings: Sequence[Finding]) -> str | None:
     return champion.note if champion else None
 
 
-def _details(spec: PipelineSpec, model: ModelVersion) -> list[str]:
+def _details(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> list[str]:
     rows = {
         "version": model.version,
         "owners": ", ".join(spec.owners) or "none named",
         "candidate": f"{model.candidate}, `{model.estimator}`",
         "parameters": ", ".join(f"{name}={value}" for name, value in sorted(model.params.items())) or "defaults",
         "kind": spec.target.kind,
-        "bundle": f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`",
+        **_bundles(spec, model, served),
         "recipe": ", ".join(f"{name} `{digest}`" for name, digest in model.recipe.items()),
     }
     return [_table([{"what": name, "which": value} for name, value in rows.items()])]
+
+
+def _bundles(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> dict[str, str]:
+    """The judged model's bundle, and that of the model that answers, where it is known by then."""
+    judged = f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`"
+    if served is None and spec.training.refit == "all":
+        later = "fitted again on all labelled rows, once the gates have passed: `release_candidate` names its bundle"
+        return {"bundle of the judged model": judged, "model that answers": later}
+    if served is None or served.bundle_sha256 == model.bundle_sha256:
+        return {"bundle": judged}
+    answers = f"`{served.bundle}`, SHA-256 `{served.bundle_sha256}`: the same recipe, fitted again on all labelled rows"
+    return {"bundle of the judged model": f"{judged}: the scores below are its own", "bundle that answers": answers}
 
 
 def _training(spec: PipelineSpec, pin: Pin) -> list[str]:

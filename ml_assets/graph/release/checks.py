@@ -137,7 +137,7 @@ def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         asset=steps.asset_key(spec, "champion"),
         name="champion_is_sound",
         blocking=True,
-        description="The champion's bundle is complete and unchanged since it was registered.",
+        description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",
     )
     def champion_is_sound(lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
@@ -147,7 +147,8 @@ def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
                 passed=True, metadata={"champion": "none"}, description="no version has passed the gates yet"
             )
         try:
-            bundle.verify(lake.paths.bundles / model.bundle, model.bundle_sha256)
+            for one in releases.models(store, spec.name, model):
+                bundle.verify(lake.paths.bundles / one.bundle, one.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         return dg.AssetCheckResult(passed=True, metadata={"champion": model.version})

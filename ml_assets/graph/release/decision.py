@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.gates import ASKS, TOO_GOOD, Gate, judge
+from ml_assets.graph.release.gates import ASKS, TOO_GOOD, Gate, judge, judge_evaluation
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import registry, releases
 from ml_assets.store.lake import Commit, Lake, Rows
@@ -138,6 +138,17 @@ def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champi
     if was is None or (was.passed and not was.detail.startswith(ACCEPTED)):
         return gate
     return replace(gate, passed=True, detail=f"{ACCEPTED} as that of champion {champion.version}: {gate.detail}")
+
+
+def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]:
+    """How the gates that need no release are judged today, without those that only ask a person.
+
+    Raises:
+        ModelError: The version has not been evaluated.
+    """
+    champion = registry.alias(lake, spec.name, "champion")
+    found = _comparable(lake, spec.name, _evaluation(lake, spec.name, model.version), model, champion)
+    return [gate for gate in judge_evaluation(spec, *found) if gate.gate not in ASKS]
 
 
 def _comparable(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release import leakage, money, robustness, slices
-from ml_assets.graph.release.findings import COLUMNS, Finding, Judged, as_rows
+from ml_assets.graph.release.comparison import Opponent, opponent
+from ml_assets.graph.release.findings import COLUMNS, Array, Finding, Judged, as_rows
 from ml_assets.ml import bundle, estimators, metrics, weighted
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.base import METRICS
@@ -77,13 +78,18 @@ def evaluate(
         seen = pins.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
         fitted = answers(loaded, seen, model.version)
         other, why = None, ""
+        too_few: list[Finding] = []
         try:
             if champion is not None and champion.version != model.version:
-                made = own_features(lake, paths, spec, pin, model, champion) if own_features else None
-                other = _champion(paths, judged, champion, made)
+                against = opponent(lake, spec.name, champion, judged.rows)
+                too_few = against.too_few(spec.metric)
+                if not too_few:
+                    made = own_features(lake, paths, spec, pin, model, champion) if own_features else None
+                    other = _champion(paths, judged, champion, against, made)
         except MLAssetsError as error:  # the gate says so
             why = str(error)
-        return examine(spec, loaded.model, fitted, judged, other, known, why)
+        evaluation = examine(spec, loaded.model, fitted, judged, other, known, why)
+        return replace(evaluation, found=[*evaluation.found, *too_few])
 
 
 def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
@@ -133,18 +139,20 @@ def examine(
     return Evaluation(found, judged, baseline, champion)
 
 
-def _champion(paths: Paths, judged: Judged, champion: ModelVersion, own: pd.DataFrame | None) -> Judged:
-    """The champion's answers to today's question on the same rows.
+def _champion(
+    paths: Paths, judged: Judged, champion: ModelVersion, against: Opponent, own: pd.DataFrame | None
+) -> Judged:
+    """The champion's answers to today's question on those of the same rows that it has not seen.
 
     Raises:
         ModelError: Its bundle was changed, it needs features that are gone, or it answers another kind of question.
     """
-    loaded = bundle.load(paths.bundles / champion.bundle, champion.bundle_sha256)
+    loaded = bundle.load(paths.bundles / against.served.bundle, against.served.bundle_sha256)
     if loaded.schema.kind != judged.schema.kind:
         raise ModelError(
             f"Version {champion.version} says {loaded.schema.kind}, and the target is {judged.schema.kind} now."
         )
-    rows = judged.rows
+    rows = judged.rows if against.unseen.all() else judged.rows[against.unseen]
     if own is not None:
         place = ["batch", "row_id"]
         kept = rows[[name for name in map(str, rows) if name in (*place, LABEL) or name.startswith("slice_")]]
@@ -152,30 +160,51 @@ def _champion(paths: Paths, judged: Judged, champion: ModelVersion, own: pd.Data
     missing = sorted(set(loaded.schema.features) - set(rows))
     if missing:
         raise ModelError(f"Version {champion.version} needs features that are not made any more: {', '.join(missing)}.")
-    return answers(loaded, rows, champion.version)
+    return replace(answers(loaded, rows, champion.version), note=against.note)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
-    names, metric, rows = list(METRICS[spec.target.kind]), spec.metric, len(judged.labels)
-    others = {"baseline": baseline, **({"champion": champion} if champion else {})}
-    statistics = [judged.statistic(name) for name in names] + [other.statistic(metric) for other in others.values()]
-    drawn = weighted.bootstrap(statistics, rows, spec.tuning.seed)
+    names, rows = list(METRICS[spec.target.kind]), len(judged.labels)
+    drawn = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
         Finding("test", name, values[name], rows, *metrics.interval(drawn[:, place]))
         for place, name in enumerate(names)
     ]
-    own = drawn[:, names.index(metric)]
-    sides = {"baseline": 0.95, "champion": 2 * spec.gates.champion.confidence - 1}  # one-sided for the champion
-    for place, (name, other) in enumerate(others.items(), len(names)):
-        value = other.score(metric)
-        gains = own - drawn[:, place] if metrics.greater_is_better(metric) else drawn[:, place] - own
-        gain = metrics.gain(metric, values[metric], value)
-        note = other.version if name == "champion" else None
-        found.append(Finding(name, metric, value, rows, *metrics.interval(drawn[:, place]), note=note))
-        found.append(Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, sides[name])))
-    return found
+    own = drawn[:, names.index(spec.metric)]
+    found += _against(spec, judged, baseline, "baseline", own, 0.95)
+    if champion is None:
+        return found
+    if len(champion.labels) < rows:
+        judged = judged.beside(champion)
+        own = weighted.bootstrap([judged.statistic(spec.metric)], len(judged.labels), spec.tuning.seed)[:, 0]
+    return found + _against(spec, judged, champion, "champion", own, 2 * spec.gates.champion.confidence - 1)
+
+
+def _against(
+    spec: PipelineSpec, judged: Judged, other: Judged, name: str, own: Array, confidence: float
+) -> list[Finding]:
+    """Another model's score on the same rows, and the gain over it.
+
+    Args:
+        spec: The pipeline.
+        judged: The version's answers.
+        other: The other model's.
+        name: baseline or champion.
+        own: The version's score on each resample of the rows; the seed draws the same for the other one.
+        confidence: Of the gain's interval.
+    """
+    metric, rows = spec.metric, len(judged.labels)
+    drawn = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
+    value = other.score(metric)
+    gains = own - drawn if metrics.greater_is_better(metric) else drawn - own
+    gain = metrics.gain(metric, judged.score(metric), value)
+    note = other.version if name == "champion" else None
+    return [
+        Finding(name, metric, value, rows, *metrics.interval(drawn), note=note),
+        Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, confidence), note=other.note or None),
+    ]
 
 
 def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:

@@ -72,6 +72,7 @@ class Judged:
         schema: Schema of the model's bundle.
         version: Version of the model.
         favoured: The decision whose share of rows is the `selection_rate`: 1, or the most frequent class of all rows.
+        note: What a reader must know beside a comparison with it.
     """
 
     rows: pd.DataFrame
@@ -80,6 +81,7 @@ class Judged:
     schema: Schema
     version: str
     favoured: str | int = 1
+    note: str = ""
 
     @property
     def decisions(self) -> Array:
@@ -112,6 +114,12 @@ class Judged:
         return replace(
             self, rows=self.rows.iloc[positions], labels=self.labels[positions], scores=self.scores[positions]
         )
+
+    def beside(self, other: Judged) -> Judged:
+        """The same on the rows that another one of the same rows kept."""
+        if len(other.rows) == len(self.rows):
+            return self
+        return self.at(self.rows.index.get_indexer(other.rows.index))
 
 
 def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:

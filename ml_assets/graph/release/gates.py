@@ -15,6 +15,7 @@ from ml_assets.graph.release import leakage
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import releases
 from ml_assets.store.releases import Release
 
 MOST_NAMED = 5
@@ -62,6 +63,11 @@ def judge(
         release: The version's newest release; None where it was never packed.
         incomparable: Why there is no champion to compare with; empty where the evaluation must hold a comparison.
     """
+    return [*judge_evaluation(spec, found, incomparable), *judge_release(spec, release)]
+
+
+def judge_evaluation(spec: PipelineSpec, found: Sequence[Finding], incomparable: str = "") -> list[Gate]:
+    """The gates that need no release: what they say decides whether a version is fitted again on all labelled rows."""
     return [
         *_metrics(spec, found),
         *_overfit(spec, found),
@@ -73,8 +79,12 @@ def judge(
         *_calibration(spec, found),
         *_leakage(spec, found),
         *_too_good(spec, found),
-        *_serving(spec, release),
     ]
+
+
+def judge_release(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+    """The gates on what a version ships as."""
+    return [*_refit(spec, release), *_serving(spec, release)]
 
 
 def _number(value: float | None) -> float | None:
@@ -148,7 +158,8 @@ def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -
         return _not_evaluated(spec, "champion", limit, "not compared with today's champion")
     best_case = gain.value if gain.high is None else gain.high
     between = "" if gain.low is None else f"gain between {gain.low:.4g} and {best_case:.4g}"
-    return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, between)
+    detail = "; ".join(filter(None, (between, gain.note)))
+    return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, detail)
 
 
 def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> list[Gate]:
@@ -157,7 +168,11 @@ def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> l
     if rule is None or spec.costs is None:
         return []
     limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
-    alone = incomparable or any(f.scope == "not_compared" for f in found)  # the gate `champion` says why
+    gain = _one(found, "gain_over_champion", spec.metric)
+    # Where the champion could not be compared, the gate `champion` fails and says why.
+    alone = (
+        incomparable or any(f.scope == "not_compared" for f in found) or (gain is not None and math.isnan(gain.value))
+    )
     sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
     saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
     if len(saved) < len(sides):
@@ -287,6 +302,28 @@ def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     signs = leakage.too_good(rule, found)
     highest = max((f.value for f in found if f.scope in ("score", "together") and f.value == f.value), default=None)
     return [Gate(TOO_GOOD, limit, highest, not signs, "; ".join(signs) or score.note or "")]
+
+
+def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+    rule = spec.gates.refit
+    if rule is None or spec.training.refit == releases.JUDGED:
+        return []
+    flips = f"right decisions that turn wrong by the fit on all rows <= {rule.max_negative_flips:g}"
+    drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
+    if release is None or release.serves != releases.REFIT:
+        why = "the version was never packed" if release is None else release.serves_why or "by an earlier ml_assets"
+        detail = f"the judged model serves: {why}"
+        return [Gate("refit.negative_flips", flips, None, True, detail), Gate("refit.drop", drop, None, True, detail)]
+    lost = metrics.drop(spec.metric, release.known_served, release.known_judged)
+    return [
+        _kept_to("refit.negative_flips", flips, release.negative_flips, rule.max_negative_flips),
+        _kept_to("refit.drop", drop, lost, rule.max_drop),
+    ]
+
+
+def _kept_to(gate: str, limit: str, found: float | None, most: float) -> Gate:
+    passed = found is not None and found <= most
+    return Gate(gate, limit, found, passed, "" if found is not None else "not defined on these rows")
 
 
 def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:

@@ -18,18 +18,20 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
     own = row_costs(spec.costs, judged.labels, judged.decisions)
     alike = [constant_costs(spec.costs, judged.labels, decision) for decision in (0, 1)]
     cheapest = int(alike[1].sum() < alike[0].sum())
-    others = {"saved_over_baseline": (alike[cheapest], f"deciding {cheapest} each time")}
+    others = {"saved_over_baseline": (alike[cheapest] - own, f"deciding {cheapest} each time")}
     if champion is not None:
         costs = row_costs(spec.costs, champion.labels, champion.decisions)
-        others["saved_over_champion"] = (costs, f"the decisions of version {champion.version}")
-    columns = {"cost": (own, None), **{scope: (costs - own, note) for scope, (costs, note) in others.items()}}
-    drawn = weighted.bootstrap(
-        [weighted.total(values) for values, _ in columns.values()], len(judged.labels), spec.tuning.seed
-    )
-    return [
-        Finding(scope, "cost", float(values.sum()), len(values), *metrics.interval(drawn[:, place]), note=note)
-        for place, (scope, (values, note)) in enumerate(columns.items())
-    ]
+        shared = judged.beside(champion)
+        own_there = row_costs(spec.costs, shared.labels, shared.decisions)
+        others["saved_over_champion"] = (costs - own_there, f"the decisions of version {champion.version}")
+    columns = {"cost": (own, None), **others}
+    return [_total(scope, values, note, spec.tuning.seed) for scope, (values, note) in columns.items()]
+
+
+def _total(scope: str, values: Array, note: str | None, seed: int) -> Finding:
+    """An amount with its interval: the same seed draws the same resamples of the same rows."""
+    drawn = weighted.bootstrap([weighted.total(values)], len(values), seed)
+    return Finding(scope, "cost", float(values.sum()), len(values), *metrics.interval(drawn[:, 0]), note=note)
 
 
 def row_costs(costs: Costs, labels: Array, decisions: Array) -> Array:

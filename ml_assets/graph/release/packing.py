@@ -19,14 +19,21 @@ from ml_assets.graph.release.card import model_card
 from ml_assets.graph.release.evaluation import Finding
 from ml_assets.ml import bundle, manifest, metrics, release
 from ml_assets.spec import PipelineSpec
+from ml_assets.store import releases
 from ml_assets.store.lake import Lake, at
 from ml_assets.store.paths import Paths
 from ml_assets.store.pins import Pin
 from ml_assets.store.references import load_references
 from ml_assets.store.registry import ModelVersion, now
+from ml_assets.store.releases import Served
 from ml_assets.store.sql import identifier, identifiers, literal, table
 
 SERVER = "ml_assets.server.__main__"
+WHAT = {
+    "bundle": "what answers: the recipe of the judged model, fitted again on all labelled rows",
+    "judged": "what metrics.json and model_card.md judge; it has never seen the test rows",
+    "both": "what answers, and what metrics.json and model_card.md judge",
+}
 GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
 # What the server imports, by engine; uvicorn takes the two last where they are installed.
 SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
@@ -94,6 +101,7 @@ def pack(
     model: ModelVersion,
     found: Sequence[Finding],
     function: FeaturesFunction | None,
+    served: Served | None = None,
 ) -> Packed:
     """Write the release of a version; one that is there already is verified and kept as it is.
 
@@ -105,16 +113,21 @@ def pack(
         model: The version.
         found: Its evaluation.
         function: The features function; None where features are a SELECT.
+        served: The model that it ships; by default the one of the version's newest release, or the judged one.
 
     Raises:
         ModelError: The bundle, or the release that is there, was changed.
     """
-    folder = paths.releases / spec.name / model.version
+    served = served or releases.served(lake, spec.name, model)
+    folder = _folder(lake, paths, spec.name, model, served)
     if not folder.exists():
         new = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
-        loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
-        shutil.copytree(paths.bundles / model.bundle, new / "bundle")
+        loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
+        shutil.copytree(paths.bundles / served.bundle, new / "bundle")
+        if served.serves != releases.JUDGED:
+            bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+            shutil.copytree(paths.bundles / model.bundle, new / release.JUDGED)
         batch = max(pin.all_batches)
         _write_tables(lake, paths, spec, pin, batch, new)
         facts = release.Facts(
@@ -127,6 +140,7 @@ def pack(
             lookups={name: lookup.key for name, lookup in spec.lookups.items()},
             references=list(spec.references),
             parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
+            models=_models(pin, model, served),
         )
         release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
         sources = function.sources if function else {}
@@ -135,17 +149,47 @@ def pack(
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         (new / "Dockerfile").write_text(DOCKERFILE.format(python=python, sources=release.SOURCES))
         (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
-        (new / "model_card.md").write_text(model_card(spec, model, pin, found), encoding="utf-8")
+        (new / "model_card.md").write_text(model_card(spec, model, pin, found, served), encoding="utf-8")
         manifest.write(new, {"pipeline": spec.name, "version": model.version})
         new.rename(folder)
     manifest.verify(folder, what="release")
     return Packed(
         folder=folder,
         sha256=manifest.sha256(folder / manifest.NAME),
-        schema=bundle.verify(folder / "bundle", model.bundle_sha256),
+        schema=bundle.verify(folder / "bundle", served.bundle_sha256),
         golden=release.read_golden(folder),
         size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
     )
+
+
+def _folder(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, served: Served) -> Path:
+    """Where the release with that model is, or shall be. A folder that holds another model is left as it is."""
+    known = releases.newest(lake, pipeline, model.version)
+    if known is not None and (known.bundle_sha256 or model.bundle_sha256) == served.bundle_sha256:
+        return paths.releases / known.folder
+    taken = releases.folders(lake, pipeline)
+    name = f"{pipeline}/{model.version}"
+    name = f"{name}-{served.serves}" if name in taken else name
+    if name not in taken:  # of a run that was killed before its release was recorded
+        shutil.rmtree(paths.releases / name, ignore_errors=True)
+    return paths.releases / name
+
+
+def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
+    """Folder of the release -> which model it holds."""
+    folders = {"bundle": served}
+    if served.serves != releases.JUDGED:
+        folders[release.JUDGED] = releases.judged(model)
+    return {
+        folder: {
+            "what": WHAT[folder] if len(folders) > 1 else WHAT["both"],
+            "sha256": one.bundle_sha256,
+            "fitted_on": list(one.parts),
+            "batches": sorted({batch for part in one.parts for batch in pin.batches[part]}),
+            "rows": sum(pin.rows[part] for part in one.parts),
+        }
+        for folder, one in folders.items()
+    }
 
 
 def as_row(packed: Packed, paths: Paths, version: str, run_id: str) -> dict[str, Any]:

@@ -97,11 +97,24 @@ class _Asked:
 
     def _flips(self, changed: pd.DataFrame, judged: Judged) -> float:
         """Share of rows whose answer turns."""
-        schema = judged.schema
-        scores = estimators.predict_scores(self.model, changed, schema.kind)
-        if schema.kind == "regression":
-            return float(np.mean(np.abs(scores - judged.scores) > MOVED * float(np.std(judged.labels))))
-        return float(np.mean(metrics.decide(scores, schema.kind, schema.threshold, schema.classes) != judged.decisions))
+        scores = estimators.predict_scores(self.model, changed, judged.schema.kind)
+        return flips(judged, replace(judged, scores=scores))
+
+
+def flips(before: Judged, after: Judged) -> float:
+    """Share of rows that are decided differently; of a regression, whose value moves by more than `MOVED`."""
+    if before.schema.kind == "regression":
+        moved = np.abs(after.scores - before.scores) > MOVED * float(np.std(before.labels))
+        return float(np.mean(moved))
+    return float(np.mean(after.decisions != before.decisions))
+
+
+def negative_flips(before: Judged, after: Judged) -> float:
+    """Share of rows that were right and turn wrong (Yan et al. 2021); of a regression, whose error grows by `MOVED`."""
+    if before.schema.kind == "regression":
+        grown = np.abs(after.scores - after.labels) - np.abs(before.scores - before.labels)
+        return float(np.mean(grown > MOVED * float(np.std(before.labels))))
+    return float(np.mean((before.decisions == before.labels) & (after.decisions != after.labels)))
 
 
 def _sample(rows: int, features: int, seconds: float, seed: int) -> Array:

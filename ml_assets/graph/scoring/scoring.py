@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.ml import bundle, metrics
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
+from ml_assets.store import pins, registry, releases
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 from ml_assets.store.registry import ModelVersion
@@ -80,7 +80,8 @@ def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
 def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str) -> Scorer:
     """A version, ready to score."""
     pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
-    loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+    served = releases.served(lake, pipeline, model)
+    loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
     return Scorer(model, role, loaded, frozenset(pin.all_batches))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import steps
-from ml_assets.graph.code_version import code_version, estimator_hashes
+from ml_assets.graph.code_version import code_version, estimator_hashes, training_version
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
@@ -139,8 +139,7 @@ def _trials_table(trials: list[Trial], metric: str) -> str:
 
 def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
     key = steps.asset_key(spec, "trained_model")
-    own = estimator_hashes(candidate.estimator for candidate in spec.candidates.values())
-    version = code_version(__name__, spec.candidates, spec.tuning, spec.target, spec.costs, own)
+    version = training_version(spec)
 
     @dg.asset(
         key=key,
@@ -148,7 +147,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             steps.asset_key(spec, "training_set"),
             *(steps.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
         ],
-        description="The best candidate by validation score, refit on train and validation rows and versioned.",
+        description="The best candidate by cross-validation and validation, fitted on the rows of both and versioned.",
         **steps.common(spec, STAGE, version, {"scikitlearn"}),
     )
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -158,12 +157,23 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             ranked = competition.ranking(store, spec, pin)
             model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
-        columns = ("candidate", "validation_score", "cv_score", "train_score", "trials", "seconds")
+        columns = (
+            "candidate",
+            "selection_score",
+            "validation_score",
+            "validation_se",
+            "cv_score",
+            "cv_se",
+            "train_score",
+            "trials",
+            "seconds",
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
                 "candidate": model.candidate,
                 f"validation_{spec.metric}": model.validation_score,
+                "selection": ranked[0]["selection_why"],
                 "ranking": dg.MetadataValue.md(steps.markdown_table([{c: row[c] for c in columns} for row in ranked])),
                 "bundle": dg.MetadataValue.path(str(lake.paths.bundles / model.bundle)),
                 "pin": pin.pin_id,

@@ -17,7 +17,7 @@ from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
-from ml_assets.ml import estimators, metrics
+from ml_assets.ml import estimators, metrics, selection
 from ml_assets.ml.folds import folds
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins
@@ -58,7 +58,9 @@ CANDIDATES = {
     "metric": "VARCHAR",
     "cv_score": "DOUBLE",
     "cv_std": "DOUBLE",
+    "cv_se": "DOUBLE",
     "validation_score": "DOUBLE",
+    "validation_se": "DOUBLE",
     "train_score": "DOUBLE",
     "baseline_score": "DOUBLE",
     "threshold": "DOUBLE",
@@ -76,7 +78,9 @@ class Outcome:
 
     best: Trial
     trials: list[Trial]
+    cv_se: float
     validation_score: float
+    validation_se: float
     train_score: float
     baseline_score: float
     threshold: float | None
@@ -105,6 +109,7 @@ def compete(
         positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
         task = Task(candidate, kind, metric, classes, seed)
         prepared = Folds(task, train.features, train.labels, pin.features, positions)
+        cv_rows = sum(len(scored) for _, scored in prepared.positions)
         trials = search(prepared, spec.tuning, on_trial, journal)
         winner = best(trials, metric)
         if winner is None:
@@ -112,16 +117,19 @@ def compete(
         known = out_of_fold(prepared, winner) if spec.costs else []
         del prepared
     model = estimators.fit_model(candidate, winner.params, train.features, train.labels, pin.features, kind, seed)
-    names = class_names(model, kind)
+    names = estimators.class_names(model, kind)
     train_labels, train_scores = train.labels, estimators.predict_scores(model, train.features, kind)
     del train  # before other rows are read
     validation, _ = _part(lake, spec, pin, "validation")
     scores = estimators.predict_scores(model, validation.features, kind)
     known.append((validation.labels, scores))
     threshold = _threshold(spec, *(np.concatenate(side) for side in zip(*known, strict=True)))
+    error = selection.validation_error(metric, validation.labels, scores, kind, threshold, names, seed)
     return Outcome(
         best=winner,
         trials=trials,
+        cv_se=selection.cv_error(winner.scores, cv_rows, len(validation.labels), error),
+        validation_se=error,
         validation_score=metrics.score(metric, validation.labels, scores, kind, threshold, names),
         train_score=metrics.score(metric, train_labels, train_scores, kind, threshold, names),
         baseline_score=metrics.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
@@ -193,11 +201,6 @@ def _version(library: str) -> str:
     return ""
 
 
-def class_names(model: Any, kind: str) -> list[str]:
-    """Labels in the order of a model's probabilities (multiclass); empty otherwise."""
-    return [str(name) for name in model.classes_] if kind == "multiclass" else []
-
-
 def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome, commit: Commit) -> None:
     """Append every trial, and the candidate's own row; the journal has done its work."""
     shared = {
@@ -230,7 +233,9 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         "params": outcome.best.params,
         "cv_score": outcome.best.mean,
         "cv_std": float(np.nanstd(outcome.best.scores)),
+        "cv_se": outcome.cv_se,
         "validation_score": outcome.validation_score,
+        "validation_se": outcome.validation_se,
         "train_score": outcome.train_score,
         "baseline_score": outcome.baseline_score,
         "threshold": outcome.threshold,
@@ -257,7 +262,7 @@ def rows_of(lake: Lake, spec: PipelineSpec, pin: Pin) -> dict[str, dict[str, Any
 
 
 def ranking(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[dict[str, Any]]:
-    """The newest row of each candidate on a pin, best validation score first.
+    """The newest row of each candidate on a pin, the best by cross-validation and validation together first.
 
     Raises:
         TrainingError: A candidate of the YAML has not been trained on the pin.
@@ -270,4 +275,4 @@ def ranking(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[dict[str, Any]]:
             where={"pipeline": spec.name, "pin": pin.pin_id},
             fix=f"Materialize {spec.name}/candidate_{missing[0]}, or run the job {spec.name}_train.",
         )
-    return sorted(rows.values(), key=lambda row: metrics.gain(spec.metric, row["validation_score"], 0.0), reverse=True)
+    return selection.ranked(list(rows.values()), spec.metric)

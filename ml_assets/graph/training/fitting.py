@@ -6,22 +6,18 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ml_assets.graph.training.candidates import class_names
-from ml_assets.ml import bundle, estimators, reference
-from ml_assets.ml.reference import Reference
+from ml_assets.ml import bundle
+from ml_assets.ml.fitting import fit
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.git import commit_of
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.locks import exclusive
 from ml_assets.store.paths import Paths
-from ml_assets.store.pins import LABEL, Pin
+from ml_assets.store.pins import FITTED, LABEL, Pin
 from ml_assets.store.registry import ModelVersion
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOCK_TIMEOUT_S = 3600
 
@@ -61,8 +57,16 @@ def train(
         number = registry.next_version(recipe, earlier)
         folder = paths.bundles / spec.name / number
         shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
-        fitted, schema, sample, kept = _fit(lake, spec, pin, winner, params)
-        digest = bundle.save(folder, fitted, schema, texts, sample, kept)
+        fitted = fit(  # no name for the rows here: a fit may need their memory
+            pins.read(lake, spec.name, pin, FITTED),
+            LABEL,
+            spec,
+            pin.features,
+            winner["candidate"],
+            params,
+            winner["threshold"],
+        )
+        digest = fitted.save(folder, texts)
         row = {
             "version": number,
             "candidate": winner["candidate"],
@@ -70,10 +74,12 @@ def train(
             "params": params,
             "pin_id": pin.pin_id,
             "snapshot_id": pin.snapshot_id,
-            "train_batches": sorted({*pin.batches["train"], *pin.batches["validation"]}),
+            "train_batches": sorted({batch for part in FITTED for batch in pin.batches[part]}),
             "recipe": recipe,
             "fingerprint": print_,
             "validation_score": winner["validation_score"],
+            "selection_score": winner["selection_score"],
+            "selection_why": winner["selection_why"],
             "threshold": winner["threshold"],
             "bundle": f"{spec.name}/{number}",
             "bundle_sha256": digest,
@@ -84,34 +90,6 @@ def train(
         }
         registry.register(lake, spec.name, row, commit)
     return registry.of_pin(lake, spec.name, pin.pin_id), True
-
-
-def _fit(
-    lake: Lake, spec: PipelineSpec, pin: Pin, winner: Mapping[str, Any], params: dict[str, Any]
-) -> tuple[Any, bundle.Schema, pd.DataFrame, Reference]:
-    rows = pins.read(lake, spec.name, pin, ("train", "validation"))
-    features = estimators.feature_frame(rows, pin.features)
-    labels = estimators.label_array(rows[LABEL], spec.target.kind)
-    del rows
-    candidate, kind = spec.candidates[winner["candidate"]], spec.target.kind
-    seed = spec.tuning.seed
-    model, matrix = estimators.prepare_model(candidate, params, features, labels, pin.features, kind, seed)
-    sample = bundle.parity_rows(features)
-    kept = reference.take(features, pin.features, spec.monitoring.sample, seed)
-    del features  # a fit may need as much again
-    estimators.fit_last(model, matrix, labels, candidate, seed)
-    answered = reference.answered(kept.rows, estimators.predict_scores(model, kept.rows, kind))
-    schema = bundle.Schema(
-        kind=spec.target.kind,
-        target=spec.target.name,
-        columns={column.name: column.type for column in spec.columns if not column.outcome},
-        features=pin.features,
-        classes=class_names(model, spec.target.kind),
-        threshold=winner["threshold"],
-        estimator=estimators.class_path(winner["estimator"]),
-        nullable=[column.name for column in spec.columns if column.nullable and not column.outcome],
-    )
-    return model, schema, sample, Reference(answered, kept.facts)
 
 
 def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ml_assets.graph.monitoring.drift import Drift, direction, judge, judged, we
 from ml_assets.graph.monitoring.measuring import Measure, Measured, measured, measures
 from ml_assets.ml.reference import Reference
 from ml_assets.spec.operation import Monitoring
-from ml_assets.store import registry
+from ml_assets.store import pins, registry
 from ml_assets.store.foreign_reports import read_report
 from ml_assets.store.lake import Commit, Lake, Put
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
@@ -138,21 +138,21 @@ def test_the_report_says_which_columns_and_how_far(watched: Project) -> None:
     assert (calm["drifted"], moved["drifted"]) == (False, True)
     columns = {column["column"]: column for column in moved["columns"]}
     assert {name for name, column in columns.items() if column["drifted"]} >= {"income", "region", "prediction"}
-    assert columns["income"]["direction"].startswith("mean up 5.2 std, from 29.9")
+    assert columns["income"]["direction"].startswith("mean up 5.1 std, from 30.1")
     assert columns["region"]["direction"].startswith("'B' gained 65.")
     assert sum(column["importance"] for column in columns.values()) == pytest.approx(1.0)
     assert max(columns, key=lambda name: columns[name]["importance"]) == "income", "by the evaluation"
-    assert columns["late_share"]["reference_rows"] < columns["income"]["reference_rows"] == 450  # batch 1 has none
+    assert columns["late_share"]["reference_rows"] < columns["income"]["reference_rows"] == 600  # batch 1 has none
     assert moved["weighted_share"] > 0.9 > moved["share"]
     assert moved["why"].startswith("drifted: ")
-    assert (moved["rows"], moved["reference_rows"]) == (150, 450)
+    assert (moved["rows"], moved["reference_rows"]) == (150, 600)
 
 
 def test_page_json_and_history_are_kept(watched: Project) -> None:
     moved = watched.rows("SELECT * FROM {p}.drift_report WHERE batch = '6'")[0]
     page = (watched.paths.reports / moved["page"]).read_text()
     assert "Batch 6 against version 1.0.0" in page
-    assert "mean up 5.2 std" in page
+    assert "mean up 5.1 std" in page
     report = read_report(watched.paths.reports / moved["json"])
     assert (report.error, report.drifted, report.share) == ("", True, pytest.approx(moved["share"]))
     project = history.project_folder(watched.paths.evidently, "loans")
@@ -182,7 +182,7 @@ def test_a_bundle_without_a_reference_is_compared_by_its_pin(watched: Project) -
     with Lake(watched.paths.lake, read_only=True) as lake:
         model = registry.need_alias(lake, "loans", "champion")
         kept = samples.watched(lake, watched.paths, "loans", model, 1000)
-        of_pin = samples._of_pin(lake, "loans", model, kept.loaded, 1000)
+        of_pin = samples._of_pin(lake, "loans", model, kept.loaded, 1000, pins.PARTS)
     pd.testing.assert_frame_equal(kept.reference.rows, of_pin.rows)
     assert kept.reference.facts == of_pin.facts
 

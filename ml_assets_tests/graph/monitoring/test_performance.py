@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from ml_assets.errors import BatchRefused
 from ml_assets.graph.monitoring import performance
-from ml_assets.graph.monitoring.performance import Answers, Score, Version, drop, verdict
+from ml_assets.graph.monitoring.performance import Answers, Score, Version, verdict
 from ml_assets.ml import metrics, weighted
 from ml_assets.spec import METRICS, Performance, PipelineSpec
 from ml_assets.store.frames import store
@@ -41,7 +41,7 @@ def spec(kind: str = "binary", sql: str = "late_days > 10", **performance: Any) 
     ],
 )
 def test_a_drop_is_how_much_worse(metric: str, value: float | None, promise: float | None, lost: float | None) -> None:
-    found = drop(metric, value, promise)
+    found = metrics.drop(metric, value, promise)
     assert found == (None if lost is None else pytest.approx(lost))
 
 

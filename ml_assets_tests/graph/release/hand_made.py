@@ -31,7 +31,7 @@ SCHEMA = bundle.Schema(
 
 def spec(**gates: Any) -> PipelineSpec:
     """The tests' pipeline with ROC AUC of 0.6 demanded, and whatever else is said."""
-    demanded = {"metrics": {"roc_auc": {"min": 0.6}}, "leakage": None, "serving": None, **gates}
+    demanded = {"metrics": {"roc_auc": {"min": 0.6}}, "leakage": None, "refit": None, "serving": None, **gates}
     return PipelineSpec.model_validate({**copy.deepcopy(SPEC), "gates": demanded})
 
 

@@ -115,8 +115,8 @@ def test_rows_that_were_trained_on_are_counted(lake: Lake) -> None:
 def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
     (row,) = trained.rows("SELECT * FROM {p}.champion")
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.0", None)
-    gates = ["metrics.roc_auc", "champion", "slices", "leakage", "leakage.score"]
-    assert [gate["gate"] for gate in json.loads(row["gates"])] == gates
+    names = ["metrics.roc_auc", "champion", "slices", "leakage", "leakage.score", "refit.negative_flips", "refit.drop"]
+    assert [gate["gate"] for gate in json.loads(row["gates"])] == names
     (event,) = trained.rows("SELECT * FROM {p}.alias_events")
     assert (event["alias"], event["version"], event["run_id"]) == ("champion", "1.0.0", row["run_id"])
 
@@ -262,7 +262,7 @@ def test_a_rollback_scores_the_next_batch(second: Project) -> None:
 
 def test_a_changed_bundle_stops_the_run_and_scoring(copied: Project) -> None:
     project = copied
-    file = project.paths.bundles / "loans" / "1.0.0" / "features.sql"
+    file = project.paths.bundles / "loans" / "1.0.0-refit" / "features.sql"
     file.write_text("SELECT 1")
     text = failure_text(project.watch("5"))
     assert "A file of the bundle was changed" in text

@@ -22,6 +22,7 @@ GATES = {
     "fairness": {"by": ["region"], "max_gap": 0.2, "min_rows": 100},
     "calibration": {"max_error": 0.05},
     "leakage": {"max_single": 0.95, "max_identical": 0.01},
+    "refit": {"max_negative_flips": 0.2, "max_drop": 0.04},
     "serving": {"p95_ms": 50, "rss_mib": 600, "parity": 1e-5},
 }
 NAMES = [
@@ -36,6 +37,8 @@ NAMES = [
     "calibration",
     "leakage",
     "leakage.score",
+    "refit.negative_flips",
+    "refit.drop",
     "serving.parity",
     "serving.p95_ms",
     "serving.rss_mib",
@@ -102,6 +105,10 @@ def release(**changes: Any) -> Release:
         "p50_ms": 1.0,
         "p95_ms": 3.0,
         "rss_mib": 200.0,
+        "serves": "refit",
+        "negative_flips": 0.1,
+        "known_judged": 0.74,
+        "known_served": 0.73,
     }
     return Release(**{**values, **changes})
 
@@ -162,9 +169,13 @@ def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
         ({"parity": None}, "serving.parity", "not measured: materialize loans/release_candidate"),
         ({"p95_ms": 51.0}, "serving.p95_ms", ""),
         ({"rss_mib": 601.0}, "serving.rss_mib", ""),
+        ({"negative_flips": 0.21}, "refit.negative_flips", ""),
+        ({"negative_flips": None}, "refit.negative_flips", "not defined on these rows"),
+        ({"known_served": 0.69}, "refit.drop", ""),
+        ({"known_served": None}, "refit.drop", "not defined on these rows"),
     ],
 )
-def test_each_limit_of_the_server_can_fail(change: dict[str, float], gate: str, detail: str) -> None:
+def test_each_limit_of_a_release_can_fail(change: dict[str, float], gate: str, detail: str) -> None:
     gates = judged(findings(), release(**change))
     assert [name for name, found in gates.items() if not found.passed] == [gate]
     assert gates[gate].detail == detail
@@ -187,17 +198,39 @@ def test_a_server_that_was_not_asked_fails_every_limit(made: Release | None, det
     assert "serving.p95_ms" not in judged(findings(), None, gates={**GATES, "serving": None})
 
 
+def test_a_version_that_is_not_refit_has_nothing_to_flip() -> None:
+    gates = judged(findings(), release(serves="judged", serves_why="gates failed: overfit", negative_flips=None))
+    detail = "the judged model serves: gates failed: overfit"
+    assert [(gates[name].passed, gates[name].detail) for name in ("refit.negative_flips", "refit.drop")] == [
+        (True, detail)
+    ] * 2
+    assert "refit.negative_flips" not in {
+        gate.gate for gate in judge(PipelineSpec.model_validate({**SPEC, "training": {"refit": "judged"}}), findings())
+    }
+
+
+def test_an_error_metric_drops_by_a_share_of_itself() -> None:
+    """A loss of 5 in rmse is much of 10 and little of 1,000."""
+    target = {"name": "y", "sql": "late_days", "kind": "regression"}
+    spec = PipelineSpec.model_validate({**SPEC, "target": target, "gates": {}})
+    made = [release(known_judged=before, known_served=before + 5.0) for before in (10.0, 1000.0)]
+    drops = [{gate.gate: gate for gate in judge(spec, [], one)}["refit.drop"] for one in made]
+    assert [(gate.found, gate.passed) for gate in drops] == [(0.5, False), (0.005, True)]
+
+
 def test_an_evaluation_without_a_finding_passes_no_gate_in_silence() -> None:
     gates = judged([])
     assert list(gates) == NAMES
-    assert not any(gate.passed for gate in gates.values())
-    fixes = {gate.detail.partition(": ")[2] for gate in gates.values()}
+    refit = {"refit.negative_flips", "refit.drop"}
+    assert {name for name, gate in gates.items() if gate.passed} == refit  # nothing was refit: nothing to judge
+    fixes = {gate.detail.partition(": ")[2] for name, gate in gates.items() if name not in refit}
     assert fixes == {"materialize loans/evaluation_report", "materialize loans/release_candidate"}
 
 
 def test_only_what_the_yaml_demands_is_judged() -> None:
-    assert list(judged(findings(), gates={"serving": None})) == ["champion", "leakage", "leakage.score"]
-    unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "serving": None}
+    few = judged(findings(), gates={"refit": None, "serving": None})
+    assert list(few) == ["champion", "leakage", "leakage.score"]
+    unlimited = {"sensitivity": {"max_flips_missing": None}, "leakage": None, "refit": None, "serving": None}
     assert list(judged(findings(missing=0.9), gates=unlimited)) == ["champion", "sensitivity"]
 
 

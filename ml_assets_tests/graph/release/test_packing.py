@@ -34,6 +34,7 @@ def test_a_training_leaves_a_release(trained: Project, folder: Path) -> None:
         "Dockerfile",
         "bundle",
         "golden.json",
+        "judged",
         "lookups",
         "manifest.json",
         "metrics.json",

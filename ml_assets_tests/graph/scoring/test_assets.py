@@ -17,8 +17,8 @@ from ml_assets.store.lake import Commit, Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
-def test_scores_are_those_of_the_bundle(trained: Project) -> None:
-    loaded = bundle.load(trained.paths.bundles / "loans" / "1.0.0")
+def test_scores_are_those_of_the_bundle_that_serves(trained: Project) -> None:
+    loaded = bundle.load(trained.paths.bundles / "loans" / "1.0.0-refit")
     rows = trained.rows(
         """SELECT f.*, p.score, p.decision, p.threshold, p.model_version FROM {p}.predictions p
         JOIN {p}.features f USING (batch, row_id) ORDER BY row_id"""

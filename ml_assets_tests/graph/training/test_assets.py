@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.graph.release.decision import findings
 from ml_assets.graph.training.candidates import journal_file
-from ml_assets.ml import bundle
+from ml_assets.ml import bundle, selection
 from ml_assets.spec import PipelineSpec
 from ml_assets.store import pins, registry
 from ml_assets.store.lake import Lake
@@ -67,10 +67,14 @@ def test_a_journal_belongs_to_one_search(trained: Project) -> None:
     assert sorted(file.parent.iterdir()) == sorted([kept, others[0]])
 
 
-def test_the_best_candidate_by_validation_becomes_the_model(trained: Project) -> None:
-    scores = {row["candidate"]: row["validation_score"] for row in trained.rows("SELECT * FROM {p}.candidates")}
+def test_the_best_candidate_by_cross_validation_and_validation_becomes_the_model(trained: Project) -> None:
+    rows = trained.rows("SELECT * FROM {p}.candidates")
+    assert all(0 < row[name] < 0.2 for row in rows for name in ("cv_se", "validation_se"))
+    best = selection.ranked(rows, "roc_auc")[0]
     (model,) = trained.rows("SELECT * FROM {p}.trained_model")
-    assert model["candidate"] == max(scores, key=lambda name: scores[name])
+    chosen = (model["candidate"], model["selection_score"], model["selection_why"])
+    assert chosen == (best["candidate"], best["selection_score"], best["selection_why"])
+    assert "by their standard errors" in model["selection_why"]
     assert model["version"] == "1.0.0"
     assert model["train_batches"] == ["1", "2", "3"]
     folder = trained.paths.bundles / model["bundle"]
