@@ -239,8 +239,8 @@ class LeakageGate(Strict):
     )
     max_score: Share | None = Field(
         0.999,
-        description="A version that scores better on test rows (ROC AUC, or R2), or two or three of whose features "
-        "together do, waits for a person's approval: it is too good to be true. 1 or null: never.",
+        description="A version that scores better on test rows (ROC AUC, balanced accuracy of several classes, R2), or "
+        "two or three of whose features do, waits for a person's approval: too good to be true. 1 or null: never.",
     )
     max_identical: Share | None = Field(
         None, description="Largest share of test rows that stand among the train rows too, label included."

@@ -294,7 +294,7 @@ def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     rule = spec.gates.leakage
     if rule is None or rule.max_score is None:
         return []
-    metric = "R2" if spec.target.kind == "regression" else "ROC AUC"
+    metric = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}[spec.target.kind]
     limit = f"{metric} on test rows <= {rule.max_score:g} (gates.leakage.max_score), or a person approves"
     score = next((f for f in found if f.scope == "score"), None)
     if score is None:

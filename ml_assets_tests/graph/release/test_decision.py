@@ -190,7 +190,7 @@ def test_a_score_that_is_too_good_waits_for_a_person_once(store: Lake, paths: Pa
 
     made = add("1.0.1", "s")
     assert made.decision == "pending"
-    assert made.why.startswith("too good to be true: leakage.score: ROC AUC on test rows <= 0.999 ")
+    assert made.why.startswith("too good to be true: leakage.score: roc_auc on test rows <= 0.999 ")
     assert made.why.endswith(
         "found 1 (casual + registered together reach roc_auc 1; it reaches roc_auc 1); "
         "waits for `ml-assets approve loans 1.0.1`"

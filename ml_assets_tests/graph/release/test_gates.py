@@ -340,7 +340,7 @@ def test_leakage_names_the_feature() -> None:
 def test_a_score_that_is_too_good_names_what_makes_it() -> None:
     gate = judged(findings(score=1.0, together=0.9999))["leakage.score"]
     assert gate.detail == "casual + registered together reach roc_auc 0.9999; it reaches roc_auc 1"
-    assert gate.limit == "ROC AUC on test rows <= 0.999 (gates.leakage.max_score), or a person approves"
+    assert gate.limit == "roc_auc on test rows <= 0.999 (gates.leakage.max_score), or a person approves"
     for limit in (1, None):
         allowed = judged(findings(score=1.0), gates={**GATES, "leakage": {"max_score": limit}})
         assert all(one.passed for name, one in allowed.items() if name.startswith("leakage"))
