@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ingest, scan, search
+from benchmarks import drift, ingest, scan, search
 from benchmarks.flights import Cost
 
 PROJECT = "benchmark_project"
@@ -54,7 +54,7 @@ def called(function: Any, *arguments: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (ingest, search):
+    for module in (drift, ingest, search):
         monkeypatch.setattr(module, "in_other_process", called)
         monkeypatch.setattr(module, "measured", here)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # put back what a benchmark sets
@@ -86,3 +86,11 @@ def test_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setitem(search.CANDIDATES["boosting"], "params", {"max_iter": 5})
     run(search, monkeypatch, "--rows", "400", "--trials", "2", "--rounds", "1", "--memory-rows", "0")
     assert capsys.readouterr().out.count("the same scores: True") == 2
+
+
+def test_drift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(drift, "SMALL_ROWS", 1500)
+    assert run(drift, monkeypatch, "--rows", "2000", "--columns", "5") == 0
+    out = capsys.readouterr().out
+    assert "6 columns in the table" in out
+    assert '"drifted: ' in out
