@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_assets.errors import LakeError
 from ml_assets.graph.release.decision import Decision, newest_of, pending
 from ml_assets.store import registry
 from ml_assets.store.lake import Lake
@@ -46,7 +47,19 @@ def pipelines(lake: Lake) -> list[str]:
 
 
 def summarize(lake: Lake, pipeline: str) -> Summary:
-    """Read a pipeline's state from the lake."""
+    """Read a pipeline's state from the lake; what data files that are lost hold is left out, and they are problems."""
+    damaged = [str(file) for file in lake.damaged_files(pipeline)]
+    try:
+        found = _read(lake, pipeline)
+    except LakeError:
+        if not damaged:
+            raise
+        return Summary(pipeline, problems=[*damaged, "The summary is not complete: it reads one of these files."])
+    found.problems = [*damaged, *found.problems]
+    return found
+
+
+def _read(lake: Lake, pipeline: str) -> Summary:
     nouns = ("raw_data", "validated_data", "quarantine", "features", "predictions")
     found = Summary(
         pipeline,

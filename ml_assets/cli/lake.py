@@ -161,7 +161,9 @@ def recover(source: Path | None) -> None:
     What was there keeps the ending .lost and its time. No data file is changed, now or by a later upkeep.
     """
     done = recover_catalog(Paths.of().lake, source, LOCK_TIMEOUT_S)
-    console.print(f"The catalog is {done.source} now: snapshot {done.snapshot_id} of {done.written_at:%Y-%m-%d %H:%M} UTC.")
+    console.print(
+        f"The catalog is {done.source} now: snapshot {done.snapshot_id} of {done.written_at:%Y-%m-%d %H:%M} UTC."
+    )
     for file in done.aside:
         console.print(f"What was there: {file}")
     if done.unknown_files:

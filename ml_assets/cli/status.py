@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import did_you_mean
+from ml_assets.store.files import DamagedFile
 from ml_assets.store.lake import Lake
 from ml_assets.store.paths import Paths
 
@@ -36,16 +37,20 @@ def status(pipeline: str | None, as_json: bool) -> None:
     if pipeline is not None and pipeline not in declared:
         raise click.ClickException(f"There is no pipeline {pipeline!r}; {did_you_mean(pipeline, declared)}")
     verdicts: list[Verdict] = []
+    damaged: list[DamagedFile] = []
     with Lake(paths.lake, read_only=True) as lake:
         for name in [pipeline] if pipeline else declared:
             facts = read_facts(lake, name)
             found = judge(declared[name], facts)
             verdicts += found
+            damaged += lake.damaged_files(name)
             if not as_json:
                 print_status(name, found, facts.batches())
+    for file in damaged:
+        click.echo(f"Error: {file}", err=as_json)
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-    sys.exit(1 if any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
+    sys.exit(1 if damaged or any(verdict.state in ("failed", "missing") for verdict in verdicts) else 0)
 
 
 def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[str]) -> None:

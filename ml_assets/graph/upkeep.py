@@ -19,10 +19,10 @@ def upkeep_job(spec: PipelineSpec) -> dg.JobDefinition:
     @dg.op(name=f"keep_up_{spec.name}", out=dg.Out(dg.Nothing))
     def upkeep(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         store = lake.open()
-        if not store.is_there() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
-            context.log.info("nothing has been written yet")
-            return
         with user_errors(pipeline=spec.name):
+            if not store.is_there() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
+                context.log.info("nothing has been written yet")
+                return
             done = keep_up(store, spec.name, spec.upkeep.keep_days, context.run_id)
         found: dict[str, Any] = {**done.__dict__, "snapshots": len(done.snapshots), "seconds": round(done.seconds, 3)}
         context.log.info(", ".join(f"{name} {value:,}" for name, value in found.items()))

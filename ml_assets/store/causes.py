@@ -22,7 +22,12 @@ LEAST_FREE = 1 << 20  # bytes; SQLite says "disk I/O error" where the 32 kB besi
 BUSY = ("database is locked", "database table is locked", "Transaction conflict", "Conflicting lock is held")
 FULL = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
 DENIED = ("Permission denied", "readonly database", "Read-only file system")
-BAD_CATALOG = ("disk image is malformed", "file is not a database", "malformed database schema")
+BAD_CATALOG = (
+    "no such table: ducklake_",
+    "disk image is malformed",
+    "file is not a database",
+    "malformed database schema",
+)
 NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
 WRITING = ("Could not write", "Could not create", "Could not sync", "Could not truncate")
 # As DuckLake names its files: data/<schema>/<table>/[batch=<batch>/]ducklake-<uuid>.parquet
@@ -99,7 +104,9 @@ def one_line(error: BaseException) -> str:
     """All that an error says, without the excerpt of its SQL."""
     said = str(error).partition("\n\nLINE ")[0].strip() or type(error).__name__
     text = " ".join(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS // 3]} ... {text[-MOST_CHARACTERS // 2 :]}"
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[: MOST_CHARACTERS // 3]} ... {text[-MOST_CHARACTERS // 2 :]}"
 
 
 def make_again(schema: str, noun: str, batch: str | None) -> str:

@@ -122,7 +122,7 @@ def has_catalog(folder: Path) -> bool:
     """Is there a catalog? One that is missing or empty beside the files of a lake is an error, never a new lake.
 
     Raises:
-        LakeError: The catalog is lost.
+        LakeError: The catalog is lost, or this user may not look for it.
     """
     catalog = folder / CATALOG
     if _size(catalog):
@@ -276,3 +276,5 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise lake_error(error, "The lake cannot be read.", file.parent, file=file) from error

@@ -19,7 +19,8 @@ EXTENSIONS = ("ducklake", "sqlite_scanner")
 # DuckDB checks the signature of an extension's whole file each time that it is loaded.
 MAX_IDLE, IDLE_MEMORY = 2, "32MiB"
 _idle: list[duckdb.DuckDBPyConnection] = []
-_idle_guard = threading.Lock()  # Dagster evaluates sensors in several threads
+# Dagster evaluates sensors in several threads.
+_idle_guard, _sqlite_guard = threading.Lock(), threading.Lock()
 
 
 def in_memory(**config: str) -> duckdb.DuckDBPyConnection:
@@ -63,16 +64,23 @@ def borrow_for(memory_limit: str | None, spill: Path) -> duckdb.DuckDBPyConnecti
 
 @contextlib.contextmanager
 def sqlite_file(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that has a SQLite file attached read-only as `file`; takes a millisecond."""
-    database = borrow()
-    try:
-        database.execute(f"ATTACH {literal(str(file))} AS file (TYPE sqlite, READ_ONLY)")
-        yield database
-        database.execute("DETACH file")
-    except BaseException:
-        database.close()
-        raise
-    give_back(database)
+    """A connection that has a SQLite file attached read-only as `file`; takes a millisecond, one thread at a time."""
+    with _sqlite_guard:
+        con = _sqlite_database().cursor()
+        try:
+            con.execute("DETACH DATABASE IF EXISTS file")  # of one that failed
+            con.execute(f"ATTACH {literal(str(file))} AS file (TYPE sqlite, READ_ONLY)")
+            yield con
+            con.execute("DETACH file")
+        finally:
+            con.close()
+
+
+@cache
+def _sqlite_database() -> duckdb.DuckDBPyConnection:
+    database = in_memory(threads="1", memory_limit=IDLE_MEMORY)
+    load_extension(database, "sqlite_scanner")
+    return database
 
 
 def scratch() -> duckdb.DuckDBPyConnection:

@@ -20,7 +20,7 @@ LIVING = """
 """
 
 
-class Unreadable(Exception):  # noqa: N818 - never seen by a user
+class Unreadable(Exception):
     """The rows that a write replaces cannot be read."""
 
     def __init__(self, table: str) -> None:

@@ -250,7 +250,8 @@ def _since(lake: Lake) -> dt.datetime:
         FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = ?""",
         [RECOVERED],
     ).fetchall()
-    return max(moment.astimezone(dt.UTC) for (moment,) in rows if moment is not None)
+    moments: list[dt.datetime] = [moment.astimezone(dt.UTC) for (moment,) in rows if moment is not None]
+    return max(moments)
 
 
 def _bytes(lake: Lake) -> int:

@@ -114,3 +114,25 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
         shown = run(*arguments)
         assert (shown.exit_code, "There is no lake yet" in shown.output) == (1, True)
     assert not (tmp_path / "data").exists()
+
+
+def test_recover_puts_the_published_copy_back(project: Path) -> None:
+    assert "in order" in run("recover").output
+    (project / "data/lake/catalog.sqlite").unlink()
+    for arguments in (["snapshots"], ["upkeep", "t"], ["restore", "t.features", "--snapshot", "1", "--why", "x"]):
+        shown = run(*arguments)
+        assert shown.exit_code == 1
+        assert "`ml-assets lake recover` puts the published copy in its place" in shown.output
+    shown = ok("recover")
+    assert "public.sqlite now: snapshot 4 of" in shown.replace("\n", " ")
+    assert len(json.loads(ok("snapshots", "t", "--json"))) == 4
+
+
+def test_restore_from_a_lost_file_names_it_and_the_next_step(project: Path) -> None:
+    for file in (project / "data/lake/data/t/features").rglob("*.parquet"):
+        file.unlink()
+    shown = run("restore", "t.features", "--snapshot", "t@1.0.0", "--why", "x", "--yes")
+    assert shown.exit_code == 1
+    assert "table t.features, " in shown.output
+    assert "batch a" in shown.output
+    assert """--select 'key:"t/features"' --partition a""" in shown.output

@@ -143,6 +143,8 @@ def test_a_left_over_file_goes_after_a_day_and_never_sooner(lake: Lake) -> None:
         file.write_bytes(b"x" * 10)
     two_days_ago = dt.datetime.now().timestamp() - 2 * 86400
     os.utime(old, (two_days_ago, two_days_ago))
+    catalog = "__ducklake_metadata_lake.ducklake_snapshot"
+    lake.con.execute(f"UPDATE {catalog} SET snapshot_time = '2020-01-01 00:00:00+00'")  # the lake is older
     assert keep_up(lake, "t", 30, grace=NOW).files_removed == 1
     assert (young.exists(), old.exists()) == (True, False)
 

@@ -67,8 +67,11 @@ def new_data_sensor(
             if seen_by != version or any(arrival.status == "settling" for arrival in found):
                 return dg.SensorResult(skip_reason=reason, cursor=write_seen(version, found))
             return reason
-        with Lake(paths.lake, read_only=True) as lake:
-            has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
+        try:
+            with Lake(paths.lake, read_only=True) as lake:
+                has_champion = lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
+        except MLAssetsError as error:  # a lake that is busy or lost: the next tick looks again
+            return dg.SkipReason(str(error))
         registered = dict.fromkeys(context.instance.get_dynamic_partitions(partitions))
         new = [batch for batch in changed if batch not in registered]
         requests = [

@@ -50,8 +50,9 @@ def _evaluation_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             champion = registry.alias(store, spec.name, "champion")
             evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion)
             pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
-            rows = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
-            store.append([Rows(steps.table_of(key), evaluation.COLUMNS, rows, ("version",))], steps.commit(context, key))
+            found = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
+            rows = Rows(steps.table_of(key), evaluation.COLUMNS, found, key=("version",))
+            store.append([rows], steps.commit(context, key))
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
