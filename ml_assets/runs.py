@@ -32,7 +32,7 @@ def materialize(paths: Paths, console: Console, arguments: list[str], log_name: 
     with process:
         _follow(process, console, log)
     if process.returncode:
-        console.print(Text("  failed", "red"), f"(the whole log is {log})")
+        console.print(Text("  failed", "red"), f"; the whole log is {log}", sep="")
     return process.returncode == 0
 
 

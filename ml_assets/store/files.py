@@ -100,3 +100,18 @@ def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) ->
             con.execute("ROLLBACK")
         rule = "The new rows are written, but the lost files that they replace are still on the table's list."
         raise lake_error(error, rule, table=name, batch=batch) from error
+
+
+def remove_since(folder: Path, moment: float) -> None:
+    """Remove the data files of a write that failed: half a file would stay, and keep a full disk full.
+
+    For whoever holds the write lock: the files of all others are older.
+
+    Args:
+        folder: Of the lake.
+        moment: When the write began, in seconds since 1970.
+    """
+    for file in (folder / "data").rglob("ducklake-*.parquet"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime >= moment:
+                file.unlink()

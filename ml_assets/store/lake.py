@@ -23,10 +23,11 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.errors import LakeError, SchemaChange, did_you_mean
-from ml_assets.store import catalog, files
+from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.store import catalog, evolution, files
 from ml_assets.store.causes import cause, lake_error
 from ml_assets.store.connection import CATALOG, Connection, attach, catalog_lock, connect, has_catalog
+from ml_assets.store.evolution import WIDENS as WIDENS
 from ml_assets.store.published import publish_catalog
 from ml_assets.store.snapshots import SnapshotLike, snapshot_id
 from ml_assets.store.sql import identifier, identifiers, literal, table
@@ -39,7 +40,6 @@ from ml_assets.store.writes import stored_type as stored_type
 
 MAX_RETRIES = 8
 log = logging.getLogger("ml_assets.store")
-WIDENS = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE"]
 
 
 @dataclass
@@ -370,7 +370,7 @@ class Lake:
             if put.batch is not None:
                 self.con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
         else:
-            self._evolve(put, source, columns)
+            evolution.evolve(self.con, put, source, self.columns(target), columns)
             if is_readable:
                 self._remove_replaced(put, source)
         return int(self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
@@ -397,37 +397,6 @@ class Lake:
             if not put.append and cause(error).is_of_data:
                 raise files.Unreadable(put.table) from error
             raise
-
-    def _evolve(self, put: Put, source: str, columns: Mapping[str, str]) -> None:
-        """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence."""
-        target = table(put.table)
-        known = {name.lower(): (name, kind) for name, kind in self.columns(target).items()}
-        for column, before in put.renamed.items():
-            if before in known and column not in known:
-                self.con.execute(f"ALTER TABLE {target} RENAME COLUMN {identifier(before)} TO {identifier(column)}")
-                known[column] = (column, known.pop(before)[1])
-        if put.reshape:
-            wanted = {name.lower() for name in columns}
-            for stored_name, _ in [known.pop(name) for name in list(known) if name not in wanted]:
-                self.con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
-        for column, kind in columns.items():
-            if column.lower() not in known:
-                self.con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
-                continue
-            stored_name, stored = known[column.lower()]
-            if stored == kind or (kind in WIDENS and stored in WIDENS and WIDENS.index(kind) < WIDENS.index(stored)):
-                continue
-            if kind in WIDENS and stored in WIDENS:
-                self.con.execute(f"ALTER TABLE {target} ALTER COLUMN {identifier(stored_name)} SET DATA TYPE {kind}")
-            elif put.reshape:
-                self.con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
-                self.con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
-            elif self.con.execute(f"SELECT count({identifier(column)}) FROM {source}").fetchall()[0][0]:
-                raise SchemaChange(
-                    f"A column of {put.table} cannot change from {stored} to {kind} without losing values.",
-                    where={"table": put.table, "column": column, "batch": put.batch},
-                    fix="Cast the column to its earlier type, or give it a new name.",
-                )
 
     def _transaction(
         self,
@@ -469,15 +438,19 @@ class Lake:
 
     def _commit(self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object]) -> None:
         who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
+        began, is_made = time.time(), False
         self.con.execute("BEGIN")
         try:
             work()
             extra = json.dumps({**who, **facts, **commit.note})
             self.con.execute("CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra])
+            is_made = True
             self.con.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back
                 self.con.execute("ROLLBACK")
+            if not is_made:  # whether a commit that failed is in the catalog, nobody can tell
+                files.remove_since(self.folder, began)
             raise
         self._wrote = True
 

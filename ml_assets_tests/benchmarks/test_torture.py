@@ -20,8 +20,8 @@ def test_parallel_writers_all_get_through(tmp_path: Path) -> None:
     assert (outcome.tried, outcome.broken, outcome.notes) == (3, [], "6 acknowledged writes")
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    assert writers.full_disk(tmp_path, times=1).broken == []
+def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
+    assert writers.file_limit(tmp_path, times=1).broken == []
 
 
 def test_a_damaged_lake_is_refused_or_right(tmp_path: Path) -> None:

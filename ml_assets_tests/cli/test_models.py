@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
+from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.graph.monitoring.performance import COLUMNS
 from ml_assets.graph.release import decision
 from ml_assets.store import registry
@@ -133,9 +134,8 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 
 
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
-    arrivals = {"path": "VARCHAR", "batch": "VARCHAR", "status": "VARCHAR", "error": "VARCHAR"}
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", arrivals, [])], BY)
+        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
     assert re.search(
@@ -156,9 +156,8 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "5", "value": 0.1, "judged": False, "seen": False},
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
-    arrivals = {"path": "VARCHAR", "batch": "VARCHAR", "status": "VARCHAR", "error": "VARCHAR"}
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", arrivals, [])], BY)
+        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
         lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
     shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
     assert shown in run("summary", "loans").output

@@ -7,7 +7,7 @@ the code or of the YAML wrote may lack it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -168,7 +168,11 @@ def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> l
     if rule is None or spec.costs is None:
         return []
     limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
-    alone = incomparable or any(f.scope == "not_compared" for f in found)  # the gate `champion` says why
+    gain = _one(found, "gain_over_champion", spec.metric)
+    # Where the champion could not be compared, the gate `champion` fails and says why.
+    alone = (
+        incomparable or any(f.scope == "not_compared" for f in found) or (gain is not None and math.isnan(gain.value))
+    )
     sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
     saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
     if len(saved) < len(sides):
@@ -301,18 +305,30 @@ def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
 
 
 def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+    if release is not None and release.serves == releases.REFIT:
+        return judge_refit(spec, asdict(release))
+    why = "the version was never packed" if release is None else release.serves_why or "by an earlier ml_assets"
+    return judge_refit(spec, None, f"the judged model serves: {why}")
+
+
+def judge_refit(spec: PipelineSpec, compared: Mapping[str, Any] | None, why: str = "") -> list[Gate]:
+    """The gates on a model that was fitted again on all labelled rows.
+
+    Args:
+        spec: The pipeline.
+        compared: How it compares with the judged model; None where the judged one serves.
+        why: Why it does.
+    """
     rule = spec.gates.refit
     if rule is None or spec.training.refit == releases.JUDGED:
         return []
     flips = f"right decisions that turn wrong by the fit on all rows <= {rule.max_negative_flips:g}"
     drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
-    if release is None or release.serves != releases.REFIT:
-        why = "the version was never packed" if release is None else release.serves_why or "by an earlier ml_assets"
-        detail = f"the judged model serves: {why}"
-        return [Gate("refit.negative_flips", flips, None, True, detail), Gate("refit.drop", drop, None, True, detail)]
-    lost = metrics.drop(spec.metric, release.known_served, release.known_judged)
+    if compared is None:
+        return [Gate("refit.negative_flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
+    lost = metrics.drop(spec.metric, compared["known_served"], compared["known_judged"])
     return [
-        _kept_to("refit.negative_flips", flips, release.negative_flips, rule.max_negative_flips),
+        _kept_to("refit.negative_flips", flips, compared["negative_flips"], rule.max_negative_flips),
         _kept_to("refit.drop", drop, lost, rule.max_drop),
     ]
 

@@ -2,7 +2,8 @@
 
 The judged model has never seen the newest labelled batches: they chose it and tested it. Once the gates that need no
 server have passed, its candidate, parameters, threshold and seed are fitted on all rows of the training set. The
-judged model and its report stay as the proof; the refit one is compared with it, and gates judge how far it is.
+judged model and its report stay as the proof; the refit one is compared with it, and where it is too far from it, as
+where the newest rows are of another world than those before, the judged one serves.
 
 What serves is settled once: a version that has been champion, or was refit, keeps its model.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from ml_assets.graph.release import decision, packing, robustness
 from ml_assets.graph.release.evaluation import answers
-from ml_assets.graph.release.gates import ASKS
+from ml_assets.graph.release.gates import judge_refit
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
 from ml_assets.spec import PipelineSpec
@@ -92,7 +93,14 @@ def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelV
     if against:
         return Choice(releases.judged(model), against, {})
     served = _refit(lake, paths, spec, pin, model)
-    return Choice(served, "the gates on the judged model passed", compare(lake, paths, spec, pin, model, served))
+    compared = compare(lake, paths, spec, pin, model, served)
+    too_far = [gate.shortfall() for gate in judge_refit(spec, compared) if not gate.passed]
+    if too_far:  # the judged model has passed every gate, and serves
+        shutil.rmtree(paths.bundles / served.bundle)
+        return Choice(
+            releases.judged(model), f"the model fitted on all rows is too far from it: {too_far[0]}", compared
+        )
+    return Choice(served, "the gates on the judged model passed", compared)
 
 
 def _why_judged(lake: Lake, spec: PipelineSpec, model: ModelVersion, code_version: str) -> str:
@@ -102,7 +110,7 @@ def _why_judged(lake: Lake, spec: PipelineSpec, model: ModelVersion, code_versio
     moves = registry.alias_events(lake, spec.name)
     if any(move["alias"] == "champion" and move["version"] == model.version for move in moves):
         return "the version has served with it before"
-    failed = [gate.gate for gate in decision.evaluated(lake, spec, model) if not gate.passed and gate.gate not in ASKS]
+    failed = [gate.gate for gate in decision.evaluated(lake, spec, model) if not gate.passed]
     if failed:
         return f"gates failed: {', '.join(failed)}"
     if model.code_version != code_version:

@@ -129,6 +129,9 @@ def test_the_judged_model_serves_where_gates_failed_and_where_the_yaml_says_so(u
     assert why(_with(project.spec, gates=strict)) == ("judged", "gates failed: metrics.roc_auc")
     assert why(_with(project.spec, training={"refit": "judged"})) == ("judged", "training.refit: judged")
     assert "have changed since it was trained" in why(project.spec, "another")[1]
+    near = {**project.spec_dict["gates"], "refit": {"max_negative_flips": 0.0, "max_drop": 0.0}}
+    assert why(_with(project.spec, gates=near))[1].startswith("the model fitted on all rows is too far from it: refit.")
+    assert not (project.paths.bundles / f"{model.bundle}-refit").exists()
 
 
 def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpacked: Unpacked) -> None:
