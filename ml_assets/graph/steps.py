@@ -35,6 +35,7 @@ RANGE_TAG = "dagster/asset_partition_range_start"
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
 WILL_RETRY = "dagster/will_retry"  # Dagster tags a failed run so, once it knows
+RETRIED_BY = "dagster/auto_retry_run_id"  # and so, once it has made the retry
 RETRIED_WITHIN = dt.timedelta(minutes=1)  # Dagster's retry follows within seconds, or never
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -64,7 +65,8 @@ def unfinished_run(instance: dg.DagsterInstance, pipeline: str) -> dg.DagsterRun
     """A run that writes batches, or soon will, also as a retry. Runs by hand have no tag, but a selection."""
     since = dt.datetime.now(dt.UTC) - RETRIED_WITHIN
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"}, updated_after=since)
-    for run in (*instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)), *instance.get_runs(failed)):
+    waiting = [run for run in instance.get_runs(failed) if RETRIED_BY not in run.tags]
+    for run in (*instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)), *waiting):
         touched = {key.path[0] for key in run.asset_selection or ()}
         if run.tags.get("ml_assets/pipeline") == pipeline or pipeline in touched:
             return run

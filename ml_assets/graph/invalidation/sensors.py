@@ -62,7 +62,8 @@ def stale_sensor(
             return dg.SkipReason("code and lake are as they were at the last look")
         busy = steps.unfinished_run(context.instance, spec.name)
         if busy:
-            return dg.SkipReason(f"run {busy.run_id} of the pipeline is {busy.status.value}; looks again after it")
+            state = "about to be retried" if busy.status == dg.DagsterRunStatus.FAILURE else busy.status.value
+            return dg.SkipReason(f"run {busy.run_id} of the pipeline is {state}; looks again after it")
         return _look(context, spec, paths, nodes, now, asked)
 
     return stale

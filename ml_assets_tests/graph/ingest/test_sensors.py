@@ -220,7 +220,7 @@ def test_a_run_that_dagster_retries_is_waited_for(project: Project, monkeypatch:
     failed = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.FAILURE, tags=tags)
     project.instance.add_run(failed)
     assert keys(tick(project, first.cursor)) == []
-    project.instance.add_run_tags(failed.run_id, {"dagster/will_retry": "false"})
+    project.instance.add_run_tags(failed.run_id, {"dagster/auto_retry_run_id": "one that has ended since"})
     assert len(keys(tick(project, first.cursor))) == 1
 
 
