@@ -226,10 +226,10 @@ def test_a_file_that_changes_while_it_is_read_leaves_the_lake_as_it_was(
     project.write(1, loans(1, rows=40))
     real = Lake._put
 
-    def slow(lake: Lake, put: Put, source: str) -> int:
+    def slow(lake: Lake, put: Put, *rest: Any) -> int:
         if put.table == "loans.raw_data":
             loans(1, rows=39).to_parquet(file)
-        return real(lake, put, source)
+        return real(lake, put, *rest)
 
     monkeypatch.setattr(Lake, "_put", slow)
     with pytest.raises(SourceError, match="changed while it was read"):
