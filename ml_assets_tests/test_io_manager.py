@@ -113,7 +113,7 @@ def test_a_partition_mapping_and_columns_are_obeyed(trained: Project, registered
     [
         ({}, dict, "found: the annotation dict"),
         ({"metadata": {"columns": ["incme"]}}, pd.DataFrame, "There is no column 'incme'; did you mean 'income'?"),
-        ({"key": ["loans", "featurs"]}, pd.DataFrame, "The lake has no table loans.featurs."),
+        ({"key": ["loans", "featurs"]}, pd.DataFrame, "The lake has no table loans.featurs; a table is named"),
         ({"key": ["a", "loans", "features"]}, pd.DataFrame, "has a key of one or two parts"),
     ],
 )

@@ -29,10 +29,12 @@ def spec(**changes: Any) -> PipelineSpec:
 @pytest.mark.parametrize("text", LITERALS)
 def test_text_without_a_template_stays_as_it_stands(text: str) -> None:
     """In SQL, in values, in names of columns and in free text."""
-    columns = [*SPEC["columns"], {"name": text, "type": "string", "allowed": [text, "B"], "description": text}]
+    column = {"name": text, "type": "string", "allowed": [text, "B"], "description": text}
+    is_outcome = not text.isprintable() or '"' in text or "\\" in text  # no other column may have such a name
+    columns = [*SPEC["columns"], {**column, "outcome": is_outcome}]
     given = spec(
         columns=columns,
-        key=["loan", text],
+        key=["loan", *([] if is_outcome else [text])],
         target={"name": "late", "sql": text, "kind": "binary"},
         rules={"own": text},
         candidates={"one": {"estimator": "sklearn.dummy.DummyClassifier", "params": {"strategy": text}}},

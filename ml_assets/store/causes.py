@@ -82,7 +82,8 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
         where = {"file": found[0], "table": f"{schema}.{noun}", **({"batch": batch} if batch else {})}
         return Cause(text, make_again(schema, noun, batch), is_of_data=True, where=where)
     # What DuckDB's Parquet reader says of damaged bytes has no class of its own, and often no file.
-    damaged = type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
+    is_read = not any(word in text for word in WRITING)
+    damaged = is_read and type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
     return Cause(text, AGAIN[0].upper() + AGAIN[1:], is_of_data=damaged)
 
 

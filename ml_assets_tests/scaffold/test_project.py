@@ -216,6 +216,7 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for batch in range(2):
             frame = customers(batch)
             frame.loc[0, "months"] = 100 + batch
+            lake.con.register("frame", frame)
             lake.con.execute(
                 "CREATE OR REPLACE TEMP TABLE made AS "
                 "SELECT account AS row_id, account AS account_id, months, plan, refund FROM frame"

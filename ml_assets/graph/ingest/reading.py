@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ml_assets.errors import LakeBusy, LakeError, SourceError
 from ml_assets.graph.ingest import files, rows, schema
@@ -103,12 +104,20 @@ def _staying(
     """
     moved = {*delivery.names, *superseded.names}
     elsewhere = set(superseded.sha256) - {one.sha256 for one in bad}
-    found = lake.rows_of(
-        f"{spec.name}.raw_data",
-        "SELECT DISTINCT source_file AS f, source_sha256 AS s FROM {t} WHERE batch = ?",
-        [batch],
-    )
+    sql = "SELECT DISTINCT source_file AS f, source_sha256 AS s FROM {t} WHERE batch = $batch"
+    found = _earlier(lake, spec, sql, {"batch": batch})
     return sorted((row["f"], row["s"]) for row in found if row["f"] not in moved and row["s"] not in elsewhere)
+
+
+def _earlier(lake: Lake, spec: PipelineSpec, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+    """What raw_data says of a batch; nothing where its data file is lost, which the new rows then take the place of."""
+    name = f"{spec.name}.raw_data"
+    try:
+        return lake.rows_of(name, sql, parameters)
+    except LakeError as error:
+        if error.where.get("table") != name:
+            raise
+        return []
 
 
 def _with_staying(lake: Lake, spec: PipelineSpec, batch: str, relation: str, staying: list[tuple[str, str]]) -> str:
@@ -157,11 +166,8 @@ def _check_rows(lake: Lake, spec: PipelineSpec, batch: str, relation: str, deliv
         raise _empty(delivery.paths)
     if len(delivery.local) == 1 and is_whole:
         return
-    had = lake.rows_of(
-        f"{spec.name}.raw_data",
-        "SELECT DISTINCT source_file FROM {t} WHERE batch = $batch AND list_contains($names, source_file)",
-        {"batch": batch, "names": delivery.names},
-    )
+    sql = "SELECT DISTINCT source_file FROM {t} WHERE batch = $batch AND list_contains($names, source_file)"
+    had = _earlier(lake, spec, sql, {"batch": batch, "names": delivery.names})
     if not had:
         return
     have = {row[0] for row in lake.con.execute(f"SELECT DISTINCT source_file FROM {relation}").fetchall()}

@@ -69,6 +69,7 @@ def test_one_run_over_a_folder_of_traps(project: Project) -> None:
     os.mkfifo(project.source / "pipe.csv")
     far = csv(project, "far.csv", loans(8, rows=2))
     os.utime(far, (2e10, 2e10))  # the year 2603; beyond what a calendar has it counts as 1970
+    csv(project, "red\x1b[31m.csv", loans(14, rows=2))
     csv(project, "extra.csv", loans(9, rows=2).assign(reasons="late"))
     csv(project, "target.csv", loans(10, rows=2).assign(Late=1))
     more = pd.DataFrame({f"c{n}": [n, n] for n in range(rows.MOST_NEW_COLUMNS + 1)})
@@ -94,6 +95,7 @@ def test_one_run_over_a_folder_of_traps(project: Project) -> None:
         "loop.csv": "leads nowhere: Too many levels",
         "nowhere.csv": "leads nowhere: No such file",
         "pipe.csv": "a pipe, socket or device",
+        "red\\x1b[31m.csv": "holds control characters",
         "extra.csv": "'reasons' is a name that ml_assets uses itself",
         "target.csv": "'Late' is the name of the target",
         "wide.csv": "at most 200 undeclared columns; with this file it would hold 201",
@@ -226,10 +228,10 @@ def test_a_file_that_changes_while_it_is_read_leaves_the_lake_as_it_was(
     project.write(1, loans(1, rows=40))
     real = Lake._put
 
-    def slow(lake: Lake, put: Put, source: str) -> int:
+    def slow(lake: Lake, put: Put, *rest: Any) -> int:
         if put.table == "loans.raw_data":
             loans(1, rows=39).to_parquet(file)
-        return real(lake, put, source)
+        return real(lake, put, *rest)
 
     monkeypatch.setattr(Lake, "_put", slow)
     with pytest.raises(SourceError, match="changed while it was read"):
