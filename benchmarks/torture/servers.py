@@ -71,6 +71,6 @@ def _serving(folder: Path, release: Path) -> Iterator[Server]:
         yield server
 
 
-def _outcome(kind: str, row: server_attacks.Row | tampering.Row) -> Outcome:
+def _outcome(kind: str, row: server_attacks.Row) -> Outcome:
     missing = [f"{row.what}: {row.note}"] * (row.tried - row.held)
     return Outcome(row.what, PROMISES[kind], row.tried, missing, row.note)

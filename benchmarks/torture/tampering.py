@@ -17,22 +17,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from benchmarks.torture.server_attacks import Row
 from ml_assets.errors import MLAssetsError
 from ml_assets.ml import manifest
 from ml_assets.server.scorer import Scorer
 
 CANARY = "canary"  # a file beside the release that a forged SELECT would write
 Change = Callable[[Path], None]
-
-
-class Row(NamedTuple):
-    """What was tried, how often, and how often it held."""
-
-    what: str
-    tried: int
-    held: int
 
 
 @dataclass(frozen=True)
