@@ -63,7 +63,10 @@ def test_allowed_and_max_take_values_as_parameters() -> None:
 
 
 def test_names_of_columns_are_quoted() -> None:
-    columns = [*SPEC["columns"], {"name": 'odd "name" $value', "type": "integer", "min": 1, "outcome": True}]
+    columns = [
+        *SPEC["columns"],
+        {"name": 'odd "name" $value', "type": "integer", "min": 1, "nullable": True, "outcome": True},
+    ]
     rules = validation.rules(spec(columns=columns))
     assert next(rule for rule in rules if rule.name.startswith("odd")).sql == '"odd ""name"" $value" >= $value'
 
