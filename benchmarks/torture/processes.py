@@ -30,7 +30,7 @@ ROWS, BACK_S, DONE_S = 300, 90, 240
 KINDS = {
     "daemon": ("dagster._daemon", "dagster-daemon", "dagster._cli.daemon"),
     "code server": ("api grpc", "api', 'grpc", "code-server"),
-    "web server": ("dagster_webserver", "dagster-webserver", "ml_assets.web"),
+    "web server": ("ml_assets.ui.web",),
     "run worker": ("spawn_main", "execute_run"),
 }
 
