@@ -25,7 +25,8 @@ from ml_assets.errors import MLAssetsError
 from ml_assets.store.lake import Lake
 from ml_assets_tests.conftest import SPEC, loans, written_project
 
-ROWS, BACK_S, DONE_S = 300, 90, 240
+ROWS, BACK_S = 300, 90
+DONE_S = 600  # a batch whose run and its retry were both killed is requested again after 5 minutes
 # A kind of process -> words of its command line, any of which names it.
 KINDS = {
     "daemon": ("dagster._daemon", "dagster-daemon", "dagster._cli.daemon"),
