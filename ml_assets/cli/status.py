@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @click.argument("pipeline", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One object for each asset and batch.")
 def status(pipeline: str | None, as_json: bool) -> None:
-    """What is fresh, stale, missing or failed, why, and who mends it. Exit code 1 where something failed or lacks,
-    or a run has lost its process."""
+    """What is fresh, stale, missing or failed, why, and what will fix it. Exits with 1 if anything failed or is
+    missing, or a run has lost its process."""
     from ml_assets.graph.invalidation.facts import read_facts
     from ml_assets.graph.invalidation.nodes import pipelines_of
     from ml_assets.graph.invalidation.staleness import judge
