@@ -126,8 +126,6 @@ def pack(
     served = served or releases.served(lake, spec.name, model)
     folder = _folder(lake, paths, spec.name, model, served)
     registered = releases.digest(lake, spec.name, folder.relative_to(paths.releases).as_posix())
-    if registered is None:  # of a run that was killed before it was recorded: nobody knows what it should hold
-        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         new = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
