@@ -293,7 +293,7 @@ def test_no_two_threads_get_one_database(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def again() -> None:
         for _ in range(40):
-            mine = database.borrow()
+            mine, _ = database.borrow()
             if id(mine) in used:
                 failed.append(mine)
             used.append(id(mine))
@@ -464,3 +464,18 @@ def test_a_changed_extension_is_not_loaded(tmp_path: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
     with duckdb.connect() as con, pytest.raises(duckdb.IOException, match="signature"):
         con.execute(f"LOAD '{copy}'")
+
+
+def test_a_database_that_holds_more_than_the_next_limit_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """DuckDB refuses to lower the limit below what it holds; the lake opened with that limit must not suffer for it."""
+    monkeypatch.setattr(database, "_idle", [])
+    full, _ = database.borrow()
+    full.execute("SET temp_directory = ''")
+    full.execute("CREATE TABLE held AS SELECT hash(range) AS value FROM range(2_500_000)")
+    database.give_back(full)
+    mine = database.borrow_for("12MiB", tmp_path)
+    assert mine is not full
+    assert mine.execute("SELECT current_setting('memory_limit')").fetchall() == [("12.0 MiB",)]
+    mine.close()
