@@ -9,14 +9,14 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.errors import LakeError
 from ml_assets.home import prepare_home
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
 from ml_assets.scaffold import project as projects
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.evidence import is_id_name
 from ml_assets.scaffold.render import column_line, decisions
 from ml_assets.scaffold.suggest import Suggestion, holds, suggest_columns
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import table
 
 CONSTRAINTS = ("min", "max", "allowed", "regex")
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.escaping import visible
-from ml_assets.store.causes import lake_error
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.causes import lake_error
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 
 
 class SafeConsole(Console):

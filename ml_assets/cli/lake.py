@@ -1,4 +1,4 @@
-"""`ml-assets lake snapshots | diff | restore | recover | upkeep`: the lake's history and its upkeep."""
+"""`ml-assets lake snapshots | diff | restore | recover | maintenance`: the lake's history and its maintenance."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.store import history
-from ml_assets.store.compare import BatchChange
-from ml_assets.store.history import TableChange
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.published import recover as recover_catalog
-from ml_assets.store.restore import Plan
-from ml_assets.store.restore import plan as plan_restore
-from ml_assets.store.restore import restore as restore_plan
-from ml_assets.store.snapshots import snapshot_id
-from ml_assets.store.upkeep import keep_up
+from ml_assets.lake import history
+from ml_assets.lake.compare import BatchChange
+from ml_assets.lake.history import TableChange
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.maintenance import run_maintenance
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.published import recover as recover_catalog
+from ml_assets.lake.restore import Plan
+from ml_assets.lake.restore import plan as plan_restore
+from ml_assets.lake.restore import restore as restore_plan
+from ml_assets.tables.snapshot_names import snapshot_id
 
 MOST_COLUMNS = 5
 LOCK_TIMEOUT_S = 60
@@ -34,7 +34,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 @click.group()
 def lake() -> None:
-    """History and upkeep of the lake."""
+    """History and maintenance of the lake."""
 
 
 @lake.command()
@@ -158,7 +158,7 @@ def _print_plan(planned: Plan) -> None:
 def recover(source: Path | None) -> None:
     """Put a copy of the catalog in the place of one that is lost, broken or older than the copy.
 
-    What was there keeps the ending .lost and its time. No data file is changed, now or by a later upkeep.
+    What was there keeps the ending .lost and its time. No data file is changed, now or by a later maintenance.
     """
     done = recover_catalog(Paths.of().lake, source, LOCK_TIMEOUT_S)
     console.print(
@@ -174,16 +174,18 @@ def recover(source: Path | None) -> None:
 @lake.command()
 @click.argument("pipeline")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--keep-days", type=click.IntRange(min=1), help="By default upkeep.keep_days of the pipeline's YAML.")
+@click.option(
+    "--keep-days", type=click.IntRange(min=1), help="By default maintenance.keep_days of the pipeline's YAML."
+)
 @as_json
-def upkeep(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -> None:
+def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -> None:
     """Merge small files, expire snapshots that nothing needs, remove files that nothing names."""
     paths = Paths.of()
     with Lake(paths.lake) as store:
         if not store.is_there():
             raise LakeError("There is no lake yet.", where={"folder": store.folder})
         _check_pipeline(store, pipeline)
-        done = keep_up(store, pipeline, keep_days or _keep_days(paths.root, pipeline), dry_run=dry_run)
+        done = run_maintenance(store, pipeline, keep_days or _keep_days(paths.root, pipeline), dry_run=dry_run)
     if as_json:
         _print_json(asdict(done))
         return
@@ -196,18 +198,18 @@ def upkeep(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -
 
 
 def _keep_days(root: Path, pipeline: str) -> int:
-    """`upkeep.keep_days` as the pipeline's YAML has it; loading the definitions would take seconds.
+    """`maintenance.keep_days` as the pipeline's YAML has it; loading the definitions would take seconds.
 
     Raises:
         LakeError: The YAML is not below the project, or is wrong.
     """
-    from ml_assets.spec import Upkeep
+    from ml_assets.spec import Maintenance
 
     for file in [*root.glob("*/defs/**/defs.yaml"), *root.glob("src/*/defs/**/defs.yaml")]:
         with contextlib.suppress(yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError):
             attributes = yaml.safe_load(file.read_text(encoding="utf-8"))["attributes"]
             if attributes["name"] == pipeline:
-                return Upkeep.model_validate(attributes.get("upkeep", {})).keep_days
+                return Maintenance.model_validate(attributes.get("maintenance", {})).keep_days
     raise LakeError(
         f"No defs.yaml below {root} says how long the snapshots of {pipeline} are kept.", fix="Give --keep-days."
     )

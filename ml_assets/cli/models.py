@@ -12,10 +12,10 @@ from rich.table import Table
 
 from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import ModelError
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.models import describe, differences, overview
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.tables import versions
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 why_option = click.option("--why", required=True, help="The reason; it is kept with the decision.")
@@ -151,11 +151,11 @@ def diff(pipeline: str, first: str, second: str, as_json: bool) -> None:
 @why_option
 def promote(pipeline: str, version: str, why: str) -> None:
     """Make a version the champion, whatever its gates said. Its bundle is verified first."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     paths = Paths.of()
     with existing_lake(paths) as lake:
-        made = answers.promote(lake, paths, pipeline, version, why)
+        made = approvals.promote(lake, paths, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
 
 
@@ -165,12 +165,12 @@ def promote(pipeline: str, version: str, why: str) -> None:
 @why_option
 def rollback(pipeline: str, to: str | None, why: str) -> None:
     """Make an earlier champion the champion again. The version that is left is not promoted by itself again."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     paths = Paths.of()
     with existing_lake(paths) as lake:
-        registry.check_pipeline(lake, pipeline)
-        made = answers.rollback(lake, paths, pipeline, why, to)
+        versions.check_pipeline(lake, pipeline)
+        made = approvals.rollback(lake, paths, pipeline, why, to)
     console.print(f"{pipeline} {made.version} is the champion again; taken back: {made.previous_champion}")
 
 
@@ -182,8 +182,8 @@ def champion(pipeline: str, as_of: str | None, as_json: bool) -> None:
     """Which version is the champion, or was at a time. Exit code 1 where there is none."""
     moment = _moment(as_of) if as_of else None
     with Lake(Paths.of().lake, read_only=True) as lake:
-        registry.check_pipeline(lake, pipeline)
-        model = registry.alias(lake, pipeline, "champion", moment)
+        versions.check_pipeline(lake, pipeline)
+        model = versions.alias(lake, pipeline, "champion", moment)
     if model is None:
         was = f"There was no champion at {moment:%Y-%m-%d %H:%M:%S} UTC." if moment else "There is no champion yet."
         raise ModelError(

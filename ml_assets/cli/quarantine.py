@@ -11,11 +11,11 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import MLAssetsError, SpecError, did_you_mean
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifiers, table
 from ml_assets.runs import materialize
 from ml_assets.scaffold.project import declared, project_at
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import identifiers, table
 from ml_assets.summary import pipelines
 
 
@@ -118,8 +118,8 @@ def retry(pipeline: str, batches: tuple[str, ...]) -> None:
     if not held:
         console.print(f"The quarantine of {pipeline} is empty.")
         return
-    nouns = ["validated_data", "quarantine", *lookups, "features"]
-    select = ",".join(f'key:"{pipeline}/{noun}"' for noun in nouns)
+    asset_names = ["validated_data", "quarantine", *lookups, "features"]
+    select = ",".join(f'key:"{pipeline}/{asset_name}"' for asset_name in asset_names)
     ok = True
     for batch in held:
         ok &= materialize(paths, console, ["--select", select, "--partition", batch], log_name="quarantine")

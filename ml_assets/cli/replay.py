@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
     from ml_assets.replay.result import Replay
@@ -26,7 +26,7 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
     from ml_assets.replay.load import find_pipeline
-    from ml_assets.replay.page import conclusions, write_pages
+    from ml_assets.reporting.replay_report import conclusions, write_pages
 
     logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()

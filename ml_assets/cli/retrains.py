@@ -10,9 +10,9 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.store import retrain_events
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import retrain_events
 
 
 @click.command()

@@ -15,8 +15,8 @@ from ml_assets.cli.group import console
 from ml_assets.cli.show import print_summary
 from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.summary import summarize
 from ml_assets.ui.reports import ENV_REPORTS_URL, served
 from ml_assets.ui.services import services

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ml_assets.errors import did_you_mean
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.summary import pipelines
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from rich.text import Text
 from ml_assets.cli.group import console, existing_lake
 from ml_assets.errors import did_you_mean
 from ml_assets.escaping import visible
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.summary import Summary, pipelines, summarize
 
 
@@ -37,8 +37,8 @@ def print_summary(found: Summary) -> None:
     without = len(set(found.seen) - set(found.batches))
     title = f"{found.pipeline}: {len(found.seen)} batches" + (f", {without} without validated rows" if without else "")
     table = Table(title=title, title_justify="left", show_header=False)
-    for noun, rows in found.rows.items():
-        table.add_row(noun, f"{rows:,} rows")
+    for asset_name, rows in found.rows.items():
+        table.add_row(asset_name, f"{rows:,} rows")
     reasons = ", ".join(f"{row['reason']} ({row['rows']:,})" for row in found.quarantine[:5])
     table.add_row("quarantined for", reasons or "nothing")
     for row in found.candidates:
@@ -85,11 +85,11 @@ def _live_line(live: Mapping[str, Any]) -> Text:
 @click.option("--why", required=True, help="The reason; it is kept with the decision.")
 def approve(pipeline: str, version: str, why: str) -> None:
     """Promote a version that passed its gates and waits for a person (gates.approval: manual)."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     paths = Paths.of()
     with existing_lake(paths) as lake:
-        made = answers.approve(lake, paths, pipeline, version, why)
+        made = approvals.approve(lake, paths, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
 
 
@@ -99,8 +99,8 @@ def approve(pipeline: str, version: str, why: str) -> None:
 @click.option("--why", required=True, help="The reason; it is kept with the decision.")
 def reject(pipeline: str, version: str, why: str) -> None:
     """Refuse a version that waits for a person; training the same version again does not bring it back."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     with existing_lake(Paths.of()) as lake:
-        made = answers.reject(lake, pipeline, version, why)
+        made = approvals.reject(lake, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is rejected; the champion stays {made.previous_champion or 'none'}")

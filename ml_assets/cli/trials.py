@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import table
-from ml_assets.store.trials import newest
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
+from ml_assets.tables.trials import newest
 
 
 @click.command()

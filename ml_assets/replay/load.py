@@ -6,8 +6,8 @@ import dagster as dg
 
 from ml_assets.component import BrokenPipeline, MLPipeline
 from ml_assets.errors import SpecError, did_you_mean
+from ml_assets.lake.paths import Paths
 from ml_assets.project import importable, mendable
-from ml_assets.store.paths import Paths
 
 
 def find_pipeline(paths: Paths, name: str) -> MLPipeline:

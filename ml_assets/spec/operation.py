@@ -1,4 +1,4 @@
-"""Monitoring, retraining, deployment, alerts, serving and upkeep: what goes on once there is a model."""
+"""Monitoring, retraining, deployment, alerts, serving and maintenance: what goes on once there is a model."""
 
 from __future__ import annotations
 
@@ -166,12 +166,12 @@ class Serving(Strict):
         return shadow
 
 
-class Upkeep(Strict):
+class Maintenance(Strict):
     """How the pipeline's part of the lake is kept small: what nothing needs goes, what a model was trained on stays."""
 
     cron: str | None = Field(
         "0 3 * * *",
         pattern=r"^\S+( \S+){4}$",
-        description="Cron expression (UTC). null: only by hand, `ml-assets lake upkeep`.",
+        description="Cron expression (UTC). null: only by hand, `ml-assets lake maintenance`.",
     )
     keep_days: int = Field(30, ge=1, description="Days for which every state of the lake can still be read.")

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.store.lake import Lake
-from ml_assets_tests.store.history_helpers import log, model, rows, write
+from ml_assets.lake.lake import Lake
+from ml_assets_tests.lake.history_helpers import log, model, rows, write
 
 
 @pytest.fixture
@@ -72,16 +72,16 @@ def test_restore_asks_first(project: Path) -> None:
 
 
 def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
-    unknown = run("upkeep", "t")
+    unknown = run("maintenance", "t")
     assert unknown.exit_code == 1
     assert "Give --keep-days." in unknown.output
-    assert "would expire 0 snapshots" in ok("upkeep", "t", "--keep-days", "5", "--dry-run")
+    assert "would expire 0 snapshots" in ok("maintenance", "t", "--keep-days", "5", "--dry-run")
     folder = project / "credit/defs/t"
     folder.mkdir(parents=True)
-    (folder / "defs.yaml").write_text("attributes: {name: t, upkeep: {keep_days: 77}}")
-    assert json.loads(ok("upkeep", "t", "--json"))["snapshots"] == []
+    (folder / "defs.yaml").write_text("attributes: {name: t, maintenance: {keep_days: 77}}")
+    assert json.loads(ok("maintenance", "t", "--json"))["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
-        assert lake.rows("SELECT keep_days FROM lake.t.upkeep") == [{"keep_days": 77}]
+        assert lake.rows("SELECT keep_days FROM lake.t.maintenance") == [{"keep_days": 77}]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
         (("diff", "1.0.0", "2"), "with its pipeline"),
         (("diff", "t@1.0.1", "2"), "did you mean '1.0.0'?"),
         (("restore", "t.trials", "--snapshot", "2", "--why", "x"), "only ever added"),
-        (("upkeep", "tt"), "no pipeline 'tt'"),
+        (("maintenance", "tt"), "no pipeline 'tt'"),
     ],
 )
 def test_a_users_mistake_ends_in_text(project: Path, arguments: tuple[str, ...], text: str) -> None:
@@ -109,7 +109,7 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
         ("snapshots",),
         ("diff", "1", "2"),
         ("restore", "t.x", "--snapshot", "1", "--why", "x"),
-        ("upkeep", "t"),
+        ("maintenance", "t"),
     ):
         shown = run(*arguments)
         assert (shown.exit_code, "There is no lake yet" in shown.output) == (1, True)
@@ -119,7 +119,7 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
 def test_recover_puts_the_published_copy_back(project: Path) -> None:
     assert "in order" in run("recover").output
     (project / "data/lake/catalog.sqlite").unlink()
-    for arguments in (["snapshots"], ["upkeep", "t"], ["restore", "t.features", "--snapshot", "1", "--why", "x"]):
+    for arguments in (["snapshots"], ["maintenance", "t"], ["restore", "t.features", "--snapshot", "1", "--why", "x"]):
         shown = run(*arguments)
         assert shown.exit_code == 1
         assert "`ml-assets lake recover` puts the published copy in its place" in shown.output

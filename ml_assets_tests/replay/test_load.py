@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ml_assets.lake.paths import Paths
 from ml_assets.replay.load import find_pipeline
-from ml_assets.store.paths import Paths
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster's own
