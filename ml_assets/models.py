@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 def overview(lake: Lake, pipeline: str) -> list[Row]:
     """One row for each version, newest first: version, created_at, candidate, metric, its validation and test score
-    with interval, the newest decision, aliases, asked_by.
+    with interval, the newest decision, aliases, triggered_by.
 
     Raises:
         ModelError: No model of the pipeline is registered.
@@ -30,7 +30,7 @@ def overview(lake: Lake, pipeline: str) -> list[Row]:
             **_tuned(scores.get(record["version"], [])),
             "decision": decided.get(record["version"]),
             "aliases": [alias for alias, version in aliases.items() if version == record["version"]],
-            "asked_by": record["asked_by"],
+            "triggered_by": record["triggered_by"],
         }
         for record in reversed(versions.records(lake, pipeline))
     ]

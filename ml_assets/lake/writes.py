@@ -21,7 +21,7 @@ class Commit:
         code_version: Code version of the asset.
         batch: Batch that is written, if it is one.
         note: What else there is to say, such as why an earlier state is restored.
-        asked_by: Who or what asked for the run.
+        triggered_by: Who or what asked for the run.
     """
 
     asset: str
@@ -29,7 +29,7 @@ class Commit:
     code_version: str = ""
     batch: str | None = None
     note: Mapping[str, object] = field(default_factory=dict)
-    asked_by: str = ""
+    triggered_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Lake, Put
 from ml_assets.tables.table import Column, Table
 
 PERFORMANCE = Table(
@@ -37,6 +38,12 @@ PERFORMANCE = Table(
     key=("batch", "model_version", "metric"),
     format=2,
 )
+
+
+def put(lake: Lake, pipeline: str, rows: Sequence[Mapping[str, Any]], batch: str) -> Put:
+    """The write of a batch's scores. When they were measured is no part of their content."""
+    values = lake.values(PERFORMANCE.types, rows)
+    return PERFORMANCE.put(pipeline, values, batch, volatile=("measured_at", "outcomes_until"))
 
 
 def verdict(lake: Lake, pipeline: str, batch: str) -> dict[str, Any] | None:

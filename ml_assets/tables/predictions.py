@@ -73,3 +73,14 @@ def means(lake: Lake, pipeline: str, batches: Sequence[str]) -> list[dict[str, A
         FROM {t} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",
         [list(batches)],
     )
+
+
+def counts(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
+    """By model_version and role of a batch: its rows, different row ids, and rows without a score as `missing`."""
+    return PREDICTIONS.query(
+        lake,
+        pipeline,
+        """SELECT model_version, role, count(*) AS rows, count(DISTINCT row_id) AS ids,
+        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {t} WHERE batch = ? GROUP BY ALL""",
+        [batch],
+    )

@@ -28,7 +28,11 @@ VERSIONS = Table(
         Column("snapshot_id", "BIGINT", "Snapshot of the lake that the training set reads; it is never expired."),
         Column("train_batches", "VARCHAR[]", "Batches that it was fitted on."),
         Column("recipe", "JSON", "Hashes of what decides the version number: schema, features, algorithm, code."),
-        Column("fingerprint", "VARCHAR", "Hash of the model's predictions; equal for a model that is rebuilt."),
+        Column(
+            "fingerprint",
+            "VARCHAR",
+            "Hash of what decides the model: training set, algorithm, parameters, seed and recipe.",
+        ),
         Column("validation_score", "DOUBLE", "Score on the validation part, by the metric that was tuned."),
         Column("selection_score", "DOUBLE", "The score by which it was selected among the candidates."),
         Column("selection_why", "VARCHAR", "Why this candidate was selected."),

@@ -70,7 +70,7 @@ def test_list(project: Paths) -> None:
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
     scores = [first[name] for name in ("metric", "validation_score", "test_score", "low", "high")]
     assert scores == ["roc_auc", 0.75, 0.8, 0.75, 0.8 + 0.05]
-    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_retrain")
+    assert (first["candidate"], first["triggered_by"]) == ("tree", "sensor loans_retrain")
     text = ok("models", "list", "loans")
     for words in ("0.55 [0.5, 0.6]", "refused, now challenger", "promoted, now champion"):
         assert words in text

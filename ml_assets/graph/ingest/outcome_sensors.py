@@ -26,6 +26,7 @@ from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
+from ml_assets.tables.arrivals import OUTCOME_FILES, known
 
 FOLDER = ""  # stands, among requests, for all files of the folder: one run takes them all
 
@@ -121,7 +122,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
 def _recorded(spec: PipelineSpec, paths: Paths) -> dict[str, Arrival]:
     """Files as the asset last saw them."""
     with Lake(paths.lake, read_only=True) as lake:
-        return stock.known(lake, spec, outcomes.FILES) if lake.is_there() else {}
+        return known(lake, spec.name, OUTCOME_FILES) if lake.is_there() else {}
 
 
 def _not_taken(spec: PipelineSpec, paths: Paths, found: Sequence[Arrival]) -> list[Arrival]:
@@ -136,7 +137,7 @@ def _take(spec: PipelineSpec, version: str, new: Sequence[Arrival], lost: Reques
     return dg.RunRequest(
         run_key=requests.run_key(f"take-{_hash(facts)}", [FOLDER], lost),
         tags=requests.why([FOLDER], lost),
-        asset_selection=[declare.asset_key(spec, "outcomes")],
+        asset_selection=[declare.asset_key(spec, late.OUTCOMES)],
     )
 
 

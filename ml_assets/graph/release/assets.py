@@ -18,7 +18,7 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import releases, training_sets, versions
 from ml_assets.tables.releases import RELEASES
 
 STAGE = "release"
@@ -105,7 +105,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
         deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
         description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
         "server needs, started as a real process and asked.",
-        metadata={"dagster/column_schema": declare.column_schema(RELEASES)},
+        metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
         **declare.common(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -121,7 +121,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
                 proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
             row = packing.as_row(packed, paths, model.version, context.run.run_id)
             row |= {**choice.as_row(pin), **proving.as_row(proof)}
-            store.append([Rows(declare.table_of(key), RELEASES, [row])], declare.commit(context, key))
+            releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(
             metadata={

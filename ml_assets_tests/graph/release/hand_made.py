@@ -17,7 +17,7 @@ from ml_assets.tables import training_sets, versions
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import SPEC
 
-BY = Commit(asset="loans/champion", run_id="run", asked_by="schedule loans_retrain_cron")
+BY = Commit(asset="loans/champion", run_id="run", triggered_by="schedule loans_retrain_cron")
 SCHEMA = bundle.Schema(
     kind="binary",
     target="late",
@@ -70,7 +70,7 @@ def add_version(
         "code_version": "c0de",
         "run_id": "run",
         "git_commit": "abc123",
-        "asked_by": "sensor loans_retrain",
+        "triggered_by": "sensor loans_retrain",
     }
     versions.register(lake, "loans", record, BY)
     evaluate(lake, version, roc_auc, gain, more)

@@ -123,8 +123,8 @@ def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
 
 
 def test_a_version_says_who_asked_for_it_and_which_code_made_it(trained: Project) -> None:
-    (row,) = trained.rows("SELECT asked_by, git_commit FROM {p}.trained_model")
-    assert row == {"asked_by": versions.user(), "git_commit": commit_of(trained.root)}
+    (row,) = trained.rows("SELECT triggered_by, git_commit FROM {p}.trained_model")
+    assert row == {"triggered_by": versions.user(), "git_commit": commit_of(trained.root)}
 
 
 def prepare(project: Project) -> None:

@@ -129,5 +129,5 @@ def _answer(
     # An answer is no work of today's code: it leaves the asset as fresh or stale as it was.
     written = last_writes(lake, pipeline).get((f"{pipeline}/champion", None))
     code_version = written.code_version if written else ""
-    record(lake, pipeline, made, Commit(f"{pipeline}/champion", run_id, code_version, asked_by=made.decided_by))
+    record(lake, pipeline, made, Commit(f"{pipeline}/champion", run_id, code_version, triggered_by=made.decided_by))
     return made

@@ -132,7 +132,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     else:
         decision, why = "promoted", f"all {len(gates)} gates passed"
     previous = champion.version if champion else None
-    made = Decision(model.version, decision, why, gates, previous, commit.asked_by or versions.user())
+    made = Decision(model.version, decision, why, gates, previous, commit.triggered_by or versions.user())
     record(lake, spec.name, made, commit)
     return made
 
