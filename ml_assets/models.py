@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ml_assets.graph.release.promotion.decision import decisions
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.decisions import decisions
 
 Row = dict[str, Any]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.errors import LakeError
-from ml_assets.graph.release.promotion.decision import Decision, newest_of, pending
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.lake.lake import Lake
 from ml_assets.ml import selection
 from ml_assets.tables import versions
+from ml_assets.tables.decisions import Decision, newest_of, pending
 
 OF_CANDIDATE = ("candidate", "metric", "selection_score", "validation_score", "cv_score", "trials", "seconds")
 

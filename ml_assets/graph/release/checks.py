@@ -8,12 +8,12 @@ import dagster as dg
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.promotion import decision, gates
+from ml_assets.graph.release.promotion import gates
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import decisions, evaluations, releases, training_sets, versions
 
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -54,7 +54,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         store = lake.open()
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = versions.of_pin(store, spec.name, pin.pin_id)
-        found = decision.findings(store, spec.name, model.version)
+        found = evaluations.findings(store, spec.name, model.version)
         alarms = leakage.alarms(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)
@@ -90,7 +90,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            made = decision.newest_of(store, spec.name, model.version)
+            made = decisions.newest_of(store, spec.name, model.version)
         judged = {gate.gate: gate for gate in made.gates} if made else {}
         for name, gate in demanded.items():
             undecided = replace(gate, detail=f"not judged yet: materialize {spec.name}/champion")
@@ -99,7 +99,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     return gates_of_the_yaml
 
 
-def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) -> dg.AssetCheckResult:
+def _gate_result(key: dg.AssetKey, name: str, gate: decisions.Gate, version: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,
