@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ml_assets.graph.release.evaluation import money
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding, Judged
 from ml_assets.ml import metrics
+from ml_assets.ml.judged import Judged
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, RED, Figure, as_markdown, as_png, new_figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 
 SHOWN = 15  # of slices, features or classes; a picture of more cannot be read
 DOTS = 3000

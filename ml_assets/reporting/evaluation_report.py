@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
 from ml_assets.reporting import html, narrative
 from ml_assets.reporting.evaluation_plots import page_figures
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion
 

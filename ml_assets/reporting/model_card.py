@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ml_assets.escaping import Marked, markdown
-from ml_assets.graph.release.evaluation.findings import Finding
 from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion

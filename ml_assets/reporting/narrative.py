@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ml_assets.graph.release.evaluation.findings import Finding
 from ml_assets.graph.release.evaluation.leakage import alarms
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 
 __all__ = ["alarms", "answers", "interval", "limitations", "money", "number", "one"]
 

@@ -6,7 +6,10 @@ from ml_assets.tables.alerts import ALERTS
 from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES
 from ml_assets.tables.candidates import CANDIDATES
 from ml_assets.tables.data import FEATURES, LOOKUP, PREFIX, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.deployments import DEPLOYMENTS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.evaluations import EVALUATIONS
 from ml_assets.tables.feature_statistics import FEATURE_STATISTICS
 from ml_assets.tables.ingest_errors import INGEST_ERRORS
 from ml_assets.tables.maintenance import MAINTENANCE
@@ -40,9 +43,12 @@ TABLES = (
     TRIALS,
     CANDIDATES,
     VERSIONS,
+    EVALUATIONS,
     RELEASES,
+    DECISIONS,
     ALIAS_EVENTS,
     PREDICTIONS,
+    DRIFT,
     PERFORMANCE,
     RETRAIN_EVENTS,
     DEPLOYMENTS,

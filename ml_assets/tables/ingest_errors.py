@@ -63,7 +63,7 @@ def newest(lake: Lake, pipeline: str, *tables: Table) -> dict[str, float]:
     return {row["batch"]: row["failed_at"].replace(tzinfo=dt.UTC).timestamp() for row in rows}
 
 
-def texts(lake: Lake, pipeline: str) -> dict[tuple[str, str], str]:
+def texts(lake: Lake, pipeline: str) -> dict[tuple[str, str | None], str]:
     """(asset, batch) -> text of its newest failure."""
     rows = INGEST_ERRORS.query(
         lake,

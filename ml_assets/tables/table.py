@@ -128,11 +128,35 @@ class Table:
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""
-        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed)
+        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.description, self.descriptions)
 
-    def put(self, pipeline: str, source: str, batch: str | None = None, **how: Any) -> Put:
-        """A relation to write, as `Put` describes."""
-        return Put(self.of(pipeline), source, batch, renamed=self.renamed, **how)
+    def put(
+        self,
+        pipeline: str,
+        source: str,
+        batch: str | None = None,
+        descriptions: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> Put:
+        """A relation to write, as `Put` describes.
+
+        Args:
+            pipeline: The pipeline.
+            source: The rows.
+            batch: The batch that they replace.
+            descriptions: What columns mean that are not declared here.
+            how: As in `Put`.
+        """
+        described = self.descriptions | dict(descriptions or {})
+        return Put(
+            self.of(pipeline),
+            source,
+            batch,
+            renamed=self.renamed,
+            description=self.description,
+            column_descriptions=described,
+            **how,
+        )
 
     def rename(self, lake: Lake, pipeline: str, commit: Commit) -> None:
         """Give a table of an earlier format its name of today, before the first write."""

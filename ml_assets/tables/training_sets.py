@@ -121,6 +121,17 @@ def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | N
     return Pin(**json.loads(rows[0]["definition"]))
 
 
+def newest_id(lake: Lake, pipeline: str) -> str | None:
+    """The pin that was made last; None where there is none."""
+    rows = TRAINING_SETS.query(lake, pipeline, "SELECT max_by(pin_id, created_at) AS pin_id FROM {t}")
+    return rows[0]["pin_id"] if rows else None
+
+
+def made(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every pin without its definition: when and by which run it was made, its batches and rows."""
+    return TRAINING_SETS.query(lake, pipeline, "SELECT * EXCLUDE (definition) FROM {t} ORDER BY created_at")
+
+
 def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
     """SELECT of the labelled rows with their part; `extra` columns come from validated_data.
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import page
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import answers, interval, number
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec.base import METRICS
+from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.made import PIN, VERSION, examined, of, spec_of
 
 PICTURES = {

@@ -23,7 +23,6 @@ from ml_assets.tables.arrivals import SET_ASIDE as SET_ASIDE
 from ml_assets.tables.arrivals import by_batch as by_batch
 from ml_assets.tables.ingest_errors import FailedIngest
 
-ASIDE = ("refused", "duplicate", "unmatched")
 ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
 
 

@@ -20,7 +20,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, metrics, weighted
 from ml_assets.ml.weighted import Statistic
 from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.tables import outcomes, predictions, releases, versions
+from ml_assets.tables import evaluations, outcomes, predictions, releases, versions
 from ml_assets.tables.predictions import PREDICTIONS, ScoredBy
 from ml_assets.tables.versions import now
 
@@ -88,13 +88,13 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     if not rows:
         return []
     found = measure(lake, paths, spec, batch, versions, rows)
-    promises = promised(lake, spec.name, [version.number for version in versions])
+    scored = evaluations.test_scores(lake, spec.name, [version.number for version in versions])
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
         for metric in METRICS[spec.target.kind]:
             place = version.number, metric
-            line = as_row(spec, version, metric, found[place], rows, promises.get(place))
+            line = as_row(spec, version, metric, found[place], rows, scored.get(place))
             lines.append({"batch": batch, **line, **when})
     return lines
 
@@ -262,17 +262,6 @@ def with_intervals(
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def promised(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[str, str], float]:
-    """(version, metric) -> its score on the test rows."""
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        """SELECT version, metric, max_by(value, evaluated_at) AS value FROM {t}
-        WHERE scope = 'test' AND version IN (SELECT unnest($versions::VARCHAR[])) GROUP BY ALL""",
-        {"versions": list(versions)},
-    )
-    return {(row["version"], row["metric"]): row["value"] for row in rows if not math.isnan(row["value"])}
 
 
 def verdict(

@@ -7,19 +7,21 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, module_hashes, training_version
 from ml_assets.graph.release.evaluation import evaluate
-from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.evaluation.publish import plotted, publish
 from ml_assets.graph.release.packaging import packing, proving, refitting
-from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Rows
 from ml_assets.reporting.evaluation_plots import evaluation_picture, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 STAGE = "release"
 
@@ -38,15 +40,15 @@ def release_assets(
 
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "evaluation_report")
+    key = declare.asset_key(spec, EVALUATIONS)
     version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "trained_model"), declare.asset_key(spec, "training_set")],
+        deps=[declare.asset_key(spec, VERSIONS), declare.asset_key(spec, TRAINING_SETS)],
         description="The new version on test rows that no search has seen: metrics, money, slices, groups, robustness, "
         "signs of a leak, against baseline and champion; as rows, a page and a model card.",
-        metadata={"dagster/column_schema": declare.column_schema(evaluate.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(EVALUATIONS.types, EVALUATIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -57,9 +59,8 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
             pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
-            found = evaluate.as_rows(evaluated.found, model.version, pin.pin_id)
-            rows = Rows(declare.table_of(key), evaluate.COLUMNS, found, key=("version",))
-            store.append([rows], declare.commit(context, key))
+            here = declare.commit(context, key)
+            evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
@@ -97,12 +98,12 @@ def _slices_table(found: list[Finding]) -> str:
 
 
 def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "release_candidate")
+    key = declare.asset_key(spec, RELEASES)
     version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(packing.SERVER))
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, VERSIONS)],
         description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
         "server needs, started as a real process and asked.",
         metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
@@ -113,7 +114,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
         with user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            found = decision.findings(store, spec.name, model.version)
+            found = evaluations.findings(store, spec.name, model.version)
             choice = refitting.choose(store, paths, spec, pin, model, training_version(spec))
             packed = packing.pack(store, paths, spec, pin, model, found, function, choice.served)
             proof = None
@@ -135,14 +136,14 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "champion")
+    key = declare.asset_key(spec, DECISIONS)
     version = code_version(__name__, spec.gates)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "release_candidate")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, RELEASES)],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
-        metadata={"dagster/column_schema": declare.column_schema(decision.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(DECISIONS.types, DECISIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -150,9 +151,9 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            made = decision.decide(store, spec, model, declare.commit(context, key))
+            made = decide.decide(store, spec, model, declare.commit(context, key))
             current = versions.alias(store, spec.name, "champion")
-            score = decision.test_score(store, spec, model.version)
+            score = evaluations.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
             metadata={

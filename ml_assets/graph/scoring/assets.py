@@ -17,6 +17,7 @@ from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
 from ml_assets.tables.data import FEATURES
+from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.predictions import PREDICTIONS
 
 STAGE = "scoring"
@@ -42,7 +43,7 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, FEATURES), declare.asset_key(spec, "champion")],
+        deps=[declare.asset_key(spec, FEATURES), declare.asset_key(spec, DECISIONS)],
         description="Each row of the batch, scored by the champion of that moment and the versions beside it; "
         "version and threshold stand on every row.",
         metadata={"dagster/column_schema": declare.column_schema(PREDICTIONS.types, PREDICTIONS.descriptions)},

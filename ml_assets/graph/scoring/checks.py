@@ -5,6 +5,9 @@ import dagster as dg
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.lake.lake import Lake
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables import predictions
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:

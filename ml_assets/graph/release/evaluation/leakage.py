@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
 from ml_assets.ml import estimators
 from ml_assets.ml import leaks as signs
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import LeakageGate
+from ml_assets.tables.evaluations import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
 from ml_assets.ml import metrics, weighted
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import Costs
+from ml_assets.tables.evaluations import Finding
 
 
 def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list[Finding]:

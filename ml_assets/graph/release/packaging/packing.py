@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ml_assets.graph.code_version import TEXTS, closure, source_file
-from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.packaging import supply_chain
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.paths import Paths
@@ -24,6 +23,7 @@ from ml_assets.reporting.model_card import model_card
 from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now

@@ -8,48 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
+from ml_assets.tables.decisions import Gate
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Release
 
 MOST_NAMED = 5
 TOO_GOOD = "leakage.score"
 # A version that fails only these waits for a person: what looks like a leak may be an easy problem.
 ASKS = frozenset({TOO_GOOD})
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One demand and whether it is met.
-
-    Args:
-        gate: Name, as in the YAML.
-        limit: What is demanded, in words.
-        found: What was found; None where there was nothing to judge, or where it is not a number.
-        passed: Is it met?
-        detail: Where it fell short, or why there was nothing to judge.
-    """
-
-    gate: str
-    limit: str
-    found: float | None
-    passed: bool
-    detail: str = ""
-
-    def as_row(self) -> dict[str, Any]:
-        return {**asdict(self), "found": _number(self.found)}
-
-    def shortfall(self) -> str:
-        """What was demanded and what was found, in words."""
-        value = _number(self.found)
-        found = "" if value is None else f", found {value:.4g}"
-        return f"{self.gate}: {self.limit}{found}" + (f" ({self.detail})" if self.detail else "")
 
 
 def judge(
@@ -85,11 +58,6 @@ def judge_evaluation(spec: PipelineSpec, found: Sequence[Finding], incomparable:
 def judge_release(spec: PipelineSpec, release: Release | None) -> list[Gate]:
     """The gates on what a version ships as."""
     return [*_refit(spec, release), *_serving(spec, release)]
-
-
-def _number(value: float | None) -> float | None:
-    """The value where it is a finite number: JSON has no other."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _one(found: Sequence[Finding], scope: str, metric: str) -> Finding | None:

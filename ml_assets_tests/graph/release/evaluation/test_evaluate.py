@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ml_assets.graph.release.evaluation import money, robustness, slices
-from ml_assets.graph.release.evaluation.evaluate import Evaluation
 from ml_assets.graph.release.evaluation.leakage import alarms
 from ml_assets.reporting import narrative
 from ml_assets.spec.base import METRICS
+from ml_assets.tables.evaluations import Evaluation
 from ml_assets_tests.graph.release.made import TYPES, examined, judged_as, of, spec_of
 
 COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}

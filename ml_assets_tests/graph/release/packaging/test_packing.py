@@ -16,11 +16,10 @@ import pytest
 
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.packaging import packing, proving, supply_chain
-from ml_assets.graph.release.promotion import decision
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest, release
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import evaluations, training_sets, versions
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import Project, wait_until
 from ml_assets_tests.server.helpers import forged
@@ -72,7 +71,7 @@ def test_packing_again_keeps_a_sound_release_and_refuses_a_changed_one(trained: 
     with Lake(paths.lake, read_only=True) as lake:
         pin = training_sets.newest(lake, "loans")
         model = versions.of_pin(lake, "loans", pin.pin_id)
-        found = decision.findings(lake, "loans", model.version)
+        found = evaluations.findings(lake, "loans", model.version)
         first = packing.pack(lake, paths, trained.spec, pin, model, found, None)
         kept = (file.stat().st_ino, packing.pack(lake, paths, trained.spec, pin, model, found, None).sha256)
         assert kept == (file.stat().st_ino, first.sha256)
@@ -97,7 +96,7 @@ def test_a_release_that_nobody_registered_is_packed_anew(trained: Project, tmp_p
     with Lake(paths.lake) as lake:
         pin = training_sets.newest(lake, "loans")
         model = versions.of_pin(lake, "loans", pin.pin_id)
-        found = decision.findings(lake, "loans", model.version)
+        found = evaluations.findings(lake, "loans", model.version)
         lake.con.execute("DELETE FROM lake.loans.release_candidate")
         file = paths.releases / "loans" / "1.0.0" / "model_card.md"
         file.write_text("better than it is")
@@ -164,7 +163,7 @@ def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> No
 
 def test_the_server_ends_when_the_process_that_proves_it_is_killed(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from ml_assets.graph.release import proving\n"
+        "import sys, time; from pathlib import Path; from ml_assets.graph.release.packaging import proving\n"
         "with open(sys.argv[2], 'w+') as log, proving._process(Path(sys.argv[1]), log) as process:\n"
         "    print(process.pid, flush=True); time.sleep(60)"
     )

@@ -14,12 +14,12 @@ from ml_assets.errors import ModelError
 from ml_assets.graph.code_version import training_version
 from ml_assets.graph.monitoring import samples
 from ml_assets.graph.release.packaging import packing, refitting
-from ml_assets.graph.release.promotion import approvals, decision
+from ml_assets.graph.release.promotion import approvals
 from ml_assets.graph.scoring import scoring
 from ml_assets.lake.lake import Lake, Rows
 from ml_assets.ml import bundle, release
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.conftest import Project
@@ -110,7 +110,7 @@ def test_a_fit_that_was_killed_before_it_was_recorded_is_made_again_alike(unpack
 
 
 def _found(lake: Lake) -> list[Any]:
-    return decision.findings(lake, "loans", "1.0.0")
+    return evaluations.findings(lake, "loans", "1.0.0")
 
 
 def _with(spec: PipelineSpec, **changes: Any) -> PipelineSpec:
@@ -155,7 +155,7 @@ def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpack
 
 
 def _row(row: dict[str, Any]) -> Rows:
-    return Rows("loans.release_candidate", releases.RELEASES, [row])
+    return Rows("loans.release_candidate", releases.RELEASES.types, [row])
 
 
 def test_a_version_that_was_champion_keeps_its_model(copied: Project) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.graph.release.promotion.gates import Gate, judge
+from ml_assets.graph.release.promotion.gates import judge
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.decisions import Gate
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Release
 from ml_assets_tests.conftest import SPEC
 

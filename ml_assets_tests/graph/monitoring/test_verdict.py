@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 from ml_assets.graph.monitoring import history, samples
-from ml_assets.graph.monitoring.drift import Drift, direction, judge, judged, weights
-from ml_assets.graph.monitoring.measuring import Measure, Measured, measured, measures
+from ml_assets.graph.monitoring.measuring import measured, measures
+from ml_assets.graph.monitoring.verdict import direction, judge, judged, weights
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.ml.drift_measures import Measure, Measured
 from ml_assets.ml.reference import Reference
 from ml_assets.sources.evidently_reports import read_report
 from ml_assets.spec.operation import Monitoring
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.drift import Drift
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 

@@ -9,14 +9,15 @@ import pytest
 
 from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.graph.release.promotion import approvals, decision
-from ml_assets.graph.release.promotion.decision import Decision, pending
+from ml_assets.graph.release.promotion import approvals
+from ml_assets.graph.release.promotion.decide import decide as judge_and_decide
 from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
-from ml_assets.tables import deployments, versions
+from ml_assets.tables import decisions, deployments, versions
+from ml_assets.tables.decisions import Decision, pending
+from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 
@@ -35,7 +36,7 @@ def store(paths: Paths) -> Iterator[Lake]:
 
 
 def decide(lake: Lake, version: str, commit: Commit = BY, **gates: object) -> Decision:
-    return decision.decide(lake, spec(**gates), versions.need_version(lake, "loans", version), commit)
+    return judge_and_decide(lake, spec(**gates), versions.need_version(lake, "loans", version), commit)
 
 
 def champion(lake: Lake) -> str:
@@ -43,7 +44,7 @@ def champion(lake: Lake) -> str:
 
 
 def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
-    (made,) = decision.decisions(store, "loans")
+    (made,) = decisions.decisions(store, "loans")
     gates = {gate.gate: gate for gate in made.gates}
     assert gates["champion"].passed
     assert gates["champion"].detail == "no champion to compare with yet"
@@ -225,7 +226,7 @@ def test_tables_of_an_earlier_version_are_read(store: Lake) -> None:
 def test_a_lake_of_the_first_release_calls_the_names_by(store: Lake, paths: Paths) -> None:
     for name, column in (("champion", "decided_by"), ("alias_events", "moved_by")):
         store.con.execute(f'ALTER TABLE {table(f"loans.{name}")} RENAME COLUMN {column} TO "by"')
-    (made,) = decision.decisions(store, "loans")
+    (made,) = decisions.decisions(store, "loans")
     (move,) = deployments.moves(store, "loans")
     assert made.decided_by == move.by == "schedule loans_retrain_cron"
     add_version(store, paths, "1.0.1", gain=0.01)
