@@ -70,8 +70,8 @@ def _metric(kind: str) -> str:
     return "r2" if kind == "regression" else "roc_auc"
 
 
-def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
-    """What a person should look at, one sentence each."""
+def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+    """What may be a leak and needs a person's attention, one sentence each."""
     rule = spec.gates.leakage or LeakageGate()
     said = [f"{f.slice} {f.note}" for f in found if f.scope == "disguise"]
     said += [
