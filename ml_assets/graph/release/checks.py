@@ -76,7 +76,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     """A check for each gate of the YAML, read from the decision: a refusal is an outcome, and no run fails for it."""
     key = declare.asset_key(spec, "champion")
-    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(spec, [])}
+    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(gates.Evidence(spec))}
 
     @dg.multi_asset_check(
         name=f"{spec.name}__gates",

@@ -81,7 +81,7 @@ def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
     ]
     said += too_good(rule, found)
     said += [
-        f"{f.value:.2%} of the test rows stand among the train rows too"
+        f"{f.value:.2%} of the test rows repeat training rows"
         for f in found
         if f.scope == "identical" and rule.max_identical is not None and f.value > rule.max_identical
     ]

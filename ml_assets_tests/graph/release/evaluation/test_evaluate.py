@@ -191,4 +191,4 @@ def test_identical_rows_alarm_beyond_the_limit(binary: Evaluation) -> None:
     (found,) = of(binary, "identical")
     worse = [f if f != found else type(f)(**{**f.__dict__, "value": 0.2}) for f in binary.found]
     assert suspects(spec_of(gates=gates), binary.found) == []
-    assert suspects(spec_of(gates=gates), worse) == ["20.00% of the test rows stand among the train rows too"]
+    assert suspects(spec_of(gates=gates), worse) == ["20.00% of the test rows repeat training rows"]
