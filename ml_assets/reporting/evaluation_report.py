@@ -77,8 +77,8 @@ def page(
 
 def _answer(spec: PipelineSpec, evaluation: Evaluation) -> str:
     champion = evaluation.champion.version if evaluation.champion else None
-    said = narrative.answers(spec, evaluation.judged.version, champion, evaluation.found)
-    alarm = " alarm" if narrative.alarms(spec, evaluation.found) else ""
+    said = narrative.summary(spec, evaluation.judged.version, champion, evaluation.found, evaluation.suspects)
+    alarm = " alarm" if evaluation.suspects else ""
     return f'<div class="answer{alarm}">{"".join(html.paragraphs(said))}</div>'
 
 

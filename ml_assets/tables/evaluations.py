@@ -70,12 +70,14 @@ class Evaluation:
 
     Args:
         found: Every finding.
+        suspects: What may be a leak, one sentence each.
         judged: The version's answers on the test rows.
         baseline: Those of a model that ignores every feature.
         champion: Those of the champion; None where there is none to compare with.
     """
 
     found: list[Finding]
+    suspects: list[str]
     judged: Judged
     baseline: Judged
     champion: Judged | None

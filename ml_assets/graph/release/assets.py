@@ -7,10 +7,10 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, module_hashes, training_version
 from ml_assets.graph.release.evaluation import evaluate
-from ml_assets.graph.release.evaluation.publish import plotted, publish
-from ml_assets.graph.release.packaging import packing, proving, refitting
+from ml_assets.graph.release.packaging import pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
+from ml_assets.reporting.evaluation_files import plotted, publish
 from ml_assets.reporting.evaluation_plots import evaluation_picture, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
@@ -27,7 +27,7 @@ STAGE = "release"
 
 
 def release_assets(
-    spec: PipelineSpec, function: packing.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
+    spec: PipelineSpec, function: pack.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
 ) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
@@ -97,9 +97,9 @@ def _slices_table(found: list[Finding]) -> str:
     return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
-def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
+def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | None) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, RELEASES)
-    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(packing.SERVER))
+    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(pack.SERVER))
 
     @dg.asset(
         key=key,
@@ -111,17 +111,17 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
+        with user_errors(pipeline=spec.name), refit.alone(paths, spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
             found = evaluations.findings(store, spec.name, model.version)
-            choice = refitting.choose(store, paths, spec, pin, model, training_version(spec))
-            packed = packing.pack(store, paths, spec, pin, model, found, function, choice.served)
+            choice = refit.choose(store, paths, spec, pin, model, training_version(spec))
+            packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served)
             proof = None
             if spec.gates.serving is not None:
-                proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
-            row = packing.as_row(packed, paths, model.version, context.run.run_id)
-            row |= {**choice.as_row(pin), **proving.as_row(proof)}
+                proof = prove.prove(packed.folder, packed.golden, spec.target.kind != "regression")
+            row = pack.as_row(packed, paths, model.version, context.run.run_id)
+            row |= {**choice.as_row(pin), **prove.as_row(proof)}
             releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(

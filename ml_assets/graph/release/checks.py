@@ -58,16 +58,16 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = versions.of_pin(store, spec.name, pin.pin_id)
         found = evaluations.findings(store, spec.name, model.version)
-        alarms = leakage.alarms(spec, found)
+        suspects = leakage.suspects(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)
         return dg.AssetCheckResult(
-            passed=not alarms,
+            passed=not suspects,
             severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(alarms) or None,
+            description="; ".join(suspects) or None,
             metadata={
                 "version": model.version,
-                "alarms": len(alarms),
+                "suspects": len(suspects),
                 "strongest_feature": f"{alone[0].slice}: {alone[0].metric} {alone[0].value:.4g}" if alone else "none",
                 **({} if same is None else {"test_rows_among_train_rows": same}),
             },
@@ -79,7 +79,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     """A check for each gate of the YAML, read from the decision: a refusal is an outcome, and no run fails for it."""
     key = declare.asset_key(spec, DECISIONS)
-    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(spec, [])}
+    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(gates.Evidence(spec))}
 
     @dg.multi_asset_check(
         name=f"{spec.name}__gates",

@@ -118,7 +118,7 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, judged, baseline, champion)
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
 
 
 def _champion(

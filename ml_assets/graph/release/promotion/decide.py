@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ml_assets.graph.release.promotion.gates import ASKS, TOO_GOOD, judge, judge_evaluation
+from ml_assets.graph.release.promotion.gates import ASKS, TOO_GOOD, Evidence, judge, judge_evaluation
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import evaluations, releases, versions
@@ -25,7 +25,8 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     evaluation = evaluations.need_newest(lake, spec.name, model.version)
     champion = versions.alias(lake, spec.name, "champion")
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
-    gates = judge(spec, found, releases.newest(lake, spec.name, model.version), incomparable)
+    release = releases.newest(lake, spec.name, model.version)
+    gates = judge(Evidence(spec, found, release, incomparable))
     gates = [_accepted(lake, spec.name, gate, model, champion) for gate in gates]
     failed = [gate for gate in gates if not gate.passed]
     shortfalls = "; ".join(gate.shortfall() for gate in failed)
@@ -73,8 +74,10 @@ def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]
         ModelError: The version has not been evaluated.
     """
     champion = versions.alias(lake, spec.name, "champion")
-    found = _comparable(lake, spec.name, evaluations.need_newest(lake, spec.name, model.version), model, champion)
-    return [gate for gate in judge_evaluation(spec, *found) if gate.gate not in ASKS]
+    evaluation = evaluations.need_newest(lake, spec.name, model.version)
+    found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
+    evidence = Evidence(spec, found, incomparable=incomparable)
+    return [gate for gate in judge_evaluation(evidence) if gate.gate not in ASKS]
 
 
 def _comparable(

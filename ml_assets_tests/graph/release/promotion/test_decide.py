@@ -59,8 +59,8 @@ def test_a_refusal_is_recorded_and_the_champion_stays(
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
     assert made.why == (
-        "metrics.roc_auc: roc_auc >= 0.6, found 0.55; champion: not surely (95%) worse in roc_auc by more than 0, "
-        "found -0.25 (gain between -0.26 and -0.24)"
+        "metrics.roc_auc: roc_auc >= 0.6, found 0.55; "
+        "champion: not worse in roc_auc by more than 0, at 95% confidence, found -0.25 (gain between -0.26 and -0.24)"
     )
     print_newest(store, "loans")  # `ml-assets status` names it
     assert "version 1.0.1 refused (champion: 1.0.0): metrics.roc_auc: roc_auc >= 0.6, found" in capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_without_a_comparison_a_version_passes_only_where_there_can_be_none(stor
     add_version(store, paths, "2.0.1", schema="other", more=[why])
     made = decide(store, "2.0.1")
     assert made.decision == "refused"
-    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` takes it all the same" in made.why
+    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` promotes it anyway" in made.why
     approvals.promote(store, paths, "loans", "2.0.1", "income is not asked for any more")
     assert champion(store) == "2.0.1"
 

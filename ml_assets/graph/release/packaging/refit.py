@@ -20,7 +20,7 @@ import numpy as np
 
 from ml_assets.graph.release.evaluation import robustness
 from ml_assets.graph.release.evaluation.evaluate import answers
-from ml_assets.graph.release.packaging import packing
+from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.release.promotion.gates import judge_refit
 from ml_assets.lake.lake import Lake
@@ -151,7 +151,7 @@ def compare(
     """
     loaded = [bundle.load(paths.bundles / one.bundle, one.bundle_sha256) for one in (releases.judged(model), served)]
     batch = max(pin.all_batches)
-    golden = [np.asarray(packing.golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
+    golden = [np.asarray(golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = training_sets.read(lake, spec.name, pin, ("test",))
     before, after = (answers(one, test, model.version) for one in loaded)
     known = training_sets.read(lake, spec.name, pin, FITTED)
