@@ -24,7 +24,7 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.lake import damaged_files, data_files, evolution
+from ml_assets.lake import comments, damaged_files, data_files, evolution
 from ml_assets.lake.causes import cause, lake_error
 from ml_assets.lake.evolution import WIDENS as WIDENS
 from ml_assets.lake.published import publish_catalog
@@ -60,6 +60,8 @@ class Lake:
     _connection: Connection | None = field(default=None, repr=False)
     _wrote: bool = False
     _values: int = 0
+    # Table -> the comments that it is known to have: they are compared once a connection.
+    _commented: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -74,6 +76,7 @@ class Lake:
         A copy that fails changes nothing in what was written: it is logged, and made after the next write.
         """
         connection, self._connection = self._connection, None
+        self._commented.clear()
         if connection is not None:
             connection.close()
         if self._wrote:
@@ -264,9 +267,7 @@ class Lake:
             for put, source in zip(puts, sources, strict=True):
                 rows[put.table] = self._put(put, source, put.table not in unreadable)
             if not any(rows.values()):
-                # DuckLake makes none where no row changes, and then nobody could tell that it was written.
-                why = literal("This comment makes a snapshot of a write without rows.")
-                self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
+                comments.write_again(self.con, puts[0])
             if before_commit:
                 before_commit()
 
@@ -301,7 +302,15 @@ class Lake:
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
         puts = [
-            Put(one.table, self.values(one.types, one.rows), append=True, key=one.key, renamed=one.renamed)
+            Put(
+                one.table,
+                self.values(one.types, one.rows),
+                append=True,
+                key=one.key,
+                renamed=one.renamed,
+                description=one.description,
+                column_descriptions=one.column_descriptions,
+            )
             for one in tables
         ]
         return self.replace(puts, commit)
@@ -364,16 +373,30 @@ class Lake:
         reshaped = put.reshape and self.exists(put.table) and self.columns(target) != columns
         if whole and (reshaped or not is_readable):
             self.con.execute(f"DROP TABLE {target}")
-        if not self.exists(put.table):
+        is_new = not self.exists(put.table)
+        if is_new:
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
             self.con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
             if put.batch is not None:
                 self.con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
+            self._comment(put, {})
         else:
-            evolution.evolve(self.con, put, source, self.columns(target), columns)
+            is_altered = evolution.evolve(self.con, put, source, self.columns(target), columns)
+            self._comment(put, {} if is_altered else self._commented.get(put.table))
             if is_readable:
                 self._remove_replaced(put, source)
         return int(self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
+
+    def _comment(self, put: Put, known: Mapping[str, str] | None) -> None:
+        """Write the comments that the table does not have; None where those that it has must be read first."""
+        wanted = comments.wanted(put)
+        if wanted == known or not wanted:
+            return
+        has = comments.stored(self.con, put.table) if known is None else known
+        missing = {name: text for name, text in wanted.items() if has.get(name) != text}
+        if missing:
+            comments.write(self.con, put.table, missing, self.columns(table(put.table)))
+        self._commented[put.table] = wanted
 
     def _remove_replaced(self, put: Put, source: str) -> None:
         """Delete the rows that a put replaces.
@@ -447,6 +470,7 @@ class Lake:
             is_made = True
             self.con.execute("COMMIT")
         except BaseException:
+            self._commented.clear()
             with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back
                 self.con.execute("ROLLBACK")
             if not is_made:  # whether a commit that failed is in the catalog, nobody can tell

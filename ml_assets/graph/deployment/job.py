@@ -31,8 +31,8 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
         ):
             move = newest_move(store, spec.name)
             done = deploy(store, lake.paths, spec, move)
-            asked_by = declare.asked_by(context.run.tags)
-            commit = Commit(f"{spec.name}/deployments", context.run_id, asked_by=asked_by)
+            triggered_by = declare.triggered_by(context.run.tags)
+            commit = Commit(deployments.DEPLOYMENTS.asset(spec.name), context.run_id, triggered_by=triggered_by)
             deployments.record(store, spec.name, move, done, commit)
         for step in done:
             log = context.log.info if step.ok else context.log.error

@@ -21,6 +21,7 @@ from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments, ingest_errors
 from ml_assets.tables.deployments import Move
+from ml_assets.tables.predictions import PREDICTIONS
 
 INTERVAL_S = 5
 
@@ -72,7 +73,7 @@ def release_sensor(
             with Lake(paths.lake, read_only=True) as lake:
                 moves = deployments.moves(lake, spec.name)
                 waiting = [] if busy else backlog(lake, spec.name)
-                failed_at = ingest_errors.newest(lake, spec.name, ["predictions"]) if scores_due else {}
+                failed_at = ingest_errors.newest(lake, spec.name, PREDICTIONS) if scores_due else {}
                 if undeployed and deployments.is_recorded(lake, spec.name, moves[-1]):
                     undeployed = deploying = {}
         except (duckdb.Error, MLAssetsError) as error:

@@ -86,7 +86,7 @@ def test_a_drifted_batch_is_answered_by_one_run(copied: Project, monkeypatch: py
     (request,) = first.run_requests
     event = events(copied)[-1]
     assert said(copied) == [("train", "drift")]
-    assert (event.batches, event.champion, event.asked_by) == (["5"], "1.0.0", "sensor loans_retrain")
+    assert (event.batches, event.champion, event.triggered_by) == (["5"], "1.0.0", "sensor loans_retrain")
     assert request.run_key == event.run_key == event.event_id == request.tags["ml_assets/retrain_event"]
     assert (request.tags["ml_assets/retrain"], request.tags["ml_assets/batches"]) == ("drift", "5")
     assert request.tags["ml_assets/why"] == event.why == "batch 5 has drifted (60% of the model's importance)"
@@ -250,7 +250,7 @@ def test_the_schedule_goes_through_the_same_decision(copied: Project, tmp_path_f
     assert request.tags["ml_assets/why"] == "the schedule of 2026-01-01 03:00 UTC"
     launched(copied, request, dg.DagsterRunStatus.STARTED)
     assert "under way" in str(ask_by_schedule(copied, 2).skip_message)
-    assert [event.asked_by for event in events(copied)[1:]] == [
+    assert [event.triggered_by for event in events(copied)[1:]] == [
         "schedule loans_retrain_cron",
         "sensor loans_retrain",
         "schedule loans_retrain_cron",
@@ -271,7 +271,7 @@ def test_a_training_by_hand_is_an_event(trained: Project) -> None:
     (event,) = events(trained)
     assert (event.decision, event.trigger, event.champion, event.batches) == ("train", "manual", None, [])
     assert event.run_id == trained.value("SELECT run_id FROM {p}.training_set")
-    assert event.why == f"asked for by {event.asked_by}"
+    assert event.why == f"requested by {event.triggered_by}"
     with Lake(trained.paths.lake, read_only=True) as lake:
         situation = facts.read_situation(lake, trained.spec, [], {})
     (training,) = situation.trainings

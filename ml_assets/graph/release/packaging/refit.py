@@ -20,8 +20,8 @@ import numpy as np
 
 from ml_assets.graph.release.evaluation import robustness
 from ml_assets.graph.release.evaluation.evaluate import answers
-from ml_assets.graph.release.packaging import packing
-from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.release.packaging.golden import golden_rows
+from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.release.promotion.gates import judge_refit
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.locks import exclusive
@@ -112,7 +112,7 @@ def _why_judged(lake: Lake, spec: PipelineSpec, model: ModelVersion, code_versio
     moves = versions.alias_events(lake, spec.name)
     if any(move["alias"] == "champion" and move["version"] == model.version for move in moves):
         return "the version has served with it before"
-    failed = [gate.gate for gate in decision.evaluated(lake, spec, model) if not gate.passed]
+    failed = [gate.gate for gate in decide.evaluated(lake, spec, model) if not gate.passed]
     if failed:
         return f"gates failed: {', '.join(failed)}"
     if model.code_version != code_version:
@@ -151,7 +151,7 @@ def compare(
     """
     loaded = [bundle.load(paths.bundles / one.bundle, one.bundle_sha256) for one in (releases.judged(model), served)]
     batch = max(pin.all_batches)
-    golden = [np.asarray(packing.golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
+    golden = [np.asarray(golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = training_sets.read(lake, spec.name, pin, ("test",))
     before, after = (answers(one, test, model.version) for one in loaded)
     known = training_sets.read(lake, spec.name, pin, FITTED)
