@@ -71,7 +71,7 @@ def _taken(lock: int) -> bool:
 def _is_next(queue: Path, ticket: str | None) -> bool:
     """Is no living ticket older? Those of owners that died are removed."""
     with contextlib.suppress(OSError):  # no queue: nobody has ever waited
-        for name in sorted(name for name in os.listdir(queue) if not name.startswith(".")):
+        for name in sorted(file.name for file in queue.glob("[0-9]*")):
             if name == ticket:
                 return True
             if _is_held(queue / name):
@@ -105,12 +105,12 @@ def _ticket(queue: Path) -> Iterator[str]:
             # Locked before others see it: they would take it for that of a process that died.
             handle = os.open(queue / f".{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             fcntl.flock(handle, fcntl.LOCK_EX)
-            os.rename(queue / f".{name}", queue / name)
+            (queue / f".{name}").rename(queue / name)
         yield name
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):
-                os.unlink(queue / name)
+                (queue / name).unlink()
             os.close(handle)
 
 

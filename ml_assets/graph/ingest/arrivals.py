@@ -50,7 +50,7 @@ def as_row(arrival: Arrival) -> dict[str, object]:
 def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
     with Lake(paths.lake, read_only=True) as lake:
-        if not lake.is_there():
+        if not lake.catalog.exists():
             return {}
         read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
         made = set(lake.batches(f"{spec.name}.features"))
@@ -203,7 +203,7 @@ def _known_to(
     lake: Lake, spec: PipelineSpec
 ) -> tuple[dict[str, set[str]], set[tuple[str, str | None]], dict[str, float]]:
     """SHA-256 of raw_data's files by batch; files in arrivals; when each batch last failed, in seconds since 1970."""
-    if not lake.is_there():
+    if not lake.catalog.exists():
         return {}, set(), {}
     read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
     failed_at = ingest_errors.newest(lake, spec.name, ("arrivals", "raw_data"))
