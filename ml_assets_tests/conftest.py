@@ -222,8 +222,16 @@ def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str
     return {(e.asset_key.path[-1], e.check_name, e.partition): e.passed for e in result.get_asset_check_evaluations()}
 
 
-# Tests of real processes take longest: begun last, one would keep the suite waiting alone.
-LONG_FILES = ("test_daemon.py", "test_commands.py", "test_demo.py")
+# Begun last, one of these would keep the suite waiting alone; the daemon's test mostly waits for others.
+LONG_FILES = (
+    "test_daemon.py",
+    "test_pipelines.py",
+    "test_commands.py",
+    "test_run.py",
+    "test_champions.py",
+    "test_small_runs.py",
+    "test_demo.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
