@@ -1,4 +1,4 @@
-"""Every command that the README names, in a third party's project: of each family one as a process, the others in this one."""
+"""Every command that the README names, in a third party's project: of each family one as a process of its own."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_a_shared_folder_is_made_once_and_again_where_making_it_failed(
     made: list[list[str]] = []
 
     def make(folder: Path) -> None:
-        made.append(sorted(os.listdir(folder)))
+        made.append(sorted(file.name for file in folder.iterdir()))
         (folder / "half").touch()
         if len(made) == 1:
             raise OSError("the disk is full")
