@@ -12,8 +12,9 @@ from dagster.components.core import decl
 from dagster_shared.check import CheckError
 
 from ml_assets.broken import stand_in, strict, text_of
-
-YAML_FILE = "defs.yaml"
+from ml_assets.component import BrokenPipeline, MLPipeline
+from ml_assets.errors import SpecError, UnknownPipeline
+from ml_assets.project import YAML_FILE, as_ours, importable
 
 
 def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
@@ -41,6 +42,29 @@ def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
         stand_in(folder.relative_to(root).parts, folder / YAML_FILE, problem) for folder, problem in skipped.items()
     ]
     return dg.Definitions.merge(*found, *stand_ins)
+
+
+def load_pipeline(root: Path, name: str) -> MLPipeline:
+    """The component of that name, its YAML read and its templates rendered.
+
+    Raises:
+        UnknownPipeline: The project has no such pipeline.
+        SpecError: It cannot be loaded.
+    """
+    importable(root)
+    with _skipping_unreadable() as problems:
+        try:
+            components = dg.ComponentTree.for_project(root).get_all_components(MLPipeline)
+        except Exception as error:  # whatever a user's module may raise
+            raise as_ours(error, str(root)) from error
+    broken = {folder.name: problem for folder, problem in problems.items()}
+    broken |= {one.folder.name: one.problem for one in components if isinstance(one, BrokenPipeline)}
+    found = {one.spec.name: one for one in components if not isinstance(one, BrokenPipeline)}
+    if name in found:
+        return found[name]
+    if name in broken:
+        raise SpecError(f"The pipeline {name!r} cannot be loaded.", found=broken[name])
+    raise UnknownPipeline(name, [*found, *broken])
 
 
 @contextmanager

@@ -47,11 +47,6 @@ class Summary:
     problems: list[str] = field(default_factory=list)
 
 
-def pipelines(lake: Lake) -> list[str]:
-    """Pipelines that have been materialized."""
-    return [name.partition(".")[0] for name in lake.tables() if name.endswith(".arrivals")]
-
-
 def summarize(lake: Lake, pipeline: str) -> Summary:
     """Read a pipeline's state from the lake; what data files that are lost hold is left out, and they are problems."""
     damaged = [str(file) for file in lake.damaged_files(pipeline)]

@@ -22,7 +22,7 @@ from ml_assets.broken import ENV_VALIDATE, notes_of, problems_of
 from ml_assets.cli import main
 from ml_assets.component import check, sql_texts
 from ml_assets.errors import FeatureError
-from ml_assets.scaffold.project import declared, project_at
+from ml_assets.project import declared, project_at
 from ml_assets_tests.conftest import Project, failure_text
 
 # Folder below defs/ -> what its defs.yaml says instead (None: a copy of `loans`, with this text in its name), and what

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.store.lake import Commit, Lake, Rows, as_named
+from ml_assets.store.pipelines import need_pipeline
 
 VERSIONS = {
     "version": "VARCHAR",
@@ -110,12 +111,13 @@ def check_pipeline(lake: Lake, pipeline: str) -> None:
     """Refuse a pipeline without models.
 
     Raises:
+        UnknownPipeline: There is no such pipeline.
         ModelError: No model of it is registered.
     """
-    models = [name.partition(".")[0] for name in lake.tables() if name.endswith(".trained_model")]
-    if pipeline not in models:
-        fix = did_you_mean(pipeline, models) if models else f"Run the job {pipeline}_train."
-        raise ModelError(f"No model of a pipeline {pipeline!r} is registered.", fix=fix)
+    if lake.exists(f"{pipeline}.trained_model"):
+        return
+    need_pipeline(lake, pipeline)
+    raise ModelError(f"The pipeline {pipeline} has no model yet.", fix=f"Run the job {pipeline}_train.")
 
 
 def need_version(lake: Lake, pipeline: str, number: str) -> ModelVersion:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.store.lake import Lake
+from ml_assets.store.lake import Commit, Lake, Put
 from ml_assets_tests.store.history_helpers import log, model, rows, write
 
 
@@ -19,7 +19,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose pipeline `t` has three writes and a model of the first."""
     (tmp_path / "pyproject.toml").touch()
     with Lake(tmp_path / "data/lake") as lake:
-        first = write(lake, "features", "a", rows({1: 1, 2: 1})).snapshot_id
+        lake.con.execute(f"CREATE TEMP TABLE made AS SELECT 'a' AS batch, * FROM ({rows({1: 1, 2: 1})})")
+        puts = [Put("t.features", "made", "a", reshape=True), Put("t.arrivals", "made", "a")]
+        first = lake.replace(puts, Commit("t/features", "run", "v1", "a"))[0].snapshot_id
         log(lake, 1)
         write(lake, "features", "a", rows({1: 1, 2: 5, 3: 5}))
         model(lake, "1.0.0", first)
@@ -71,15 +73,16 @@ def test_restore_asks_first(project: Path) -> None:
     assert "wrong file" in ok("snapshots", "t", "--limit", "1", "--json")
 
 
-def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
-    unknown = run("upkeep", "t")
+def test_maintenance_keeps_what_the_yaml_says(project: Path) -> None:
+    unknown = run("maintenance", "t")
     assert unknown.exit_code == 1
     assert "Give --keep-days." in unknown.output
-    assert "would expire 0 snapshots" in ok("upkeep", "t", "--keep-days", "5", "--dry-run")
+    assert "would expire 0 snapshots" in ok("maintenance", "t", "--keep-days", "5", "--dry-run")
+    (project / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
     folder = project / "credit/defs/t"
     folder.mkdir(parents=True)
     (folder / "defs.yaml").write_text("attributes: {name: t, upkeep: {keep_days: 77}}")
-    assert json.loads(ok("upkeep", "t", "--json"))["snapshots"] == []
+    assert json.loads(ok("maintenance", "t", "--json"))["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
         assert lake.rows("SELECT keep_days FROM lake.t.upkeep") == [{"keep_days": 77}]
 
@@ -92,7 +95,7 @@ def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
         (("diff", "1.0.0", "2"), "with its pipeline"),
         (("diff", "t@1.0.1", "2"), "did you mean '1.0.0'?"),
         (("restore", "t.trials", "--snapshot", "2", "--why", "x"), "only ever added"),
-        (("upkeep", "tt"), "no pipeline 'tt'"),
+        (("maintenance", "tt"), "no pipeline 'tt'"),
     ],
 )
 def test_a_users_mistake_ends_in_text(project: Path, arguments: tuple[str, ...], text: str) -> None:
@@ -109,7 +112,7 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
         ("snapshots",),
         ("diff", "1", "2"),
         ("restore", "t.x", "--snapshot", "1", "--why", "x"),
-        ("upkeep", "t"),
+        ("maintenance", "t"),
     ):
         shown = run(*arguments)
         assert (shown.exit_code, "There is no lake yet" in shown.output) == (1, True)
@@ -119,7 +122,7 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
 def test_recover_puts_the_published_copy_back(project: Path) -> None:
     assert "in order" in run("recover").output
     (project / "data/lake/catalog.sqlite").unlink()
-    for arguments in (["snapshots"], ["upkeep", "t"], ["restore", "t.features", "--snapshot", "1", "--why", "x"]):
+    for arguments in (["snapshots"], ["maintenance", "t"], ["restore", "t.features", "--snapshot", "1", "--why", "x"]):
         shown = run(*arguments)
         assert shown.exit_code == 1
         assert "`ml-assets lake recover` puts the published copy in its place" in shown.output

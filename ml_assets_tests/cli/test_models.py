@@ -29,6 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     (tmp_path / "pyproject.toml").touch()
     paths = Paths(tmp_path, tmp_path / "data")
     with Lake(paths.lake) as lake:
+        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
@@ -134,8 +135,6 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 
 
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
-    with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
     assert re.search(
@@ -157,7 +156,6 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
         lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
     shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
     assert shown in run("summary", "loans").output

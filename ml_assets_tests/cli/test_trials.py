@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
+from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.graph.training.candidates import TRIALS
 from ml_assets.store.lake import Commit, Lake, Rows
 
@@ -39,6 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row("bb", "linear", 0, 2.0, 2, state="pruned", fold_scores=[2.0, float("nan")]),
     ]
     with Lake(tmp_path / "data/lake") as lake:
+        lake.append([Rows("t.arrivals", ARRIVALS, [])], Commit("t/arrivals"))
         lake.append([Rows("t.trials", TRIALS, made)], Commit("t/candidate_tree", "run", "v"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -87,3 +89,12 @@ def test_a_wrong_name_is_told_the_nearest(arguments: tuple[str, ...], text: str)
     assert result.exit_code == 1
     assert "Error: " in result.output
     assert text in result.output
+
+
+def test_a_table_of_the_users_own_is_no_pipeline(project: Path) -> None:
+    with Lake(project / "data/lake") as lake:
+        lake.append([Rows("reports.mean_score", {"batch": "VARCHAR"}, [])], Commit("reports/mean_score"))
+    assert listed() == [("tree", 0, 3.0), ("linear", 0, 2.0), ("tree", 1, None)]
+    wrong = run("report").output
+    assert "There is no pipeline 'report'." in wrong
+    assert "reports" not in wrong

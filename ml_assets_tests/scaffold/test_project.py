@@ -21,7 +21,7 @@ from ml_assets import MLPipeline
 from ml_assets.cli import main
 from ml_assets.component import build_pipeline
 from ml_assets.scaffold.draft import draft
-from ml_assets.scaffold.project import project_at
+from ml_assets.scaffold.project import project_for
 from ml_assets.scaffold.render import decisions, defs_yaml, features_sql
 from ml_assets.scaffold.scaffolder import PipelineParams
 from ml_assets.spec import PipelineSpec
@@ -188,15 +188,15 @@ def test_dg_scaffold_ends_with_the_same_error(data: Path, tmp_path: Path) -> Non
 
 def test_where_a_pipeline_goes(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
-    assert project_at(tmp_path / "data" / "x").defs == tmp_path / "credit" / "defs"
+    assert project_for(tmp_path / "data" / "x")[0].defs == tmp_path / "credit" / "defs"
     (tmp_path / "src" / "credit").mkdir(parents=True)
-    assert project_at(tmp_path).defs == tmp_path / "src" / "credit" / "defs"
+    assert project_for(tmp_path)[0].defs == tmp_path / "src" / "credit" / "defs"
     other = tmp_path.parent / f"{tmp_path.name}_json"
     (other / "json").mkdir(parents=True)
-    assert project_at(other / "json").module == "json_pipelines"  # json is a module already
+    assert project_for(other / "json")[0].module == "json_pipelines"  # json is a module already
     (other / "pyproject.toml").write_text("[project]\n")
     with pytest.raises(Exception, match="declares no Dagster project"):
-        project_at(other)
+        project_for(other)
 
 
 def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

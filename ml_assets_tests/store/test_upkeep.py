@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.errors import LakeError
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.store import lake as lake_module
 from ml_assets.store.audit import all_writes, last_writes
 from ml_assets.store.connection import PUBLIC_CATALOG, catalog_lock
@@ -117,7 +117,7 @@ def test_another_pipelines_snapshots_are_left_alone(lake: Lake) -> None:
     write(lake, "features", "a", rows({1: 2}))
     keep_up(lake, "t", 0, grace=NOW)
     assert lake.table("u.features", snapshot=first).fetchall() == [("a", 1, 1)]
-    with pytest.raises(LakeError, match="no pipeline 'tt'"):
+    with pytest.raises(UnknownPipeline, match="no pipeline 'tt'"):
         keep_up(lake, "tt", 0)
 
 

@@ -1,4 +1,4 @@
-"""`ml-assets retrains`: what a person sees of the decisions about trainings."""
+"""`ml-assets retraining`: what a person sees of the decisions about trainings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
+from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.store import retrain_events
 from ml_assets.store.lake import Commit, Lake
 from ml_assets.store.registry import VERSIONS
@@ -29,13 +30,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         retrain_events.record(lake, "t", [trained], commit)
         retrain_events.started(lake, "t", trained.tags(), commit)
         lake.append([retrain_events.Rows("u.trained_model", VERSIONS, [])], commit)
+        for pipeline in ("t", "u"):
+            lake.append([retrain_events.Rows(f"{pipeline}.arrivals", ARRIVALS, [])], commit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return tmp_path
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["retrains", *arguments])
+    return CliRunner().invoke(main, ["retraining", *arguments])
 
 
 @pytest.mark.usefixtures("project")

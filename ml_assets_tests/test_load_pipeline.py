@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.replay.load import find_pipeline
+from ml_assets.loading import load_pipeline
 from ml_assets.store.paths import Paths
 
 
@@ -21,7 +21,7 @@ def test_a_project_that_is_not_installed(
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(root))])
     before = set(sys.modules)
     try:
-        assert find_pipeline(Paths.of(), "loans").spec.name == "loans"
+        assert load_pipeline(Paths.of().root, "loans").spec.name == "loans"
     finally:
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "credit":
