@@ -159,6 +159,7 @@ def test_validate_and_status_name_each_broken_pipeline(
     for name, (_, text) in BROKEN.items():
         assert f"broken {name}\n" in shown.output
         assert text in shown.output
+    assert list(json.loads(CliRunner().invoke(main, ["validate", "--json"]).output)[0]) == ["pipeline", "ok", "text"]
     listed = {one["pipeline"]: one["ok"] for one in json.loads(CliRunner().invoke(main, ["validate", "--json"]).output)}
     assert listed == {"savings": True, "loans": False} | dict.fromkeys(BROKEN, False)
     assert declared(project_at(broken), "savings")["name"] == "savings"  # for the commands that read the YAML alone

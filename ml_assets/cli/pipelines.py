@@ -30,8 +30,9 @@ def _pipelines(_context: click.Context, _parameter: click.Parameter, begun: str)
 
 def _versions(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Versions for the shell, from the folders of their bundles: opening the lake would take longer."""
-    folders = (Paths.of().bundles / str(context.params.get("pipeline"))).glob(f"{begun}*")
-    return sorted(folder.name for folder in folders if not folder.name.startswith("."))
+    pipeline = context.params.get("pipeline") or "".join(context.args[:1])  # click leaves it there after an option
+    names = (folder.name for folder in (Paths.of().bundles / pipeline).glob("*")) if pipeline else ()
+    return sorted(name for name in names if name.startswith(begun) and not name.startswith("."))
 
 
 pipeline_argument = click.argument("pipeline", shell_complete=_pipelines)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import os
 from pathlib import Path
 
 import yaml
 
+import ml_assets.spec
 from ml_assets.errors import SpecError
 from ml_assets.project import PYPROJECT_FILE, YAML_FILE, Project, find_project
 from ml_assets.scaffold import render
@@ -45,6 +47,9 @@ defs = dg.Definitions.merge(
     dg.Definitions(executor=dg.in_process_executor),  # a process for each step would cost seconds of imports each
 )
 '''
+# Beside the pipelines, so that an editor finds it offline and in every checkout, whatever Python it knows.
+SCHEMA_FILE = "pipeline.schema.json"
+OUR_SCHEMA = Path(ml_assets.spec.__file__).with_name(SCHEMA_FILE)
 IGNORED = "/data/\n/.env\n__pycache__/\n"
 
 
@@ -86,7 +91,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def write_pipeline(made: Draft, folder: Path) -> list[Path]:
-    """Write defs.yaml and features.sql into a folder; returns them."""
+    """Write defs.yaml and features.sql into a folder, and the schema that the YAML names; returns what is new."""
     texts = {YAML_FILE: render.defs_yaml(made), "features.sql": render.features_sql(made)}
     attributes = yaml.safe_load(texts[YAML_FILE])["attributes"]
     if made.target.is_open:
@@ -94,7 +99,17 @@ def write_pipeline(made: Draft, folder: Path) -> list[Path]:
     PipelineSpec.model_validate(attributes)
     refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / name, text) for name, text in texts.items()]
+    project = find_project(folder)
+    schema = (project.defs if project else folder.parent.resolve()) / SCHEMA_FILE
+    named = Path(os.path.relpath(schema, folder.resolve())).as_posix()
+    texts[YAML_FILE] = f"# yaml-language-server: $schema={named}\n{texts[YAML_FILE]}"
+    return [*write_schema(schema), *(_write(folder / name, text) for name, text in texts.items())]
+
+
+def write_schema(file: Path) -> list[Path]:
+    """Write the JSON schema of pipelines; returns it where it was missing or another version's."""
+    text = OUR_SCHEMA.read_text(encoding="utf-8")
+    return [] if file.exists() and file.read_text(encoding="utf-8") == text else [_write(file, text)]
 
 
 def place_of_target(file: Path) -> str:

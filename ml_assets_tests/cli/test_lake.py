@@ -43,6 +43,8 @@ def test_snapshots(project: Path) -> None:
     found = json.loads(ok("snapshots", "t", "--json"))
     assert [one["asset"] for one in found] == ["t/trained_model", "t/features", "t/candidate_x", "t/features"]
     assert found[-1]["models"] == ["t@1.0.0"]
+    keys = ("snapshot_id", "written_at", "asset", "batch", "rows", "run_id", "models", "restored")
+    assert {*keys} <= set(found[0])
     shown = ok("snapshots", "t", "--batch", "a", "--limit", "1")
     assert re.search(r"t/features\W+a\W+3\b", shown)
     assert not re.search(r"t/features\W+a\W+2\b", shown)
@@ -51,6 +53,8 @@ def test_snapshots(project: Path) -> None:
 def test_diff_by_model_version(project: Path) -> None:
     newest = json.loads(ok("snapshots", "--json", "--limit", "1"))[0]["snapshot_id"]
     shown = json.loads(ok("diff", "t@1.0.0", str(newest), "--json"))
+    keys = ("table", "state", "key", "columns_added", "columns_removed", "retyped", "batches")
+    assert [*shown, *shown["tables"][0]] == ["from", "to", "tables", *keys]
     assert [one["table"] for one in shown["tables"]] == ["t.features", "t.trained_model", "t.trials"]
     (batch,) = shown["tables"][0]["batches"]
     assert batch == {"batch": "a", "added": 1, "removed": 0, "changed": 1, "columns": {"v": 1}}
@@ -82,7 +86,9 @@ def test_maintenance_keeps_what_the_yaml_says(project: Path) -> None:
     folder = project / "credit/defs/t"
     folder.mkdir(parents=True)
     (folder / "defs.yaml").write_text("attributes: {name: t, upkeep: {keep_days: 77}}")
-    assert json.loads(ok("maintenance", "t", "--json"))["snapshots"] == []
+    done = json.loads(ok("maintenance", "t", "--json"))
+    assert list(done) == ["snapshots", "files_merged", "files_removed", "bytes_before", "bytes_after", "seconds"]
+    assert done["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
         assert lake.rows("SELECT keep_days FROM lake.t.upkeep") == [{"keep_days": 77}]
 

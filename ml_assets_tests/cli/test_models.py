@@ -66,6 +66,11 @@ def champion() -> str:
 
 def test_list(project: Paths) -> None:
     newest, waiting, first = parsed("models", "list", "loans")
+    assert list(first) == [
+        *("version", "created_at", "candidate", "validation_score", "metric", "test_score", "low", "high"),
+        *("decision", "aliases", "asked_by"),
+    ]
+    assert parsed("models", "list", "loans", "--limit", "1") == [newest]
     assert (newest["version"], newest["decision"], newest["aliases"]) == ("1.0.2", "refused", ["challenger"])
     assert (waiting["version"], waiting["decision"], waiting["aliases"]) == ("1.0.1", "pending", [])
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
@@ -82,6 +87,11 @@ def test_show(project: Paths) -> None:
     with Lake(project.lake) as lake:
         lake.append([decision.Rows("loans.release_candidate", RELEASES, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
+    assert set(found) == {
+        *registry.VERSIONS,
+        *("training_set", "schema", "files", "scores", "decisions", "aliases", "alias_events", "release"),
+        "read_training_set",
+    }
     assert (found["snapshot_id"], found["git_commit"], found["code_version"]) == (1, "abc123", "c0de")
     assert found["training_set"]["batches"] == {"train": ["1", "2"], "validation": ["3"], "test": ["4"]}
     assert [gate["gate"] for gate in found["decisions"][0]["gates"]] == ["metrics.roc_auc", "champion"]
@@ -96,6 +106,7 @@ def test_show(project: Paths) -> None:
 
 
 def test_diff_shows_only_what_differs(project: Paths) -> None:
+    assert list(_diff("1.0.0", "1.0.2")[0]) == ["section", "what", "first", "second"]
     rows = {f"{row['section']} {row['what']}": (row["first"], row["second"]) for row in _diff("1.0.0", "1.0.2")}
     assert rows.pop("parameters max_depth") == (0, 2)
     assert rows.pop("scores test roc_auc") == (0.8, 0.55)
@@ -115,7 +126,8 @@ def test_promote_and_rollback(project: Paths) -> None:
     said = ok("models", "promote", "loans", "1.0.2", "--why", "the gate was too strict")
     assert said == "loans 1.0.2 is the champion; before: 1.0.0\n"
     assert champion() == "1.0.2"
-    assert parsed("models", "champion", "loans", "--as-of", between)["version"] == "1.0.0"
+    model = parsed("models", "champion", "loans", "--as-of", between)
+    assert (model["version"], set(model)) == ("1.0.0", set(registry.ModelVersion.__dataclass_fields__))
     said = ok("models", "rollback", "loans", "--why", "it was not")
     assert said == "loans 1.0.0 is the champion again; taken back: 1.0.2\n"
     assert champion() == "1.0.0"
@@ -140,6 +152,12 @@ def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> No
     assert re.search(
         r"newest version +│ 1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output
     )
+    (listed,) = json.loads(run("summary", "loans", "--json").output)
+    assert set(listed) == {
+        *("pipeline", "rows", "batches", "seen", "quarantine", "candidates", "champion", "test", "live", "newest"),
+        *("drift", "problems"),
+    }
+    assert (listed["champion"]["version"], listed["newest"]["version"]) == ("1.0.0", "1.0.2")
     assert re.search(r"problem version 1\.0\.1 waits since .* for `ml-assets approve loans 1\.0\.1`", shown.output)
     ok("approve", "loans", "1.0.1", "--why", "fine")
     assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody

@@ -44,6 +44,10 @@ def run(*arguments: str) -> Result:
 @pytest.mark.usefixtures("project")
 def test_the_newest_decision_comes_first() -> None:
     first, second = json.loads(run("t", "--json").output)
+    assert set(first) == {
+        *("trigger", "decision", "why", "asked_by", "batches", "champion", "evidence", "run_key", "run_id"),
+        *("event_id", "decided_at"),
+    }
     assert (first["decision"], first["trigger"], first["run_id"]) == ("train", "drift, decay", "run-of-a-training")
     assert (second["decision"], second["batches"], second["evidence"]["facts"][0]["measure"]) == ("wait", ["5"], 0.6)
     assert [one["decision"] for one in json.loads(run("t", "--limit", "1", "--json").output)] == ["train"]

@@ -56,6 +56,7 @@ def test_what_is_missing_fails_the_command(trained: Project, status: Callable[..
     shown = status(changed, "--json")
     assert shown.exit_code == 1
     (missing,) = [one for one in json.loads(shown.output) if one["state"] == "missing"]
+    assert list(missing) == ["asset", "batch", "state", "why", "of", "since", "redo", "todo"]
     assert missing["asset"] == "loans/candidate_second_tree"
     assert (missing["batch"], missing["todo"]) == (None, "job loans_train")
 

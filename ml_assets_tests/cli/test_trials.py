@@ -67,6 +67,14 @@ def test_the_newest_search_of_the_newest_training_set_best_first() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_json_has_stable_keys() -> None:
+    (best, *_) = json.loads(run("--json").output)
+    assert set(best) == {*TRIALS, "spread"}
+    assert (best["finished_at"], best["params"], best["fold_scores"]) == ("2026-01-03T00:00:00", {"C": 0}, [3.0, 3.25])
+    assert json.loads(run("--json", "--candidate", "linear").output)[0]["fold_scores"] == [2.0, None]  # no NaN
+
+
+@pytest.mark.usefixtures("project")
 def test_the_table_tells_what_happened() -> None:
     shown = run("t", "--limit", "2", "--sort", "score").output
     for text in ("rmse", "pruned", "0.2500", "C=0", "training set bb", "1 more trials"):

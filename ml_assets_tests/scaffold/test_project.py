@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def test_a_new_project_in_an_empty_folder(data: Path, tmp_path: Path, monkeypatc
     assert files == {
         *("pyproject.toml", ".gitignore", ".env", "data/dagster/dagster.yaml"),
         *("churny/__init__.py", "churny/definitions.py", "churny/defs/__init__.py"),
+        "churny/defs/pipeline.schema.json",
         *("churny/defs/churn/defs.yaml", "churny/defs/churn/features.sql"),
     }
     assert "What a person should decide:" in shown.output
@@ -234,5 +236,7 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         [{"name": "months", "type": "integer", "unit": "month", "min": 0, "max": 160}],
         [{"name": "plan", "type": "string", "allowed": ["basic", "plus", "pro"]}],
     ]
+    listed = json.loads(invoke(tmp_path, "suggest", "churn", "--json", monkeypatch=monkeypatch).output)
+    assert listed[1] == {"name": "plan", "type": "string", "allowed": ["basic", "plus", "pro"]}
     wrong = invoke(tmp_path, "suggest", "chrn", monkeypatch=monkeypatch)
     assert "did you mean 'churn'?" in wrong.output
