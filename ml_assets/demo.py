@@ -20,7 +20,7 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.invalidation.facts import read_facts
 from ml_assets.graph.invalidation.nodes import pipelines_of
 from ml_assets.graph.invalidation.staleness import judge
-from ml_assets.project import definitions
+from ml_assets.loading import definitions
 from ml_assets.runs import materialize
 from ml_assets.store.database import in_memory
 from ml_assets.store.lake import Lake

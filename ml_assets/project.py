@@ -1,24 +1,18 @@
-"""The project around a folder: its root, the YAML of its pipelines, and the module of its Dagster definitions.
+"""The project around a folder: its root, the YAML of its pipelines, the name of the module of its definitions.
 
 What belongs here: finding. What is found is built by loading.py; what is not there yet is written by scaffold/.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tomllib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from ml_assets.errors import MLAssetsError, SpecError, UnknownPipeline
-
-if TYPE_CHECKING:
-    import dagster as dg
+from ml_assets.errors import SpecError, UnknownPipeline
 
 PYPROJECT_FILE = "pyproject.toml"
 YAML_FILE = "defs.yaml"
@@ -100,40 +94,6 @@ def declared(project: Project, pipeline: str) -> dict[str, Any]:
     return found[pipeline]
 
 
-def definitions(root: Path) -> dg.Definitions:
-    """What the module that pyproject.toml names as `[tool.dagster] module_name` defines.
-
-    Raises:
-        SpecError: pyproject.toml names no module, or the module cannot be loaded.
-        MLAssetsError: A pipeline of it is wrong.
-    """
-    import dagster as dg
-
-    module = module_name(root)
-    importable(root)
-    # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
-    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
-        warnings.filterwarnings("ignore", category=category)
-    try:
-        loaded = importlib.import_module(module)
-    except Exception as error:  # whatever a user's module may raise
-        raise as_ours(error, module) from error
-    for value in vars(loaded).values():
-        if isinstance(value, dg.Definitions):
-            return value
-    raise SpecError(
-        f"{module} holds no dagster.Definitions.",
-        where={"file": loaded.__file__},
-        fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/running.md.",
-    )
-
-
-def importable(root: Path) -> None:
-    """Let the project's own packages be imported, wherever this process was started and whatever is installed."""
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-
-
 def module_name(root: Path) -> str:
     """The module of the project's definitions.
 
@@ -163,17 +123,3 @@ def _tool(root: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError("pyproject.toml cannot be parsed.", found=error, where={"file": file}) from error
     return dict(found)
-
-
-def as_ours(error: BaseException, module: str) -> MLAssetsError:
-    """Our own error where Dagster has wrapped one, else one that says what was raised."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, MLAssetsError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return SpecError(
-        f"The definitions of {module} cannot be loaded.",
-        found=f"{type(error).__name__}: {error}",
-        fix="`dagster definitions validate` shows the traceback.",
-    )

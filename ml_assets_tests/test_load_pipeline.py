@@ -24,6 +24,8 @@ def test_a_project_that_is_not_installed(
     for name, text in broken.items():
         (root / "credit/defs" / name).mkdir()
         (root / "credit/defs" / name / "defs.yaml").write_text(text)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "credit"]:  # of another test's project
+        monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     try:
         assert load_pipeline(Paths.of().root, "loans").spec.name == "loans"

@@ -152,7 +152,7 @@ def test_validate_and_status_name_each_broken_pipeline(
     monkeypatch.chdir(broken)
     monkeypatch.setenv(ENV_VALIDATE, "")  # undone after the test
     monkeypatch.setattr("ml_assets.broken.logger.disabled", False)
-    monkeypatch.setattr("ml_assets.project.definitions", lambda root: defs)
+    monkeypatch.setattr("ml_assets.loading.definitions", lambda root: defs)
     shown = CliRunner().invoke(main, ["validate"])
     assert shown.exit_code == 1
     assert "ok     savings\n" in shown.output

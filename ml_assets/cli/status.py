@@ -35,7 +35,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
     from ml_assets.graph.invalidation.facts import read_facts
     from ml_assets.graph.invalidation.nodes import pipelines_of
     from ml_assets.graph.invalidation.staleness import judge
-    from ml_assets.project import definitions
+    from ml_assets.loading import definitions
 
     paths = Paths.of()
     defs = definitions(paths.root)

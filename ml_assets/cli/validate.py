@@ -21,7 +21,7 @@ def validate(as_json: bool) -> None:
     """
     from ml_assets import broken
     from ml_assets.graph.invalidation.nodes import pipelines_of
-    from ml_assets.project import definitions
+    from ml_assets.loading import definitions
 
     broken.logger.disabled = True  # each problem is printed once, here
     os.environ[broken.ENV_VALIDATE] = "1"

@@ -172,6 +172,6 @@ class Upkeep(Strict):
     cron: str | None = Field(
         "0 3 * * *",
         pattern=r"^\S+( \S+){4}$",
-        description="Cron expression (UTC). null: only by hand, `ml-assets lake upkeep`.",
+        description="Cron expression (UTC). null: only by hand, `ml-assets lake maintenance`.",
     )
     keep_days: int = Field(30, ge=1, description="Days for which every state of the lake can still be read.")
