@@ -103,7 +103,7 @@ def write_pipeline(made: Draft, folder: Path) -> list[Path]:
     schema = (project.defs if project else folder.parent.resolve()) / SCHEMA_FILE
     named = Path(os.path.relpath(schema, folder.resolve())).as_posix()
     texts[YAML_FILE] = f"# yaml-language-server: $schema={named}\n{texts[YAML_FILE]}"
-    return [*write_schema(schema), *(_write(folder / name, text) for name, text in texts.items())]
+    return [*(_write(folder / name, text) for name, text in texts.items()), *write_schema(schema)]
 
 
 def write_schema(file: Path) -> list[Path]:
