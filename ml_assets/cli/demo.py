@@ -10,7 +10,6 @@ from rich.text import Text
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import reading
 from ml_assets.cli.summary import print_summary
-from ml_assets.demo import run_demo
 from ml_assets.home import prepare_home
 from ml_assets.store.paths import Paths
 from ml_assets.summary import summarize
@@ -19,6 +18,8 @@ from ml_assets.summary import summarize
 @click.command()
 def demo() -> None:
     """A year of real flights: ten months make a champion, two more are scored before any model has seen them."""
+    from ml_assets.demo import run_demo  # all of Dagster
+
     paths = Paths.of()
     prepare_home(paths, console.print)
     ok = run_demo(paths, console)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -106,3 +108,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_command_is_refused() -> None:
     assert Group(package="ml_assets.cli", sections={}).get_command(click.Context(main), "group") is None
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from ml_assets.cli import main; "
+        "assert 'Act:' in CliRunner().invoke(main, ['-h']).output; "
+        "print(sorted({'dagster', 'evidently', 'sklearn', 'pandas', 'starlette'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
