@@ -80,7 +80,7 @@ screenshot: $(READY)
 lock: $(READY)
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --all-extras --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o constraints.txt pyproject.toml
-	$(BIN)/python -m ml_assets_tests.graph.release.test_supply_chain
+	$(BIN)/python -m ml_assets_tests.graph.release.packaging.test_supply_chain
 
 clean:
 	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/evidently data/replay data/logs data/locks data/tmp

@@ -67,9 +67,11 @@ def main() -> int:
     return 0 if met else 1
 
 
-def materialize(folder: Path, environment: dict[str, str], nouns: Sequence[str], batches: Sequence[str] = ()) -> Cost:
+def materialize(
+    folder: Path, environment: dict[str, str], asset_names: Sequence[str], batches: Sequence[str] = ()
+) -> Cost:
     """Materialize assets by Dagster's command; returns its cost."""
-    steps = " or ".join(f'key:"wide/{noun}"' for noun in nouns)
+    steps = " or ".join(f'key:"wide/{asset_name}"' for asset_name in asset_names)
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
     if len(batches) == 1:
         where = ["--partition", batches[0]]
@@ -152,7 +154,7 @@ def write_large(folder: Path, rows: int, columns: int) -> None:
     """The large batch's features and predictions, written by SQL; a few columns have moved."""
     import dagster as dg
 
-    from ml_assets.store.lake import Commit, Lake, Put
+    from ml_assets.lake.lake import Commit, Lake, Put
 
     moved = "* REPLACE (f000 + 12 AS f000, f001 * 2 AS f001)"
     with Lake(folder / "data" / "lake", memory_limit="1GiB") as lake:
@@ -164,16 +166,16 @@ def write_large(folder: Path, rows: int, columns: int) -> None:
             f"""CREATE TEMP VIEW said AS SELECT '{LARGE}' AS batch, r AS row_id, '1.0.0' AS model_version,
             'champion' AS role, hash(r) % 1000 / 1000.0 AS score FROM range({rows}) t(r)"""
         )
-        for noun, source in (("features", "large"), ("predictions", "said")):
-            put = Put(f"wide.{noun}", source, LARGE, version="benchmark")  # to hash the rows would take its time
-            lake.replace([put], Commit(f"wide/{noun}", batch=LARGE))
+        for asset_name, source in (("features", "large"), ("predictions", "said")):
+            put = Put(f"wide.{asset_name}", source, LARGE, version="benchmark")  # to hash the rows would take its time
+            lake.replace([put], Commit(f"wide/{asset_name}", batch=LARGE))
     with dg.DagsterInstance.from_config(str(folder / "data" / "dagster")) as instance:
         instance.add_dynamic_partitions("wide_batches", [LARGE])
 
 
 def print_left(folder: Path) -> None:
     """The verdict, and the bytes of the page, its JSON and the run of the history."""
-    from ml_assets.store.lake import Lake
+    from ml_assets.lake.lake import Lake
 
     with Lake(folder / "data" / "lake", read_only=True) as lake:
         (row,) = lake.rows("SELECT * FROM lake.wide.drift_report WHERE batch = ?", [LARGE])

@@ -110,7 +110,7 @@ def in_other_process(function: Any, *arguments: Any) -> Any:
 def prepare(folder: Path, months: int = 12) -> Path:
     """Write the files and the weather once. Returns the data folder that holds incoming/ and reference/."""
     from ml_assets.demo import BATCHES, write_months, write_reference
-    from ml_assets.store.paths import Paths
+    from ml_assets.lake.paths import Paths
 
     paths = Paths(root=folder, data=folder / "data")
     write_reference(paths)
@@ -203,8 +203,8 @@ def busy_s() -> float:
 
 def job_facts(data: Path) -> dict[str, Any]:
     """What the job left in the lake, in the words of the script's result.json."""
-    from ml_assets.store.lake import Lake
-    from ml_assets.store.registry import need_alias
+    from ml_assets.lake.lake import Lake
+    from ml_assets.tables.versions import need_alias
 
     with Lake(data / "lake", read_only=True) as lake:
         sql = "SELECT value FROM lake.flights.evaluation_report WHERE scope = 'test' AND metric = 'roc_auc'"

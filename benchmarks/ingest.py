@@ -160,7 +160,7 @@ def run_round(file: Path, folder: Path, memory: str) -> Round:
     environment = {**os.environ, "DAGSTER_HOME": str(project / "data" / "dagster")}
     materialize = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
     measured([*materialize, 'key:"sales/arrivals"'], project, environment)
-    steps = " or ".join(f'key:"sales/{noun}"' for noun in STEPS)
+    steps = " or ".join(f'key:"sales/{asset_name}"' for asset_name in STEPS)
     script = [
         sys.executable,
         str(HERE / "plain_ingest.py"),
@@ -220,11 +220,11 @@ def write_rows(file: Path, first: int, last: int) -> None:
 
 def rows_of(lake: Path) -> dict[str, int]:
     """Rows of each table that both make."""
-    from ml_assets.store.lake import Lake
+    from ml_assets.lake.lake import Lake
 
     with Lake(lake, read_only=True) as opened:
-        nouns = ("raw_data", "validated_data", "quarantine", "features")
-        return {noun: opened.count(f"sales.{noun}") for noun in nouns}
+        asset_names = ("raw_data", "validated_data", "quarantine", "features")
+        return {asset_name: opened.count(f"sales.{asset_name}") for asset_name in asset_names}
 
 
 def small(folder: Path, batches: int, memory: str) -> bool:
@@ -232,8 +232,8 @@ def small(folder: Path, batches: int, memory: str) -> bool:
     import dagster as dg
 
     from ml_assets.component import build_pipeline
+    from ml_assets.lake.paths import Paths
     from ml_assets.spec import PipelineSpec
-    from ml_assets.store.paths import Paths
 
     warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
     make_project(folder)
@@ -241,7 +241,7 @@ def small(folder: Path, batches: int, memory: str) -> bool:
     pipeline = build_pipeline(spec, folder / MODULE / "defs" / "sales", paths)
     defs = dg.Definitions.merge(pipeline, dg.Definitions(executor=dg.in_process_executor))
     job = defs.resolve_implicit_global_asset_job_def()
-    keys = [dg.AssetKey(["sales", noun]) for noun in ("arrivals", *STEPS)]
+    keys = [dg.AssetKey(["sales", asset_name]) for asset_name in ("arrivals", *STEPS)]
     wall_s, cpu_s = [], []
     with dg.DagsterInstance.from_config(str(folder / "data" / "dagster")) as instance:
         for number in range(1, batches + 1):

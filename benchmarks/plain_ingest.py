@@ -57,12 +57,12 @@ def main(file: Path, pipeline: Path, out: Path, memory: str) -> None:
     make_features(con, spec, pipeline)
 
 
-def put(con: duckdb.DuckDBPyConnection, noun: str, sql: str) -> None:
+def put(con: duckdb.DuckDBPyConnection, asset_name: str, sql: str) -> None:
     """A table of the lake, partitioned by batch, in one transaction."""
     con.execute("BEGIN")
-    con.execute(f"CREATE TABLE lake.sales.{noun} AS SELECT * FROM ({sql}) LIMIT 0")
-    con.execute(f"ALTER TABLE lake.sales.{noun} SET PARTITIONED BY (batch)")
-    con.execute(f"INSERT INTO lake.sales.{noun} {sql}")
+    con.execute(f"CREATE TABLE lake.sales.{asset_name} AS SELECT * FROM ({sql}) LIMIT 0")
+    con.execute(f"ALTER TABLE lake.sales.{asset_name} SET PARTITIONED BY (batch)")
+    con.execute(f"INSERT INTO lake.sales.{asset_name} {sql}")
     con.execute("COMMIT")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 
 from ml_assets.graph.ingest.sensors import new_data_sensor
+from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.paths import Paths
 
 GOAL_S = 1.0
 LOOKS = 5

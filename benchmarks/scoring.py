@@ -56,7 +56,7 @@ def score(folder: Path, number: int, rows: int) -> float:
     batch = str(number)
     in_other_process(search.write_batch, folder, batch, SMALL + 1, SMALL + 1 + rows)
     run(folder, 'key:"wide/arrivals"')
-    run(folder, " or ".join(f'key:"wide/{noun}"' for noun in search.INGESTED[1:]), "--partition", batch)
+    run(folder, " or ".join(f'key:"wide/{asset_name}"' for asset_name in search.INGESTED[1:]), "--partition", batch)
     cost = run(folder, 'key:"wide/predictions"', "--partition", batch)
     print(
         f"{rows:>12,} rows  {cost.wall_s:6.1f} s, {rows / cost.wall_s:,.0f} rows a second, CPU {cost.cpu_s:.1f} s, "

@@ -172,8 +172,10 @@ def memory(folder: Path, rows: int) -> bool:
     in_other_process(ingest, folder, rows)
     environment = {**os.environ, "DAGSTER_HOME": str(folder / "data" / "dagster")}
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
-    nouns = ("training_set", "candidate_boosting", "trained_model")
-    cost = measured([*command, " or ".join(f'key:"wide/{noun}"' for noun in nouns)], folder, environment)
+    asset_names = ("training_set", "candidate_boosting", "trained_model")
+    cost = measured(
+        [*command, " or ".join(f'key:"wide/{asset_name}"' for asset_name in asset_names)], folder, environment
+    )
     used = rows * (BATCHES - 1) // BATCHES  # train and validation; test rows are not read
     matrix_mib = used * (NUMBERS + WORDS) * 4 / 1024**2
     goal_mib = GOAL_TIMES * matrix_mib + GOAL_MORE_MIB
@@ -195,8 +197,8 @@ def ingest(folder: Path, rows: int) -> None:
     import dagster as dg
 
     from ml_assets.component import build_pipeline
+    from ml_assets.lake.paths import Paths
     from ml_assets.spec import PipelineSpec
-    from ml_assets.store.paths import Paths
 
     warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
     defs = folder / MODULE / "defs" / "wide"
@@ -219,7 +221,7 @@ def ingest(folder: Path, rows: int) -> None:
         instance.add_dynamic_partitions("wide_batches", batches)
         made.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
-            asset_selection=[dg.AssetKey(["wide", noun]) for noun in INGESTED],
+            asset_selection=[dg.AssetKey(["wide", asset_name]) for asset_name in INGESTED],
             tags={
                 "dagster/asset_partition_range_start": batches[0],
                 "dagster/asset_partition_range_end": batches[-1],

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import click
 from websockets.sync.client import ClientConnection, connect
 
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 ROOT = Path(__file__).parents[1]
 PIPELINE, LAST = "flights", "drift_report"  # LAST is the asset that ends the graph and the demo

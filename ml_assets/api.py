@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import training_sets, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,5 +47,5 @@ def training_rows(pipeline: str, version: str | None = None, root: str | Path | 
         TrainingError: There is no training set yet, or the snapshot that it reads is gone.
     """
     with open_lake(root) as lake:
-        pin_id = registry.need_version(lake, pipeline, version).pin_id if version else None
-        return pins.read(lake, pipeline, pins.newest(lake, pipeline, pin_id=pin_id))
+        pin_id = versions.need_version(lake, pipeline, version).pin_id if version else None
+        return training_sets.read(lake, pipeline, training_sets.newest(lake, pipeline, pin_id=pin_id))

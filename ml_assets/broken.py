@@ -16,7 +16,7 @@ from ml_assets.errors import MLAssetsError
 
 PROBLEM = "ml_assets/problem"
 NOTES = "ml_assets/not_checked_at_load"
-NOUN = "broken"
+ASSET_NAME = "broken"
 logger = logging.getLogger("ml_assets")
 ENV_VALIDATE = "ML_ASSETS_VALIDATE"  # set by `ml-assets validate`
 
@@ -53,8 +53,8 @@ def stand_in(place: Sequence[str], file: Path, problem: str) -> dg.Definitions:
     logger.warning("The pipeline %s is not loaded, the others are.\n%s", "/".join(place), problem)
 
     @dg.asset(
-        key=[*words, NOUN],
-        group_name=f"{'_'.join(words)}_{NOUN}",
+        key=[*words, ASSET_NAME],
+        group_name=f"{'_'.join(words)}_{ASSET_NAME}",
         kinds={"error"},
         description=f"This pipeline cannot be loaded. Nothing of it runs until {file.name} is corrected.\n\n"
         f"```\n{problem}\n```",

@@ -30,31 +30,31 @@ from ml_assets.graph.ingest.outcome_assets import outcome_assets
 from ml_assets.graph.ingest.outcome_sensors import outcomes_sensor
 from ml_assets.graph.ingest.sensors import new_data_sensor
 from ml_assets.graph.ingest.validation import check_sql
-from ml_assets.graph.invalidation.sensors import stale_sensor
+from ml_assets.graph.maintenance import maintenance_job, maintenance_schedule
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
 from ml_assets.graph.monitoring.performance_assets import performance_assets, performance_checks
-from ml_assets.graph.release.approval import approve_job
 from ml_assets.graph.release.assets import release_assets
 from ml_assets.graph.release.checks import release_checks
+from ml_assets.graph.release.promotion.approval_job import approve_job
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
+from ml_assets.graph.staleness.sensors import stale_sensor
 from ml_assets.graph.tracking.assets import tracking_assets
 from ml_assets.graph.training.assets import training_assets
 from ml_assets.graph.training.checks import training_checks
-from ml_assets.graph.upkeep import upkeep_job, upkeep_schedule
 from ml_assets.io_manager import LakeIOManager
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, signatures
 from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.pins import Pin
-from ml_assets.store.registry import ModelVersion
+from ml_assets.tables import training_sets
+from ml_assets.tables.training_sets import Pin
+from ml_assets.tables.versions import ModelVersion
 from ml_assets.templates import rendered
 
 # scikit-learn's OpenMP threads spin while they wait for each other. On cores that are shared, with another run or
@@ -187,7 +187,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     ]
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
-    jobs = [ingest_job, train_job, approve_job(spec), upkeep_job(spec), deploy := deploy_job(spec)]
+    jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
     jobs += [_job(spec, "outcomes", [*late, *performance])] if late else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
@@ -210,7 +210,7 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
             release_sensor(spec, paths, [deploy, ingest_job], [key for one in after_champion for key in one.keys]),
             alerts_sensor(spec, paths, [job.name for job in jobs]),
         ],
-        schedules=[*retrain_schedule(spec, paths, train_job.name), *upkeep_schedule(spec)],
+        schedules=[*retrain_schedule(spec, paths, train_job.name), *maintenance_schedule(spec)],
         resources={"lake": lake_resource(paths), "lake_io": lake_io_manager(paths)},
     )
 
@@ -296,7 +296,7 @@ def earlier_features(
         return None
     schema = bundle.verify(bundle_, champion.bundle_sha256)
     release = paths.releases / spec.name / champion.version
-    target = pins.newest(lake, spec.name, pin_id=champion.pin_id).target
+    target = training_sets.newest(lake, spec.name, pin_id=champion.pin_id).target
     of = earlier.Earlier(champion.version, bundle_, release, schema, target)
     return earlier.features_of(lake, paths, spec, of, pin, pin.batches["test"])
 

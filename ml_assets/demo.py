@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.text import Text
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.invalidation.facts import read_facts
-from ml_assets.graph.invalidation.nodes import pipelines_of
-from ml_assets.graph.invalidation.staleness import judge
+from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.graph.staleness.nodes import pipelines_of
+from ml_assets.graph.staleness.states import judge
+from ml_assets.lake.database import in_memory
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.loading import definitions
 from ml_assets.runs import materialize
-from ml_assets.store.database import in_memory
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
 
 DEMO = Path(__file__).parent / "defs" / "flights"
 YEAR = 2013
@@ -52,12 +52,12 @@ def run_demo(paths: Paths, console: Console) -> bool:
         console.print(Text.assemble((title, "bold"), f": {len(written)} files arrive, {there} were there"))
         to_do = _to_do(paths, batches)
         if not to_do:
-            console.print("  already fresh: " + ", ".join(_nouns(batches)))
+            console.print("  already fresh: " + ", ".join(_asset_names(batches)))
             continue
         console.print("  to do: " + ", ".join(to_do))
         # Ten months come before any champion: they train it. The other two are scored by it.
         upstream = '+key:"flights/champion",key:"flights/quarantine"'
-        select = upstream if batches == FIRST else _keys([*_nouns(batches), "quarantine"])
+        select = upstream if batches == FIRST else _keys([*_asset_names(batches), "quarantine"])
         span = f"{batches[0]}...{batches[-1]}"
         for arguments in (["--select", 'key:"flights/arrivals"'], ["--select", select, "--partition-range", span]):
             if not materialize(paths, console, arguments, "demo"):
@@ -65,23 +65,23 @@ def run_demo(paths: Paths, console: Console) -> bool:
     return True
 
 
-def _nouns(batches: Sequence[str]) -> tuple[str, ...]:
+def _asset_names(batches: Sequence[str]) -> tuple[str, ...]:
     return BY_BATCH + (TRAINED if batches == FIRST else WATCHED)
 
 
-def _keys(nouns: Sequence[str]) -> str:
-    return ",".join(f'key:"flights/{noun}"' for noun in nouns)
+def _keys(asset_names: Sequence[str]) -> str:
+    return ",".join(f'key:"flights/{asset_name}"' for asset_name in asset_names)
 
 
 def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
     """Assets that are not fresh, or not there, for some batch."""
     with Lake(paths.lake, read_only=True) as lake:
         verdicts = judge(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
-    fine = {(verdict.noun, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "kept")}
+    fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "kept")}
     return [
-        noun
-        for noun in _nouns(batches)
-        if not all((noun, batch) in fine for batch in ((None,) if noun in TRAINED else batches))
+        asset_name
+        for asset_name in _asset_names(batches)
+        if not all((asset_name, batch) in fine for batch in ((None,) if asset_name in TRAINED else batches))
     ]
 
 

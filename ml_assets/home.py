@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import SpecError
-from ml_assets.store.paths import Paths, private_folder
+from ml_assets.lake.paths import Paths, private_folder
 
 ENV_HOME = "DAGSTER_HOME"
 LINE = re.compile(rf"^\s*(?:export\s+)?{ENV_HOME}\s*=\s*(?P<folder>.*?)\s*$", re.MULTILINE)

@@ -12,11 +12,13 @@ import duckdb
 from pydantic import PrivateAttr
 
 from ml_assets.errors import LakeError, SpecError, did_you_mean
-from ml_assets.graph import steps
-from ml_assets.store import audit, frames
-from ml_assets.store.lake import Commit, Lake, Put, Written
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import identifiers
+from ml_assets.graph import declare
+from ml_assets.graph.batches import combined_version
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake import audit, frames
+from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifiers
 
 FORMS = "pandas.DataFrame, pyarrow.Table, duckdb.DuckDBPyRelation"
 RETURNED = "returned_rows"
@@ -53,7 +55,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         """A table of the lake, in the form that the input's annotation names."""
-        with steps.user_errors(input=context.name, table=_table_of(context.asset_key)):
+        with user_errors(input=context.name, table=_table_of(context.asset_key)):
             form = _form(context.dagster_type.typing_type)
             if self._reader is None:
                 self._reader = Lake(self._folder, read_only=True, memory_limit=self.memory_limit)
@@ -62,16 +64,16 @@ class LakeIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Replace the asset's table, or the batches of the run, by what the asset returned."""
         started = time.monotonic()
-        with steps.user_errors(table=_table_of(context.asset_key)):
+        with user_errors(table=_table_of(context.asset_key)):
             _check_returned(obj)
             if self._writer is None:
                 self._writer = Lake(self._folder, memory_limit=self.memory_limit)
             frames.store(self._writer.con, RETURNED, obj)
             batches = list(context.asset_partition_keys) if context.has_asset_partitions else None
             written = _write(self._writer, _commit(context), _table_of(context.asset_key), batches)
-        version = steps.combined_version([one.data_version for one in written])
+        version = combined_version([one.data_version for one in written])
         context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
-        metadata = steps.written_metadata(written[-1], time.monotonic() - started)
+        metadata = declare.written_metadata(written[-1], time.monotonic() - started)
         context.add_output_metadata({**metadata, "dagster/row_count": sum(one.rows for one in written)})
 
     @property
@@ -99,7 +101,7 @@ def _table_of(key: dg.AssetKey) -> str:
             found=key.to_user_string(),
             fix="Give it a shorter key, or another I/O manager.",
         )
-    return steps.table_of(key if len(key.path) == 2 else dg.AssetKey(["main", *key.path]))
+    return declare.table_of(key if len(key.path) == 2 else dg.AssetKey(["main", *key.path]))
 
 
 def _batches(context: dg.InputContext) -> list[str] | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ml_assets.graph.release.decision import decisions
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.graph.release.promotion.decision import decisions
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import training_sets, versions
 
 Row = dict[str, Any]
 
@@ -20,7 +20,7 @@ def overview(lake: Lake, pipeline: str) -> list[Row]:
     Raises:
         ModelError: No model of the pipeline is registered.
     """
-    registry.check_pipeline(lake, pipeline)
+    versions.check_pipeline(lake, pipeline)
     scores = _scores(lake, pipeline)
     decided = {made.version: made.decision for made in decisions(lake, pipeline)}
     aliases = _aliases(lake, pipeline)
@@ -32,7 +32,7 @@ def overview(lake: Lake, pipeline: str) -> list[Row]:
             "aliases": [alias for alias, version in aliases.items() if version == record["version"]],
             "asked_by": record["asked_by"],
         }
-        for record in reversed(registry.records(lake, pipeline))
+        for record in reversed(versions.records(lake, pipeline))
     ]
 
 
@@ -57,7 +57,7 @@ def _tuned(scores: list[Row]) -> Row:
 
 
 def _aliases(lake: Lake, pipeline: str) -> dict[str, str]:
-    return {event["alias"]: event["version"] for event in registry.alias_events(lake, pipeline)}
+    return {event["alias"]: event["version"] for event in versions.alias_events(lake, pipeline)}
 
 
 def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
@@ -70,16 +70,16 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
     Raises:
         ModelError: There is no such version.
     """
-    registry.need_version(lake, pipeline, version)
-    record = next(one for one in registry.records(lake, pipeline) if one["version"] == version)
+    versions.need_version(lake, pipeline, version)
+    record = next(one for one in versions.records(lake, pipeline) if one["version"] == version)
     folder = paths.bundles / record["bundle"]
-    pin = pins.newest(lake, pipeline, pin_id=record["pin_id"])
+    pin = training_sets.newest(lake, pipeline, pin_id=record["pin_id"])
     released = lake.rows_of(
         f"{pipeline}.release_candidate",
         "SELECT * FROM {t} WHERE version = ? ORDER BY created_at DESC LIMIT 1",
         [version],
     )
-    moved = [event for event in registry.alias_events(lake, pipeline) if event["version"] == version]
+    moved = [event for event in versions.alias_events(lake, pipeline) if event["version"] == version]
     return {
         **record,
         "bundle": str(folder),

@@ -12,10 +12,10 @@ from pydantic import PrivateAttr
 
 from ml_assets import launcher
 from ml_assets.home import check_home
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import ENV_MEMORY
 from ml_assets.liveness import holding
-from ml_assets.store.connection import ENV_MEMORY
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
 
 
 def memory_limit() -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from ml_assets.lake.paths import Paths, private_folder
 from ml_assets.project import module_name
-from ml_assets.store.paths import Paths, private_folder
 
 
 def materialize(paths: Paths, console: Console, arguments: list[str], log_name: str = "materialize") -> bool:

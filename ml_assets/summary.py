@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.errors import LakeError
-from ml_assets.graph.invalidation.facts import read_facts
-from ml_assets.graph.release.decision import Decision, newest_of, pending
+from ml_assets.graph.release.promotion.decision import Decision, newest_of, pending
+from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.lake.lake import Lake
 from ml_assets.ml import selection
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake
+from ml_assets.tables import versions
 
 OF_CANDIDATE = ("candidate", "metric", "selection_score", "validation_score", "cv_score", "trials", "seconds")
 
@@ -39,7 +39,7 @@ class Summary:
     seen: list[str] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
-    champion: registry.ModelVersion | None = None
+    champion: versions.ModelVersion | None = None
     test: dict[str, Any] | None = None
     live: dict[str, Any] | None = None
     newest: Decision | None = None
@@ -61,13 +61,13 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
 
 
 def _read(lake: Lake, pipeline: str) -> Summary:
-    nouns = ("raw_data", "validated_data", "quarantine", "features", "predictions")
+    asset_names = ("raw_data", "validated_data", "quarantine", "features", "predictions")
     found = Summary(
         pipeline,
-        rows={noun: lake.count(f"{pipeline}.{noun}") for noun in nouns},
+        rows={asset_name: lake.count(f"{pipeline}.{asset_name}") for asset_name in asset_names},
         batches=lake.batches(f"{pipeline}.validated_data"),
         seen=read_facts(lake, pipeline).batches(),
-        champion=registry.alias(lake, pipeline, "champion"),
+        champion=versions.alias(lake, pipeline, "champion"),
     )
     found.quarantine = lake.rows_of(
         f"{pipeline}.quarantine",
@@ -110,9 +110,9 @@ def _read(lake: Lake, pipeline: str) -> Summary:
     return found
 
 
-def newest_decision(lake: Lake, pipeline: str, champion: registry.ModelVersion | None) -> Decision | None:
+def newest_decision(lake: Lake, pipeline: str, champion: versions.ModelVersion | None) -> Decision | None:
     """The decision about the newest version; None where it is the champion, or where there is none."""
-    known = registry.versions(lake, pipeline)
+    known = versions.versions(lake, pipeline)
     if not known or (champion is not None and known[-1].version == champion.version):
         return None
     return newest_of(lake, pipeline, known[-1].version)

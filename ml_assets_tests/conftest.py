@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from ml_assets.component import build_pipeline
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
 
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
@@ -148,7 +148,7 @@ class Project:
         return sensor(dg.build_sensor_context(instance=self.instance, cursor=cursor))
 
     def materialize(
-        self, *nouns: str, batches: Sequence[str] = (), run_config: dict[str, Any] | None = None
+        self, *asset_names: str, batches: Sequence[str] = (), run_config: dict[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Materialize assets, with their checks, in process; never raises for a failed step."""
         tags = (
@@ -158,7 +158,7 @@ class Project:
         )
         job = self.defs().resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
-            asset_selection=[dg.AssetKey([self.spec.name, noun]) for noun in nouns],
+            asset_selection=[dg.AssetKey([self.spec.name, asset_name]) for asset_name in asset_names],
             instance=self.instance,
             tags=tags,
             run_config=run_config,
@@ -205,7 +205,7 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
 
 
 def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str | None], bool]:
-    """(noun, check, batch) -> passed, for every evaluation of a run."""
+    """(asset_name, check, batch) -> passed, for every evaluation of a run."""
     return {(e.asset_key.path[-1], e.check_name, e.partition): e.passed for e in result.get_asset_check_evaluations()}
 
 

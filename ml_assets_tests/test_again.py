@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, failure_text
 
@@ -28,8 +28,8 @@ def test_a_training_that_runs_again_leaves_one_row_a_key(copied: Project) -> Non
 
 def test_a_lost_file_is_named_and_making_its_batch_again_brings_it_back(copied: Project) -> None:
     before = copied.rows(ROWS)
-    for noun in ("raw_data", "validated_data", "quarantine", "features"):
-        for file in (copied.paths.lake / f"data/loans/{noun}/batch=2").glob("*.parquet"):
+    for asset_name in ("raw_data", "validated_data", "quarantine", "features"):
+        for file in (copied.paths.lake / f"data/loans/{asset_name}/batch=2").glob("*.parquet"):
             file.unlink()
     with Lake(copied.paths.lake, read_only=True) as lake:
         problems = summarize(lake, "loans").problems

@@ -6,14 +6,14 @@ import pytest
 
 from ml_assets import open_lake, training_rows
 from ml_assets.errors import ModelError
-from ml_assets.store import pins
+from ml_assets.tables import training_sets
 from ml_assets_tests.conftest import Project
 
 
 def test_the_rows_of_a_version_have_part_and_label(trained: Project) -> None:
     rows = training_rows("loans", "1.0.0", root=trained.root)
     with open_lake(trained.root) as lake:
-        pin = pins.newest(lake, "loans")
+        pin = training_sets.newest(lake, "loans")
         outcomes = lake.rows("SELECT batch, row_id, late_days > 10 AS late FROM lake.loans.validated_data")
     late = {(one["batch"], one["row_id"]): one["late"] for one in outcomes}
     assert dict(rows["part"].value_counts()) == pin.rows

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import loans
 
 BIN = Path(sys.executable).parent

@@ -58,8 +58,8 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
     graph = load().resolve_asset_graph()
-    nouns = {key.path[-1] for key in graph.get_all_asset_keys()}
-    assert nouns == {
+    asset_names = {key.path[-1] for key in graph.get_all_asset_keys()}
+    assert asset_names == {
         "arrivals",
         "raw_data",
         "validated_data",
@@ -88,11 +88,11 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
 
 def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
-    jobs = ("approve", "deploy", "ingest", "train", "upkeep")
-    assert sorted(job.name for job in defs.jobs) == [f"loans_{noun}" for noun in jobs]
+    jobs = ("approve", "deploy", "ingest", "train", "maintenance")
+    assert sorted(job.name for job in defs.jobs) == [f"loans_{asset_name}" for asset_name in jobs]
     sensors = ("alerts", "new_data", "release", "retrain", "stale")
-    assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{noun}" for noun in sensors]
-    assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_upkeep"]
+    assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{asset_name}" for asset_name in sensors]
+    assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_maintenance"]
 
 
 @pytest.mark.parametrize(

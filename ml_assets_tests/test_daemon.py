@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import SPEC, loans, wait_until
 
 WAIT_S = 240

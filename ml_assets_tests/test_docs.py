@@ -126,8 +126,8 @@ def test_every_table_is_in_the_docs(trained: Project) -> None:
     for row in trained.rows(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'loans'"
     ):
-        noun = re.sub(r"^lookup_.*", "lookup_NAME", row["table_name"])
-        assert f"`{noun}`" in text
+        asset_name = re.sub(r"^lookup_.*", "lookup_NAME", row["table_name"])
+        assert f"`{asset_name}`" in text
 
 
 def test_every_dependency_has_its_reason() -> None:

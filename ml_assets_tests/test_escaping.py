@@ -12,8 +12,8 @@ from rich.table import Table
 from ml_assets.cli.group import SafeConsole
 from ml_assets.errors import SourceError
 from ml_assets.escaping import Marked, host_of, markdown, one_line, script_data, slack, visible, without_secrets
-from ml_assets.graph.steps import markdown_table
-from ml_assets.ml import html
+from ml_assets.reporting import html
+from ml_assets.reporting.markdown import markdown_table
 
 HOSTILE = "</script><script>fetch('//evil')</script><!--<b>"
 

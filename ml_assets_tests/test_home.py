@@ -10,7 +10,7 @@ import pytest
 from ml_assets import home
 from ml_assets.errors import SpecError
 from ml_assets.home import check_home, home_of, prepare_home
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 PYPROJECT = '[tool.dagster]\nmodule_name = "parcels.definitions"\n'
 

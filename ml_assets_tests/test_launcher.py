@@ -148,7 +148,7 @@ def test_status_names_a_lost_run(
     instance: dg.DagsterInstance, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from ml_assets.cli import status
-    from ml_assets.store.paths import Paths
+    from ml_assets.lake.paths import Paths
 
     monkeypatch.setattr(status, "home_of", lambda paths: Path(instance.root_directory))
     run, process = start()

@@ -39,14 +39,14 @@ def test_the_graph_is_its_snapshot() -> None:
 def test_the_docstring_draws_the_graph() -> None:
     drawing = ml_assets.graph.__doc__ or ""
     nodes = {key.path[-1] for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    nodes = {re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", noun) for noun in nodes}
+    nodes = {re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", asset_name) for asset_name in nodes}
     words = set(re.findall(r"[a-z]+_?(?:[a-z]+|NAME)\w*", drawing.split("\n\n* ")[0]))
     assert nodes <= words
     for key in defs.resolve_asset_graph().get_all_asset_keys():
         node = defs.resolve_asset_graph().get(key)
-        noun = re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", key.path[-1])
-        starred = bool(re.search(rf"\b{noun} \*", drawing))
-        assert starred == bool(node.partitions_def), noun
+        asset_name = re.sub(r"^(lookup|candidate)_\w+", r"\1_NAME", key.path[-1])
+        starred = bool(re.search(rf"\b{asset_name} \*", drawing))
+        assert starred == bool(node.partitions_def), asset_name
 
 
 def test_import_contracts_hold() -> None:

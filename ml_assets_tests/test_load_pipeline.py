@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import SpecError, UnknownPipeline
+from ml_assets.lake.paths import Paths
 from ml_assets.loading import load_pipeline
-from ml_assets.store.paths import Paths
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster's own

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.torture.outcome import Outcome
 from ml_assets.errors import MLAssetsError
-from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets.lake.lake import Commit, Lake, Put
 
 TABLE, ROWS = "works.parts", 2_000
 QUERY = f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM lake.{TABLE} t"

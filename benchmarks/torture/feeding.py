@@ -11,9 +11,9 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import reading, validation
 from ml_assets.graph.ingest.arrivals import Superseded, take_stock
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.paths import Paths
 
 
 def fed(folder: Path, seed: int, count: int) -> Outcome:

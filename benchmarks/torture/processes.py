@@ -22,7 +22,7 @@ import psutil
 
 from benchmarks.torture.outcome import Outcome
 from ml_assets.errors import MLAssetsError
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import SPEC, loans, written_project
 
 ROWS, BACK_S = 300, 90

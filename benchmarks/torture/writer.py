@@ -11,7 +11,7 @@ import random
 import sys
 from pathlib import Path
 
-from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets.lake.lake import Commit, Lake, Put
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.torture.outcome import Outcome
 from ml_assets.errors import MLAssetsError
-from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets.lake.lake import Commit, Lake, Put
 
 TABLE, BATCHES, ROWS = "works.orders", 6, 5_000
 MUCH = 400_000

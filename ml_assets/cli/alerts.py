@@ -13,12 +13,12 @@ from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.errors import SpecError
 from ml_assets.escaping import host_of, without_secrets
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.project import declared, project_at
-from ml_assets.store import alerts as store
-from ml_assets.store import registry
-from ml_assets.store.alerts import Alert
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.tables import alerts as store
+from ml_assets.tables import versions
+from ml_assets.tables.alerts import Alert
 
 
 @click.command()
@@ -54,15 +54,15 @@ def send_test(paths: Paths, pipeline: str) -> bool:
     Raises:
         SpecError: The project has no such pipeline, or its YAML names no webhook.
     """
+    from ml_assets.graph import webhook
     from ml_assets.graph.alerting.sending import message
-    from ml_assets.store import webhook
 
     url = _webhook(pipeline)
-    moment = registry.now()
-    alert = store.raised("test", pipeline, f"a test by {registry.user()}", [moment])
+    moment = versions.now()
+    alert = store.raised("test", pipeline, f"a test by {versions.user()}", [moment])
     answer = webhook.ask(url, message(pipeline, alert))
     state: store.State = {"ok": "sent", "failed": "gave_up", "unknown": "unknown"}[answer.outcome]  # type: ignore[assignment]
-    alert = alert.become(state, without_secrets(answer.detail, url), registry.now(), 1)
+    alert = alert.become(state, without_secrets(answer.detail, url), versions.now(), 1)
     console.print(f"{state}: {host_of(url)} {alert.detail}")
     _record(paths, pipeline, alert)
     return answer.outcome == "ok"

@@ -80,8 +80,8 @@ def _of_the_lake(error: Exception) -> MLAssetsError:
     """An error of DuckDB as ours; any other is a bug, and raised again."""
     import duckdb
 
-    from ml_assets.store.causes import lake_error
-    from ml_assets.store.paths import Paths
+    from ml_assets.lake.causes import lake_error
+    from ml_assets.lake.paths import Paths
 
     if not isinstance(error, duckdb.Error):
         raise error

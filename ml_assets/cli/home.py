@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from ml_assets.home import prepare_home
+from ml_assets.lake.paths import Paths
 from ml_assets.project import find_project
 from ml_assets.scaffold.project import SCHEMA_FILE, write_schema
-from ml_assets.store.paths import Paths
 
 
 @click.command()

@@ -8,11 +8,11 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.home import prepare_home
+from ml_assets.lake.paths import Paths
 from ml_assets.project import YAML_FILE, Project
 from ml_assets.scaffold import project as projects
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.render import decisions
-from ml_assets.store.paths import Paths
 
 
 @click.command()

@@ -7,7 +7,7 @@ import socket
 import click
 
 from ml_assets.cli.group import console
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 from ml_assets.ui.guard import Guard, Origins
 
 

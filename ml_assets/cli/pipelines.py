@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ml_assets.errors import LakeError, MLAssetsError
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
-    from ml_assets.store.lake import Lake
+    from ml_assets.lake.lake import Lake
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -58,8 +58,8 @@ def reading(pipeline: str | None = None) -> Iterator[Lake]:
         LakeError: There is no lake yet.
         UnknownPipeline: The lake has no such pipeline.
     """
-    from ml_assets.store.lake import Lake
-    from ml_assets.store.pipelines import need_pipeline
+    from ml_assets.lake.lake import Lake
+    from ml_assets.tables.pipelines import need_pipeline
 
     with Lake(Paths.of().lake, read_only=True) as lake:
         if pipeline is not None:
@@ -75,8 +75,8 @@ def writing(pipeline: str | None = None) -> Iterator[Lake]:
         LakeError: There is no lake yet.
         UnknownPipeline: The lake has no such pipeline.
     """
-    from ml_assets.store.lake import Lake
-    from ml_assets.store.pipelines import need_pipeline
+    from ml_assets.lake.lake import Lake
+    from ml_assets.tables.pipelines import need_pipeline
 
     with Lake(Paths.of().lake) as lake:
         if not lake.is_there():

@@ -14,8 +14,8 @@ from ml_assets.cli.pipelines import pipeline_argument, version_argument, why_opt
 @why_option
 def reject(pipeline: str, version: str, why: str) -> None:
     """Refuse a version that waits for approval; training the same version again does not bring it back."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     with writing(pipeline) as lake:
-        made = answers.reject(lake, pipeline, version, why)
+        made = approvals.reject(lake, pipeline, version, why)
     console.print(f"{pipeline} {made.version} is rejected; the champion stays {made.previous_champion or 'none'}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
     from ml_assets.replay.result import Replay
@@ -27,7 +27,7 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
     from ml_assets.loading import load_pipeline
-    from ml_assets.replay.page import conclusions, write_pages
+    from ml_assets.reporting.replay_report import conclusions, write_pages
 
     logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()

@@ -8,7 +8,7 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
-from ml_assets.store import retrain_events
+from ml_assets.tables import retrain_events
 
 
 @click.command()

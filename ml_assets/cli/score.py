@@ -11,10 +11,10 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.errors import BatchRefused, did_you_mean
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
 from ml_assets.runs import materialize
-from ml_assets.store import registry
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import table
+from ml_assets.tables import versions
 
 
 @click.command()
@@ -24,15 +24,15 @@ from ml_assets.store.sql import table
 def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
     """Score batches again. Rows of another version than the champion are kept beside its predictions, as `rescored`."""
     with reading(pipeline) as lake:
-        registry.check_pipeline(lake, pipeline)
+        versions.check_pipeline(lake, pipeline)
         if version:
-            registry.need_version(lake, pipeline, version)
+            versions.need_version(lake, pipeline, version)
         known = lake.batches(f"{pipeline}.features")
     for batch in batches:
         if batch not in known:
             raise BatchRefused(f"{pipeline} has no features of a batch {batch!r}.", fix=did_you_mean(batch, known))
     config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
-    keys = ",".join(f'key:"{pipeline}/{noun}"' for noun in ("predictions", "performance_report"))
+    keys = ",".join(f'key:"{pipeline}/{asset_name}"' for asset_name in ("predictions", "performance_report"))
     arguments = ["--select", keys, "--config-json", json.dumps(config)]
     done = [materialize(Paths.of(), console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
     with reading() as lake:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -15,15 +15,15 @@ from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline
 from ml_assets.errors import UnknownPipeline
 from ml_assets.home import home_of
-from ml_assets.store import registry
-from ml_assets.store.files import DamagedFile
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.lake.damaged_files import DamagedFile
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import versions
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from ml_assets.graph.invalidation.staleness import Verdict
+    from ml_assets.graph.staleness.states import Verdict
 
 
 @click.command()
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 def status(pipeline: str | None, as_json: bool) -> None:
     """What is fresh, stale, missing or failed, why, and what will fix it. Exits with 1 if anything failed or is
     missing, or a run has lost its process."""
-    from ml_assets.graph.invalidation.facts import read_facts
-    from ml_assets.graph.invalidation.nodes import pipelines_of
-    from ml_assets.graph.invalidation.staleness import judge
+    from ml_assets.graph.staleness.facts import read_facts
+    from ml_assets.graph.staleness.nodes import pipelines_of
+    from ml_assets.graph.staleness.states import judge
     from ml_assets.loading import definitions
 
     paths = Paths.of()
@@ -99,19 +99,19 @@ def _pipelines(run: dg.DagsterRun) -> set[str]:
 
 def broken_pipelines(defs: dg.Definitions) -> dict[str, Verdict]:
     """Pipeline -> a verdict about its only asset, of those that cannot be loaded."""
-    from ml_assets.broken import NOUN, problems_of
-    from ml_assets.graph.invalidation.staleness import Verdict
+    from ml_assets.broken import ASSET_NAME, problems_of
+    from ml_assets.graph.staleness.states import Verdict
 
     todo = "correct it; `ml-assets validate` checks it"
     return {
-        name: Verdict(f"{name}/{NOUN}", None, "failed", why=problem, todo=todo)
+        name: Verdict(f"{name}/{ASSET_NAME}", None, "failed", why=problem, todo=todo)
         for name, problem in problems_of(defs).items()
     }
 
 
 def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[str]) -> None:
     """A row for each asset, and one for each reason why some of it is not fresh."""
-    from ml_assets.graph.invalidation.staleness import STATES
+    from ml_assets.graph.staleness.states import STATES
 
     shown = [state for state in STATES if any(verdict.state == state for verdict in verdicts)]
     table = Table(title=f"{pipeline}: {len(batches)} batches", title_justify="left")
@@ -130,7 +130,7 @@ def print_newest(lake: Lake, pipeline: str) -> None:
     """What was decided about the newest version, where that is not the champion."""
     from ml_assets.summary import newest_decision
 
-    champion = registry.alias(lake, pipeline, "champion")
+    champion = versions.alias(lake, pipeline, "champion")
     newest = newest_decision(lake, pipeline, champion)
     if newest is not None:
         charge = f"champion: {champion.version if champion else 'none yet'}"
@@ -139,20 +139,20 @@ def print_newest(lake: Lake, pipeline: str) -> None:
 
 def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:
     """What is not fresh, a line for all that share state, batches, reason and remedy."""
-    from ml_assets.graph.invalidation.staleness import spans
+    from ml_assets.graph.staleness.states import spans
 
     by_asset: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
         if verdict.state not in ("fresh", "kept"):
-            by_asset.setdefault((verdict.state, verdict.why, verdict.todo, verdict.noun), []).append(verdict)
+            by_asset.setdefault((verdict.state, verdict.why, verdict.todo, verdict.asset_name), []).append(verdict)
     lines: dict[tuple[str, str, str, str], list[str]] = {}
-    for (state, why, todo, noun), group in by_asset.items():
+    for (state, why, todo, asset_name), group in by_asset.items():
         where = spans((verdict.batch for verdict in group if verdict.batch), batches)
         of = spans((batch for verdict in group for batch in verdict.of), batches)
-        lines.setdefault((state, where, why + (f" of {of}" if of else ""), todo), []).append(noun)
+        lines.setdefault((state, where, why + (f" of {of}" if of else ""), todo), []).append(asset_name)
     return [
-        f"{state} {', '.join(nouns)}{' ' + where if where else ''}{_shown(why, todo)}"
-        for (state, where, why, todo), nouns in lines.items()
+        f"{state} {', '.join(asset_names)}{' ' + where if where else ''}{_shown(why, todo)}"
+        for (state, where, why, todo), asset_names in lines.items()
     ]
 
 

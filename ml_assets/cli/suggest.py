@@ -10,12 +10,12 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.errors import LakeError
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
 from ml_assets.project import declared, project_at
 from ml_assets.scaffold.evidence import is_id_name
 from ml_assets.scaffold.render import column_line
 from ml_assets.scaffold.suggest import Suggestion, holds, suggest_columns
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import table
 
 CONSTRAINTS = ("min", "max", "allowed", "regex")
 

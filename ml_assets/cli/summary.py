@@ -14,8 +14,8 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.escaping import visible
-from ml_assets.store.pipelines import pipelines
 from ml_assets.summary import Summary, summarize
+from ml_assets.tables.pipelines import pipelines
 
 
 @click.command()
@@ -38,8 +38,8 @@ def print_summary(found: Summary) -> None:
     without = len(set(found.seen) - set(found.batches))
     title = f"{found.pipeline}: {len(found.seen)} batches" + (f", {without} without validated rows" if without else "")
     table = Table(title=title, title_justify="left", show_header=False)
-    for noun, rows in found.rows.items():
-        table.add_row(noun, f"{rows:,} rows")
+    for asset_name, rows in found.rows.items():
+        table.add_row(asset_name, f"{rows:,} rows")
     reasons = ", ".join(f"{row['reason']} ({row['rows']:,})" for row in found.quarantine[:5])
     table.add_row("quarantined for", reasons or "nothing")
     for row in found.candidates:

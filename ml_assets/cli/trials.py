@@ -12,10 +12,10 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.store.lake import Lake
-from ml_assets.store.pipelines import only_pipeline
-from ml_assets.store.sql import table
-from ml_assets.store.trials import newest
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
+from ml_assets.tables.pipelines import only_pipeline
+from ml_assets.tables.trials import newest
 
 
 @click.command()

@@ -13,7 +13,7 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 from ml_assets.ui.reports import ENV_REPORTS_URL, served
 from ml_assets.ui.services import services
 from ml_assets.ui.supervise import run

@@ -9,7 +9,7 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 
 @click.command()
@@ -20,7 +20,7 @@ def validate(as_json: bool) -> None:
     Reads no data and starts nothing. Exits with 1 if a pipeline is broken.
     """
     from ml_assets import broken
-    from ml_assets.graph.invalidation.nodes import pipelines_of
+    from ml_assets.graph.staleness.nodes import pipelines_of
     from ml_assets.loading import definitions
 
     broken.logger.disabled = True  # each problem is printed once, here

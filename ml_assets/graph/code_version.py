@@ -20,9 +20,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ml_assets.lake.sql import literal
+from ml_assets.lake.sqlite import scratch
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.connection import scratch
-from ml_assets.store.sql import literal
 
 # These see every stage or only name things: a change in them is not a change of what an asset computes.
 TEXTS = ("ml_assets.errors", "ml_assets.escaping")

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.replay.drive import Ran
 from ml_assets.spec import METRICS, PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
 
 LOOP, ALWAYS, FROZEN = "loop", "always", "frozen"
 COLUMNS = (

@@ -18,14 +18,14 @@ import dagster as dg
 from ml_assets.component import MLPipeline, build_pipeline
 from ml_assets.errors import LakeError, ModelError, SourceError, did_you_mean
 from ml_assets.graph.ingest import files
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.replay.drive import Driver, Ran
 from ml_assets.replay.result import ALWAYS, LOOP, Replay, read_arm
 from ml_assets.spec import PipelineSpec, Source
 from ml_assets.spec.data import Outcomes
 from ml_assets.spec.operation import Alerts, Deploy, NewBatches, Retrain, Serving
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.tables import versions
 
 INCOMING, OUTCOMES = "incoming", "outcomes"
 # Progress: batches done, of how many, and what is going on.
@@ -192,7 +192,7 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
 
 def _champion(arm: Arm, first: Sequence[str]) -> str:
     with Lake(arm.paths.lake, read_only=True) as lake:
-        champion = registry.alias(lake, arm.spec.name, "champion")
+        champion = versions.alias(lake, arm.spec.name, "champion")
         said = lake.rows_of(
             f"{arm.spec.name}.champion", "SELECT version, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
         ) or lake.rows_of(

@@ -11,9 +11,9 @@ from typing import Any
 
 import duckdb
 
+from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.scaffold.suggest import Suggestion, TargetSuggestion
 from ml_assets.scaffold.texts import Style
-from ml_assets.store.sql import identifier, identifiers
 
 ID_NAME = re.compile(
     r"(^|_)(id|key|uuid|guid|nr|no|number|index)$|(?<=[a-z])(ID|Id)$|^(unnamed:?_?\s?0|column0+)$", re.I

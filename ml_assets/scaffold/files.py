@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_assets.errors import SourceError, did_you_mean
-from ml_assets.store.formats import SUFFIXES
+from ml_assets.sources.formats import SUFFIXES
 
 
 @dataclass(frozen=True)

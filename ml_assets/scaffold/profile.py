@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.store.sql import identifier
+from ml_assets.lake.sql import identifier
 
 PARTS = 4  # at least: what the first rows say is held against the later ones
 MOST_PARTS = 24

@@ -11,15 +11,15 @@ from pathlib import Path
 import duckdb
 
 from ml_assets.errors import SourceError
+from ml_assets.lake.sql import identifier
 from ml_assets.scaffold.files import Source
 from ml_assets.scaffold.texts import Style, missing_words, style_of
+from ml_assets.sources import casts
+from ml_assets.sources.csv_faults import find_fault
+from ml_assets.sources.formats import SQL_TYPES, format_of, reader
+from ml_assets.sources.packed import opened
 from ml_assets.spec import OWN_COLUMNS
 from ml_assets.spec.data import unfit_for_requests
-from ml_assets.store import casts
-from ml_assets.store.csv_faults import find_fault
-from ml_assets.store.formats import SQL_TYPES, format_of, reader
-from ml_assets.store.packed import opened
-from ml_assets.store.sql import identifier
 
 ROWS = "rows_"  # the table of all rows: row_id, batch, and the columns as declared
 FIRST_ROWS = 1000  # rule out most types before all rows are read

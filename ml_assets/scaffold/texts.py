@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.store.sql import identifier, literal
+from ml_assets.lake.sql import identifier, literal
 
 # What exporters and people write where there is nothing; '' is a text of spaces only.
 MISSING = (

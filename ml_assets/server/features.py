@@ -17,11 +17,11 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import FeatureError, ServingError
+from ml_assets.lake.database import in_memory
+from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts
 from ml_assets.server.requests import RowRefused
-from ml_assets.store.database import in_memory
-from ml_assets.store.sql import identifier, identifiers, literal
 
 Columns = Mapping[str, Sequence[Any]]
 LOAD, REQUEST_MIB = "4GiB", 512  # memory that lookups and references may take, and that a request may take beside them
@@ -182,7 +182,7 @@ class Features:
         return lambda: self.con.execute("EXECUTE features").fetchall()
 
     def _function(self, folder: Path) -> Callable[[], list[Any]]:
-        from ml_assets.store import frames
+        from ml_assets.lake import frames
 
         module, _, name = str(self._facts.function).partition(":")
         function = getattr(imported(folder / SOURCES, module), name)

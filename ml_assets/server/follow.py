@@ -12,12 +12,12 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from ml_assets.errors import ModelError, did_you_mean
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import CATALOG
 from ml_assets.server.app import Serving
 from ml_assets.server.scorer import Scorer
-from ml_assets.store import registry, releases
-from ml_assets.store.connection import CATALOG
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.tables import releases, versions
 
 LOOK_S = 2.0
 log = logging.getLogger("ml_assets.server")
@@ -40,9 +40,9 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
     """
     with Lake(paths.lake, read_only=True) as lake:
         if version is None:
-            version = registry.need_alias(lake, pipeline, "champion").version
-        elif registry.version(lake, pipeline, version) is None:
-            known = [model.version for model in registry.versions(lake, pipeline)]
+            version = versions.need_alias(lake, pipeline, "champion").version
+        elif versions.version(lake, pipeline, version) is None:
+            known = [model.version for model in versions.versions(lake, pipeline)]
             fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
             raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
         found = releases.newest(lake, pipeline, version)

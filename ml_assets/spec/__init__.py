@@ -9,7 +9,7 @@ from __future__ import annotations
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Kind
 from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Outcomes, Source, Tolerate
 from ml_assets.spec.model import Candidate, Gates, Preprocess, Range, Tuning
-from ml_assets.spec.operation import Performance, Upkeep
+from ml_assets.spec.operation import Maintenance, Performance
 from ml_assets.spec.pipeline import PipelineSpec
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Gates",
     "Kind",
     "Lookup",
+    "Maintenance",
     "Outcomes",
     "Performance",
     "PipelineSpec",
@@ -31,5 +32,4 @@ __all__ = [
     "Source",
     "Tolerate",
     "Tuning",
-    "Upkeep",
 ]

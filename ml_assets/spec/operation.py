@@ -1,4 +1,4 @@
-"""Monitoring, retraining, deployment, alerts, serving and upkeep: what goes on once there is a model."""
+"""Monitoring, retraining, deployment, alerts, serving and maintenance: what goes on once there is a model."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Serving(Strict):
         return shadow
 
 
-class Upkeep(Strict):
+class Maintenance(Strict):
     """How the pipeline's part of the lake is kept small: what nothing needs goes, what a model was trained on stays."""
 
     cron: str | None = Field(

@@ -10,7 +10,7 @@ from ml_assets.errors import did_you_mean
 from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Name, Strict
 from ml_assets.spec.data import Column, Expect, Lookup, Outcomes, Reference, Source, Target, Tolerate
 from ml_assets.spec.model import Candidate, Costs, Gates, Split, Training, Tuning
-from ml_assets.spec.operation import Alerts, Deploy, Monitoring, Retrain, Serving, Tracking, Upkeep
+from ml_assets.spec.operation import Alerts, Deploy, Maintenance, Monitoring, Retrain, Serving, Tracking
 
 
 class PipelineSpec(Strict):
@@ -53,7 +53,7 @@ class PipelineSpec(Strict):
     deploy: Deploy = Field(default_factory=lambda: Deploy(), description="What a new champion sets in motion.")
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Who is told what.")
     tracking: Tracking | None = Field(None, description="Copy trainings to an MLflow server.")
-    upkeep: Upkeep = Field(default_factory=lambda: Upkeep(), description="The lake's upkeep.")
+    maintenance: Maintenance = Field(default_factory=lambda: Maintenance(), description="The lake's maintenance.")
 
     @property
     def metric(self) -> str:

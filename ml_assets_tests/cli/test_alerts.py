@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.store import alerts
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.paths import Paths
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import alerts
 from ml_assets_tests.conftest import SPEC
 from ml_assets_tests.receiver import free_port, receiving
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.store.lake import Commit, Lake, Put
-from ml_assets_tests.store.history_helpers import log, model, rows, write
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets_tests.lake.history_helpers import log, model, rows, write
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from ml_assets.cli import main
 from ml_assets.cli.group import console
 from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.graph.monitoring.performance import COLUMNS
-from ml_assets.graph.release import decision
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.releases import RELEASES
+from ml_assets.graph.release.promotion import decision
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import versions
+from ml_assets.tables.releases import RELEASES
 from ml_assets_tests.graph.release.hand_made import BY, add_version, spec
 
 
@@ -33,7 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
-            decision.decide(lake, spec(approval=approval), registry.need_version(lake, "loans", version), BY)
+            decision.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return paths
@@ -83,12 +83,12 @@ def test_list(project: Paths) -> None:
 
 
 def test_show(project: Paths) -> None:
-    release = {"version": "1.0.0", "created_at": registry.now(), "folder": "loans/1.0.0-a", "started": False}
+    release = {"version": "1.0.0", "created_at": versions.now(), "folder": "loans/1.0.0-a", "started": False}
     with Lake(project.lake) as lake:
         lake.append([decision.Rows("loans.release_candidate", RELEASES, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
     assert set(found) == {
-        *registry.VERSIONS,
+        *versions.VERSIONS,
         *("training_set", "schema", "files", "scores", "decisions", "aliases", "alias_events", "release"),
         "read_training_set",
     }
@@ -127,7 +127,7 @@ def test_promote_and_rollback(project: Paths) -> None:
     assert said == "loans 1.0.2 is the champion; before: 1.0.0\n"
     assert champion() == "1.0.2"
     model = parsed("models", "champion", "loans", "--as-of", between)
-    assert (model["version"], set(model)) == ("1.0.0", set(registry.ModelVersion.__dataclass_fields__))
+    assert (model["version"], set(model)) == ("1.0.0", set(versions.ModelVersion.__dataclass_fields__))
     said = ok("models", "rollback", "loans", "--why", "it was not")
     assert said == "loans 1.0.0 is the champion again; taken back: 1.0.2\n"
     assert champion() == "1.0.0"
@@ -136,7 +136,7 @@ def test_promote_and_rollback(project: Paths) -> None:
     assert champion() == "1.0.1"
     made = parsed("models", "show", "loans", "1.0.2")["decisions"]
     assert [one["decision"] for one in made] == ["refused", "promoted"]
-    assert (made[1]["why"], made[1]["decided_by"]) == ("the gate was too strict", registry.user())
+    assert (made[1]["why"], made[1]["decided_by"]) == ("the gate was too strict", versions.user())
 
 
 def test_a_champion_as_of_a_time(project: Paths) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ml_assets.cli import main
 from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.store.lake import Commit, Lake, Put, Rows
+from ml_assets.lake.lake import Commit, Lake, Put, Rows
 
 HELD = """
     SELECT '1' AS batch, 7 AS row_id, 'a.csv' AS source_file, -1.0 AS distance, 2.0 AS other,

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from ml_assets.cli import main
 from ml_assets.cli.group import console
 from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.store import retrain_events
-from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.registry import VERSIONS
-from ml_assets.store.retrain_events import Event
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import retrain_events
+from ml_assets.tables.retrain_events import Event
+from ml_assets.tables.versions import VERSIONS
 
 
 @pytest.fixture

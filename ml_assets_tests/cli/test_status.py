@@ -16,7 +16,7 @@ from ml_assets.cli import main
 from ml_assets.errors import MLAssetsError
 from ml_assets.loading import definitions
 from ml_assets_tests.conftest import Project
-from ml_assets_tests.graph.invalidation.conftest import variant
+from ml_assets_tests.graph.staleness.conftest import variant
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from ml_assets.cli import main
 from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.graph.training.candidates import TRIALS
-from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake, Rows
 
 
 def row(pin: str, candidate: str, trial: int, score: float | None, day: int, **more: object) -> dict[str, object]:

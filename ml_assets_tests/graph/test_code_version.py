@@ -78,4 +78,7 @@ def test_an_own_estimator_counts_for_its_candidate_and_the_model(
         write(tmp_path, {**PACKAGE, "helpers": f"def depth():\n    return {depth}\n"})
         specs = project.defs().resolve_all_asset_specs()
         made.append({spec.key.path[-1]: spec.code_version for spec in specs})
-    assert {noun for noun in made[0] if made[0][noun] != made[1][noun]} == {"candidate_tree", "trained_model"}
+    assert {asset_name for asset_name in made[0] if made[0][asset_name] != made[1][asset_name]} == {
+        "candidate_tree",
+        "trained_model",
+    }

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ml_assets.component import MLPipeline
+from ml_assets.lake.lake import Lake
 from ml_assets.replay import replay
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay
-from ml_assets.store.lake import Lake
 from ml_assets_tests.conftest import Project, loans
 
 

@@ -84,9 +84,9 @@ def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.Dags
     assert (made.target.kind, made.split["by"], made.path) == (kind, split, "incoming")
     project = project_of(made, tmp_path, instance, candidate)
     assert project.arrive().success
-    nouns = ("raw_data", "validated_data", "quarantine", "features", "training_set", f"candidate_{candidate}")
+    asset_names = ("raw_data", "validated_data", "quarantine", "features", "training_set", f"candidate_{candidate}")
     released = ("trained_model", "evaluation_report", "release_candidate", "champion")
-    result = project.materialize(*nouns, *released, batches=made.batches[:: max(len(made.batches) - 1, 1)])
+    result = project.materialize(*asset_names, *released, batches=made.batches[:: max(len(made.batches) - 1, 1)])
     assert result.success, failure_text(result)
     assert project.value("SELECT decision FROM {p}.champion") == "promoted"
     assert project.value("SELECT count(*) FROM {p}.quarantine") == 0

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from ml_assets.cli import main
 from ml_assets.component import build_pipeline
+from ml_assets.lake.paths import Paths
 from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.project import write_pipeline
 from ml_assets.scaffold.render import decisions, defs_yaml, features_sql
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.paths import Paths
 
 
 def rides(year: int, rows: int = 240) -> pd.DataFrame:

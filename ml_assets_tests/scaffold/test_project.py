@@ -21,15 +21,15 @@ from dagster.components.scaffold.scaffold import get_scaffolder
 from ml_assets import MLPipeline
 from ml_assets.cli import main
 from ml_assets.component import build_pipeline
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
 from ml_assets.scaffold.draft import draft
 from ml_assets.scaffold.project import project_for
 from ml_assets.scaffold.render import decisions, defs_yaml, features_sql
 from ml_assets.scaffold.scaffolder import PipelineParams
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.paths import Paths
-from ml_assets.store.sql import table
-from ml_assets.store.statistics import COLUMNS, column_statistics
+from ml_assets.tables.statistics import COLUMNS, column_statistics
 
 
 def customers(batch: int = 0, rows: int = 300) -> pd.DataFrame:

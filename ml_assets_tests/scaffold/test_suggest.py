@@ -9,7 +9,7 @@ import pytest
 
 from ml_assets.errors import SpecError
 from ml_assets.scaffold.suggest import code_pattern, outward, suggest_columns, suggest_target
-from ml_assets.store.statistics import column_statistics
+from ml_assets.tables.statistics import column_statistics
 
 
 def statistics(*selects: str, rows: int = 200) -> list[dict[str, Any]]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import ModelError
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import release
 from ml_assets.server.follow import find_release
-from ml_assets.store import registry, releases
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import now
+from ml_assets.tables import releases, versions
+from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, wait_until
 from ml_assets_tests.server.helpers import forged, started
 
@@ -37,7 +37,7 @@ def add_version(paths: Paths, version: str, threshold: float) -> Path:
         mine = {"version": version, "created_at": now()}
         lake.append(
             [
-                Rows("loans.trained_model", registry.VERSIONS, [{**row, **mine}]),
+                Rows("loans.trained_model", versions.VERSIONS, [{**row, **mine}]),
                 Rows(
                     "loans.release_candidate",
                     releases.RELEASES,
@@ -51,7 +51,7 @@ def add_version(paths: Paths, version: str, threshold: float) -> Path:
 
 def promote(paths: Paths, version: str) -> None:
     with Lake(paths.lake) as lake:
-        lake.append([registry.alias_event("loans", "champion", version, "a test", "me", "")], Commit("loans/champion"))
+        lake.append([versions.alias_event("loans", "champion", version, "a test", "me", "")], Commit("loans/champion"))
 
 
 def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_path: Path) -> None:

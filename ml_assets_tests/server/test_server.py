@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.torture import server_attacks
 from ml_assets.errors import FeatureError, ModelError, ServingError
-from ml_assets.graph.release import packing
+from ml_assets.graph.release.packaging import packing
 from ml_assets.ml import bundle, estimators, manifest, release
 from ml_assets.server.scorer import Scorer
 from ml_assets_tests.conftest import Project

@@ -10,10 +10,10 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
-from ml_assets.store import history
-from ml_assets.store.compare import BatchChange
-from ml_assets.store.history import TableChange
-from ml_assets.store.snapshots import snapshot_id
+from ml_assets.lake import history
+from ml_assets.lake.compare import BatchChange
+from ml_assets.lake.history import TableChange
+from ml_assets.tables.snapshot_names import snapshot_id
 
 MOST_COLUMNS = 5
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ml_assets.cli.group import console
-from ml_assets.store.paths import Paths
-from ml_assets.store.published import recover as recover_catalog
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.published import recover as recover_catalog
 
 LOCK_TIMEOUT_S = 60
 

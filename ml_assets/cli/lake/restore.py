@@ -8,10 +8,10 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.cli.lake.values import counted
 from ml_assets.cli.pipelines import why_option, writing
-from ml_assets.store.restore import Plan
-from ml_assets.store.restore import plan as plan_restore
-from ml_assets.store.restore import restore as restore_plan
-from ml_assets.store.snapshots import snapshot_id
+from ml_assets.lake.restore import Plan
+from ml_assets.lake.restore import plan as plan_restore
+from ml_assets.lake.restore import restore as restore_plan
+from ml_assets.tables.snapshot_names import snapshot_id
 
 
 @click.command()

@@ -9,7 +9,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.lake.values import counted
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
-from ml_assets.store import history
+from ml_assets.lake import history
 
 
 @click.command()

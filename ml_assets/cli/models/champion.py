@@ -10,7 +10,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.errors import ModelError
-from ml_assets.store import registry
+from ml_assets.tables import versions
 
 
 @click.command()
@@ -21,8 +21,8 @@ def champion(pipeline: str, as_of: str | None, as_json: bool) -> None:
     """Which version is the champion, or was at a time. Exits with 1 if there is none."""
     moment = _moment(as_of) if as_of else None
     with reading(pipeline) as lake:
-        registry.check_pipeline(lake, pipeline)
-        model = registry.alias(lake, pipeline, "champion", moment)
+        versions.check_pipeline(lake, pipeline)
+        model = versions.alias(lake, pipeline, "champion", moment)
     if model is None:
         was = f"There was no champion at {moment:%Y-%m-%d %H:%M:%S} UTC." if moment else "There is no champion yet."
         raise ModelError(

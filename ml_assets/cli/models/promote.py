@@ -6,7 +6,7 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, version_argument, why_option, writing
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
 
 
 @click.command()
@@ -15,8 +15,8 @@ from ml_assets.store.paths import Paths
 @why_option
 def promote(pipeline: str, version: str, why: str) -> None:
     """Make a version the champion, whatever its gates said. Its bundle is verified first."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     with writing(pipeline) as lake:
-        made = answers.promote(lake, Paths.of(), pipeline, version, why)
+        made = approvals.promote(lake, Paths.of(), pipeline, version, why)
     console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")

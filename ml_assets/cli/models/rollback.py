@@ -6,8 +6,8 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, version_option, why_option, writing
-from ml_assets.store import registry
-from ml_assets.store.paths import Paths
+from ml_assets.lake.paths import Paths
+from ml_assets.tables import versions
 
 
 @click.command()
@@ -16,9 +16,9 @@ from ml_assets.store.paths import Paths
 @why_option
 def rollback(pipeline: str, to: str | None, why: str) -> None:
     """Make an earlier champion the champion again. The version that it replaces is not promoted automatically again."""
-    from ml_assets.graph.release import answers
+    from ml_assets.graph.release.promotion import approvals
 
     with writing(pipeline) as lake:
-        registry.check_pipeline(lake, pipeline)
-        made = answers.rollback(lake, Paths.of(), pipeline, why, to)
+        versions.check_pipeline(lake, pipeline)
+        made = approvals.rollback(lake, Paths.of(), pipeline, why, to)
     console.print(f"{pipeline} {made.version} is the champion again; taken back: {made.previous_champion}")

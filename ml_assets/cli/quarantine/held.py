@@ -7,7 +7,7 @@ from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.errors import MLAssetsError, did_you_mean
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 
 batch_option = click.option("--batch", "batches", multiple=True, help="Only this batch; may be given several times.")
 

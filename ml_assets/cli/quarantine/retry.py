@@ -9,8 +9,8 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.quarantine.held import batch_option, held_batches, print_rows
+from ml_assets.lake.paths import Paths
 from ml_assets.runs import materialize
-from ml_assets.store.paths import Paths
 
 
 @click.command()

@@ -12,8 +12,8 @@ from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.quarantine.held import batch_option, held_batches, print_rows
 from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.lake.sql import identifiers, table
 from ml_assets.project import declared, project_at
-from ml_assets.store.sql import identifiers, table
 
 
 @click.command()

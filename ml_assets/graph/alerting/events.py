@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ml_assets.store import alerts, deployments
-from ml_assets.store.alerts import Alert
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
+from ml_assets.tables import alerts, deployments
+from ml_assets.tables.alerts import Alert
 
 MOST_TEXT = 1500  # characters of an error; Slack takes 3,000 in a block
 

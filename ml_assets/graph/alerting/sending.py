@@ -15,11 +15,12 @@ from typing import Any
 
 from ml_assets.errors import LakeError
 from ml_assets.escaping import slack, without_secrets
+from ml_assets.graph import webhook
+from ml_assets.graph.webhook import Answer
+from ml_assets.lake.lake import Lake
 from ml_assets.spec.operation import Alerts
-from ml_assets.store import alerts, webhook
-from ml_assets.store.alerts import Alert
-from ml_assets.store.lake import Lake
-from ml_assets.store.webhook import Answer
+from ml_assets.tables import alerts
+from ml_assets.tables.alerts import Alert
 
 PER_LOOK = 4  # messages; each may take up to 10 s, and after 10 s in all no other one is begun
 BUDGET_S = 10.0

@@ -12,15 +12,16 @@ import duckdb
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.alerting import sending
 from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.graph.batches import WILL_RETRY
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.alerts import Alert
-from ml_assets.store.connection import newest_snapshot
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import now
+from ml_assets.tables.alerts import Alert
+from ml_assets.tables.versions import now
 
 INTERVAL_S = 10
 LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next look writes
@@ -61,7 +62,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
             if seen.get("snapshot") == snapshot and not runs and not is_due:
                 return dg.SkipReason("nothing has happened since the last look")
             with Lake(paths.lake, lock_timeout_s=LOCK_TIMEOUT_S) as lake:
-                found = happened(lake, spec.name, runs, os.environ.get(steps.ENV_REPORTS_URL))
+                found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
                 watched = bool(seen) or lake.exists(f"{spec.name}.alerts")
                 cleaned = [_cleaned(alert, secrets) for alert in found]
                 carried = [_alert(row) for row in seen.get("unwritten", [])]
@@ -104,7 +105,7 @@ def _failed_runs(
         touched = {key.path[0] for key in run.asset_selection or ()}
         is_ours = run.tags.get("ml_assets/pipeline") == pipeline or run.job_name in jobs or pipeline in touched
         undecided = "true" if instance.run_retries_enabled else "false"
-        if is_ours and run.tags.get(steps.WILL_RETRY, undecided) != "true":
+        if is_ours and run.tags.get(WILL_RETRY, undecided) != "true":
             found.append(_failed_run(instance, run))
     changes = [record.update_timestamp.astimezone(dt.UTC).replace(tzinfo=None).isoformat() for record in records]
     return found, max([*changes, *([after] if after else [])], default=now().isoformat())

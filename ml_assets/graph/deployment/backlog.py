@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from ml_assets.graph.requests import Request, Requests
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
+from ml_assets.tables import training_sets, versions
 
 
 def backlog(lake: Lake, pipeline: str) -> list[str]:
     """Batches with features that nobody has scored and that the champion was not trained, tuned or judged on."""
-    champion = registry.alias(lake, pipeline, "champion")
+    champion = versions.alias(lake, pipeline, "champion")
     if champion is None:
         return []
-    seen = pins.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
+    seen = training_sets.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
     known = {*seen, *lake.batches(f"{pipeline}.predictions")}
     return [batch for batch in lake.batches(f"{pipeline}.features") if batch not in known]
 

@@ -13,14 +13,15 @@ from typing import Any
 
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.escaping import host_of, without_secrets
+from ml_assets.graph import webhook
 from ml_assets.graph.deployment.publish import publish
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
+from ml_assets.sources.remote import is_url
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import deployments, registry, releases, webhook
-from ml_assets.store.deployments import Move, Step
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.remote import is_url
+from ml_assets.tables import deployments, releases, versions
+from ml_assets.tables.deployments import Move, Step
 
 SERVER_S = 30.0  # for a server to answer with the new version
 LOADING_S = 30.0  # for its answer to /reload, which comes when the release is loaded
@@ -42,7 +43,7 @@ def newest_move(lake: Lake, pipeline: str) -> Move:
     Raises:
         ModelError: There is no champion.
     """
-    registry.need_alias(lake, pipeline, "champion")
+    versions.need_alias(lake, pipeline, "champion")
     return deployments.moves(lake, pipeline)[-1]
 
 
@@ -76,7 +77,7 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
     Raises:
         ModelError: A file is missing, changed or unknown, or the version was never packed.
     """
-    model = registry.need_version(lake, pipeline, version)
+    model = versions.need_version(lake, pipeline, version)
     for one in releases.models(lake, pipeline, model):
         bundle.verify(paths.bundles / one.bundle, one.bundle_sha256)
     found = releases.newest(lake, pipeline, version)

@@ -3,13 +3,15 @@
 import dagster as dg
 
 from ml_assets.errors import ServingError
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.deployment.deploy import deploy, newest_move
+from ml_assets.graph.step_errors import failure, user_errors
+from ml_assets.lake.lake import Commit
+from ml_assets.lake.locks import exclusive
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import deployments
-from ml_assets.store.lake import Commit
-from ml_assets.store.locks import exclusive
+from ml_assets.tables import deployments
 
 # Not tagged as a run of the pipeline: the news need not wait for a training.
 TAGS = {"dagster/priority": "1"}
@@ -24,12 +26,12 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
         store, locks = lake.open(), lake.paths.data / "locks"
         # Two at once could leave the older version as the published champion. The newest move counts, not the run's.
         with (
-            steps.user_errors(pipeline=spec.name),
+            user_errors(pipeline=spec.name),
             exclusive(locks / f"{spec.name}.deploy.lock", LOCK_TIMEOUT_S, "deploying"),
         ):
             move = newest_move(store, spec.name)
             done = deploy(store, lake.paths, spec, move)
-            asked_by = steps.asked_by(context.run.tags)
+            asked_by = declare.asked_by(context.run.tags)
             commit = Commit(f"{spec.name}/deployments", context.run_id, asked_by=asked_by)
             deployments.record(store, spec.name, move, done, commit)
         for step in done:
@@ -42,7 +44,7 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
                 "previous": move.previous or "none",
                 "why": move.why,
                 "by": move.by,
-                "steps": dg.MetadataValue.md(steps.markdown_table(shown)),
+                "steps": dg.MetadataValue.md(markdown_table(shown)),
             }
         )
         failed = [step for step in done if not step.ok]
@@ -54,7 +56,7 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
                 where={"pipeline": spec.name},
                 fix=f"Mend it, then run the job {spec.name}_deploy again: what is done is left alone.",
             )
-            raise steps.failure([error])
+            raise failure([error])
 
     @dg.job(name=f"{spec.name}_deploy", tags=TAGS, executor_def=dg.in_process_executor, description=deploy_job.__doc__)
     def job() -> None:

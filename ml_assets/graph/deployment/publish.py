@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_assets.errors import ModelError, ServingError
 from ml_assets.ml import manifest
-from ml_assets.store.remote import is_url
+from ml_assets.sources.remote import is_url
 
 CHAMPION = "champion.json"
 

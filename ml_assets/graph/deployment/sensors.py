@@ -10,16 +10,17 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import MLAssetsError
-from ml_assets.graph import requests, steps
+from ml_assets.graph import declare, requests
+from ml_assets.graph.batches import UNFINISHED, ranges, unfinished_run
 from ml_assets.graph.deployment.backlog import backlog, without_result
 from ml_assets.graph.requests import Requests
+from ml_assets.graph.sensor_memory import Memory
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import deployments, failures
-from ml_assets.store.connection import newest_snapshot
-from ml_assets.store.deployments import Move
-from ml_assets.store.lake import Lake
-from ml_assets.store.memory import Memory
-from ml_assets.store.paths import Paths
+from ml_assets.tables import deployments, ingest_errors
+from ml_assets.tables.deployments import Move
 
 INTERVAL_S = 5
 
@@ -65,13 +66,13 @@ def release_sensor(
             if is_known and seen.get("backlog") == snapshot and not scores_due:
                 return dg.SkipReason("the lake is as it was at the last look")
             # What a run is about to score is no backlog.
-            busy = steps.unfinished_run(context.instance, spec.name)
+            busy = unfinished_run(context.instance, spec.name)
             if is_known and busy:
                 return dg.SkipReason(f"looks for batches that nobody has scored after run {busy.run_id}")
             with Lake(paths.lake, read_only=True) as lake:
                 moves = deployments.moves(lake, spec.name)
                 waiting = [] if busy else backlog(lake, spec.name)
-                failed_at = failures.newest(lake, spec.name, ["predictions"]) if scores_due else {}
+                failed_at = ingest_errors.newest(lake, spec.name, ["predictions"]) if scores_due else {}
                 if undeployed and deployments.is_recorded(lake, spec.name, moves[-1]):
                     undeployed = deploying = {}
         except (duckdb.Error, MLAssetsError) as error:
@@ -92,7 +93,7 @@ def release_sensor(
         runs = [_deployment(deploy_job.name, new or moves[-1:], undeployed)] if new or undeployed else []
         runs += [
             _scoring(ingest_job.name, moves[-1], batches, after_champion, lost)
-            for batches in steps.ranges([*registered, *missing], wanted)
+            for batches in ranges([*registered, *missing], wanted)
         ]
         cursor = {
             "snapshot": snapshot,
@@ -105,7 +106,7 @@ def release_sensor(
         return dg.SensorResult(
             run_requests=runs,
             skip_reason=None if runs else dg.SkipReason(_nothing(moves)),
-            dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(missing)] if missing else [],
+            dynamic_partitions_requests=[declare.batches_of(spec).build_add_request(missing)] if missing else [],
             cursor=memory.write(json.dumps(cursor), context.cursor),
         )
 
@@ -115,7 +116,7 @@ def release_sensor(
 def _undeployed(instance: dg.DagsterInstance, job: str, deploying: Requests) -> Requests:
     """The deployment whose result should be there by now, if no run of the job is under way."""
     due = requests.due(deploying)
-    under_way = due and instance.get_runs(dg.RunsFilter(job_name=job, statuses=steps.UNFINISHED), limit=1)
+    under_way = due and instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1)
     return {} if under_way else due
 
 

@@ -6,17 +6,18 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.errors import FeatureError
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version, parsed
 from ml_assets.graph.features import function as python
 from ml_assets.graph.features import select
 from ml_assets.graph.features.function import Function
-from ml_assets.graph.steps import Result
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Lake, Put
 from ml_assets.resources import LakeResource
+from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
-from ml_assets.store import inputs
-from ml_assets.store.lake import Lake, Put
-from ml_assets.store.references import load_references
+from ml_assets.tables import feature_statistics
 
 STAGE = "features"
 
@@ -36,36 +37,36 @@ def feature_assets(
 
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, f"lookup_{name}")
+    key = declare.asset_key(spec, f"lookup_{name}")
     version = code_version(__name__, lookup, spec.columns, spec.target, parsed(sql))
 
     @dg.asset(
         key=key,
-        deps=[_earlier_batches(spec), *([steps.asset_key(spec, "outcomes")] if spec.outcomes else [])],
+        deps=[_earlier_batches(spec), *([declare.asset_key(spec, "outcomes")] if spec.outcomes else [])],
         description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
         "so that no row sees its own time or later.",
         metadata={
             "sql": dg.MetadataValue.md(f"```sql\n{sql}\n```"),
-            steps.LOOKS_BACK: {_earlier_batches(spec).to_user_string(): lookup.batches},
+            declare.LOOKS_BACK: {_earlier_batches(spec).to_user_string(): lookup.batches},
         },
-        **steps.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
+        **declare.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
     )
     def lookup_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             earlier = make_lookup(store, spec, batch, lookup, sql)
-            put = Put(steps.table_of(key), "lookup_rows", batch, reshape=True)
-            (written,) = store.replace([put], steps.commit(context, key, batch))
+            put = Put(declare.table_of(key), "lookup_rows", batch, reshape=True)
+            (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return lookup_asset
 
 
 def _earlier_batches(spec: PipelineSpec) -> dg.AssetKey:
-    return steps.asset_key(spec, "validated_data")
+    return declare.asset_key(spec, "validated_data")
 
 
 def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql: str) -> list[str]:
@@ -92,7 +93,7 @@ def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
 
 
 def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "features")
+    key = declare.asset_key(spec, "features")
     parts: list[str] | str
     if isinstance(made_by, Function):
         word, language, text, kind, parts = "function", "python", made_by.text, "pandas", made_by.version
@@ -103,28 +104,35 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "validated_data"), *(steps.asset_key(spec, f"lookup_{n}") for n in spec.lookups)],
+        deps=[
+            declare.asset_key(spec, "validated_data"),
+            *(declare.asset_key(spec, f"lookup_{n}") for n in spec.lookups),
+        ],
         description=f"The pipeline's {word}: exactly one row per validated row, blind to outcomes and target.",
         metadata={language: dg.MetadataValue.md(f"```{language}\n{text}\n```")},
-        **steps.common(spec, STAGE, version, {"duckdb", kind}, by_batch=True),
+        **declare.common(spec, STAGE, version, {"duckdb", kind}, by_batch=True),
     )
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
+        with user_errors(pipeline=spec.name):
             load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             types = make_features(store, spec, batch, made_by, version)
             columns = store.columns("feature_rows")
-            described = inputs.describe(store.con, "feature_rows", {name: columns[name] for name in types}, batch)
-            put = Put(steps.table_of(key), "feature_rows", batch, reshape=True)
-            facts = Put(f"{spec.name}.{inputs.TABLE}", store.values(inputs.COLUMNS, described), batch)
-            written, _ = store.replace([put, facts], steps.commit(context, key, batch))
-            schema = steps.column_schema(columns)
+            described = feature_statistics.describe(
+                store.con, "feature_rows", {name: columns[name] for name in types}, batch
+            )
+            put = Put(declare.table_of(key), "feature_rows", batch, reshape=True)
+            facts = Put(
+                f"{spec.name}.{feature_statistics.TABLE}", store.values(feature_statistics.COLUMNS, described), batch
+            )
+            written, _ = store.replace([put, facts], declare.commit(context, key, batch))
+            schema = declare.column_schema(columns)
             store.con.execute("DROP TABLE feature_rows")
             return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return features
 

@@ -12,12 +12,12 @@ from ml_assets.graph.features.select import (
     feature_types,
     visible_columns,
 )
+from ml_assets.lake import sql_guard
+from ml_assets.lake.lake import stored_type
+from ml_assets.lake.paths import Paths
+from ml_assets.sources.formats import SQL_TYPES
+from ml_assets.sources.references import reference_columns
 from ml_assets.spec import Lookup, PipelineSpec
-from ml_assets.store import guard
-from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.lake import stored_type
-from ml_assets.store.paths import Paths
-from ml_assets.store.references import reference_columns
 
 Columns = Mapping[str, str]
 OWN = {"batch": "VARCHAR", "row_id": "BIGINT"}
@@ -62,7 +62,7 @@ def _typed(spec: PipelineSpec, names: list[str]) -> dict[str, str]:
 def _lookup(spec: PipelineSpec, lookup: Lookup, sql: str, notes: list[str]) -> Columns | None:
     """The columns of a lookup's table; None where only the run can tell them."""
     row = _typed(spec, [column.name for column in spec.columns])
-    label = guard.bind(f"SELECT ({spec.target.sql}\n) FROM row_", {"row_": row})
+    label = sql_guard.bind(f"SELECT ({spec.target.sql}\n) FROM row_", {"row_": row})
     if label is None:
         notes.append("target.sql: it needs an extension of DuckDB")
         return None
@@ -92,8 +92,12 @@ def _may_be_kept(spec: PipelineSpec, error: FeatureError, history: Columns) -> b
 def _features(
     spec: PipelineSpec, sql: str, views: Mapping[str, Columns | None], notes: list[str], files_count: bool
 ) -> None:
-    guard.check_select(sql, views, spec.features)
-    used = {str(node["table_name"]).lower() for node, _ in guard.nodes(guard.syntax_tree(sql)) if "table_name" in node}
+    sql_guard.check_select(sql, views, spec.features)
+    used = {
+        str(node["table_name"]).lower()
+        for node, _ in sql_guard.nodes(sql_guard.syntax_tree(sql))
+        if "table_name" in node
+    }
     missing = [name for name, columns in views.items() if columns is None and name in used]
     if missing:
         notes.append(f"{spec.features}: the columns of {', '.join(missing)} cannot be known before a run")

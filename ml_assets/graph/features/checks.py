@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from ml_assets.graph import steps
-from ml_assets.graph.steps import BatchCheck, Verdict
+from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import inputs
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import identifier, identifiers, table
+from ml_assets.tables import feature_statistics
 
 
 def feature_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -16,13 +16,13 @@ def feature_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def _lookup_checks(spec: PipelineSpec, name: str, columns: list[str]) -> dg.AssetChecksDefinition:
-    noun = f"lookup_{name}"
+    asset_name = f"lookup_{name}"
     unique = BatchCheck(
         "key_is_unique",
         f"One row per {', '.join(columns)} and batch.",
-        lambda lake, batch: _key_is_unique(lake, f"{spec.name}.{noun}", columns, batch),
+        lambda lake, batch: _key_is_unique(lake, f"{spec.name}.{asset_name}", columns, batch),
     )
-    return steps.batch_checks(spec, noun, [unique])
+    return batch_checks(spec, asset_name, [unique])
 
 
 def _key_is_unique(lake: Lake, name: str, columns: list[str], batch: str) -> Verdict:
@@ -55,7 +55,7 @@ def _features_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             blocking=False,
         ),
     ]
-    return steps.batch_checks(spec, "features", checks)
+    return batch_checks(spec, "features", checks)
 
 
 def _same_rows(lake: Lake, pipeline: str, batch: str) -> Verdict:
@@ -75,9 +75,9 @@ def _same_rows(lake: Lake, pipeline: str, batch: str) -> Verdict:
 
 
 def _no_broken_feature(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
-    found = inputs.broken(lake, spec.name, [batch], inputs.rules_of(spec))
+    found = feature_statistics.broken(lake, spec.name, [batch], feature_statistics.rules_of(spec))
     shown = [{"feature": one.feature, "missing": one.missing, "usual": one.usual, "since": one.since} for one in found]
-    table_ = {"broken": dg.MetadataValue.md(steps.markdown_table(shown))} if found else {}
+    table_ = {"broken": dg.MetadataValue.md(markdown_table(shown))} if found else {}
     return Verdict(not found, {"broken_features": len(found), **table_}, "; ".join(map(str, found)) or None)
 
 

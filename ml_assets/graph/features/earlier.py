@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.errors import FeatureError
 from ml_assets.graph.features import select
 from ml_assets.graph.features.function import is_function
+from ml_assets.lake.lake import Lake, at
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifier, literal, table
 from ml_assets.ml.bundle import Schema
+from ml_assets.sources.formats import SQL_TYPES
+from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
-from ml_assets.store import outcomes
-from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.lake import Lake, at
-from ml_assets.store.paths import Paths
-from ml_assets.store.pins import Pin
-from ml_assets.store.references import load_references
-from ml_assets.store.sql import identifier, literal, table
+from ml_assets.tables import outcomes
+from ml_assets.tables.training_sets import Pin
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
 """The pipeline's own SELECT statements, and the views that they run against.
 
-A SELECT sees the views that it is given and nothing else (store/guard.py); columns that it may not see are not in the
-views. So a leak is an error before a row is computed.
+A SELECT sees the views that it is given and nothing else (lake/sql_guard.py); columns that it may not see are not in
+the views. So a leak is an error before a row is computed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 import duckdb
 
 from ml_assets.errors import FeatureError, did_you_mean
+from ml_assets.lake import sql_guard
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import guard, outcomes
-from ml_assets.store.lake import Lake
-from ml_assets.store.pins import NO_FEATURES
-from ml_assets.store.sql import identifier, identifiers, table
+from ml_assets.tables import outcomes
+from ml_assets.tables.training_sets import NO_FEATURES
 
 
 def visible_columns(spec: PipelineSpec) -> list[str]:
@@ -72,7 +73,7 @@ def run_select(lake: Lake, sql: str, into: str, file: str, views: Iterable[str],
     """
     check_select(sql, {name: lake.columns(identifier(name)) for name in views}, file, hidden)
     try:
-        whole = guard.embedded(sql, "SELECT getvariable('batch')::VARCHAR AS batch, *")
+        whole = sql_guard.embedded(sql, "SELECT getvariable('batch')::VARCHAR AS batch, *")
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {identifier(into)} AS {whole}")
     except duckdb.Error as error:
         raise _explained(error, file, hidden) from error
@@ -89,15 +90,15 @@ def check_select(
     Raises:
         FeatureError: It is refused.
     """
-    guard.check_select(sql, views, file)
+    sql_guard.check_select(sql, views, file)
     try:
-        return guard.bind(sql, views)
+        return sql_guard.bind(sql, views)
     except duckdb.Error as error:
         raise _explained(error, file, hidden) from error
 
 
 def _explained(error: duckdb.Error, file: str, hidden: Iterable[str]) -> FeatureError:
-    found = guard.Problem.of(error)
+    found = sql_guard.Problem.of(error)
     for name in hidden:
         if name.lower() == (found.column or "").lower():
             return leaks(file, name, file=file, line=found.line)

@@ -11,14 +11,15 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
 from ml_assets.graph.requests import Request
+from ml_assets.lake import faults
+from ml_assets.lake.database import in_memory
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.sources.packed import check_whole
+from ml_assets.sources.remote import Place
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import failures, faults
-from ml_assets.store.database import in_memory
-from ml_assets.store.failures import FailedIngest
-from ml_assets.store.lake import Lake
-from ml_assets.store.packed import check_whole
-from ml_assets.store.paths import Paths
-from ml_assets.store.remote import Place
+from ml_assets.tables import ingest_errors
+from ml_assets.tables.ingest_errors import FailedIngest
 
 COLUMNS = {
     "path": "VARCHAR",
@@ -35,9 +36,9 @@ SET_ASIDE = ("refused", "duplicate", "unmatched")
 ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
 
 
-def known(lake: Lake, spec: PipelineSpec, noun: str = "arrivals") -> dict[str, Arrival]:
+def known(lake: Lake, spec: PipelineSpec, asset_name: str = "arrivals") -> dict[str, Arrival]:
     """Arrivals as last recorded, by path."""
-    rows = lake.rows_of(f"{spec.name}.{noun}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
+    rows = lake.rows_of(f"{spec.name}.{asset_name}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
     return {row["path"]: Arrival(**{name: row[name] for name in COLUMNS if name in row}) for row in rows}
 
 
@@ -205,7 +206,7 @@ def _known_to(
     if not lake.is_there():
         return {}, set(), {}
     read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
-    failed_at = failures.newest(lake, spec.name, ("arrivals", "raw_data"))
+    failed_at = ingest_errors.newest(lake, spec.name, ("arrivals", "raw_data"))
     recorded = {(one.path, one.sha256) for one in known(lake, spec).values()}
     return read, recorded, failed_at
 

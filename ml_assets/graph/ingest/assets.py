@@ -10,16 +10,18 @@ import dagster as dg
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import expectations, files, reading, validation
-from ml_assets.graph.steps import Result
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Lake, Put
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
+from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import failures, statistics
-from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.lake import Lake, Put
+from ml_assets.tables import ingest_errors, statistics
 
 STAGE = "ingest"
 
@@ -30,37 +32,39 @@ def ingest_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "arrivals")
+    key = declare.asset_key(spec, "arrivals")
     version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
 
     @dg.asset(
         key=key,
         description=f"Every file seen in `{without_secrets(spec.source.path)}`, and the batches that can be ingested. "
         "Materializing it registers the batches as partitions.",
-        metadata={"dagster/column_schema": steps.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
-        **steps.common(spec, STAGE, version, {"duckdb"}),
+        metadata={"dagster/column_schema": declare.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
+        **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def arrivals(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         started = time.monotonic()
-        with steps.user_errors(pipeline=spec.name):
+        with user_errors(pipeline=spec.name):
             store = lake.open()
             earlier = stock.known(store, spec)
             found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
-            failures.record(store, spec.name, stock.failed(stock.set_aside(found, earlier)), steps.commit(context, key))
+            ingest_errors.record(
+                store, spec.name, stock.failed(stock.set_aside(found, earlier)), declare.commit(context, key)
+            )
             cells = [stock.as_row(arrival) for arrival in found]
-            put = Put(steps.table_of(key), store.values(stock.COLUMNS, cells))
-            (written,) = store.replace([put], steps.commit(context, key))
+            put = Put(declare.table_of(key), store.values(stock.COLUMNS, cells))
+            (written,) = store.replace([put], declare.commit(context, key))
         batches = list(stock.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
         for arrival in (arrival for arrival in found if arrival.status in stock.SET_ASIDE):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
-                **steps.written_metadata(written, time.monotonic() - started),
+                **declare.written_metadata(written, time.monotonic() - started),
                 "batches": len(batches),
                 "files_not_ready": sum(arrival.status != "ready" for arrival in found),
                 "files": dg.MetadataValue.md(
-                    steps.markdown_table(
+                    markdown_table(
                         [
                             {
                                 "batch": a.batch,
@@ -80,7 +84,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "raw_data")
+    key = declare.asset_key(spec, "raw_data")
     # Not the rules: another `min` makes no row of raw_data another one.
     declared = [(column.name, column.type, column.missing) for column in spec.columns]
     handling = (spec.tolerate.missing_columns, spec.tolerate.new_columns)
@@ -88,11 +92,11 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "arrivals")],
+        deps=[declare.asset_key(spec, "arrivals")],
         description="The rows of a batch's files, typed as declared, with row_id, source file and its SHA-256.",
         metadata={"dagster/column_schema": _declared_schema(spec)},
         freshness_policy=_freshness(spec),
-        **steps.common(spec, STAGE, version, {"duckdb", "parquet"}, by_batch=True),
+        **declare.common(spec, STAGE, version, {"duckdb", "parquet"}, by_batch=True),
     )
     def raw_data(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store, place = lake.open(), files.place_of(spec, lake.paths)
@@ -100,18 +104,18 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             arrived = stock.files_of(store, spec, batch)
             delivery = files.deliver(place, arrived)
-            here = steps.commit(context, key, batch)
+            here = declare.commit(context, key, batch)
             superseded = stock.superseded(store, spec, place, batch)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
-            failures.record(store, spec.name, made.bad, here)
+            ingest_errors.record(store, spec.name, made.bad, here)
             for arrival in arrived:
                 place.discard(arrival.path, arrival.version)
             metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(arrived) - len(made.bad)}
             if made.events:
-                metadata["schema_events"] = dg.MetadataValue.md(steps.markdown_table([asdict(e) for e in made.events]))
+                metadata["schema_events"] = dg.MetadataValue.md(markdown_table([asdict(e) for e in made.events]))
             return {key: Result(made.written, metadata)}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return raw_data
 
@@ -122,14 +126,14 @@ def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
 
 
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
-    kept, held = steps.asset_key(spec, "validated_data"), steps.asset_key(spec, "quarantine")
+    kept, held = declare.asset_key(spec, "validated_data"), declare.asset_key(spec, "quarantine")
     version = code_version(
         __name__, spec.columns, spec.key, spec.key_batches, spec.rules, spec.tolerate, spec.expect, spec.references
     )
-    shared = steps.common(spec, STAGE, version, set(), by_batch=True)
+    shared = declare.common(spec, STAGE, version, set(), by_batch=True)
     arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}
-    raw = steps.asset_key(spec, "raw_data")
-    looks_back = {steps.LOOKS_BACK: {kept.to_user_string(): spec.key_batches}} if spec.key_batches else {}
+    raw = declare.asset_key(spec, "raw_data")
+    looks_back = {declare.LOOKS_BACK: {kept.to_user_string(): spec.key_batches}} if spec.key_batches else {}
 
     @dg.multi_asset(
         name=f"{spec.name}__validate",
@@ -154,39 +158,37 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
     )
     def validate(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
+        with user_errors(pipeline=spec.name):
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             checked = validation.check_batch(store, spec, batch)
             puts = [
-                Put(steps.table_of(kept), "_valid_batch", batch),
-                Put(steps.table_of(held), "_broken_batch", batch),
+                Put(declare.table_of(kept), "_valid_batch", batch),
+                Put(declare.table_of(held), "_broken_batch", batch),
             ]
             try:
                 validation.refuse_if_intolerable(spec, checked)
                 expectations.refuse_if_unmet(spec, expectations.unmet(store, spec, batch))
             except MLAssetsError:
-                store.replace(puts[1:], steps.commit(context, held, batch))
+                store.replace(puts[1:], declare.commit(context, held, batch))
                 raise
             described = describe_batch(store, spec, batch)
             puts.append(Put(f"{spec.name}.statistics", store.values(statistics.COLUMNS, described), batch))
-            valid, bad, _ = store.replace(puts, steps.commit(context, kept, batch))
-            reasons = steps.markdown_table(
-                [{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in checked.broken]
-            )
+            valid, bad, _ = store.replace(puts, declare.commit(context, kept, batch))
+            reasons = markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in checked.broken])
             return {
                 kept: Result(
                     valid,
                     {
                         "share_quarantined": checked.quarantined / checked.rows,
-                        "statistics": dg.MetadataValue.md(steps.markdown_table([_shown(row) for row in described])),
+                        "statistics": dg.MetadataValue.md(markdown_table([_shown(row) for row in described])),
                     },
                 ),
                 held: Result(bad, {"reasons": dg.MetadataValue.md(reasons)}),
             }
 
-        yield from steps.each_batch(context, store, [kept, held], work)
+        yield from each_batch(context, store, [kept, held], work)
 
     return validate
 
@@ -218,4 +220,4 @@ def _declared_schema(spec: PipelineSpec) -> dg.TableSchema:
     described = {c.name: " ".join(filter(None, [c.description, c.unit and f"[{c.unit}]"])) for c in spec.columns}
     own = {"batch": "VARCHAR", "row_id": "BIGINT", "source_file": "VARCHAR", "source_sha256": "VARCHAR"}
     types = {c.name: SQL_TYPES[c.type] for c in spec.columns}
-    return steps.column_schema({**own, **types}, described)
+    return declare.column_schema({**own, **types}, described)

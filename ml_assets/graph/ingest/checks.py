@@ -5,14 +5,15 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.ingest import expectations
 from ml_assets.graph.ingest.outcomes import FILES
-from ml_assets.graph.steps import BatchCheck, Verdict
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import table
 
 SHOWN = 10
 
@@ -24,9 +25,9 @@ def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     return [arrived, *of_outcomes, _raw_checks(spec), _validated_checks(spec)]
 
 
-def _every_file_is_accepted(spec: PipelineSpec, noun: str, listed: str) -> dg.AssetChecksDefinition:
+def _every_file_is_accepted(spec: PipelineSpec, asset_name: str, listed: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, noun),
+        asset=declare.asset_key(spec, asset_name),
         name="every_file_is_accepted",
         description="No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning).",
     )
@@ -40,7 +41,7 @@ def _every_file_is_accepted(spec: PipelineSpec, noun: str, listed: str) -> dg.As
             passed=not bad,
             severity=dg.AssetCheckSeverity.ERROR if is_rejected else dg.AssetCheckSeverity.WARN,
             description=_told(bad) or None,
-            metadata={"files": len(bad), "errors": dg.MetadataValue.md(steps.markdown_table(bad[:20]))},
+            metadata={"files": len(bad), "errors": dg.MetadataValue.md(markdown_table(bad[:20]))},
         )
 
     return every_file_is_accepted
@@ -60,7 +61,7 @@ def _told(bad: Sequence[Mapping[str, str]]) -> str:
 
 def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     name = f"{spec.name}.raw_data"
-    return steps.batch_checks(
+    return batch_checks(
         spec,
         "raw_data",
         [
@@ -109,18 +110,18 @@ def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             lambda lake, batch: _within_tolerance(lake, spec, batch),
         ),
     ]
-    return steps.batch_checks(spec, "validated_data", checks, deps=[steps.asset_key(spec, "quarantine")])
+    return batch_checks(spec, "validated_data", checks, deps=[declare.asset_key(spec, "quarantine")])
 
 
 def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:
     """Compare row ids: a refused batch has all its rows in raw_data and the broken ones in quarantine."""
-    nouns = ("raw_data", "validated_data", "quarantine")
+    asset_names = ("raw_data", "validated_data", "quarantine")
     if not lake.exists(f"{pipeline}.validated_data"):
         return Verdict(False, {}, "no batch has been validated yet")
-    of_raw, of_valid, of_held = (lake.row_ids(f"{pipeline}.{noun}", batch) for noun in nouns)
+    of_raw, of_valid, of_held = (lake.row_ids(f"{pipeline}.{asset_name}", batch) for asset_name in asset_names)
     if of_raw == (of_valid[0] + of_held[0], of_valid[1] + of_held[1]):
         return Verdict(True, {"lost_rows": 0, "doubled_rows": 0})
-    raw, valid, held = (table(f"{pipeline}.{noun}") for noun in nouns)
+    raw, valid, held = (table(f"{pipeline}.{asset_name}") for asset_name in asset_names)
     lost, doubled = lake.con.execute(
         f"""
         WITH split AS (SELECT row_id FROM {valid} WHERE batch = $batch
@@ -135,7 +136,7 @@ def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:
 
 def _as_expected(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
     found = expectations.unmet(lake, spec, batch)
-    shown = dg.MetadataValue.md(steps.markdown_table([asdict(one) for one in found]))
+    shown = dg.MetadataValue.md(markdown_table([asdict(one) for one in found]))
     return Verdict(not found, {"unmet": shown}, ", ".join(one.expectation for one in found) or None)
 
 

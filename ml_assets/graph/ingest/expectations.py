@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml_assets.errors import BatchRefused
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier, table
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import identifier, table
 
 
 @dataclass(frozen=True)

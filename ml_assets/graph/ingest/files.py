@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml_assets.errors import SourceError
+from ml_assets.lake import faults
+from ml_assets.lake.paths import Paths
+from ml_assets.sources.remote import Entry, Place, is_url
 from ml_assets.spec import Outcomes, PipelineSpec, Source
-from ml_assets.store import faults
-from ml_assets.store.paths import Paths
-from ml_assets.store.remote import Entry, Place, is_url
 
 WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")

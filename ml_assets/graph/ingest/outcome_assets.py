@@ -6,13 +6,15 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import outcomes
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
+from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import Outcomes, PipelineSpec
-from ml_assets.store import outcomes as late
-from ml_assets.store.formats import SQL_TYPES
+from ml_assets.tables import outcomes as late
 
 STAGE = "ingest"
 
@@ -28,20 +30,20 @@ def outcomes_version(spec: PipelineSpec) -> str:
 
 
 def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "outcomes")
+    key = declare.asset_key(spec, "outcomes")
     types = {c.name: SQL_TYPES[c.type] for c in spec.columns if c.outcome or c.name in spec.key}
 
     @dg.asset(
         key=key,
         description=f"Outcomes from `{without_secrets(source.path)}` that came later than their rows, by "
         f"{', '.join(spec.key)}. Of several for a key, the newest value counts.",
-        metadata={"dagster/column_schema": steps.column_schema({**late.OWN, **types}), "pattern": source.pattern},
-        **steps.common(spec, STAGE, outcomes_version(spec), {"duckdb"}),
+        metadata={"dagster/column_schema": declare.column_schema({**late.OWN, **types}), "pattern": source.pattern},
+        **declare.common(spec, STAGE, outcomes_version(spec), {"duckdb"}),
     )
     def outcomes_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         started, store = time.monotonic(), lake.open()
-        with steps.user_errors(pipeline=spec.name):
-            taken = outcomes.take(store, spec, source, lake.paths, steps.commit(context, key))
+        with user_errors(pipeline=spec.name):
+            taken = outcomes.take(store, spec, source, lake.paths, declare.commit(context, key))
             waiting = late.unmatched(store, spec.name, late.late(store, spec))
         for arrival in taken.aside:
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
@@ -51,11 +53,11 @@ def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
         ]
         return dg.MaterializeResult(
             metadata={
-                **steps.written_metadata(taken.written, time.monotonic() - started),
+                **declare.written_metadata(taken.written, time.monotonic() - started),
                 "files_taken": len(taken.new),
                 "files_refused": sum(one.status == "refused" for one in taken.files),
                 "keys_without_row": waiting,
-                "files": dg.MetadataValue.md(steps.markdown_table(shown)),
+                "files": dg.MetadataValue.md(markdown_table(shown)),
             },
             data_version=dg.DataVersion(taken.written.data_version),
         )

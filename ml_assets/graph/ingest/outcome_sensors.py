@@ -11,20 +11,21 @@ import dagster as dg
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import requests, steps
+from ml_assets.graph import declare, requests
+from ml_assets.graph.batches import ranges, unfinished_run
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import files, outcomes
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.outcome_assets import outcomes_version
 from ml_assets.graph.ingest.sensors import INTERVAL_S, READING_S, read_seen, write_seen
 from ml_assets.graph.requests import Requests
+from ml_assets.graph.sensor_memory import Memory
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import Outcomes, PipelineSpec
-from ml_assets.store import failures
-from ml_assets.store import outcomes as late
-from ml_assets.store.connection import newest_snapshot
-from ml_assets.store.lake import Lake
-from ml_assets.store.memory import Memory
-from ml_assets.store.paths import Paths
+from ml_assets.tables import ingest_errors
+from ml_assets.tables import outcomes as late
 
 FOLDER = ""  # stands, among requests, for all files of the folder: one run takes them all
 
@@ -95,7 +96,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
             new = outcomes.is_new(found, earlier, look_again=seen_by != version)
             new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
             due = requests.due(taking | requests.from_cells(cursor.measuring))
-            if due and steps.unfinished_run(context.instance, spec.name):
+            if due and unfinished_run(context.instance, spec.name):
                 due = {}
             left, lost = [], {}
             if FOLDER in due and not new:
@@ -135,7 +136,7 @@ def _take(spec: PipelineSpec, version: str, new: Sequence[Arrival], lost: Reques
     return dg.RunRequest(
         run_key=requests.run_key(f"take-{_hash(facts)}", [FOLDER], lost),
         tags=requests.why([FOLDER], lost),
-        asset_selection=[steps.asset_key(spec, "outcomes")],
+        asset_selection=[declare.asset_key(spec, "outcomes")],
     )
 
 
@@ -154,7 +155,7 @@ def _measure(
         is_old = newest is None or (after is not None and newest <= after)
         first = [] if is_old else late.to_measure(lake, spec.name, late.late(lake, spec), after)
         left = late.to_measure(lake, spec.name, late.late(lake, spec)) if waited else []
-        failed_at = failures.newest(lake, spec.name, ["performance_report"]) if waited else {}
+        failed_at = ingest_errors.newest(lake, spec.name, ["performance_report"]) if waited else {}
     lost = {
         batch: waited[batch]
         for batch in left
@@ -167,7 +168,7 @@ def _measure(
     runs = [
         dg.RunRequest(
             run_key=requests.run_key(f"measure-{_hash([until, *some])}", some, lost),
-            asset_selection=[steps.asset_key(spec, "performance_report")],
+            asset_selection=[declare.asset_key(spec, "performance_report")],
             tags={
                 "dagster/asset_partition_range_start": some[0],
                 "dagster/asset_partition_range_end": some[-1],
@@ -175,7 +176,7 @@ def _measure(
                 **requests.why(some, lost),
             },
         )
-        for some in steps.ranges([*registered, *new], dict.fromkeys(batches))
+        for some in ranges([*registered, *new], dict.fromkeys(batches))
     ]
     pending = {batch: one for batch, one in requests.from_cells(cursor.measuring).items() if batch not in waited}
     measuring = pending | requests.repeated(first, {}) | requests.repeated(lost, lost)
@@ -183,7 +184,7 @@ def _measure(
     return dg.SensorResult(
         run_requests=runs,
         skip_reason=None if runs else dg.SkipReason("no outcome changes a live score"),
-        dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
+        dynamic_partitions_requests=[declare.batches_of(spec).build_add_request(new)] if new else [],
         cursor=now.write(),
     )
 

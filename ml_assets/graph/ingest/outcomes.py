@@ -17,17 +17,18 @@ import duckdb
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
 from ml_assets.graph.ingest.files import Arrival
+from ml_assets.lake import faults
+from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.locks import exclusive
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifier, identifiers
+from ml_assets.sources.formats import SQL_TYPES
+from ml_assets.sources.packed import check_whole
+from ml_assets.sources.remote import Place
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
-from ml_assets.store import failures, faults
-from ml_assets.store import outcomes as late
-from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.lake import Commit, Lake, Put, Written
-from ml_assets.store.locks import exclusive
-from ml_assets.store.packed import check_whole
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import now
-from ml_assets.store.remote import Place
-from ml_assets.store.sql import identifier, identifiers
+from ml_assets.tables import ingest_errors
+from ml_assets.tables import outcomes as late
+from ml_assets.tables.versions import now
 
 FILES = "outcome_files"
 ROWS = "_outcome_rows"
@@ -67,7 +68,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
         found = _judged(lake, spec, place, files.scan(source, place, earlier), earlier)
         aside = arrivals.set_aside(found, earlier)
-        failures.record(lake, spec.name, arrivals.failed(aside), commit)
+        ingest_errors.record(lake, spec.name, arrivals.failed(aside), commit)
         puts = [
             Put(f"{spec.name}.outcomes", ROWS, append=True, version=_data_version(found)),
             Put(f"{spec.name}.{FILES}", lake.values(arrivals.COLUMNS, [arrivals.as_row(one) for one in found])),

@@ -13,11 +13,11 @@ from ml_assets.graph.ingest import files, rows, schema
 from ml_assets.graph.ingest.arrivals import Superseded
 from ml_assets.graph.ingest.files import Delivery
 from ml_assets.graph.ingest.schema import SchemaEvent
+from ml_assets.lake import faults
+from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.sql import table
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
-from ml_assets.store import faults
-from ml_assets.store.failures import FailedIngest
-from ml_assets.store.lake import Commit, Lake, Put, Written
-from ml_assets.store.sql import table
+from ml_assets.tables.ingest_errors import FailedIngest
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import HIVE, Delivery
+from ml_assets.lake.sql import identifier
+from ml_assets.sources import casts, csv_faults
+from ml_assets.sources.formats import SQL_TYPES, format_of, reader, without_words
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
-from ml_assets.store import casts, csv_faults
-from ml_assets.store.formats import SQL_TYPES, format_of, reader, without_words
-from ml_assets.store.sql import identifier
 
 # Undeclared columns that raw_data holds in all; beyond some hundreds every later batch takes several times as long.
 MOST_NEW_COLUMNS = 200

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.lake.sql import table
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Commit, Lake, Put
-from ml_assets.store.registry import now
-from ml_assets.store.sql import table
+from ml_assets.tables.versions import now
 
 COLUMNS = {
     "recorded_at": "TIMESTAMP",

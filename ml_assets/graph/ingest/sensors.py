@@ -11,17 +11,18 @@ import duckdb
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import requests, steps
+from ml_assets.graph import declare, requests
+from ml_assets.graph.batches import ranges, unfinished_run
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as stock
 from ml_assets.graph.ingest import files
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.requests import Request, Requests
+from ml_assets.graph.sensor_memory import Memory
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.memory import Memory
-from ml_assets.store.paths import Paths
+from ml_assets.tables import versions
 
 INTERVAL_S = 5
 # Dagster gives a tick 60 s. What is not read in this time is read in the next ticks.
@@ -83,7 +84,7 @@ def new_data_sensor(
         wanted = {name for name in (*first, *lost) if name != stock.ASIDE}
         new = [batch for batch in sorted(wanted) if batch not in registered]
         selection = None if has_champion else list(before_champion)
-        runs = [_ingest(found, some, lost, selection) for some in steps.ranges([*registered, *new], wanted)]
+        runs = [_ingest(found, some, lost, selection) for some in ranges([*registered, *new], wanted)]
         if not runs:  # only files that are set aside: record them, ingest nothing
             runs = [_record(spec, aside or stock.set_aside(found, {}), lost)]
         if lost:
@@ -91,7 +92,7 @@ def new_data_sensor(
             context.log.info(f"requested again: {what}; {requests.why(lost, lost)['ml_assets/why']}")
         return dg.SensorResult(
             run_requests=runs,
-            dynamic_partitions_requests=[steps.batches_of(spec).build_add_request(new)] if new else [],
+            dynamic_partitions_requests=[declare.batches_of(spec).build_add_request(new)] if new else [],
             cursor=cursor,
         )
 
@@ -110,7 +111,7 @@ def _judged(
     The lake is opened only where a request is due and no run is under way.
     """
     due = requests.due(pending)
-    if not due or steps.unfinished_run(instance, spec.name):
+    if not due or unfinished_run(instance, spec.name):
         return pending, {}
     with Lake(paths.lake, read_only=True) as lake:
         without = stock.without_result(lake, spec, found, due)
@@ -139,13 +140,13 @@ def _record(spec: PipelineSpec, aside: Sequence[Arrival], lost: Requests) -> dg.
     return dg.RunRequest(
         run_key=requests.run_key(key, [stock.ASIDE], lost),
         tags=requests.why([stock.ASIDE], lost),
-        asset_selection=[steps.asset_key(spec, "arrivals")],
+        asset_selection=[declare.asset_key(spec, "arrivals")],
     )
 
 
 def _has_champion(spec: PipelineSpec, paths: Paths) -> bool:
     with Lake(paths.lake, read_only=True) as lake:
-        return lake.is_there() and registry.alias(lake, spec.name, "champion") is not None
+        return lake.is_there() and versions.alias(lake, spec.name, "champion") is not None
 
 
 def _nothing_to_do(found: Sequence[Arrival]) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import BatchRefused, SpecError, did_you_mean
+from ml_assets.lake import sql_guard
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.sources.formats import SQL_TYPES
+from ml_assets.sources.references import load_references
 from ml_assets.spec import Column, PipelineSpec
-from ml_assets.store import guard
-from ml_assets.store.formats import SQL_TYPES
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.references import load_references
-from ml_assets.store.sql import identifier, identifiers, table
 
 EXAMPLES = 5
 
@@ -220,8 +220,8 @@ def check_sql(spec: PipelineSpec) -> None:
     row = {column.name: SQL_TYPES[column.type] for column in spec.columns}
     expressions = {**{f"rules.{name}": sql for name, sql in spec.rules.items()}, "target.sql": spec.target.sql}
     for place, sql in expressions.items():
-        guard.check_expression(sql, place)
+        sql_guard.check_expression(sql, place)
         try:
-            guard.bind(f"SELECT ({sql}\n) FROM row_", {"row_": row})
+            sql_guard.bind(f"SELECT ({sql}\n) FROM row_", {"row_": row})
         except duckdb.Error as error:
-            raise guard.no_expression(place, sql, str(guard.Problem.of(error))) from error
+            raise sql_guard.no_expression(place, sql, str(sql_guard.Problem.of(error))) from error

@@ -7,17 +7,20 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.monitoring import drift, history, measuring, page, samples
-from ml_assets.graph.monitoring.pictures import drift_picture
-from ml_assets.graph.steps import Result
+from ml_assets.graph.monitoring import drift, history, measuring, samples
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Put
+from ml_assets.lake.paths import Paths
 from ml_assets.ml.reference import PREDICTION
+from ml_assets.reporting import drift_report
+from ml_assets.reporting.drift_plots import drift_picture
+from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import registry
-from ml_assets.store.lake import Put
-from ml_assets.store.paths import Paths
+from ml_assets.tables import versions
 
 STAGE = "monitoring"
 ON_DASHBOARD = 5
@@ -29,19 +32,19 @@ def monitoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key, rules = steps.asset_key(spec, "drift_report"), spec.monitoring
+    key, rules = declare.asset_key(spec, "drift_report"), spec.monitoring
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "predictions")],
+        deps=[declare.asset_key(spec, "predictions")],
         description="Evidently: the batch's features and predictions against the rows that the champion was fitted on.",
-        metadata={"dagster/column_schema": steps.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
-        **steps.common(spec, STAGE, code_version(__name__, spec.monitoring), {"evidently"}, by_batch=True),
+        metadata={"dagster/column_schema": declare.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
+        **declare.common(spec, STAGE, code_version(__name__, spec.monitoring), {"evidently"}, by_batch=True),
     )
     def drift_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store, paths = lake.open(), lake.paths
-        with steps.user_errors(pipeline=spec.name):
-            model = registry.need_alias(store, spec.name, "champion")
+        with user_errors(pipeline=spec.name):
+            model = versions.need_alias(store, spec.name, "champion")
             by = samples.watched(store, paths, spec.name, model, rules.sample)
             how = measuring.measures(by.loaded.schema.features, rules.columns)
             importance = drift.importance_of(store, spec.name, model.version)
@@ -53,11 +56,11 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             shown = _keep(context, paths, spec.name, batch, by, how, found, current, file) if found.columns else {}
             names = [str(f.relative_to(paths.reports)) if shown else None for f in (file, file.with_suffix(".json"))]
             row = found.as_row(batch, model.version, *names)
-            put = Put(steps.table_of(key), store.values(drift.COLUMNS, [row]), batch, reshape=True)
-            (written,) = store.replace([put], steps.commit(context, key, batch))
+            put = Put(declare.table_of(key), store.values(drift.COLUMNS, [row]), batch, reshape=True)
+            (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(found, model.version) | shown)}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return drift_report
 
@@ -72,7 +75,7 @@ def _keep(
     found: drift.Drift,
     current: Any,
     file: Path,
-) -> steps.Metadata:
+) -> declare.Metadata:
     """The page, its JSON and the run in the history. Trouble with the history costs the history alone, and is said."""
     project = history.project_folder(paths.evidently, pipeline)
     now, trouble = dt.datetime.now(dt.UTC).replace(tzinfo=None), ""
@@ -80,8 +83,8 @@ def _keep(
         moment = history.moment(batch, history.moments(project), now)
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
-    run = page.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    page.write(run, found, batch, by.model.version, file)
+    run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
+    drift_report.write(run, found, batch, by.model.version, file)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
@@ -91,10 +94,10 @@ def _keep(
             trouble = f"{type(error).__name__}: {error}"
     if trouble:
         context.log.warning(f"The run is not in the history of `ml-assets monitor`: {trouble}")
-    return steps.page_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
+    return declare.page_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
-def _metadata(found: drift.Drift, version: str) -> steps.Metadata:
+def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
     # Dagster shows Markdown at once only below 1,000 characters; the page and the table in the lake have every column.
     rows = [
         {
@@ -117,6 +120,6 @@ def _metadata(found: drift.Drift, version: str) -> steps.Metadata:
         "drifted_columns": len(found.drifted_columns),
         "prediction_distance": prediction[0],
         "model_version": version,
-        "columns": dg.MetadataValue.md(steps.markdown_table(rows)),
+        "columns": dg.MetadataValue.md(markdown_table(rows)),
         "picture": dg.MetadataValue.md(drift_picture(found.columns)),
     }

@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from ml_assets.graph import steps
-from ml_assets.graph.steps import BatchCheck, Verdict
+from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import table
 
 
 def monitoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -17,7 +16,7 @@ def monitoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
         lambda lake, batch: _no_drift(lake, f"{spec.name}.drift_report", batch),
         blocking=False,
     )
-    return [steps.batch_checks(spec, "drift_report", [calm])]
+    return [batch_checks(spec, "drift_report", [calm])]
 
 
 def _no_drift(lake: Lake, name: str, batch: str) -> Verdict:
@@ -27,5 +26,9 @@ def _no_drift(lake: Lake, name: str, batch: str) -> Verdict:
     if not rows:
         return Verdict(False, {}, f"{name} has no report of batch {batch}")
     (row,) = rows
-    shown = {noun: row[noun] for noun in ("weighted_share", "share", "model_version") if row[noun] is not None}
+    shown = {
+        asset_name: row[asset_name]
+        for asset_name in ("weighted_share", "share", "model_version")
+        if row[asset_name] is not None
+    }
     return Verdict(row["drifted"] is not True, shown, row["why"])

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.graph.monitoring.measuring import FEWEST_VALUES, PRESENCE, Measure, Measured, measured
+from ml_assets.lake.lake import Lake
 from ml_assets.ml.reference import PREDICTION, Reference
+from ml_assets.sources.evidently_reports import DISTANCES
 from ml_assets.spec.operation import Monitoring
-from ml_assets.store.foreign_reports import DISTANCES
-from ml_assets.store.lake import Lake
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.graph.monitoring.measuring import quiet
-from ml_assets.graph.monitoring.page import VERDICT
-from ml_assets.ml import html
 from ml_assets.ml.reference import PREDICTION
+from ml_assets.reporting import html
+from ml_assets.reporting.drift_report import VERDICT
 
 if TYPE_CHECKING:
     from evidently.sdk.models import DashboardPanelPlot

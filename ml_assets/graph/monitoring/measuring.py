@@ -13,9 +13,9 @@ import numpy as np
 
 from ml_assets.errors import SpecError, did_you_mean
 from ml_assets.ml.reference import PREDICTION
+from ml_assets.sources.evidently_reports import DISTANCES, beyond
 from ml_assets.spec.operation import ColumnDrift as Rule
 from ml_assets.spec.operation import DriftMethod
-from ml_assets.store.foreign_reports import DISTANCES, beyond
 
 if TYPE_CHECKING:
     import pandas as pd

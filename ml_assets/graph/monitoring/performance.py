@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
 from ml_assets.ml import bundle, metrics, weighted
 from ml_assets.ml.weighted import Statistic
 from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.store import outcomes, registry, releases
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import now
-from ml_assets.store.sql import table
+from ml_assets.tables import outcomes, releases, versions
+from ml_assets.tables.versions import now
 
 Array = np.ndarray[Any, Any]
 
@@ -276,7 +276,7 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: V
 def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[str] | None:
     """A version's classes in the order of its probabilities; None where its bundle does not tell any more."""
     try:
-        served = releases.served(lake, pipeline, registry.need_version(lake, pipeline, version.number))
+        served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
         return bundle.verify(paths.bundles / served.bundle, served.bundle_sha256).classes
     except ModelError:
         return None

@@ -5,14 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.batches import Result, each_batch
+from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import performance
-from ml_assets.graph.monitoring.score_picture import score_picture
-from ml_assets.graph.steps import BatchCheck, Result, Verdict
+from ml_assets.lake.lake import Lake, Put
+from ml_assets.reporting.markdown import markdown_table
+from ml_assets.reporting.score_plot import score_picture
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake, Put
 
 STAGE = "monitoring"
 Rows = Sequence[Mapping[str, Any]]
@@ -31,7 +33,7 @@ def performance_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
         lambda lake, batch: _no_decay(lake, f"{spec.name}.performance_report", batch),
         blocking=False,
     )
-    return [steps.batch_checks(spec, "performance_report", [holds])]
+    return [batch_checks(spec, "performance_report", [holds])]
 
 
 def _no_decay(lake: Lake, name: str, batch: str) -> Verdict:
@@ -43,17 +45,17 @@ def _no_decay(lake: Lake, name: str, batch: str) -> Verdict:
 
 
 def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "performance_report")
+    key = declare.asset_key(spec, "performance_report")
     read = ["predictions", "validated_data", *(["outcomes"] if spec.outcomes else [])]
     version = code_version(__name__, spec.target, spec.performance_metric, spec.monitoring.performance)
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, noun) for noun in read],
+        deps=[declare.asset_key(spec, asset_name) for asset_name in read],
         description="Every version that scored the batch against the outcomes that are known, on the same rows, beside "
         "what its test promised. Without an outcome it is empty.",
-        metadata={"dagster/column_schema": steps.column_schema(performance.COLUMNS, performance.DESCRIPTIONS)},
-        **steps.common(spec, STAGE, version, {"duckdb"}, by_batch=True),
+        metadata={"dagster/column_schema": declare.column_schema(performance.COLUMNS, performance.DESCRIPTIONS)},
+        **declare.common(spec, STAGE, version, {"duckdb"}, by_batch=True),
     )
     def performance_report(
         context: dg.AssetExecutionContext, lake: LakeResource
@@ -63,19 +65,19 @@ def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             rows = performance.report(store, lake.paths, spec, batch)
             values = store.values(performance.COLUMNS, rows)
-            put = Put(steps.table_of(key), values, batch, volatile=("measured_at", "outcomes_until"))
-            (written,) = store.replace([put], steps.commit(context, key, batch))
+            put = Put(declare.table_of(key), values, batch, volatile=("measured_at", "outcomes_until"))
+            (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(store, spec, rows))}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return performance_report
 
 
-def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> steps.Metadata:
+def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> declare.Metadata:
     if not rows:
         return {"rows_with_outcome": 0, "verdict": "No outcome of the batch is known yet."}
-    metadata: steps.Metadata = {
+    metadata: declare.Metadata = {
         "rows_with_outcome": rows[0]["rows"],
         "versions": dg.MetadataValue.md(_by_version(rows)),
     }
@@ -94,7 +96,7 @@ def _by_version(rows: Rows) -> str:
     for row in rows:
         line = {"version": row["model_version"], "role": row["role"], "has seen it": row["seen"]}
         lines.setdefault(row["model_version"], line)[row["metric"]] = row["value"]
-    return steps.markdown_table(list(lines.values()))
+    return markdown_table(list(lines.values()))
 
 
 def _judged(lake: Lake, spec: PipelineSpec) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifier, table
 from ml_assets.ml import bundle, estimators, reference
 from ml_assets.ml.reference import PREDICTION, Reference
-from ml_assets.store import pins, releases
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import ModelVersion
-from ml_assets.store.sql import identifier, table
+from ml_assets.tables import releases, training_sets
+from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,8 @@ def _of_pin(
     lake: Lake, pipeline: str, model: ModelVersion, loaded: bundle.Bundle, sample: int, parts: tuple[str, ...]
 ) -> Reference:
     """The same for a bundle of an earlier ml_assets, which kept none."""
-    pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
-    rows = pins.read(lake, pipeline, pin, parts)
+    pin = training_sets.newest(lake, pipeline, pin_id=model.pin_id)
+    rows = training_sets.read(lake, pipeline, pin, parts)
     taken = reference.take(
         estimators.feature_frame(rows, loaded.schema.features), loaded.schema.features, sample, pin.seed
     )

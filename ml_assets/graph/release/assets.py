@@ -4,24 +4,28 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, module_hashes, training_version
-from ml_assets.graph.release import decision, evaluation, packing, proving, refitting
-from ml_assets.graph.release.evaluation import Finding
-from ml_assets.graph.release.pictures import evaluation_picture, shown
-from ml_assets.graph.release.publish import plotted, publish
-from ml_assets.graph.release.searches import search_figures
+from ml_assets.graph.release.evaluation import evaluate
+from ml_assets.graph.release.evaluation.evaluate import Finding
+from ml_assets.graph.release.evaluation.publish import plotted, publish
+from ml_assets.graph.release.packaging import packing, proving, refitting
+from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Rows
+from ml_assets.reporting.evaluation_plots import evaluation_picture, shown
+from ml_assets.reporting.markdown import markdown_table
+from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Rows
-from ml_assets.store.releases import RELEASES
+from ml_assets.tables import training_sets, versions
+from ml_assets.tables.releases import RELEASES
 
 STAGE = "release"
 
 
 def release_assets(
-    spec: PipelineSpec, function: packing.FeaturesFunction | None, own_features: evaluation.EarlierFeatures
+    spec: PipelineSpec, function: packing.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
 ) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
@@ -33,29 +37,29 @@ def release_assets(
     return [_evaluation_report(spec, own_features), _release_candidate(spec, function), _champion(spec)]
 
 
-def _evaluation_report(spec: PipelineSpec, own_features: evaluation.EarlierFeatures) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "evaluation_report")
+def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
+    key = declare.asset_key(spec, "evaluation_report")
     version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "trained_model"), steps.asset_key(spec, "training_set")],
+        deps=[declare.asset_key(spec, "trained_model"), declare.asset_key(spec, "training_set")],
         description="The new version on test rows that no search has seen: metrics, money, slices, groups, robustness, "
         "signs of a leak, against baseline and champion; as rows, a page and a model card.",
-        metadata={"dagster/column_schema": steps.column_schema(evaluation.COLUMNS)},
-        **steps.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
+        metadata={"dagster/column_schema": declare.column_schema(evaluate.COLUMNS)},
+        **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
-            model = registry.of_pin(store, spec.name, pin.pin_id)
-            champion = registry.alias(store, spec.name, "champion")
-            evaluated = evaluation.evaluate(store, paths, spec, pin, model, champion, own_features)
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
+            champion = versions.alias(store, spec.name, "champion")
+            evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
             pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
-            found = evaluation.as_rows(evaluated.found, model.version, pin.pin_id)
-            rows = Rows(steps.table_of(key), evaluation.COLUMNS, found, key=("version",))
-            store.append([rows], steps.commit(context, key))
+            found = evaluate.as_rows(evaluated.found, model.version, pin.pin_id)
+            rows = Rows(declare.table_of(key), evaluate.COLUMNS, found, key=("version",))
+            store.append([rows], declare.commit(context, key))
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
@@ -63,9 +67,9 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluation.EarlierFeatu
                 "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
                 "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
                 "picture": dg.MetadataValue.md(evaluation_picture(evaluated)),
-                **steps.page_links(paths, pages.evaluation),
-                "evidently_page": steps.page_links(paths, pages.evidently)["page"],
-                "model_card": steps.page_links(paths, pages.card)["page"],
+                **declare.page_links(paths, pages.evaluation),
+                "evidently_page": declare.page_links(paths, pages.evidently)["page"],
+                "model_card": declare.page_links(paths, pages.card)["page"],
                 **plotted(evaluated.found),
             },
         )
@@ -75,7 +79,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluation.EarlierFeatu
 
 def _metrics_table(found: list[Finding]) -> str:
     scopes = ("test", "train", "baseline", "champion", "gain_over_champion")
-    return steps.markdown_table(
+    return markdown_table(
         [
             {"scope": f.scope, "metric": f.metric, "value": f.value, "low": f.low, "high": f.high}
             for f in found
@@ -88,29 +92,27 @@ def _slices_table(found: list[Finding]) -> str:
     """The worst and the largest slices."""
     slices = [f for f in found if f.scope == "slice"]
     chosen, left_out = shown(slices, slices[0].metric) if slices else ([], 0)
-    table = steps.markdown_table(
-        [{"slice": f"{f.slice_by}={f.slice}", f.metric: f.value, "rows": f.rows} for f in chosen]
-    )
+    table = markdown_table([{"slice": f"{f.slice_by}={f.slice}", f.metric: f.value, "rows": f.rows} for f in chosen])
     return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
 def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "release_candidate")
+    key = declare.asset_key(spec, "release_candidate")
     version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(packing.SERVER))
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "trained_model")],
+        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
         description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
         "server needs, started as a real process and asked.",
-        metadata={"dagster/column_schema": steps.column_schema(RELEASES)},
-        **steps.common(spec, STAGE, version, {"onnx", "python"}),
+        metadata={"dagster/column_schema": declare.column_schema(RELEASES)},
+        **declare.common(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with steps.user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
-            model = registry.of_pin(store, spec.name, pin.pin_id)
+        with user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
             found = decision.findings(store, spec.name, model.version)
             choice = refitting.choose(store, paths, spec, pin, model, training_version(spec))
             packed = packing.pack(store, paths, spec, pin, model, found, function, choice.served)
@@ -119,7 +121,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
                 proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
             row = packing.as_row(packed, paths, model.version, context.run.run_id)
             row |= {**choice.as_row(pin), **proving.as_row(proof)}
-            store.append([Rows(steps.table_of(key), RELEASES, [row])], steps.commit(context, key))
+            store.append([Rows(declare.table_of(key), RELEASES, [row])], declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(
             metadata={
@@ -133,23 +135,23 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "champion")
+    key = declare.asset_key(spec, "champion")
     version = code_version(__name__, spec.gates)
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "release_candidate")],
+        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "release_candidate")],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
-        metadata={"dagster/column_schema": steps.column_schema(decision.COLUMNS)},
-        **steps.common(spec, STAGE, version, {"duckdb"}),
+        metadata={"dagster/column_schema": declare.column_schema(decision.COLUMNS)},
+        **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
-            model = registry.of_pin(store, spec.name, pin.pin_id)
-            made = decision.decide(store, spec, model, steps.commit(context, key))
-            current = registry.alias(store, spec.name, "champion")
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
+            made = decision.decide(store, spec, model, declare.commit(context, key))
+            current = versions.alias(store, spec.name, "champion")
             score = decision.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
@@ -161,7 +163,7 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
                 "previous_champion": made.previous_champion or "none",
                 "gates_passed": sum(gate.passed for gate in made.gates),
                 "gates_failed": sum(not gate.passed for gate in made.gates),
-                "gates": dg.MetadataValue.md(steps.markdown_table([gate.as_row() for gate in made.gates])),
+                "gates": dg.MetadataValue.md(markdown_table([gate.as_row() for gate in made.gates])),
             },
             data_version=dg.DataVersion(current.version if current else "none"),
         )

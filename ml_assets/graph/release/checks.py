@@ -6,12 +6,14 @@ from dataclasses import replace
 import dagster as dg
 
 from ml_assets.errors import ModelError
-from ml_assets.graph import steps
-from ml_assets.graph.release import decision, gates, leakage
+from ml_assets.graph import declare
+from ml_assets.graph.release.evaluation import leakage
+from ml_assets.graph.release.promotion import decision, gates
+from ml_assets.graph.step_errors import user_errors
 from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry, releases
+from ml_assets.tables import releases, training_sets, versions
 
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -22,17 +24,17 @@ def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, "evaluation_report"),
         name="test_rows_are_unseen",
         blocking=True,
         description="No test row was in the rows that the judged model was fitted or tuned on.",
     )
     def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = registry.of_pin(store, spec.name, pin.pin_id)
+        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+        model = versions.of_pin(store, spec.name, pin.pin_id)
         fitted = ", ".join(model.train_batches)
-        seen = pins.rows_in_two_parts(store, spec.name, pin)
+        seen = training_sets.rows_in_two_parts(store, spec.name, pin)
         if spec.split.by == "batch":
             seen += len({*pin.batches["test"]} & {*model.train_batches})
         return dg.AssetCheckResult(
@@ -44,14 +46,14 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, "evaluation_report"),
         name="no_leak_is_suspected",
         description="No feature looks as if it knew the answer. It only warns: `gates.leakage` refuses.",
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = registry.of_pin(store, spec.name, pin.pin_id)
+        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+        model = versions.of_pin(store, spec.name, pin.pin_id)
         found = decision.findings(store, spec.name, model.version)
         alarms = leakage.alarms(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
@@ -73,7 +75,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     """A check for each gate of the YAML, read from the decision: a refusal is an outcome, and no run fails for it."""
-    key = steps.asset_key(spec, "champion")
+    key = declare.asset_key(spec, "champion")
     demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(spec, [])}
 
     @dg.multi_asset_check(
@@ -85,9 +87,9 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def gates_of_the_yaml(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-            model = registry.of_pin(store, spec.name, pin.pin_id)
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
             made = decision.newest_of(store, spec.name, model.version)
         judged = {gate.gate: gate for gate in made.gates} if made else {}
         for name, gate in demanded.items():
@@ -111,15 +113,15 @@ def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) ->
 
 def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "release_candidate"),
+        asset=declare.asset_key(spec, "release_candidate"),
         name="release_is_sound",
         blocking=True,
         description="The release's files are those that were packed.",
     )
     def release_is_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-        version = registry.of_pin(store, spec.name, pin.pin_id).version
+        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+        version = versions.of_pin(store, spec.name, pin.pin_id).version
         release = releases.newest(store, spec.name, version)
         if release is None:
             return dg.AssetCheckResult(passed=False, description=f"version {version} was never packed")
@@ -134,14 +136,14 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "champion"),
+        asset=declare.asset_key(spec, "champion"),
         name="champion_is_sound",
         blocking=True,
         description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",
     )
     def champion_is_sound(lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        model = registry.alias(store, spec.name, "champion")
+        model = versions.alias(store, spec.name, "champion")
         if model is None:
             return dg.AssetCheckResult(
                 passed=True, metadata={"champion": "none"}, description="no version has passed the gates yet"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ml_assets.spec.operation import NewBatches, Retrain
-from ml_assets.store.retrain_events import TRIGGERS, Event, Word
+from ml_assets.tables.retrain_events import TRIGGERS, Event, Word
 
 CLEARLY_WORSE = 1.2
 # Evidence that is not read from the lake's other tables: it lives on in the row that says that it waits.

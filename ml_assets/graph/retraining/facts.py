@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ml_assets.graph.retraining.decision import Evidence, Situation, Training
+from ml_assets.lake.audit import all_writes
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifiers, table
+from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import inputs, outcomes, registry, retrain_events
-from ml_assets.store.audit import all_writes
-from ml_assets.store.foreign_reports import ForeignReport
-from ml_assets.store.lake import Lake
-from ml_assets.store.pins import PARTS
-from ml_assets.store.retrain_events import Event
-from ml_assets.store.sql import identifiers, table
+from ml_assets.tables import feature_statistics, outcomes, retrain_events, versions
+from ml_assets.tables.retrain_events import Event
+from ml_assets.tables.training_sets import PARTS
 
 
 class UnderWay(NamedTuple):
@@ -38,7 +38,7 @@ def read_situation(
     """
     arrivals = _arrivals(lake, spec.name)
     events = retrain_events.read(lake, spec.name)
-    moves = [move for move in registry.alias_events(lake, spec.name) if move["alias"] == "champion"]
+    moves = [move for move in versions.alias_events(lake, spec.name) if move["alias"] == "champion"]
     champion = moves[-1]["version"] if moves else None
     drift, calm = _drift(lake, spec.name)
     decay, steady = _decay(lake, spec.name, champion)
@@ -57,11 +57,15 @@ def read_situation(
     known = (now.last_good.batches if now.last_good else None) or frozenset()
     to_learn = [batch for batch, rows in labelled.items() if rows and batch not in known]
     return replace(
-        now, broken=[str(one) for one in _newest(inputs.broken(lake, spec.name, to_learn, inputs.rules_of(spec)))]
+        now,
+        broken=[
+            str(one)
+            for one in _newest(feature_statistics.broken(lake, spec.name, to_learn, feature_statistics.rules_of(spec)))
+        ],
     )
 
 
-def _newest(found: Iterable[inputs.Broken]) -> list[inputs.Broken]:
+def _newest(found: Iterable[feature_statistics.Broken]) -> list[feature_statistics.Broken]:
     """Each feature once, as it is in the newest batch."""
     return list({one.feature: one for one in found}.values())
 
@@ -167,7 +171,7 @@ def _known(
 def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:
     """Every training set, and every training that was asked for and has none, oldest first."""
     decided = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
-    pin_of = {model.version: model.pin_id for model in registry.versions(lake, pipeline)}
+    pin_of = {model.version: model.pin_id for model in versions.versions(lake, pipeline)}
     of_run = {event.run_id: event.event_id for event in events if event.run_id}
     asked_for = {one.event_id for one in under_way.values()}
     made: list[tuple[dt.datetime, Training]] = []

@@ -12,18 +12,19 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import MLAssetsError, SourceError
-from ml_assets.graph import steps
+from ml_assets.graph.batches import UNFINISHED, WILL_RETRY
 from ml_assets.graph.retraining import facts
 from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, decide
 from ml_assets.graph.retraining.facts import UnderWay
+from ml_assets.graph.sensor_memory import Memory
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.locks import exclusive
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import newest_snapshot
+from ml_assets.sources import evidently_reports
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import foreign_reports, retrain_events
-from ml_assets.store.connection import newest_snapshot
-from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.locks import exclusive
-from ml_assets.store.memory import Memory
-from ml_assets.store.paths import Paths
-from ml_assets.store.retrain_events import EVENT_TAG, Event
+from ml_assets.tables import retrain_events
+from ml_assets.tables.retrain_events import EVENT_TAG, Event
 
 INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
@@ -192,7 +193,7 @@ def _new_reports(spec: PipelineSpec, paths: Paths, stamps: dict[str, Any]) -> tu
         return [], {}
     folder = paths.root / Path(spec.monitoring.reports)
     try:
-        found = foreign_reports.scan(folder, stamps)
+        found = evidently_reports.scan(folder, stamps)
     except SourceError as error:
         if str(folder) in stamps:
             return [], stamps
@@ -204,11 +205,11 @@ def _new_reports(spec: PipelineSpec, paths: Paths, stamps: dict[str, Any]) -> tu
 
 def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> dict[str, UnderWay]:
     """Trainings of the pipeline that are queued or running, or failed and about to be tried again, by run."""
-    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=steps.UNFINISHED)) if _trains(run, spec, job)]
+    runs = [run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)) if _trains(run, spec, job)]
     # Dagster makes the retry within seconds; one that it could not make then, it makes never.
     since = dt.datetime.now(dt.UTC) - RETRIED_WITHIN
     failed = [dg.DagsterRunStatus.FAILURE]
-    again = dg.RunsFilter(job_name=job, statuses=failed, tags={steps.WILL_RETRY: "true"}, updated_after=since)
+    again = dg.RunsFilter(job_name=job, statuses=failed, tags={WILL_RETRY: "true"}, updated_after=since)
     for run in instance.get_runs(again, limit=1):
         if not instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1):
             runs.append(run)

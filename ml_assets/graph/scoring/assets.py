@@ -6,15 +6,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
+from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.scoring import scoring
 from ml_assets.graph.scoring.scoring import SCORED
-from ml_assets.graph.steps import Result
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Lake, Put
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import registry
-from ml_assets.store.lake import Lake, Put
+from ml_assets.tables import versions
 
 STAGE = "scoring"
 
@@ -35,16 +36,16 @@ def scoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "predictions")
+    key = declare.asset_key(spec, "predictions")
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "features"), steps.asset_key(spec, "champion")],
+        deps=[declare.asset_key(spec, "features"), declare.asset_key(spec, "champion")],
         description="Each row of the batch, scored by the champion of that moment and the versions beside it; "
         "version and threshold stand on every row.",
-        metadata={"dagster/column_schema": steps.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
+        metadata={"dagster/column_schema": declare.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
         output_required=False,  # without a champion there is nothing to score with, and what follows is skipped
-        **steps.common(
+        **declare.common(
             spec, STAGE, code_version(__name__, spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
         ),
     )
@@ -52,11 +53,11 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: Scoring, lake: LakeResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
+        with user_errors(pipeline=spec.name):
             if config.version:
-                chosen = registry.need_version(store, spec.name, config.version)
+                chosen = versions.need_version(store, spec.name, config.version)
                 by = [scoring.load(store, lake.paths, spec.name, chosen, "rescored")]
-            elif registry.alias(store, spec.name, "champion") is None:
+            elif versions.alias(store, spec.name, "champion") is None:
                 _say_there_is_no_champion(context, spec)
                 return
             else:
@@ -67,11 +68,11 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
             metadata = _numbers(store, by)
             if config.version:
                 scoring.keep_others(store, spec.name, batch, by[0])
-            (written,) = store.replace([Put(steps.table_of(key), SCORED, batch)], steps.commit(context, key, batch))
+            (written,) = store.replace([Put(declare.table_of(key), SCORED, batch)], declare.commit(context, key, batch))
             store.con.execute(f"DROP TABLE {SCORED}")
             return {key: Result(written, metadata)}
 
-        yield from steps.each_batch(context, store, [key], work)
+        yield from each_batch(context, store, [key], work)
 
     return predictions
 
@@ -83,10 +84,10 @@ def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineS
         "the first champion scores the batches that it was not trained on."
     )
     context.log.warning(text)
-    context.log_event(dg.AssetObservation(steps.asset_key(spec, "predictions"), description=text))
+    context.log_event(dg.AssetObservation(declare.asset_key(spec, "predictions"), description=text))
 
 
-def _numbers(lake: Lake, by: list[scoring.Scorer]) -> steps.Metadata:
+def _numbers(lake: Lake, by: list[scoring.Scorer]) -> declare.Metadata:
     """The first version, and what each has said on average, to plot."""
     said = lake.rows(
         f"SELECT model_version, role, avg(score) AS mean, bool_or(seen) AS seen FROM {SCORED} GROUP BY ALL"

@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from ml_assets.graph import steps
-from ml_assets.graph.steps import BatchCheck, Verdict
+from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
-from ml_assets.store.sql import table
 
 
 def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -16,7 +15,7 @@ def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
         "By each version one score per validated row, none missing, none NULL; one of the versions is the champion.",
         lambda lake, batch: _scored_once(lake, spec.name, batch),
     )
-    return [steps.batch_checks(spec, "predictions", [once])]
+    return [batch_checks(spec, "predictions", [once])]
 
 
 def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:

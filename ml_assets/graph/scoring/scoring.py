@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.ml import bundle, metrics
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry, releases
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import ModelVersion
-from ml_assets.store.sql import identifier, identifiers, table
+from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,13 +65,13 @@ def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
     Raises:
         ModelError: There is no champion, or a version that `serving.shadow` names does not exist.
     """
-    champion = registry.need_alias(lake, spec.name, "champion")
-    challenger = registry.alias(lake, spec.name, "challenger")
+    champion = versions.need_alias(lake, spec.name, "champion")
+    challenger = versions.alias(lake, spec.name, "challenger")
     wanted = [(champion, "champion")]
     if challenger and spec.serving.routes.get("challenger"):
         wanted.append((challenger, "challenger"))
     for name in spec.serving.shadow:
-        model = challenger if name == "challenger" else registry.need_version(lake, spec.name, name)
+        model = challenger if name == "challenger" else versions.need_version(lake, spec.name, name)
         wanted += [(model, "shadow")] if model else []
     first = {model.version: (model, role) for model, role in reversed(wanted)}
     return [load(lake, paths, spec.name, *first[version]) for version in dict.fromkeys(m.version for m, _ in wanted)]
@@ -79,7 +79,7 @@ def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
 
 def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str) -> Scorer:
     """A version, ready to score."""
-    pin = pins.newest(lake, pipeline, pin_id=model.pin_id)
+    pin = training_sets.newest(lake, pipeline, pin_id=model.pin_id)
     served = releases.served(lake, pipeline, model)
     loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
     return Scorer(model, role, loaded, frozenset(pin.all_batches))

@@ -4,14 +4,15 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
+from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.tracking.mlflow_runs import export, shown
 from ml_assets.graph.tracking.record import collect
 from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
+from ml_assets.tables import training_sets, versions
 
 STAGE = "tracking"
 
@@ -23,16 +24,16 @@ def tracking_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
     @dg.asset(
-        key=steps.asset_key(spec, "mlflow_runs"),
-        deps=[steps.asset_key(spec, "evaluation_report"), steps.asset_key(spec, "trained_model")],
+        key=declare.asset_key(spec, "mlflow_runs"),
+        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
         description="The version copied to an MLflow server: a run for it, within it one for each candidate and trial.",
-        **steps.common(spec, STAGE, code_version(__name__, spec.tracking), {"mlflow"}),
+        **declare.common(spec, STAGE, code_version(__name__, spec.tracking), {"mlflow"}),
     )
     def mlflow_runs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
-            model = registry.of_pin(store, spec.name, pin.pin_id)
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
             fitted = bundle.load_sklearn(paths.bundles / model.bundle, model.bundle_sha256)
             entry = collect(store, paths, spec.name, model)
             run_id = export(uri, spec.name, entry, fitted)

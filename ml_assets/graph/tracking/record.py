@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_assets.store import trials
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
-from ml_assets.store.registry import ModelVersion
-from ml_assets.store.sql import table
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
+from ml_assets.tables import trials
+from ml_assets.tables.versions import ModelVersion
 
 # Scopes of the evaluation that are one number a metric: scope -> prefix of the metric's name.
 NUMBERS = {

@@ -7,19 +7,21 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, estimator_hashes, training_version
+from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting
 from ml_assets.graph.training.pinning import make_pin
 from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
-from ml_assets.ml.pictures import as_markdown
-from ml_assets.ml.search_pictures import search_figure
+from ml_assets.reporting.markdown import markdown_table
+from ml_assets.reporting.plots import as_markdown
+from ml_assets.reporting.search_plots import search_figure
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Candidate, PipelineSpec
-from ml_assets.store import pins, retrain_events
-from ml_assets.store.pins import PARTS
+from ml_assets.tables import retrain_events, training_sets
+from ml_assets.tables.training_sets import PARTS
 
 STAGE = "training"
 
@@ -36,23 +38,23 @@ def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Ass
 
 
 def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "training_set")
+    key = declare.asset_key(spec, "training_set")
     version = code_version(__name__, spec.target, spec.split, spec.tuning.seed)
     read = ["features", "validated_data", *(["outcomes"] if spec.outcomes else [])]
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, noun) for noun in read],
+        deps=[declare.asset_key(spec, asset_name) for asset_name in read],
         description="The pinned definition of the training rows: snapshot, batches, split. Not a copy.",
-        metadata={"dagster/column_schema": steps.column_schema(pins.COLUMNS)},
-        **steps.common(spec, STAGE, version, {"duckdb"}),
+        metadata={"dagster/column_schema": declare.column_schema(training_sets.COLUMNS)},
+        **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def training_set(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        store, commit, tags = lake.open(), steps.commit(context, key), context.run.tags
-        with steps.user_errors(pipeline=spec.name):
+        store, commit, tags = lake.open(), declare.commit(context, key), context.run.tags
+        with user_errors(pipeline=spec.name):
             retrain_events.started(store, spec.name, tags, commit)
             pin = make_pin(store, spec)
-            pins.save(store, spec.name, pin, commit)
+            training_sets.save(store, spec.name, pin, commit)
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
             metadata={
@@ -63,7 +65,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
                 "features": len(pin.features),
                 "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
                 "why": tags.get(retrain_events.WHY_TAG) or f"asked for by {commit.asked_by}",
-                "parts": dg.MetadataValue.md(steps.markdown_table(parts)),
+                "parts": dg.MetadataValue.md(markdown_table(parts)),
             },
             data_version=dg.DataVersion(pin.pin_id),
         )
@@ -72,16 +74,16 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, f"candidate_{name}")
+    key = declare.asset_key(spec, f"candidate_{name}")
     own = estimator_hashes([candidate.estimator])
     version = code_version(__name__, candidate, spec.tuning, spec.target, spec.costs, own)
     kinds = {"scikitlearn"} if candidate.estimator.startswith("sklearn.") else {"python"}
 
     @dg.asset(
         key=key,
-        deps=[steps.asset_key(spec, "training_set")],
+        deps=[declare.asset_key(spec, "training_set")],
         description=f"`{candidate.estimator}`, tuned for {spec.metric} by cross-validation on the train part.",
-        **steps.common(spec, STAGE, version, kinds),
+        **declare.common(spec, STAGE, version, kinds),
     )
     def candidate_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
@@ -92,10 +94,10 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
             best = f" (best {leader.mean:.4f})" if leader else ""
             context.log.info(f"{name} [{trial.number + 1}/{spec.tuning.trials}] {score}{best} in {trial.seconds:.1f} s")
 
-        with steps.user_errors(pipeline=spec.name, candidate=name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
+        with user_errors(pipeline=spec.name, candidate=name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
             outcome = competition.compete(store, lake.paths, spec, name, pin, version, say)
-            competition.record(store, spec, name, pin, outcome, steps.commit(context, key))
+            competition.record(store, spec, name, pin, outcome, declare.commit(context, key))
         return dg.MaterializeResult(
             metadata={
                 f"validation_{spec.metric}": outcome.validation_score,
@@ -116,13 +118,13 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
     return candidate_asset
 
 
-def _picture(trials: list[Trial], metric: str) -> steps.Metadata:
+def _picture(trials: list[Trial], metric: str) -> declare.Metadata:
     figure = search_figure([asdict(trial) | {"score": trial.mean} for trial in trials], metric)
     return {} if figure is None else {"search": dg.MetadataValue.md(as_markdown(figure, "search"))}
 
 
 def _trials_table(trials: list[Trial], metric: str) -> str:
-    return steps.markdown_table(
+    return markdown_table(
         [
             {
                 "trial": t.number,
@@ -138,24 +140,24 @@ def _trials_table(trials: list[Trial], metric: str) -> str:
 
 
 def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
-    key = steps.asset_key(spec, "trained_model")
+    key = declare.asset_key(spec, "trained_model")
     version = training_version(spec)
 
     @dg.asset(
         key=key,
         deps=[
-            steps.asset_key(spec, "training_set"),
-            *(steps.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
+            declare.asset_key(spec, "training_set"),
+            *(declare.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
         ],
         description="The best candidate by cross-validation and validation, fitted on the rows of both and versioned.",
-        **steps.common(spec, STAGE, version, {"scikitlearn"}),
+        **declare.common(spec, STAGE, version, {"scikitlearn"}),
     )
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
-        with steps.user_errors(pipeline=spec.name):
-            pin = pins.newest(store, spec.name, context.run.run_id)
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
             ranked = competition.ranking(store, spec, pin)
-            model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, steps.commit(context, key))
+            model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, declare.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
         columns = (
             "candidate",
@@ -174,7 +176,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
                 "candidate": model.candidate,
                 f"validation_{spec.metric}": model.validation_score,
                 "selection": ranked[0]["selection_why"],
-                "ranking": dg.MetadataValue.md(steps.markdown_table([{c: row[c] for c in columns} for row in ranked])),
+                "ranking": dg.MetadataValue.md(markdown_table([{c: row[c] for c in columns} for row in ranked])),
                 "bundle": dg.MetadataValue.path(str(lake.paths.bundles / model.bundle)),
                 "pin": pin.pin_id,
             },

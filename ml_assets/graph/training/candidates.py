@@ -17,16 +17,16 @@ from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.locks import exclusive
+from ml_assets.lake.paths import Paths
+from ml_assets.lake.sql import table
 from ml_assets.ml import estimators, metrics, selection
 from ml_assets.ml.folds import folds
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.locks import exclusive
-from ml_assets.store.paths import Paths
-from ml_assets.store.pins import LABEL, Pin
-from ml_assets.store.registry import now
-from ml_assets.store.sql import table
+from ml_assets.tables import training_sets
+from ml_assets.tables.training_sets import LABEL, Pin
+from ml_assets.tables.versions import now
 
 Array = np.ndarray[Any, Any]
 
@@ -151,7 +151,7 @@ class Part:
 def _part(lake: Lake, spec: PipelineSpec, pin: Pin, part: str) -> tuple[Part, Array | None]:
     """Rows of a part, and the group of each row."""
     group = (spec.split.group,) if spec.split.group else ()
-    rows = pins.read(lake, spec.name, pin, (part,), group)
+    rows = training_sets.read(lake, spec.name, pin, (part,), group)
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
     groups = rows["slice_" + group[0]].to_numpy() if group else None
     return Part(estimators.feature_frame(rows, pin.features), labels), groups
@@ -244,7 +244,7 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         "seconds": outcome.seconds,
     }
     tables = {"trials": (TRIALS, trials), "candidates": (CANDIDATES, [row])}
-    lake.append([Rows(f"{spec.name}.{noun}", *table, KEY) for noun, table in tables.items()], commit)
+    lake.append([Rows(f"{spec.name}.{asset_name}", *table, KEY) for asset_name, table in tables.items()], commit)
     outcome.journal.remove()
 
 

@@ -3,13 +3,13 @@
 import dagster as dg
 
 from ml_assets.errors import ModelError
-from ml_assets.graph import steps
+from ml_assets.graph import declare
 from ml_assets.graph.training.candidates import rows_of
 from ml_assets.graph.training.pinning import stale_features
 from ml_assets.ml import bundle, estimators, metrics
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
+from ml_assets.tables import training_sets, versions
 
 SAMPLE_ROWS = 1000
 
@@ -21,7 +21,7 @@ def training_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _training_set_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "training_set"),
+        asset=declare.asset_key(spec, "training_set"),
         name="features_are_of_one_version",
         description="All batches of the training set have features made by the same SQL and code.",
     )
@@ -39,13 +39,13 @@ def _training_set_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, f"candidate_{name}"),
+        asset=declare.asset_key(spec, f"candidate_{name}"),
         name="beats_baseline",
         description="On validation rows the candidate is better than a model that ignores every feature.",
     )
     def beats_baseline(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
+        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         row = rows_of(store, spec, pin)[name]
         gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
@@ -59,20 +59,20 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
 
 def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=steps.asset_key(spec, "trained_model"),
+        asset=declare.asset_key(spec, "trained_model"),
         name="bundle_loads_and_answers",
         blocking=True,
         description="The bundle's files are those that were registered, its model is trusted and scores real rows.",
     )
     def bundle_loads_and_answers(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = pins.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = registry.of_pin(store, spec.name, pin.pin_id)
+        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+        model = versions.of_pin(store, spec.name, pin.pin_id)
         try:
             loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
-        rows = pins.read(store, spec.name, pin, ("test",)).head(SAMPLE_ROWS)
+        rows = training_sets.read(store, spec.name, pin, ("test",)).head(SAMPLE_ROWS)
         scores = estimators.predict_scores(
             loaded.model, estimators.feature_frame(rows, loaded.schema.features), spec.target.kind
         )

@@ -8,16 +8,16 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.locks import exclusive
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
+from ml_assets.provenance import commit_of
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
-from ml_assets.store.git import commit_of
-from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.locks import exclusive
-from ml_assets.store.paths import Paths
-from ml_assets.store.pins import FITTED, LABEL, Pin
-from ml_assets.store.registry import ModelVersion
+from ml_assets.tables import training_sets, versions
+from ml_assets.tables.training_sets import FITTED, LABEL, Pin
+from ml_assets.tables.versions import ModelVersion
 
 LOCK_TIMEOUT_S = 3600
 
@@ -49,16 +49,16 @@ def train(
     recipe = _recipe(spec, pin, commit.code_version)
     print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
     with exclusive(paths.data / "locks" / f"{spec.name}.trained_model.lock", LOCK_TIMEOUT_S, "training a model"):
-        earlier = registry.versions(lake, spec.name)
+        earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:
                 bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
                 return model, False
-        number = registry.next_version(recipe, earlier)
+        number = versions.next_version(recipe, earlier)
         folder = paths.bundles / spec.name / number
         shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
         fitted = fit(  # no name for the rows here: a fit may need their memory
-            pins.read(lake, spec.name, pin, FITTED),
+            training_sets.read(lake, spec.name, pin, FITTED),
             LABEL,
             spec,
             pin.features,
@@ -86,10 +86,10 @@ def train(
             "code_version": commit.code_version,
             "run_id": commit.run_id,
             "git_commit": commit_of(paths.root),
-            "asked_by": commit.asked_by or registry.user(),
+            "asked_by": commit.asked_by or versions.user(),
         }
-        registry.register(lake, spec.name, row, commit)
-    return registry.of_pin(lake, spec.name, pin.pin_id), True
+        versions.register(lake, spec.name, row, commit)
+    return versions.of_pin(lake, spec.name, pin.pin_id), True
 
 
 def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:

@@ -6,13 +6,13 @@ import hashlib
 import json
 
 from ml_assets.errors import TrainingError
+from ml_assets.lake.audit import last_writes
+from ml_assets.lake.lake import Lake, at
+from ml_assets.lake.sql import identifiers, table
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import outcomes, pins
-from ml_assets.store.audit import last_writes
-from ml_assets.store.lake import Lake, at
-from ml_assets.store.pins import PARTS, Pin
-from ml_assets.store.sql import identifiers, table
+from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20
 
@@ -105,8 +105,8 @@ def _divided(spec: PipelineSpec, batches: list[str]) -> dict[str, list[str]]:
 def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
     """The pin with its row counts; refused where a part is too small or has one class only."""
     found = lake.con.execute(
-        f"SELECT part, count(*), count(DISTINCT label) FROM ({pins.rows_sql(spec.name, pin)}) GROUP BY part",
-        pins.parameters(pin),
+        f"SELECT part, count(*), count(DISTINCT label) FROM ({training_sets.rows_sql(spec.name, pin)}) GROUP BY part",
+        training_sets.parameters(pin),
     ).fetchall()
     rows = {part: count for part, count, _ in found}
     classes = {part: count for part, _, count in found}

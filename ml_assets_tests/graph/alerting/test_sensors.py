@@ -17,10 +17,10 @@ import dagster as dg
 import pytest
 
 from ml_assets.graph.alerting import sending, sensors
-from ml_assets.store import alerts, failures, registry
-from ml_assets.store.connection import catalog_lock
-from ml_assets.store.failures import FailedIngest
-from ml_assets.store.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.sqlite import catalog_lock
+from ml_assets.tables import alerts, ingest_errors, versions
+from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.receiver import Receiver, free_port, receiving
 
@@ -93,25 +93,25 @@ def watch(project: Project, receiver: Receiver) -> Watch:
     return made
 
 
-def append(project: Project, noun: str, types: dict[str, str], *rows: dict[str, Any]) -> None:
+def append(project: Project, asset_name: str, types: dict[str, str], *rows: dict[str, Any]) -> None:
     with Lake(project.paths.lake) as lake:
-        lake.append([Rows(f"loans.{noun}", types, rows)], BY)
+        lake.append([Rows(f"loans.{asset_name}", types, rows)], BY)
 
 
 def refuse(project: Project, *batches: str, run_id: str = "run-1") -> None:
     with Lake(project.paths.lake) as lake:
         for asset in ("loans/validated_data", "loans/features"):  # what follows is refused, too
             failed = [FailedIngest(f"{asset} refuses {batch} & says <why>", batch) for batch in batches]
-            failures.record(lake, "loans", failed, Commit(asset, run_id))
+            ingest_errors.record(lake, "loans", failed, Commit(asset, run_id))
 
 
 def promote(project: Project, version: str) -> None:
     with Lake(project.paths.lake) as lake:
-        lake.append([registry.alias_event("loans", "champion", version, "all gates passed", "sensor", "")], BY)
+        lake.append([versions.alias_event("loans", "champion", version, "all gates passed", "sensor", "")], BY)
 
 
 def later(monkeypatch: pytest.MonkeyPatch, by: dt.timedelta) -> None:
-    moment = registry.now() + by
+    moment = versions.now() + by
     monkeypatch.setattr(sensors, "now", lambda: moment)
 
 
@@ -259,8 +259,8 @@ def test_a_process_that_is_killed_while_it_sends_is_not_repeated(
         from pathlib import Path
         from ml_assets.graph.alerting import events, sending
         from ml_assets.spec.operation import Alerts
-        from ml_assets.store.lake import Lake
-        from ml_assets.store.registry import now
+        from ml_assets.lake.lake import Lake
+        from ml_assets.tables.versions import now
         with Lake(Path({str(project.paths.lake)!r})) as lake:
             found = events.happened(lake, "loans", [])
             sending.look(lake, "loans", Alerts(webhook={receiver.url!r}), found, now())
@@ -334,7 +334,7 @@ def test_no_secret_is_kept(project: Project, receiver: Receiver, watch: Watch) -
     receiver.answers = [404]
     with Lake(project.paths.lake) as lake:
         failed = [FailedIngest(f"cannot reach {receiver.url} nor s3://key:word@bucket/x", "7")]
-        failures.record(lake, "loans", failed, BY)
+        ingest_errors.record(lake, "loans", failed, BY)
     watch.tick()
     rows = json.dumps(project.rows("FROM {p}.alerts"), default=str)
     assert "s3cret" not in rows
@@ -364,7 +364,7 @@ def test_a_failed_run_is_told_unless_dagster_tries_again(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_UI_URL", "http://dagster.example.org")
-    run_id = fail(project, "loans_upkeep", "the disk is full")
+    run_id = fail(project, "loans_maintenance", "the disk is full")
     fail(project, "loans_2_train", "of another pipeline")
     fail(project, "loans_train", "killed", **{"dagster/will_retry": "true"})
     promote(project, "1.0.0")  # makes the lake
@@ -372,10 +372,10 @@ def test_a_failed_run_is_told_unless_dagster_tries_again(
     watch.tick()
     assert set(watch.states()) == {f"run_failure {run_id}", "champion 1.0.0"}
     (body,) = [body for body in receiver.bodies if "Run failed" in body["text"]]
-    assert "loans_upkeep failed: broken: the disk is full" in body["text"]
+    assert "loans_maintenance failed: broken: the disk is full" in body["text"]
     assert f"http://dagster.example.org/runs/{run_id}" in json.dumps(body)
     assert watch.tick() == "nothing has happened since the last look"
-    other = fail(project, "loans_upkeep", "again")  # a failed run need not write to the lake
+    other = fail(project, "loans_maintenance", "again")  # a failed run need not write to the lake
     watch.tick()
     assert watch.states()[f"run_failure {other}"] == ["sending", "sent"]
 
@@ -388,7 +388,7 @@ def test_a_run_that_failed_because_a_batch_was_refused_is_told_once(
     other = fail(project, "loans_ingest", "something else")
     with Lake(project.paths.lake) as lake:
         for one in (run_id, other):
-            failures.record(lake, "loans", [FailedIngest(error, "7")], Commit("loans/validated_data", one))
+            ingest_errors.record(lake, "loans", [FailedIngest(error, "7")], Commit("loans/validated_data", one))
     watch.tick()
     assert sorted(watch.states()) == sorted(["refused_batch 7", f"run_failure {other}"])
     assert sum("was refused" in body["text"] for body in receiver.bodies) == 2  # of two runs

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from ml_assets.graph.deployment import deploy as deploying
-from ml_assets.store import registry
-from ml_assets.store.lake import Commit, Lake
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import versions
 from ml_assets_tests.conftest import Project, failure_text
 from ml_assets_tests.receiver import free_port, receiving
 from ml_assets_tests.server.helpers import started
@@ -125,7 +125,7 @@ def test_the_previous_champion_is_named(copied: Project) -> None:
     with Lake(copied.paths.lake) as lake:
         for version in ("1.0.1", "1.0.0"):
             lake.append(
-                [registry.alias_event("loans", "champion", version, "back", "me", "")], Commit("loans/champion")
+                [versions.alias_event("loans", "champion", version, "back", "me", "")], Commit("loans/champion")
             )
         move = deploying.newest_move(lake, "loans")
     assert (move.version, move.previous, move.why, move.by) == ("1.0.0", "1.0.1", "back", "me")

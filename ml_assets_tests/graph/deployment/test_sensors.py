@@ -9,12 +9,12 @@ import pytest
 
 from ml_assets.graph import requests
 from ml_assets.graph.deployment import sensors
-from ml_assets.store import deployments, failures, registry
-from ml_assets.store.deployments import Step
-from ml_assets.store.failures import FailedIngest
-from ml_assets.store.lake import Commit, Lake
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import deployments, ingest_errors
+from ml_assets.tables.deployments import Step
+from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project
-from ml_assets_tests.store.history_helpers import rows, write
+from ml_assets_tests.lake.history_helpers import rows, write
 
 
 def tick(project: Project, cursor: str | None = None) -> Any:
@@ -24,7 +24,7 @@ def tick(project: Project, cursor: str | None = None) -> Any:
 def promote(project: Project, *versions: str) -> None:
     with Lake(project.paths.lake) as lake:
         for version in versions:
-            event = registry.alias_event("loans", "champion", version, f"why {version}", "me", "")
+            event = versions.alias_event("loans", "champion", version, f"why {version}", "me", "")
             lake.append([event], Commit("loans/champion"))
 
 
@@ -97,7 +97,7 @@ def test_a_deployment_does_not_wait_for_a_run_and_the_backlog_does(
     arrive(copied, "6")
     with monkeypatch.context() as patched:
         busy = dg.DagsterRun(job_name="loans_ingest", run_id="0b5e")
-        patched.setattr(sensors.steps, "unfinished_run", lambda *_: busy)
+        patched.setattr(sensors, "unfinished_run", lambda *_: busy)
         first = tick(copied)
         assert asked(first) == [("loans_deploy", "1.0.0")]
         waits = tick(copied, first.cursor)
@@ -119,7 +119,7 @@ def test_what_a_lost_run_should_have_done_is_requested_again(copied: Project, mo
     first = tick(copied)
     moment = requests.now()
     with Lake(copied.paths.lake) as lake:  # 6 cannot be scored; of 7 and of the deployment nothing is heard
-        failures.record(lake, "loans", [FailedIngest("no such column", "6")], Commit("loans/predictions"))
+        ingest_errors.record(lake, "loans", [FailedIngest("no such column", "6")], Commit("loans/predictions"))
     monkeypatch.setattr(requests, "now", lambda: moment + requests.WAIT_S - 1)
     quiet = tick(copied, first.cursor)
     assert asked(quiet) == []

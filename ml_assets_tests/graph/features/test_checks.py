@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ml_assets.graph.retraining import facts
 from ml_assets.graph.retraining.decision import Evidence, Situation, decide
-from ml_assets.store.lake import Lake
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 

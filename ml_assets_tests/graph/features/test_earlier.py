@@ -12,9 +12,9 @@ import pytest
 
 from ml_assets.errors import FeatureError
 from ml_assets.graph.features.earlier import RECIPE, Earlier, features_of, same_features
+from ml_assets.lake.lake import Lake
 from ml_assets.ml import bundle
-from ml_assets.store import pins
-from ml_assets.store.lake import Lake
+from ml_assets.tables import training_sets
 from ml_assets_tests.conftest import Project
 
 
@@ -26,7 +26,7 @@ def earlier(project: Project) -> Earlier:
 
 def made(project: Project, of: Earlier, *batches: str) -> pd.DataFrame:
     with Lake(project.paths.lake, read_only=True) as lake:
-        pin = replace(pins.newest(lake, "loans"), snapshot_id=lake.snapshot())
+        pin = replace(training_sets.newest(lake, "loans"), snapshot_id=lake.snapshot())
         return features_of(lake, project.paths, project.spec, of, pin, batches)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ml_assets.errors import FeatureError
 from ml_assets.graph.features.select import feature_types
-from ml_assets.store.guard import check_select
+from ml_assets.lake.sql_guard import check_select
 from ml_assets_tests.conftest import SQL, Project, failure_text, loans
 
 

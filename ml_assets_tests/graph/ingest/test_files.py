@@ -16,7 +16,7 @@ import pytest
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import files, rows
 from ml_assets.graph.ingest.arrivals import changed_batches, take_stock
-from ml_assets.store.remote import Place
+from ml_assets.sources.remote import Place
 from ml_assets_tests.conftest import Project, loans
 
 

@@ -18,9 +18,9 @@ from ml_assets.errors import LakeBusy, SourceError
 from ml_assets.graph.ingest import reading, rows, validation
 from ml_assets.graph.ingest.arrivals import COLUMNS, as_row, changed_batches, files_of, known, superseded, take_stock
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
-from ml_assets.graph.invalidation.facts import read_facts
-from ml_assets.store.lake import Commit, Lake, Put
-from ml_assets.store.references import load_references
+from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.sources.references import load_references
 from ml_assets.summary import summarize
 from ml_assets_tests.conftest import Project, failure_text, loans
 

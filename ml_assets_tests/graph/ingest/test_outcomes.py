@@ -16,8 +16,8 @@ from ml_assets.graph import requests
 from ml_assets.graph.features import select
 from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.training.pinning import make_pin
-from ml_assets.store import pins
-from ml_assets.store.lake import Commit, Lake
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import training_sets
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 OUTCOMES = {
@@ -157,7 +157,7 @@ def test_labels_of_a_training_are_what_was_known_when_it_was_pinned(waiting: Pro
     take(waiting)
     with Lake(waiting.paths.lake) as lake:
         first = make_pin(lake, waiting.spec)
-        before = pins.read(lake, "loans", first)
+        before = training_sets.read(lake, "loans", first)
     wrong = flipped(late(5))
     deliver(waiting, "paid_5.csv", wrong)
     take(waiting)
@@ -165,8 +165,8 @@ def test_labels_of_a_training_are_what_was_known_when_it_was_pinned(waiting: Pro
         second = make_pin(lake, waiting.spec)
         assert second.pin_id != first.pin_id
         assert make_pin(lake, waiting.spec).pin_id == second.pin_id
-        pd.testing.assert_frame_equal(pins.read(lake, "loans", first), before)
-        after = pins.read(lake, "loans", second)
+        pd.testing.assert_frame_equal(training_sets.read(lake, "loans", first), before)
+        after = training_sets.read(lake, "loans", second)
         of_5 = (after["batch"] == "5").to_numpy()
         assert (after["label"] != before["label"]).to_numpy().tolist() == of_5.tolist()
         unlabelled = waiting.spec.model_copy(update={"outcomes": None})

@@ -13,10 +13,10 @@ import pytest
 
 from ml_assets.graph import requests
 from ml_assets.graph.ingest import sensors
-from ml_assets.store import failures
-from ml_assets.store.failures import FailedIngest
-from ml_assets.store.lake import Commit, Lake
-from ml_assets.store.memory import Memory
+from ml_assets.graph.sensor_memory import Memory
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import ingest_errors
+from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project, loans
 
 
@@ -38,9 +38,9 @@ def test_many_new_files_make_one_run(project: Project) -> None:
     assert ranges(result) == [("1", "3")]
     (request,) = result.dynamic_partitions_requests
     assert list(request.partition_keys) == ["1", "2", "3"]
-    nouns = {key.path[-1] for key in result.run_requests[0].asset_selection}
-    assert "features" in nouns
-    assert "predictions" not in nouns  # there is no champion yet
+    asset_names = {key.path[-1] for key in result.run_requests[0].asset_selection}
+    assert "features" in asset_names
+    assert "predictions" not in asset_names  # there is no champion yet
     project.instance.add_dynamic_partitions("loans_batches", request.partition_keys)
     again = tick(project, result.cursor)
     assert isinstance(again, dg.SkipReason)
@@ -231,10 +231,10 @@ def test_a_batch_that_fails_for_its_own_data_is_requested_once(
     project.write(1)
     project.write(2)
     with Lake(project.paths.lake) as lake:
-        failures.record(lake, "loans", [FailedIngest("too few rows", "1")], Commit("loans/raw_data"))
+        ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "1")], Commit("loans/raw_data"))
     first = tick(project)
     with Lake(project.paths.lake) as lake:
-        failures.record(lake, "loans", [FailedIngest("too few rows", "2")], Commit("loans/raw_data"))
+        ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "2")], Commit("loans/raw_data"))
     later(monkeypatch, requests.WAIT_S)
     second = tick(project, first.cursor)
     assert ranges(second) == [("1", "1")]

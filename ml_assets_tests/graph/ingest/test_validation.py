@@ -14,8 +14,8 @@ import pytest
 from ml_assets.errors import BatchRefused, SpecError
 from ml_assets.graph.ingest import expectations, validation
 from ml_assets.graph.ingest.validation import Broken, Checked
+from ml_assets.lake.lake import Lake
 from ml_assets.spec import PipelineSpec
-from ml_assets.store.lake import Lake
 from ml_assets_tests.conftest import SPEC, Project, check_results, failure_text, loans
 
 

@@ -14,11 +14,11 @@ import pytest
 from ml_assets.graph.monitoring import history, samples
 from ml_assets.graph.monitoring.drift import Drift, direction, judge, judged, weights
 from ml_assets.graph.monitoring.measuring import Measure, Measured, measured, measures
+from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.ml.reference import Reference
+from ml_assets.sources.evidently_reports import read_report
 from ml_assets.spec.operation import Monitoring
-from ml_assets.store import pins, registry
-from ml_assets.store.foreign_reports import read_report
-from ml_assets.store.lake import Commit, Lake, Put
+from ml_assets.tables import training_sets, versions
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -166,7 +166,7 @@ def test_page_json_and_history_are_kept(watched: Project) -> None:
 
 def test_the_sample_is_the_same_each_time_and_says_what_predictions_say(watched: Project) -> None:
     with Lake(watched.paths.lake, read_only=True) as lake:
-        model = registry.need_alias(lake, "loans", "champion")
+        model = versions.need_alias(lake, "loans", "champion")
         by = samples.watched(lake, watched.paths, "loans", model, 1000)
         first, rows = samples.sample_of(lake, "loans", "5", by, 100)
         again, _ = samples.sample_of(lake, "loans", "5", by, 100)
@@ -180,9 +180,9 @@ def test_the_sample_is_the_same_each_time_and_says_what_predictions_say(watched:
 
 def test_a_bundle_without_a_reference_is_compared_by_its_pin(watched: Project) -> None:
     with Lake(watched.paths.lake, read_only=True) as lake:
-        model = registry.need_alias(lake, "loans", "champion")
+        model = versions.need_alias(lake, "loans", "champion")
         kept = samples.watched(lake, watched.paths, "loans", model, 1000)
-        of_pin = samples._of_pin(lake, "loans", model, kept.loaded, 1000, pins.PARTS)
+        of_pin = samples._of_pin(lake, "loans", model, kept.loaded, 1000, training_sets.PARTS)
     pd.testing.assert_frame_equal(kept.reference.rows, of_pin.rows)
     assert kept.reference.facts == of_pin.facts
 

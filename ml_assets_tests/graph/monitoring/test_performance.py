@@ -13,11 +13,11 @@ from sklearn import metrics as sk
 from ml_assets.errors import BatchRefused
 from ml_assets.graph.monitoring import performance
 from ml_assets.graph.monitoring.performance import Answers, Score, Version, verdict
+from ml_assets.lake.frames import store
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import metrics, weighted
 from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.store.frames import store
-from ml_assets.store.lake import Commit, Lake, Put
-from ml_assets.store.paths import Paths
 from ml_assets_tests.conftest import SPEC
 
 LIMITS = Performance(max_drop=0.05, min_rows=100)
@@ -117,10 +117,10 @@ def test_intervals_of_a_sample_are_as_wide_as_all_rows_would_have_them() -> None
 
 
 def fill(lake: Lake, **tables: pd.DataFrame) -> None:
-    for noun, frame in tables.items():
-        store(lake.con, f"made_{noun}", frame)
-        batch = "5" if noun in ("predictions", "validated_data") else None
-        lake.replace([Put(f"loans.{noun}", f"made_{noun}", batch)], Commit(asset=f"loans/{noun}"))
+    for asset_name, frame in tables.items():
+        store(lake.con, f"made_{asset_name}", frame)
+        batch = "5" if asset_name in ("predictions", "validated_data") else None
+        lake.replace([Put(f"loans.{asset_name}", f"made_{asset_name}", batch)], Commit(asset=f"loans/{asset_name}"))
 
 
 def rows_of(rows: int) -> pd.DataFrame:

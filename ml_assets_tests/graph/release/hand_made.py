@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ml_assets.graph.release import evaluation
-from ml_assets.graph.release.evaluation import Finding
+from ml_assets.graph.release.evaluation import findings
+from ml_assets.graph.release.evaluation.findings import Finding
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.paths import Paths
-from ml_assets.store.pins import Pin
+from ml_assets.tables import training_sets, versions
+from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import SPEC
 
 BY = Commit(asset="loans/champion", run_id="run", asked_by="schedule loans_retrain_cron")
@@ -52,7 +52,7 @@ def add_version(
     rows = {"train": 200, "validation": 100, "test": 100}
     by = {"by": "batch", "validation": 1, "test": 1}
     pin = Pin(f"pin-{version}", 1, batches, rows, {"income": "number"}, "late_days > 10", by, 0)
-    pins.save(lake, "loans", pin, BY)
+    training_sets.save(lake, "loans", pin, BY)
     record = {
         "version": version,
         "candidate": "tree",
@@ -72,7 +72,7 @@ def add_version(
         "git_commit": "abc123",
         "asked_by": "sensor loans_retrain",
     }
-    registry.register(lake, "loans", record, BY)
+    versions.register(lake, "loans", record, BY)
     evaluate(lake, version, roc_auc, gain, more)
 
 
@@ -87,6 +87,6 @@ def evaluate(
     ]
     if gain is not None:
         found.append(Finding("gain_over_champion", "roc_auc", gain, 100, gain - 0.01, gain + 0.01))
-    shared = {"version": version, "pin_id": f"pin-{version}", "evaluated_at": registry.now()}
+    shared = {"version": version, "pin_id": f"pin-{version}", "evaluated_at": versions.now()}
     rows = [{**shared, **asdict(finding)} for finding in found]
-    lake.append([Rows("loans.evaluation_report", evaluation.COLUMNS, rows)], BY)
+    lake.append([Rows("loans.evaluation_report", findings.COLUMNS, rows)], BY)

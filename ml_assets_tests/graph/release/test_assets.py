@@ -8,15 +8,16 @@ import math
 import dagster as dg
 import pytest
 
-from ml_assets.graph.release import answers, decision, evaluation
-from ml_assets.graph.release.evaluation import COLUMNS, Finding
+from ml_assets.graph.release.evaluation import evaluate
+from ml_assets.graph.release.evaluation.evaluate import COLUMNS, Finding
+from ml_assets.graph.release.promotion import approvals, decision
 from ml_assets.graph.retraining import facts
-from ml_assets.store import registry
-from ml_assets.store.git import commit_of
-from ml_assets.store.lake import Commit, Lake, Rows
-from ml_assets.store.pins import Pin, share_seen_before
-from ml_assets.store.registry import now
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.provenance import commit_of
 from ml_assets.summary import summarize
+from ml_assets.tables import versions
+from ml_assets.tables.training_sets import Pin, share_seen_before
+from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, check_results, failure_text
 from ml_assets_tests.graph.release.hand_made import BY
 
@@ -84,7 +85,7 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
 
 
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
-    rows = evaluation.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
+    rows = evaluate.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
     lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
     (found,) = decision.findings(lake, "p", "1.0.0")
     assert math.isnan(found.value)
@@ -123,7 +124,7 @@ def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
 
 def test_a_version_says_who_asked_for_it_and_which_code_made_it(trained: Project) -> None:
     (row,) = trained.rows("SELECT asked_by, git_commit FROM {p}.trained_model")
-    assert row == {"asked_by": registry.user(), "git_commit": commit_of(trained.root)}
+    assert row == {"asked_by": versions.user(), "git_commit": commit_of(trained.root)}
 
 
 def prepare(project: Project) -> None:
@@ -145,8 +146,8 @@ def test_a_refused_version_stays_challenger_and_says_by_how_much(copied: Project
     assert row["why"].startswith("metrics.roc_auc: roc_auc >= 0.999, found 0.")
     assert row["previous_champion"] == "1.0.0"
     with Lake(project.paths.lake, read_only=True) as lake:
-        assert registry.need_alias(lake, "loans", "champion").version == "1.0.0"
-        challenger = registry.need_alias(lake, "loans", "challenger")
+        assert versions.need_alias(lake, "loans", "champion").version == "1.0.0"
+        challenger = versions.need_alias(lake, "loans", "challenger")
         assert challenger.version == row["version"] != "1.0.0"
     compared = project.rows(
         "SELECT scope, low, value, high FROM {p}.evaluation_report WHERE scope = 'gain_over_champion'"
@@ -193,14 +194,14 @@ def test_a_champion_whose_features_are_gone_is_compared_with_its_own(copied: Pro
 def second(copied: Project) -> Project:
     """The trained project, where 1.0.1 is the newest version, as good as the champion 1.0.0 and undecided."""
     with Lake(copied.paths.lake) as lake:
-        (model,) = registry.records(lake, "loans")
+        (model,) = versions.records(lake, "loans")
         pin = model["pin_id"]
         (made,) = decision.decisions(lake, "loans")
-        registry.register(lake, "loans", {**model, "version": "1.0.1", "created_at": registry.now()}, BY)
+        versions.register(lake, "loans", {**model, "version": "1.0.1", "created_at": versions.now()}, BY)
         found = decision.findings(lake, "loans", made.version)
         found.append(Finding("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
-        rows = evaluation.as_rows(found, "1.0.1", pin)
-        lake.append([Rows("loans.evaluation_report", evaluation.COLUMNS, rows)], BY)
+        rows = evaluate.as_rows(found, "1.0.1", pin)
+        lake.append([Rows("loans.evaluation_report", evaluate.COLUMNS, rows)], BY)
     return copied
 
 
@@ -253,10 +254,10 @@ def test_a_rollback_scores_the_next_batch(second: Project) -> None:
         return {row["batch"]: row["model_version"] for row in rows}
 
     with Lake(second.paths.lake) as lake:
-        answers.promote(lake, second.paths, "loans", "1.0.1", "to try it")
+        approvals.promote(lake, second.paths, "loans", "1.0.1", "to try it")
     assert versions() == {"5": "1.0.1"}
     with Lake(second.paths.lake) as lake:
-        answers.rollback(lake, second.paths, "loans", "complaints")
+        approvals.rollback(lake, second.paths, "loans", "complaints")
     assert versions() == {"5": "1.0.0"}
 
 

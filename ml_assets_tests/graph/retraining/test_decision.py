@@ -11,7 +11,7 @@ import pytest
 
 from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, Training, decide
 from ml_assets.spec.operation import Retrain
-from ml_assets.store.retrain_events import Event
+from ml_assets.tables.retrain_events import Event
 
 NOON = dt.datetime(2026, 1, 1, 12)
 

@@ -14,10 +14,10 @@ import pytest
 
 from ml_assets.graph.retraining import facts, sensors
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
-from ml_assets.store import retrain_events
-from ml_assets.store.lake import Commit, Lake, Put
-from ml_assets.store.locks import exclusive
-from ml_assets.store.retrain_events import Event
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.lake.locks import exclusive
+from ml_assets.tables import retrain_events
+from ml_assets.tables.retrain_events import Event
 from ml_assets_tests.conftest import Project, failure_text
 
 DRIFT = {"batch": "VARCHAR", "model_version": "VARCHAR", "drifted": "BOOLEAN", "weighted_share": "DOUBLE"}
@@ -38,12 +38,12 @@ def skipped(result: Any) -> str:
     return str(reason.skip_message)
 
 
-def put(project: Project, noun: str, types: dict[str, str], row: dict[str, object]) -> None:
+def put(project: Project, asset_name: str, types: dict[str, str], row: dict[str, object]) -> None:
     """A row by hand, in place of the batch's."""
     with Lake(project.paths.lake) as lake:
         batch = str(row["batch"])
         source = lake.values(types, [row])
-        lake.replace([Put(f"loans.{noun}", source, batch)], Commit(f"loans/{noun}", "run", "v", batch))
+        lake.replace([Put(f"loans.{asset_name}", source, batch)], Commit(f"loans/{asset_name}", "run", "v", batch))
 
 
 def drifted(project: Project, batch: int, share: float = 0.6, *, verdict: bool = True) -> None:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from ml_assets.graph.scoring import scoring
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.ml import bundle, estimators
 from ml_assets.ml.bundle import Bundle, Schema
-from ml_assets.store import registry
-from ml_assets.store.lake import Commit, Lake
+from ml_assets.tables import versions
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
@@ -48,16 +48,16 @@ def two_versions(copied: Project) -> Project:
     """1.0.0 is the champion; 1.0.1, the same model under another number, is the challenger."""
     shutil.copytree(copied.paths.bundles / "loans/1.0.0", copied.paths.bundles / "loans/1.0.1")
     with Lake(copied.paths.lake) as lake:
-        (first,) = registry.records(lake, "loans")
+        (first,) = versions.records(lake, "loans")
         commit = Commit("loans/trained_model")
-        registry.register(
-            lake, "loans", {**first, "version": "1.0.1", "bundle": "loans/1.0.1", "created_at": registry.now()}, commit
+        versions.register(
+            lake, "loans", {**first, "version": "1.0.1", "bundle": "loans/1.0.1", "created_at": versions.now()}, commit
         )
-        lake.append([registry.alias_event("loans", "challenger", "1.0.1", "a test", "test", "")], commit)
+        lake.append([versions.alias_event("loans", "challenger", "1.0.1", "a test", "test", "")], commit)
     return copied
 
 
-def versions(project: Project, batch: str = "5") -> dict[str, str]:
+def scored_by(project: Project, batch: str = "5") -> dict[str, str]:
     """Version -> role of a batch's predictions, each with a row for every validated row."""
     rows = project.rows(
         "SELECT model_version, role, count(DISTINCT row_id) AS rows FROM {p}.predictions WHERE batch = ? GROUP BY ALL",
@@ -74,12 +74,12 @@ def test_versions_that_serving_names_score_beside_the_champion(two_versions: Pro
     }
     result = two_versions.materialize("predictions", batches=["5"])
     assert result.success, failure_text(result)
-    assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "challenger"}
+    assert scored_by(two_versions) == {"1.0.0": "champion", "1.0.1": "challenger"}
     assert check_results(result)[("predictions", "every_row_is_scored_once", "5")]
 
     two_versions.spec_dict["serving"] = {"shadow": ["1.0.1"]}
     assert two_versions.materialize("predictions", batches=["5"]).success
-    assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "shadow"}
+    assert scored_by(two_versions) == {"1.0.0": "champion", "1.0.1": "shadow"}
 
     two_versions.spec_dict["serving"] = {"shadow": ["1.0.7"]}
     text = failure_text(two_versions.materialize("predictions", batches=["5"]))
@@ -90,9 +90,9 @@ def test_another_version_scores_beside_what_was_answered(two_versions: Project) 
     config = {"ops": {"loans__predictions": {"config": {"version": "1.0.1"}}}}
     for _ in range(2):
         assert two_versions.materialize("predictions", batches=["5"], run_config=config).success
-        assert versions(two_versions) == {"1.0.0": "champion", "1.0.1": "rescored"}
+        assert scored_by(two_versions) == {"1.0.0": "champion", "1.0.1": "rescored"}
     assert two_versions.materialize("predictions", batches=["4"], run_config=config).success
-    assert versions(two_versions, "4") == {"1.0.1": "champion"}  # nobody had scored it before
+    assert scored_by(two_versions, "4") == {"1.0.1": "champion"}  # nobody had scored it before
 
 
 def test_what_a_version_has_seen_is_said(copied: Project) -> None:

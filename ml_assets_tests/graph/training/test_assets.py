@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from ml_assets.errors import SpecError
-from ml_assets.graph.release.decision import findings
+from ml_assets.graph.release.promotion.decision import findings
 from ml_assets.graph.training.candidates import journal_file
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, selection
 from ml_assets.spec import PipelineSpec
-from ml_assets.store import pins, registry
-from ml_assets.store.lake import Lake
-from ml_assets.store.paths import Paths
+from ml_assets.tables import training_sets, versions
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
@@ -47,7 +47,7 @@ def test_every_trial_is_a_row(trained: Project) -> None:
 
 def test_a_journal_belongs_to_one_search(trained: Project) -> None:
     with Lake(trained.paths.lake, read_only=True) as lake:
-        pin = pins.newest(lake, "loans")
+        pin = training_sets.newest(lake, "loans")
     paths = Paths(trained.root, trained.root / "journals")
     spec = trained.spec
     file = journal_file(paths, spec, "tree", pin, "v1")
@@ -105,11 +105,11 @@ def test_a_model_can_be_rebuilt_from_its_pin(trained: Project) -> None:
     from ml_assets.ml import estimators
 
     with Lake(trained.paths.lake, read_only=True) as lake:
-        (model,) = registry.versions(lake, "loans")
+        (model,) = versions.versions(lake, "loans")
         row = lake.rows("SELECT estimator, params FROM lake.loans.trained_model")[0]
-        pin = pins.newest(lake, "loans", pin_id=model.pin_id)
-        rows = pins.read(lake, "loans", pin, ("train", "validation"))
-        test = estimators.feature_frame(pins.read(lake, "loans", pin, ("test",)), pin.features)
+        pin = training_sets.newest(lake, "loans", pin_id=model.pin_id)
+        rows = training_sets.read(lake, "loans", pin, ("train", "validation"))
+        test = estimators.feature_frame(training_sets.read(lake, "loans", pin, ("test",)), pin.features)
     again = estimators.make_model(row["estimator"], json.loads(row["params"]), pin.features, pin.seed)
     again.fit(estimators.feature_frame(rows, pin.features), estimators.label_array(rows["label"], "binary"))
     kept = bundle.load_sklearn(trained.paths.bundles / model.bundle)

@@ -1,0 +1,118 @@
+"""Checks of batches: one verdict a batch, all checks of an asset in one step."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.graph.batches import RANGE_TAG
+from ml_assets.graph.declare import Metadata, asset_key, batches_of
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake import faults
+from ml_assets.lake.lake import Lake
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found."""
+
+    passed: bool
+    metadata: Metadata = field(default_factory=dict)
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class BatchCheck:
+    """A check of each batch.
+
+    Args:
+        name: Its name in Dagster.
+        description: What holds where it passes.
+        judge: Takes the lake and a batch.
+        blocking: Nothing that follows runs where no batch of a run passes.
+    """
+
+    name: str
+    description: str
+    judge: Callable[[Lake, str], Verdict]
+    blocking: bool = True
+
+
+def batch_checks(
+    spec: PipelineSpec, asset_name: str, checks: Sequence[BatchCheck], deps: Sequence[dg.AssetKey] = ()
+) -> dg.AssetChecksDefinition:
+    """The checks of a partitioned asset, in one step.
+
+    Args:
+        spec: The pipeline.
+        asset_name: The asset.
+        checks: What is judged.
+        deps: Other assets that must be there first.
+    """
+    key = asset_key(spec, asset_name)
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__{asset_name}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=key,
+                additional_deps=deps,
+                blocking=check.blocking,
+                partitions_def=batches_of(spec),
+                description=check.description,
+            )
+            for check in checks
+        ],
+    )
+    def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        step, store = context.op_execution_context, lake.open()
+        for check in checks:
+            with user_errors(pipeline=spec.name):
+                verdicts = {batch: _verdict(check, store, batch) for batch in sorted(step.partition_keys)}
+            if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
+                yield from _evaluations(key, check.name, verdicts)
+            yield _overall(key, check, verdicts)
+
+    return checked
+
+
+def _verdict(check: BatchCheck, lake: Lake, batch: str) -> Verdict:
+    """What a check says of a batch; one that fails itself has not passed, and the other batches are judged."""
+    try:
+        return check.judge(lake, batch)
+    except Exception as error:
+        if faults.stops_all(error):
+            raise
+        text = str(faults.explained(error).at(batch=batch))
+        return Verdict(False, {"error": text}, text)
+
+
+def _evaluations(key: dg.AssetKey, name: str, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckEvaluation]:
+    for batch, verdict in verdicts.items():
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            passed=verdict.passed,
+            metadata=verdict.metadata,
+            description=verdict.description,
+            partition=batch,
+        )
+
+
+def _overall(key: dg.AssetKey, check: BatchCheck, verdicts: Mapping[str, Verdict]) -> dg.AssetCheckResult:
+    """The verdict on a run. It stops what follows only where no batch passes: the data path keeps a refused one out."""
+    failed = [batch for batch, verdict in verdicts.items() if not verdict.passed]
+    first = verdicts[failed[0] if failed else next(iter(verdicts))]
+    severe = check.blocking and len(failed) == len(verdicts)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check.name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        metadata={**first.metadata, "batches": str(len(verdicts)), "failed_batches": ", ".join(failed) or "none"},
+        description=first.description,
+    )

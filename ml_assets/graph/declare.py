@@ -1,0 +1,98 @@
+"""How an asset of any stage is declared, and what every materialization says: names, keys, commits, metadata."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.lake.lake import Commit, Written
+from ml_assets.lake.paths import Paths
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables.versions import user
+
+Metadata = dict[str, Any]
+# Metadata of an asset that reads batches before its own: asset key -> at most how many.
+LOOKS_BACK = "looks_back"
+# What can ask for a run -> Dagster's tag that names it.
+ASKED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
+ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
+
+
+def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
+    """The partitions of a pipeline: one per batch."""
+    return dg.DynamicPartitionsDefinition(name=f"{spec.name}_batches")
+
+
+def asset_key(spec: PipelineSpec, asset_name: str) -> dg.AssetKey:
+    """`[pipeline, name]`."""
+    return dg.AssetKey([spec.name, asset_name])
+
+
+def table_of(key: dg.AssetKey) -> str:
+    """The lake's table of an asset."""
+    return ".".join(key.path)
+
+
+def common(
+    spec: PipelineSpec, stage: str, code_version: str, kinds: set[str], by_batch: bool = False
+) -> dict[str, Any]:
+    """Arguments that every asset of a stage is declared with."""
+    arguments: dict[str, Any] = {
+        "group_name": f"{spec.name}_{stage}",
+        "owners": spec.owners,
+        "code_version": code_version,
+        "kinds": kinds,
+        # `dagster asset materialize --partition-range` asks it of every selected asset, partitioned or not.
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+    }
+    return arguments | ({"partitions_def": batches_of(spec)} if by_batch else {})
+
+
+def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | None = None) -> Commit:
+    """Who writes, for the snapshot's message."""
+    version = context.assets_def.code_versions_by_key.get(key) or ""
+    run = context.run
+    return Commit(key.to_user_string(), run.run_id, version, batch, asked_by=asked_by(run.tags))
+
+
+def asked_by(tags: Mapping[str, str]) -> str:
+    """Who or what asked for a run, by its tags: a person, a sensor, a schedule, a backfill; else who runs this process.
+
+    Dagster's open-source UI knows no persons, so a run that was launched there is its process's user's.
+    """
+    if "user" in tags:
+        return tags["user"]
+    for word, tag in ASKED_BY.items():
+        if tag in tags:
+            return f"{word} {tags[tag]}"
+    return user()
+
+
+def written_metadata(written: Written, seconds: float) -> Metadata:
+    """Numbers of a write that Dagster shows and plots."""
+    return {
+        "dagster/row_count": written.rows,
+        "seconds": round(seconds, 3),
+        "size_bytes": written.bytes,
+        "snapshot": written.snapshot_id,
+        "table": f"lake.{written.table}",
+    }
+
+
+def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
+    """Columns as Dagster shows them."""
+    described = descriptions or {}
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, description=described.get(name)) for name, kind in types.items()]
+    )
+
+
+def page_links(paths: Paths, page: Path) -> Metadata:
+    """Metadata that leads to an HTML page under the reports folder: its path, and its address under `make ui`."""
+    base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
+    return {
+        "page": dg.MetadataValue.url(f"{base.rstrip('/')}/{page.relative_to(paths.reports).as_posix()}"),
+        "page_file": dg.MetadataValue.path(str(page)),
+    }

@@ -1,0 +1,128 @@
+"""A model's answers on rows, and findings about them: the rows of `evaluation_report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_assets.ml import metrics, weighted
+from ml_assets.ml.bundle import Schema
+from ml_assets.ml.weighted import Statistic
+from ml_assets.tables.versions import now
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+COLUMNS = {
+    "version": "VARCHAR",
+    "pin_id": "VARCHAR",
+    "evaluated_at": "TIMESTAMP",
+    "scope": "VARCHAR",
+    "slice_by": "VARCHAR",
+    "slice": "VARCHAR",
+    "metric": "VARCHAR",
+    "value": "DOUBLE",
+    "low": "DOUBLE",
+    "high": "DOUBLE",
+    "rows": "BIGINT",
+    "note": "VARCHAR",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number of an evaluation.
+
+    Args:
+        scope: What was looked at; docs/models.md lists the scopes.
+        metric: Metric, or what else was measured: flips, ece, agreement, share, cost.
+        value: Its value; NaN where it is not defined on these rows.
+        rows: Rows that it was computed on.
+        low: Lower end of its interval, where it has one.
+        high: Upper end.
+        slice_by: Column of a slice or group; `feature` where each feature is looked at.
+        slice: Value of that column; name of the feature.
+        note: What a reader must know beside the number.
+    """
+
+    scope: str
+    metric: str
+    value: float
+    rows: int
+    low: float | None = None
+    high: float | None = None
+    slice_by: str | None = None
+    slice: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's answers on labelled rows.
+
+    Args:
+        rows: The rows as `pins.read` gives them.
+        labels: As `estimators.label_array` returns them.
+        scores: As `estimators.predict_scores` returns them.
+        schema: Schema of the model's bundle.
+        version: Version of the model.
+        favoured: The decision whose share of rows is the `selection_rate`: 1, or the most frequent class of all rows.
+        note: What a reader must know beside a comparison with it.
+    """
+
+    rows: pd.DataFrame
+    labels: Array
+    scores: Array
+    schema: Schema
+    version: str
+    favoured: str | int = 1
+    note: str = ""
+
+    @property
+    def decisions(self) -> Array:
+        return metrics.decide(self.scores, self.schema.kind, self.schema.threshold, self.schema.classes)
+
+    def score(self, metric: str) -> float:
+        schema = self.schema
+        return metrics.score(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+
+    def all_scores(self) -> dict[str, float]:
+        """Every metric of the kind."""
+        schema = self.schema
+        return metrics.all_scores(self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+
+    def statistic(self, metric: str) -> Statistic:
+        """The metric, or `selection_rate`, as a function of row weights."""
+        if metric == "selection_rate":
+            return weighted.mean(self.decisions == self.favoured)
+        schema = self.schema
+        return weighted.statistic(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+
+    def probabilities(self) -> tuple[Array, Array]:
+        """Probabilities that were said, and whether each came true: of 1 (binary), of the likeliest class."""
+        if self.schema.kind == "binary":
+            return self.scores, self.labels
+        return self.scores.max(axis=1), (self.decisions == self.labels).astype(int)
+
+    def at(self, positions: Array) -> Judged:
+        """The same on some of the rows."""
+        return replace(
+            self, rows=self.rows.iloc[positions], labels=self.labels[positions], scores=self.scores[positions]
+        )
+
+    def beside(self, other: Judged) -> Judged:
+        """The same on the rows that another one of the same rows kept."""
+        if len(other.rows) == len(self.rows):
+            return self
+        return self.at(self.rows.index.get_indexer(other.rows.index))
+
+
+def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:
+    """Findings as rows of `evaluation_report`."""
+    shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
+    return [{**shared, **asdict(finding)} for finding in found]

@@ -1,0 +1,114 @@
+"""Slices of the test rows, and whether groups are served alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
+from ml_assets.ml import metrics, weighted
+from ml_assets.spec import PipelineSpec
+
+DOMINANT = 0.95  # a slice where one label has more than this share is named
+WITH_INTERVAL = 100  # the largest slices of a column; the others are reported without an interval
+MISSING = "(missing)"
+
+
+def columns(spec: PipelineSpec) -> tuple[str, ...]:
+    """Columns that slices and groups are made of."""
+    gates = spec.gates
+    return tuple(
+        dict.fromkeys((*(gates.slices.by if gates.slices else ()), *(gates.fairness.by if gates.fairness else ())))
+    )
+
+
+def slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+    """The metric of every slice; a missing value is a slice of its own."""
+    rule = spec.gates.slices
+    if rule is None:
+        return []
+    metric = rule.metric or spec.metric
+    found = []
+    for column in rule.by:
+        for place, (name, part) in enumerate(_parts(judged, column)):
+            low, high = metrics.interval(_drawn(spec, part, metric)) if place < WITH_INTERVAL else (None, None)
+            note = _dominance(spec, part)
+            value, rows = defined_score(part, metric), len(part.labels)
+            found.append(Finding("slice", metric, value, rows, low, high, column, name, note))
+    return found
+
+
+def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+    """The metric of every group, and the gap between the best and the worst of those that are large enough."""
+    rule = spec.gates.fairness
+    if rule is None:
+        return []
+    metric = rule.metric or (spec.metric if spec.target.kind == "regression" else "selection_rate")
+    found = []
+    for column in rule.by:
+        groups, drawn = [], {}
+        for place, (name, part) in enumerate(_parts(judged, column)):
+            value, rows = defined_score(part, metric), len(part.labels)
+            ends: tuple[float | None, float | None] = (None, None)
+            if place < WITH_INTERVAL:
+                drawn[name] = _drawn(spec, part, metric)
+                ends = metrics.interval(drawn[name])
+            groups.append(Finding("group", metric, value, rows, *ends, column, name, _dominance(spec, part)))
+        found += groups
+        large = [group for group in groups if group.rows >= rule.min_rows and not math.isnan(group.value)]
+        if len(large) > 1:
+            found.append(_gap(metric, large, drawn))
+    return found
+
+
+def _gap(metric: str, groups: list[Finding], drawn: dict[str, Array]) -> Finding:
+    ranked = sorted(groups, key=lambda group: group.value)
+    if metric != "selection_rate" and not metrics.greater_is_better(metric):
+        ranked.reverse()
+    worst, best = ranked[0], ranked[-1]
+    ends: tuple[float | None, float | None] = (None, None)
+    if {best.slice, worst.slice} <= set(drawn):
+        ends = metrics.interval(np.abs(drawn[str(best.slice)] - drawn[str(worst.slice)]))
+    words = ("highest", "lowest") if metric == "selection_rate" else ("best", "worst")
+    note = ", ".join(
+        f"{word}: {group.slice} ({group.value:.4g})" for word, group in zip(words, (best, worst), strict=True)
+    )
+    gap, rows = abs(best.value - worst.value), min(best.rows, worst.rows)
+    return Finding("fairness", metric, gap, rows, *ends, best.slice_by, None, note)
+
+
+def defined_score(judged: Judged, metric: str) -> float:
+    """The metric; NaN where these rows cannot tell it, such as recall where no label is 1."""
+    labels = judged.labels
+    undefined = {
+        "recall": not (labels == 1).any(),
+        "f1": not (labels == 1).any(),
+        "precision": not (judged.decisions == 1).any(),
+        "balanced_accuracy": bool((labels == labels[0]).all()),
+    }
+    return float("nan") if undefined.get(metric) else judged.statistic(metric)(np.ones(len(labels)))
+
+
+def _parts(judged: Judged, column: str) -> Iterator[tuple[str, Judged]]:
+    """Each value of a column with its rows, the largest first."""
+    values = judged.rows["slice_" + column]
+    names = values.astype(object).where(values.notna(), MISSING).astype(str).to_numpy(dtype=str)
+    found, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+    by_code = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
+    for code in np.argsort(-counts, kind="stable"):
+        yield str(found[code]), judged.at(by_code[code])
+
+
+def _drawn(spec: PipelineSpec, part: Judged, metric: str) -> Array:
+    drawn: Array = weighted.bootstrap([part.statistic(metric)], len(part.labels), spec.tuning.seed)[:, 0]
+    return drawn
+
+
+def _dominance(spec: PipelineSpec, part: Judged) -> str | None:
+    if spec.target.kind == "regression":
+        return None
+    label = metrics.most_frequent(part.labels)
+    share = float(np.mean(part.labels == label))
+    return f"{spec.target.name}={label} in {share:.0%} of rows" if share > DOMINANT else None

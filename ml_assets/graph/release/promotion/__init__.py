@@ -1,0 +1,1 @@
+"""Which version is the champion: gates, approvals and the recorded decision."""

@@ -1,0 +1,65 @@
+"""The job with which a person answers in the UI what waits for approval."""
+
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from ml_assets.graph.declare import asset_key
+from ml_assets.graph.release.promotion import approvals
+from ml_assets.graph.step_errors import user_errors
+from ml_assets.resources import LakeResource
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables import versions
+
+# Not tagged as a run of the pipeline: an answer need not wait for a training.
+TAGS = {"dagster/priority": "1"}
+
+
+class Answer(dg.Config):
+    """A person's answer to a version that waits."""
+
+    version: str = Field(description="The version that waits, such as 1.2.0.")
+    answer: Literal["approve", "reject"] = Field(description="approve: it becomes the champion. reject: it never does.")
+    why: str = Field(description="The reason, such as: looked at the slices with Ana.")
+    by: str = Field(description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
+
+
+def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
+    """`<pipeline>_approve`: approve or reject a version that waits (gates.approval: manual)."""
+    key = asset_key(spec, "champion")
+
+    @dg.op(name=f"answer_{spec.name}", out=dg.Out(dg.Nothing), description=Answer.__doc__)
+    def answer(context: dg.OpExecutionContext, config: Answer, lake: LakeResource) -> None:
+        store, given = lake.open(), (config.why, config.by, context.run_id)
+        with user_errors(pipeline=spec.name):
+            if config.answer == "approve":
+                made = approvals.approve(store, lake.paths, spec.name, config.version, *given)
+            else:
+                made = approvals.reject(store, spec.name, config.version, *given)
+            current = versions.alias(store, spec.name, "champion")
+        champion = current.version if current else "none"
+        context.log.info(f"version {made.version} {made.decision} by {made.decided_by}: {made.why}")
+        context.log_event(
+            dg.AssetMaterialization(
+                key,
+                description=f"version {made.version} {made.decision} by {made.decided_by}",
+                metadata={
+                    "decision": made.decision,
+                    "version": made.version,
+                    "why": made.why,
+                    "by": made.decided_by,
+                    "champion": champion,
+                    "previous_champion": made.previous_champion or "none",
+                },
+                tags={"dagster/data_version": champion},
+            )
+        )
+
+    @dg.job(
+        name=f"{spec.name}_approve", tags=TAGS, executor_def=dg.in_process_executor, description=approve_job.__doc__
+    )
+    def job() -> None:
+        answer()
+
+    return job

@@ -1,0 +1,146 @@
+"""The audit trail: what each snapshot of the lake was written by, read back from its commit message.
+
+Maintenance copies what it would lose to `<pipeline>.writes` before it expires a snapshot, so both are read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import table
+
+# The columns of `<pipeline>.writes`, and of `all_writes`.
+WRITES = {
+    "asset": "VARCHAR",
+    "batch": "VARCHAR",
+    "snapshot_id": "BIGINT",
+    "written_at": "TIMESTAMP",
+    "code_version": "VARCHAR",
+    "data_versions": "JSON",
+    "rows": "JSON",
+    "run_id": "VARCHAR",
+}
+
+Place = tuple[str, str | None]
+FAILURES = "ingest_errors"
+
+
+@dataclass(frozen=True)
+class LastWrite:
+    """The newest write of an asset, or of one batch of it.
+
+    Args:
+        asset: Asset key such as `flights/features`.
+        batch: The batch; None where the asset has none.
+        snapshot_id: The snapshot that it made.
+        code_version: Code version of the asset that was written for.
+        run_id: Dagster run.
+        written_at: When, UTC.
+        data_versions: Table of that write -> hash of what was written.
+    """
+
+    asset: str
+    batch: str | None
+    snapshot_id: int
+    code_version: str
+    run_id: str
+    written_at: dt.datetime
+    data_versions: dict[str, str]
+
+
+@dataclass
+class Trail:
+    """What is known of a pipeline's writes.
+
+    Args:
+        writes: (asset, batch) -> its newest write. A write that fills several tables counts for each of them.
+        failures: (asset, batch) -> its newest attempt that recorded a failure.
+        contents: (asset, batch) -> snapshots at which the content of its table changed, in order, and the data
+            version since then. A second write of the same content is no change.
+    """
+
+    writes: dict[Place, LastWrite] = field(default_factory=dict)
+    failures: dict[Place, LastWrite] = field(default_factory=dict)
+    contents: dict[Place, tuple[list[int], list[str]]] = field(default_factory=dict)
+
+    def content(self, place: Place, snapshot: int | None = None) -> str | None:
+        """The data version of a place at a snapshot, by default now; None before its first write."""
+        snapshots, versions = self.contents.get(place, ([], []))
+        at = len(snapshots) if snapshot is None else bisect_right(snapshots, snapshot)
+        return versions[at - 1] if at else None
+
+    def changed_at(self, place: Place) -> int:
+        """The snapshot at which a place got the content that it has now; 0 where it has none."""
+        snapshots, _ = self.contents.get(place, ([], []))
+        return snapshots[-1] if snapshots else 0
+
+
+def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
+    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
+    return read_trail(lake, pipeline).writes
+
+
+def read_trail(lake: Lake, pipeline: str) -> Trail:
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
+    trail = Trail()
+    rows = lake.rows(
+        f"""
+        SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
+            written_at, data_versions
+        FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
+        """,
+        {"prefix": f"{pipeline}/"},
+    )
+    for row in rows:
+        _fold(trail, row, f"{pipeline}.{FAILURES}")
+    return trail
+
+
+def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
+    versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
+    write = LastWrite(**{**row, "data_versions": versions})
+    place = (write.asset, write.batch)
+    if set(versions) == {failures}:
+        trail.failures[place] = write
+        return
+    trail.writes[place] = write
+    for name, version in versions.items():
+        place = (name.replace(".", "/", 1), write.batch)
+        trail.writes[place] = write
+        snapshots, known = trail.contents.setdefault(place, ([], []))
+        if not known or known[-1] != version:
+            snapshots.append(write.snapshot_id)
+            known.append(version)
+
+
+def all_writes(lake: Lake, pipeline: str) -> str:
+    """SQL of every known write of a pipeline, with the columns of `WRITES`; its parameter $prefix is `<pipeline>/`.
+
+    A write can be there twice, equal both times, where maintenance was killed between keeping and expiring it.
+    """
+    fields = ("code_version", "data_versions", "rows", "run_id")
+    facts = ", ".join(f"extra ->{'' if WRITES[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
+        SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
+            TRY_CAST(commit_extra_info AS JSON) AS extra
+        FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
+    kept = f"{pipeline}.writes"
+    return f"({live} UNION ALL BY NAME FROM {table(kept)})" if lake.exists(kept) else f"({live})"
+
+
+def writer_of(lake: Lake, name: str) -> str | None:
+    """Asset key of the newest write of a table, such as `flights.features`; None where no write names the table."""
+    schema = name.partition(".")[0]
+    rows = lake.rows(
+        f"""
+        SELECT max_by(asset, snapshot_id) AS asset FROM {all_writes(lake, schema)}
+        WHERE list_contains(json_keys(data_versions), $name)
+        """,
+        {"name": name, "prefix": "" if schema == "main" else f"{schema}/"},
+    )
+    return str(rows[0]["asset"]) if rows[0]["asset"] else None

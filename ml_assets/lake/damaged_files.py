@@ -1,0 +1,119 @@
+"""The lake's data files on the disk against what the catalog says of them. Names are `schema.table`."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from ml_assets.lake.causes import lake_error, make_again
+
+# Living files; f.path is relative to the table's folder, that to the schema's, that to data/.
+LIVING = """
+    FROM __ducklake_metadata_lake.ducklake_data_file f
+    JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+    JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+    LEFT JOIN __ducklake_metadata_lake.ducklake_file_partition_value v ON v.data_file_id = f.data_file_id
+    WHERE f.end_snapshot IS NULL AND s.schema_name = $schema
+"""
+
+
+class Unreadable(Exception):
+    """The rows that a write replaces cannot be read."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """A data file that is lost, or has another size than it was written with.
+
+    Args:
+        what: What is wrong with it.
+        fix: The next step.
+    """
+
+    table: str
+    batch: str | None
+    path: Path
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        of = f"{self.table} {self.batch}" if self.batch else self.table
+        return f"a data file of {of} {self.what}: {self.path}. {self.fix}"
+
+
+def damaged(con: duckdb.DuckDBPyConnection, folder: Path, pipeline: str) -> list[DamagedFile]:
+    """Data files of a pipeline that are lost or cut short, by their names and sizes alone; 5 us a file."""
+    rows = con.execute(
+        f"""SELECT t.table_name, v.partition_value, s.path || t.path || f.path, f.file_size_bytes {LIVING}
+        ORDER BY 1, 2, 3""",
+        {"schema": pipeline},
+    ).fetchall()
+    found = []
+    for table_name, batch, name, size in rows:
+        path = folder / "data" / name
+        what = _wrong(path, int(size))
+        if what:
+            found.append(
+                DamagedFile(f"{pipeline}.{table_name}", batch, path, what, make_again(pipeline, table_name, batch))
+            )
+    return found
+
+
+def _wrong(path: Path, size: int) -> str:
+    try:
+        there = path.stat().st_size
+    except FileNotFoundError:
+        return "is lost"
+    return "" if there == size else f"has {there:,} bytes, and was written with {size:,}"
+
+
+def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) -> None:
+    """Take the files that a batch had before this snapshot off the table's list, as a DELETE would by reading them.
+
+    The caller has committed the batch's new rows as this snapshot, and holds the write lock. Until this is done, or if
+    the process is killed before, reads of the batch fail as they did; making it again ends the files of both.
+
+    Raises:
+        LakeError: The catalog cannot be written.
+    """
+    schema, _, table_name = name.partition(".")
+    values = {"schema": schema, "table_name": table_name, "batch": batch, "snapshot": snapshot}
+    ids = f"""SELECT f.data_file_id {LIVING} AND t.table_name = $table_name AND v.partition_value = $batch
+        AND f.begin_snapshot < $snapshot"""
+    try:
+        con.execute("BEGIN")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE ended_files AS {ids}", values)
+        for kind in ("data", "delete"):
+            con.execute(
+                f"""UPDATE __ducklake_metadata_lake.ducklake_{kind}_file SET end_snapshot = ?
+                WHERE end_snapshot IS NULL AND data_file_id IN (FROM ended_files)""",
+                [snapshot],
+            )
+        con.execute("COMMIT")
+    except duckdb.Error as error:
+        with contextlib.suppress(duckdb.Error):
+            con.execute("ROLLBACK")
+        rule = "The new rows are written, but the lost files that they replace are still on the table's list."
+        raise lake_error(error, rule, table=name, batch=batch) from error
+
+
+def remove_since(folder: Path, moment: float) -> None:
+    """Remove the data files of a write that failed: half a file would stay, and keep a full disk full.
+
+    For whoever holds the write lock: the files of all others are older.
+
+    Args:
+        folder: Of the lake.
+        moment: When the write began, in seconds since 1970.
+    """
+    for file in (folder / "data").rglob("ducklake-*.parquet"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime >= moment:
+                file.unlink()

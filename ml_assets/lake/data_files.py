@@ -1,0 +1,74 @@
+"""What DuckLake's catalog knows of a table's files, so that its rows need not be read. Names are `schema.table`."""
+
+from __future__ import annotations
+
+import duckdb
+
+from ml_assets.lake.sql import identifier, table
+
+# A table's living files, each with the batch that it belongs to; parameters $schema and $table_name.
+FILES = """
+    FROM __ducklake_metadata_lake.ducklake_data_file f
+    JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
+    JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
+    JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
+"""
+LIVING = "f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table_name"
+
+
+def batches(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    """Batches that have rows in a table, in order."""
+    sql = f"SELECT DISTINCT v.partition_value {FILES} WHERE {LIVING} ORDER BY 1"
+    return [row[0] for row in con.execute(sql, _parts(name)).fetchall()]
+
+
+def values_by_batch(con: duckdb.DuckDBPyConnection, name: str, column: str) -> dict[str, set[str]]:
+    """Batch -> the different values of a text column; rows are read only of files that hold several."""
+    found: dict[str, set[str]] = {}
+    mixed = []
+    for batch, low, high in con.execute(
+        f"""
+        SELECT v.partition_value, c.min_value, c.max_value {FILES}
+        JOIN __ducklake_metadata_lake.ducklake_column n
+            ON n.table_id = t.table_id AND n.column_name = $column AND n.end_snapshot IS NULL
+        LEFT JOIN __ducklake_metadata_lake.ducklake_file_column_stats c
+            ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id
+        WHERE {LIVING}
+        """,
+        {"column": column, **_parts(name)},
+    ).fetchall():
+        found.setdefault(batch, set())
+        if low is not None and low == high:
+            found[batch].add(low)
+        else:
+            mixed.append(batch)
+    if mixed:
+        rows = con.execute(
+            f"SELECT DISTINCT batch, {identifier(column)} FROM {table(name)} "
+            f"WHERE batch IN (SELECT unnest($mixed)) AND {identifier(column)} IS NOT NULL",
+            {"mixed": mixed},
+        ).fetchall()
+        for batch, value in rows:
+            found[batch].add(value)
+    return found
+
+
+def written_bytes(con: duckdb.DuckDBPyConnection, name: str, snapshot: int) -> int:
+    """Bytes of the files that a snapshot added to a table."""
+    rows = con.execute(
+        """
+        SELECT coalesce(sum(f.file_size_bytes), 0)
+        FROM __ducklake_metadata_lake.ducklake_data_file f
+        JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id)
+        JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
+        WHERE f.begin_snapshot = $snapshot AND t.end_snapshot IS NULL AND s.schema_name = $schema
+            AND t.table_name = $table_name
+        """,
+        {"snapshot": snapshot, **_parts(name)},
+    ).fetchall()
+    return int(rows[0][0])
+
+
+def _parts(name: str) -> dict[str, str]:
+    schema, _, table_name = name.partition(".")
+    return {"schema": schema, "table_name": table_name}

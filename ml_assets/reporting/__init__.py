@@ -1,0 +1,1 @@
+"""What people read: HTML reports, plots and Markdown, drawn from plain rows that are handed in."""

@@ -1,0 +1,186 @@
+"""A replay as one HTML page: what the loop was worth, month by month, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, Training
+from ml_assets.reporting import html
+from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, Figure, as_png, new_figure
+
+NAMES = {LOOP: "the loop", FROZEN: "the first champion, frozen", ALWAYS: "training after every batch"}
+COLOURS = {LOOP: BLUE, FROZEN: GREY, ALWAYS: ORANGE}
+
+
+def write_pages(replay: Replay, folder: Path) -> Path:
+    """Write the page and its table (replay.csv) into a folder; returns the page's path."""
+    replay.write_csv(folder / "replay.csv")
+    page = folder / "index.html"
+    html.write(page, document(replay))
+    return page
+
+
+def document(replay: Replay) -> str:
+    """The page's HTML."""
+    spec = replay.spec
+    title = f"{spec.name}: a replay of {replay.later[0]} to {replay.later[-1]}"
+    said = conclusions(replay)
+    body = [
+        f"<h1>{title}</h1>",
+        *html.paragraphs([spec.description] if spec.description else []),
+        f'<div class="answer">{"".join(html.paragraphs(said))}</div>',
+        html.tiles(_tiles(replay)),
+        html.section("Score of each batch", html.figure(_scores_figure(replay)), _score_table(replay)),
+        html.section("What it cost", html.figure(_cost_figure(replay)), _training_table(replay)),
+        html.section("How it was done", *html.paragraphs(_method(replay))),
+    ]
+    return html.document(title, body)
+
+
+def conclusions(replay: Replay) -> list[str]:
+    """What came out, in sentences."""
+    metric, compared = replay.spec.performance_metric, replay.compared()
+    if not compared:
+        return [f"No batch from {replay.later[0]} on has outcomes: nothing can be compared."]
+    means = {arm: replay.mean(arm) for arm in (LOOP, FROZEN, ALWAYS)}
+    counts = {arm: len(replay.trainings(arm)) for arm in (LOOP, ALWAYS)}
+    gain = (means[LOOP] - means[FROZEN]) * (1 if replay.greater_is_better else -1)
+    against = (means[LOOP] - means[ALWAYS]) * (1 if replay.greater_is_better else -1)
+    better = sum(replay.gain(LOOP, batch) > 0 for batch in compared)
+    trained = "once" if counts[LOOP] == 1 else f"{counts[LOOP]} times"
+    return [
+        f"Over {len(compared)} batches the loop's mean {metric} is {means[LOOP]:.4f}, "
+        f"{_by(gain)} than the {means[FROZEN]:.4f} of the model that was frozen at the start; "
+        f"it was better on {better} of them.",
+        f"It trained {trained}; training after every batch trained {counts[ALWAYS]} times, for a mean of "
+        f"{means[ALWAYS]:.4f}: the loop is {_by(against)}.",
+    ]
+
+
+def _by(gain: float) -> str:
+    return "no different" if abs(gain) < 5e-5 else f"{abs(gain):.4f} {'better' if gain > 0 else 'worse'}"
+
+
+def _tiles(replay: Replay) -> list[tuple[str, str, str]]:
+    metric = replay.spec.performance_metric
+    tiles = [(_number(replay.mean(arm)), f"mean {metric}: {NAMES[arm]}", "") for arm in (LOOP, FROZEN, ALWAYS)]
+    for arm in (LOOP, ALWAYS):
+        trainings = replay.trainings(arm)
+        tiles.append((str(len(trainings)), f"trainings: {NAMES[arm]}", f"{_seconds(trainings):.0f} s"))
+    return tiles
+
+
+def _seconds(trainings: list[Training]) -> float:
+    return sum(training.seconds for training in trainings)
+
+
+def _scores_figure(replay: Replay) -> Figure:
+    figure = new_figure(9, 4)
+    axes = figure.subplots()
+    places = range(len(replay.later))
+    for arm in (FROZEN, ALWAYS, LOOP):
+        scores = [replay.score(arm, batch) for batch in replay.later]
+        values = [score.value if score else math.nan for score in scores]
+        axes.plot(places, values, "o-", color=COLOURS[arm], label=NAMES[arm], linewidth=2 if arm == LOOP else 1.3)
+        if arm == LOOP:
+            ends = [[getattr(score, end) if score else math.nan for score in scores] for end in ("low", "high")]
+            axes.fill_between(places, *ends, color=COLOURS[arm], alpha=0.15)
+    _mark_trainings(axes, replay)
+    axes.set_xticks(list(places), replay.later, rotation=45, ha="right")
+    axes.set(ylabel=replay.spec.performance_metric)
+    axes.legend(loc="best", fontsize=9)
+    return Figure(
+        "Score of each batch, by the model that scored it before it was trained on",
+        as_png(figure, 110),
+        "The band is the loop's 95% interval. A green line: after this batch the loop trained; solid where the new "
+        "version was promoted, dotted where it was refused.",
+    )
+
+
+def _mark_trainings(axes: Any, replay: Replay) -> None:
+    for training in replay.trainings(LOOP):
+        style = "-" if training.decision == "promoted" else ":"
+        axes.axvline(replay.later.index(training.batch) + 0.5, color=GREEN, linestyle=style, linewidth=1.5)
+
+
+def _cost_figure(replay: Replay) -> Figure:
+    figure = new_figure(9, 1.8)
+    axes = figure.subplots()
+    for place, arm in enumerate((ALWAYS, LOOP)):
+        left = 0.0
+        for training in replay.trainings(arm):
+            axes.barh(place, training.seconds, left=left, color=COLOURS[arm], edgecolor="white")
+            left += training.seconds
+    axes.set_yticks([0, 1], [NAMES[ALWAYS], NAMES[LOOP]])
+    axes.set(xlabel="seconds of training")
+    return Figure("Time spent on training", as_png(figure, 110), "Each piece is one training; they grow with the data.")
+
+
+def _score_table(replay: Replay) -> str:
+    head = ["batch", "rows", "frozen", "loop", "gain", "version", "every batch", "version", "then the loop trained"]
+    rows = []
+    for row in replay.rows():
+        versions = row["loop_version"], row["always_version"]
+        gain = replay.gain(LOOP, row["batch"])
+        trained = f"{row['trained_after']}: {row['why']}" if row["trained_after"] else ""
+        rows.append(
+            [
+                row["batch"],
+                "" if row["rows"] is None else f"{row['rows']:,}",
+                _number(row[FROZEN]),
+                _between(row, LOOP),
+                "" if math.isnan(gain) else f"{gain:+.4f}",
+                versions[0] or "",
+                _number(row[ALWAYS]),
+                versions[1] or "",
+                trained,
+            ]
+        )
+    means = [_number(replay.mean(arm)) for arm in (FROZEN, LOOP, ALWAYS)]
+    gain = (replay.mean(LOOP) - replay.mean(FROZEN)) * (1 if replay.greater_is_better else -1)
+    rows.append(["mean", "", means[0], means[1], _signed(gain), "", means[2], "", ""])
+    return html.table(head, rows)
+
+
+def _training_table(replay: Replay) -> str:
+    rows = [
+        [NAMES[arm], one.batch, one.trigger, one.version or "", one.decision, f"{one.seconds:.1f} s", one.why]
+        for arm in (LOOP, ALWAYS)
+        for one in replay.outcomes[arm].trainings
+        if arm == LOOP or one.batch in replay.later
+    ]
+    return html.table(["rule", "after", "trigger", "version", "decision", "time", "why"], rows)
+
+
+def _method(replay: Replay) -> list[str]:
+    spec = replay.spec
+    return [
+        f"The batches {replay.first[0]} to {replay.first[-1]} came first and trained the first champion, "
+        f"{replay.frozen}. Each further batch was scored by the champion of that moment before any training saw it.",
+        f"The loop is the pipeline as its YAML has it (retrain.on: {_on(replay)}; cooldown_batches: "
+        f"{spec.retrain.cooldown_batches}), driven by its own sensors and jobs. Training after every batch is the same "
+        "pipeline with new_batches: 1. Both judge every version by the same gates.",
+        "What is random is seeded: a second replay gives the same scores.",
+    ]
+
+
+def _on(replay: Replay) -> str:
+    words = [word if isinstance(word, str) else f"new_batches: {word.new_batches}" for word in replay.spec.retrain.on]
+    return ", ".join(words) or "nothing"
+
+
+def _between(row: dict[str, Any], arm: str) -> str:
+    if row[arm] is None:
+        return ""
+    low, high = row[f"{arm}_low"], row[f"{arm}_high"]
+    return _number(row[arm]) + ("" if low is None or math.isnan(low) else f" ({low:.4f} to {high:.4f})")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _signed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:+.4f}"

@@ -1,0 +1,1 @@
+"""Where rows come from: file formats, remote files, reference tables, reports that other jobs have written."""

@@ -1,0 +1,94 @@
+"""Deployments: what was done about each move of the champion's alias, step by step.
+
+Table: `<pipeline>.deployments`, one row for each step of each run of the deploy job. Nothing is ever changed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.tables.versions import alias_events, now
+
+COLUMNS = {
+    "version": "VARCHAR",
+    "moved_at": "TIMESTAMP",
+    "step": "VARCHAR",
+    "target": "VARCHAR",
+    "ok": "BOOLEAN",
+    "detail": "VARCHAR",
+    "deployed_at": "TIMESTAMP",
+    "run_id": "VARCHAR",
+}
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move of the champion's alias.
+
+    Args:
+        version: The champion from then on.
+        previous: The champion before it; None for the first.
+        moved_at: When, UTC.
+        why: The reason, as the decision has it.
+        by: Who or what decided.
+    """
+
+    version: str
+    previous: str | None
+    moved_at: dt.datetime
+    why: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that a deployment does, and how it went.
+
+    Args:
+        step: verify | publish | server | webhook.
+        target: Folder or address, without secrets.
+        ok: Is it as it should be now?
+        detail: What was done or found.
+    """
+
+    step: Literal["verify", "publish", "server", "webhook"]
+    target: str
+    ok: bool
+    detail: str
+
+
+def moves(lake: Lake, pipeline: str) -> list[Move]:
+    """Every move of the champion's alias, oldest first."""
+    events = [event for event in alias_events(lake, pipeline) if event["alias"] == "champion"]
+    before = [None, *(event["version"] for event in events)]
+    return [
+        Move(event["version"], previous, event["moved_at"], event["why"], event["moved_by"])
+        for event, previous in zip(events, before, strict=False)
+    ]
+
+
+def record(lake: Lake, pipeline: str, move: Move, steps: Sequence[Step], commit: Commit) -> None:
+    """Append the steps of a run."""
+    shared = {"version": move.version, "moved_at": move.moved_at, "deployed_at": now(), "run_id": commit.run_id}
+    lake.append([Rows(f"{pipeline}.deployments", COLUMNS, [{**shared, **asdict(step)} for step in steps])], commit)
+
+
+def is_recorded(lake: Lake, pipeline: str, move: Move) -> bool:
+    """Has a run of the deploy job come to its end for a move, whatever came of its steps?"""
+    sql = "SELECT 1 FROM {t} WHERE moved_at = ? LIMIT 1"
+    return bool(lake.rows_of(f"{pipeline}.deployments", sql, [move.moved_at]))
+
+
+def told_at(lake: Lake, pipeline: str, move: Move, target: str) -> dt.datetime | None:
+    """When the webhook took the news of a move; None where it has not."""
+    rows = lake.rows_of(
+        f"{pipeline}.deployments",
+        """SELECT min(deployed_at) AS told_at FROM {t}
+        WHERE step = 'webhook' AND ok AND moved_at = ? AND target = ?""",
+        [move.moved_at, target],
+    )
+    return rows[0]["told_at"] if rows else None

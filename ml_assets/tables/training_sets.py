@@ -1,0 +1,275 @@
+"""Training sets as pins: the definition of a training set at one snapshot of the lake, never a copy of its rows.
+
+A pin is the row of `<pipeline>.training_set` that names the snapshot, the batches, the split and the label; reading
+it gives the same rows in the same order for ever, as long as its snapshot is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from ml_assets.errors import TrainingError
+from ml_assets.lake.lake import Commit, Lake, Rows, at
+from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.tables import outcomes
+from ml_assets.tables.versions import now
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    Array = np.ndarray[Any, Any]
+
+COLUMNS = {
+    "pin_id": "VARCHAR",
+    "created_at": "TIMESTAMP",
+    "run_id": "VARCHAR",
+    "snapshot_id": "BIGINT",
+    "train_batches": "VARCHAR[]",
+    "validation_batches": "VARCHAR[]",
+    "test_batches": "VARCHAR[]",
+    "definition": "JSON",
+    "train_rows": "BIGINT",
+    "validation_rows": "BIGINT",
+    "test_rows": "BIGINT",
+}
+PARTS = ("train", "validation", "test")
+FITTED = ("train", "validation")  # what the judged model is fitted on
+LABEL = "label"
+NO_FEATURES = (LABEL, "part")  # stand beside the features in a pin's rows
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A training set.
+
+    Args:
+        pin_id: Hash of everything that decides its rows, labels and split.
+        snapshot_id: Snapshot of the lake that it reads.
+        batches: Part (train, validation, test) -> batches. Other splits than by batch have all under each part.
+        rows: Part -> number of labelled rows.
+        features: Feature name -> number | category.
+        target: SQL of the label.
+        split: How rows are divided, as in the YAML.
+        seed: Seed of a split by rows.
+        late: Columns by which outcomes that came later are found, and those that they fill in (`tables/outcomes.py`);
+            None where there were none.
+    """
+
+    pin_id: str
+    snapshot_id: int
+    batches: dict[str, list[str]]
+    rows: dict[str, int]
+    features: dict[str, str]
+    target: str
+    split: dict[str, Any]
+    seed: int
+    late: dict[str, list[str]] | None = None
+
+    @property
+    def all_batches(self) -> list[str]:
+        return sorted({batch for part in self.batches.values() for batch in part})
+
+
+def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
+    """Record a pin: one row, however often it is made."""
+    row = {
+        "pin_id": pin.pin_id,
+        "created_at": now(),
+        "run_id": commit.run_id,
+        "snapshot_id": pin.snapshot_id,
+        "definition": asdict(pin),
+        **{f"{part}_batches": pin.batches[part] for part in PARTS},
+        **{f"{part}_rows": pin.rows[part] for part in PARTS},
+    }
+    lake.append([Rows(f"{pipeline}.training_set", COLUMNS, [row], key=("pin_id",))], commit)
+
+
+def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | None = None) -> Pin:
+    """The pin of this run, or that pin, else the newest one.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    name = f"{pipeline}.training_set"
+    rows = (
+        lake.rows(
+            f"""SELECT definition FROM {table(name)} WHERE $pin_id IS NULL OR pin_id = $pin_id
+            ORDER BY (run_id = coalesce($run_id, '')) DESC, created_at DESC LIMIT 1""",
+            {"run_id": run_id, "pin_id": pin_id},
+        )
+        if lake.exists(name)
+        else []
+    )
+    if not rows:
+        raise TrainingError(
+            "There is no training set yet.",
+            where={"pipeline": pipeline},
+            fix=f"Materialize {pipeline}/training_set, or run the job {pipeline}_train.",
+        )
+    return Pin(**json.loads(rows[0]["definition"]))
+
+
+def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
+    """SELECT of the labelled rows with their part; `extra` columns come from validated_data.
+
+    A label is what was known at the snapshot, late outcomes included.
+
+    The part of a row depends on the row and the seed alone, so it can be told again at any time.
+    """
+    label = f"SELECT batch, row_id, ({pin.target}\n) AS {LABEL}"
+    group = pin.split.get("group")
+    wanted = tuple(dict.fromkeys((*extra, *((group,) if group else ()))))
+    if wanted:
+        label += ", " + ", ".join(f"{identifier(name)} AS {identifier('slice_' + name)}" for name in wanted)
+    version = at(pin.snapshot_id)
+    return f"""
+        SELECT f.batch, f.row_id, {_part_sql(pin)} AS part, l.{LABEL}, {identifiers(list(pin.features))}
+            {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
+        FROM (SELECT * FROM {table(f"{pipeline}.features")}{version}) f
+        JOIN ({label} FROM {outcomes.known_sql(pipeline, pin.late, pin.snapshot_id)}) l USING (batch, row_id)
+        WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
+
+
+def _part_sql(pin: Pin) -> str:
+    """SQL expression for the part of a row."""
+    by, validation, test = pin.split["by"], float(pin.split["validation"]), float(pin.split["test"])
+    if by == "batch":
+        return """CASE WHEN list_contains($test::VARCHAR[], f.batch) THEN 'test'
+            WHEN list_contains($validation::VARCHAR[], f.batch) THEN 'validation' ELSE 'train' END"""
+    row = "concat_ws(chr(31), f.batch, f.row_id, $seed)"
+    if by == "group":
+        row = f"concat_ws(chr(31), l.{identifier('slice_' + str(pin.split['group']))}, $seed)"
+    draw = f"(md5_number_lower({row})::DOUBLE / 18446744073709551616)"
+    if by == "stratified":
+        draw = f"(percent_rank() OVER (PARTITION BY l.{LABEL} ORDER BY {draw}))"
+    unseen = f"WHEN {draw} < {test!r} THEN 'test' WHEN {draw} < {test + validation!r} THEN 'validation'"
+    return f"CASE {unseen} ELSE 'train' END"
+
+
+def parameters(pin: Pin) -> dict[str, Any]:
+    """Values of the parameters in `rows_sql`."""
+    values: dict[str, Any] = {"batches": pin.all_batches}
+    if pin.split["by"] == "batch":
+        return {**values, "test": pin.batches["test"], "validation": pin.batches["validation"]}
+    return {**values, "seed": str(pin.seed)}
+
+
+def read(
+    lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...] = PARTS, extra: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Labelled rows of some parts: batch, row_id, part, label, the features, and `slice_<column>` for each extra.
+
+    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a batch at a time: a sort of
+    them all, and a second copy of every number, would take several times their memory.
+
+    Raises:
+        TrainingError: The pinned snapshot is gone.
+    """
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    numbers = [name for name, kind in pin.features.items() if kind == "number"]
+    block = np.empty((sum(pin.rows[part] for part in parts), len(numbers)), order="F")
+    others, filled = [], 0
+    for rows in _by_batch(lake, pipeline, pin, parts, extra):
+        for place, name in enumerate(numbers):
+            block[filled : filled + len(rows), place] = rows.column(name).to_numpy()
+        filled += len(rows)
+        # A copy: one column of DuckDB's keeps all columns of its rows in memory.
+        others.append(rows.drop_columns(numbers).take(np.arange(len(rows))))
+        del rows  # before the next batch is read
+    frame: pd.DataFrame = pa.concat_tables(others).to_pandas(date_as_object=False)
+    columns: dict[str, Any] = {str(name): frame[name] for name in frame}
+    columns |= {name: block[:, place] for place, name in enumerate(numbers)}
+    return pd.DataFrame(columns, copy=False)
+
+
+def _by_batch(
+    lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...], extra: tuple[str, ...]
+) -> Iterator[pa.Table]:
+    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once."""
+    casts = [
+        f"{identifier(name)}::DOUBLE AS {identifier(name)}" for name, kind in pin.features.items() if kind == "number"
+    ]
+    replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
+    sql = f"""SELECT *{replaced} FROM ({rows_sql(pipeline, pin, extra)})
+        WHERE list_contains($parts, part) AND ($batch IS NULL OR batch = $batch) ORDER BY batch, row_id"""
+    named = sorted({batch for part in parts for batch in pin.batches[part]})
+    batches = [None] if pin.split["by"] == "stratified" else named
+    try:
+        for batch in batches:
+            # Without a name, the rows of a batch are gone before the next one is read.
+            values = {**parameters(pin), "parts": list(parts), "batch": batch}
+            yield _without_decimals(lake.con.execute(sql, values).to_arrow_table())
+            lake.give_back()
+    except duckdb.InvalidInputException as error:
+        raise TrainingError(
+            f"Snapshot {pin.snapshot_id} of the training set cannot be read.",
+            found=str(error).splitlines()[0],
+            where={"pipeline": pipeline, "pin": pin.pin_id},
+            fix=f"Materialize {pipeline}/training_set again.",
+        ) from error
+
+
+def _without_decimals(rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    for place, column in enumerate(rows.schema):
+        if pa.types.is_decimal(column.type):
+            rows = rows.set_column(place, column.name, rows.column(place).cast(pa.float64()))
+    return rows
+
+
+def seen(lake: Lake, pipeline: str, pin: Pin, rows: pd.DataFrame, parts: tuple[str, ...]) -> Array:
+    """Which rows were in some parts of a pin, shape (n,); True where that cannot be told any more.
+
+    A batch counts as a whole where the split is by batch, and where all parts are meant.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        pin: The pin.
+        rows: Rows with `batch` and `row_id`, of any pin.
+        parts: Parts of the pin.
+    """
+    named = {batch for part in parts for batch in pin.batches[part]}
+    there: Array = rows["batch"].isin(named).to_numpy()
+    if pin.split["by"] == "batch" or set(parts) == set(PARTS) or not there.any():
+        return there
+    sql = f"SELECT batch, row_id, true AS seen FROM ({rows_sql(pipeline, pin)}) WHERE list_contains($parts, part)"
+    try:
+        known = lake.con.execute(sql, {**parameters(pin), "parts": list(parts)}).df()
+    except duckdb.Error:  # its snapshot has expired, or a column is gone
+        return there
+    found: Array = rows[["batch", "row_id"]].merge(known, how="left")["seen"].notna().to_numpy()
+    return found
+
+
+def rows_in_two_parts(lake: Lake, pipeline: str, pin: Pin) -> int:
+    """Test rows that are also train or validation rows; 0 unless the split is broken."""
+    (count,) = lake.con.execute(
+        f"""WITH rows_ AS ({rows_sql(pipeline, pin)})
+        SELECT count(*) FROM rows_ a JOIN rows_ b USING (batch, row_id) WHERE a.part = 'test' AND b.part != 'test'""",
+        parameters(pin),
+    ).fetchall()[0]
+    return int(count)
+
+
+def share_seen_before(lake: Lake, pipeline: str, pin: Pin) -> float:
+    """Share of test rows that stand among train or validation rows, too: the same features and label."""
+    same = f"hash({LABEL}, {identifiers(list(pin.features))})"
+    (share,) = lake.con.execute(
+        f"""WITH rows_ AS (SELECT part, {same} AS content FROM ({rows_sql(pipeline, pin)}))
+        SELECT avg((content IN (SELECT content FROM rows_ WHERE part != 'test'))::INT)
+        FROM rows_ WHERE part = 'test'""",
+        parameters(pin),
+    ).fetchall()[0]
+    return float(share)

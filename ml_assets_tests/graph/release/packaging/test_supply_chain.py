@@ -1,0 +1,65 @@
+"""The libraries of a release: pinned with hashes, listed with licences, on a base image by digest."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ml_assets.graph.release.packaging import packing, supply_chain
+
+ROOT = Path(__file__).parents[3]
+BOOSTERS = ("lightgbm", "xgboost-cpu", "catboost")
+
+
+def renewed() -> str:
+    """Hashes of all that a server may need, out of constraints.txt; `python -m` this module writes them."""
+    known = supply_chain.pinned((ROOT / "constraints.txt").read_text())
+    wanted = packing._with_dependencies([*packing.SERVER_NEEDS, *packing.SKOPS_NEEDS, *BOOSTERS])
+    lines = [line for line in known if line.partition("==")[0] in wanted]
+    return "".join(" \\\n    ".join([line, *(f"--hash=sha256:{h}" for h in known[line])]) + "\n" for line in lines)
+
+
+def test_the_hashes_are_those_of_constraints() -> None:
+    known = supply_chain.known_hashes()
+    every = supply_chain.pinned((ROOT / "constraints.txt").read_text())
+    assert {line: every.get(line) for line in known} == dict(known)
+    assert {line.partition("==")[0] for line in known} >= {*packing.SERVER_NEEDS, *packing.SKOPS_NEEDS}
+
+
+def test_requirements_have_hashes_or_say_why_not() -> None:
+    known = sorted(supply_chain.known_hashes())[:3]
+    text = supply_chain.locked(known)
+    assert supply_chain.pinned(text) == {line: supply_chain.known_hashes()[line] for line in known}
+    mixed = supply_chain.locked([*known, "tulip-field==4.2"])
+    assert "--hash" not in mixed
+    assert mixed.splitlines()[0] == "# Without hashes, because those of tulip-field==4.2 are not known."
+    assert mixed.splitlines()[1:] == [*known, "tulip-field==4.2"]
+
+
+@pytest.mark.parametrize("python", [(3, 11), (3, 12), (3, 13)])
+def test_base_images_are_named_by_digest(python: tuple[int, int]) -> None:
+    assert re.fullmatch(rf"python:3\.{python[1]}-slim@sha256:[0-9a-f]{{64}}", supply_chain.base_image(python))
+    assert supply_chain.base_image((3, 99)) == "python:3.99-slim"
+
+
+def test_the_bill_of_materials_is_valid_and_complete() -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    lines = [*sorted(supply_chain.known_hashes())[:2], "tulip-field==4.2"]
+    text = supply_chain.sbom("tulips", "2.1.0", lines)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    assert bom["metadata"]["component"]["name"] == "tulips"
+    listed = {f"{part['name']}=={part['version']}": part for part in bom["components"]}
+    assert set(listed) == set(lines)
+    first = listed[lines[0]]
+    assert tuple(sorted(h["content"] for h in first["hashes"])) == tuple(sorted(supply_chain.known_hashes()[lines[0]]))
+    assert len(next(d for d in bom["dependencies"] if d["ref"] == "tulips@2.1.0")["dependsOn"]) == len(lines)
+
+
+if __name__ == "__main__":
+    supply_chain.HASHES.write_text(renewed(), encoding="ascii")

@@ -1,0 +1,41 @@
+"""States of a project's assets, short enough to compare."""
+
+from __future__ import annotations
+
+import copy
+
+from ml_assets.graph.staleness.facts import Facts, read_facts
+from ml_assets.graph.staleness.nodes import pipelines_of
+from ml_assets.graph.staleness.states import Verdict, judge
+from ml_assets.lake.lake import Lake
+from ml_assets_tests.conftest import Project
+
+
+def facts_of(project: Project) -> Facts:
+    with Lake(project.paths.lake, read_only=True) as lake:
+        return read_facts(lake, project.spec.name)
+
+
+def verdicts_of(project: Project) -> list[Verdict]:
+    return judge(pipelines_of(project.defs())[project.spec.name], facts_of(project))
+
+
+def not_fresh(project: Project) -> dict[str, str]:
+    """Noun -> `state batches` of what is not fresh; several states of a asset_name in one text."""
+    return short(verdicts_of(project))
+
+
+def short(verdicts: list[Verdict]) -> dict[str, str]:
+    found: dict[str, dict[str, list[str]]] = {}
+    for verdict in verdicts:
+        if verdict.state not in ("fresh", "kept"):
+            found.setdefault(verdict.asset_name, {}).setdefault(verdict.state, []).append(verdict.batch or "")
+    return {
+        asset_name: "; ".join(f"{state} {' '.join(batches)}".strip() for state, batches in states.items())
+        for asset_name, states in found.items()
+    }
+
+
+def variant(project: Project) -> Project:
+    """The same folder and instance under a spec and SQL that a test may change."""
+    return Project(project.root, project.instance, copy.deepcopy(project.spec_dict), dict(project.sql))
