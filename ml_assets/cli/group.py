@@ -80,7 +80,7 @@ def _of_the_lake(error: Exception) -> MLAssetsError:
     """An error of DuckDB as ours; any other is a bug, and raised again."""
     import duckdb
 
-    from ml_assets.lake.causes import lake_error
+    from ml_assets.lake.faults import lake_error
     from ml_assets.lake.paths import Paths
 
     if not isinstance(error, duckdb.Error):

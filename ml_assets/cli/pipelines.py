@@ -79,7 +79,7 @@ def writing(pipeline: str | None = None) -> Iterator[Lake]:
     from ml_assets.tables.pipelines import need_pipeline
 
     with Lake(Paths.of().lake) as lake:
-        if not lake.is_there():
+        if not lake.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": lake.folder})
         if pipeline is not None:
             need_pipeline(lake, pipeline)

@@ -1,4 +1,4 @@
-"""matplotlib figures as PNG, for HTML pages and for pages that show Markdown."""
+"""matplotlib figures as PNG, for HTML reports and for whatever shows Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLUE, ORANGE, RED, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of a page.
+    """A plot of a report.
 
     Args:
         title: Heading above it.
@@ -24,6 +24,11 @@ class Figure:
     title: str
     png: bytes
     reading: str
+
+    @property
+    def address(self) -> str:
+        """A data URI that holds it."""
+        return inline(self.png)
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -46,5 +51,5 @@ def as_markdown(figure: Any, title: str) -> str:
 
 
 def inline(png: bytes) -> str:
-    """PNG bytes as an address that holds them."""
+    """PNG bytes as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,17 +1,23 @@
-"""Which pipelines there are in a lake. A schema alone is none: people keep tables of their own beside them."""
+"""Which pipelines a lake holds."""
 
 from __future__ import annotations
 
 from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.lake import Lake
+from ml_assets.tables.arrivals import ARRIVALS
 
-FIRST_TABLE = "arrivals"  # every pipeline begins with it
 
+def names(lake: Lake) -> list[str]:
+    """Pipelines that have been materialized, in order: every one has a table of arrivals.
 
-def pipelines(lake: Lake) -> list[str]:
-    """Pipelines that have listed their source at least once, by name."""
-    named = (name.split(".", 1) for name in lake.tables())
-    return sorted(schema for schema, table in named if table == FIRST_TABLE)
+    A schema of somebody's own tables is no pipeline, even where one of them has that name.
+    """
+    rows = lake.rows(
+        """SELECT schema_name AS pipeline FROM duckdb_columns() WHERE database_name = 'lake' AND table_name = $name
+        GROUP BY ALL HAVING list_has_all(list(column_name), $columns) ORDER BY 1""",
+        {"name": ARRIVALS.name, "columns": ["path", "batch", "sha256", "status"]},
+    )
+    return [row["pipeline"] for row in rows]
 
 
 def need_pipeline(lake: Lake, name: str) -> None:
@@ -20,8 +26,9 @@ def need_pipeline(lake: Lake, name: str) -> None:
     Raises:
         UnknownPipeline: It is none.
     """
-    if not lake.exists(f"{name}.{FIRST_TABLE}"):  # ten times as fast as the list of all tables
-        raise UnknownPipeline(name, pipelines(lake))
+    known = names(lake)
+    if name not in known:
+        raise UnknownPipeline(name, known)
 
 
 def only_pipeline(lake: Lake) -> str:
@@ -30,7 +37,7 @@ def only_pipeline(lake: Lake) -> str:
     Raises:
         LakeError: There are several, or there is none.
     """
-    known = pipelines(lake)
+    known = names(lake)
     if len(known) != 1:
         raise LakeError("Which pipeline?", found=", ".join(known) or "none in the lake", fix="Name one of them.")
     return known[0]

@@ -20,7 +20,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pyproject.toml").touch()
     with Lake(tmp_path / "data/lake") as lake:
         lake.con.execute(f"CREATE TEMP TABLE made AS SELECT 'a' AS batch, * FROM ({rows({1: 1, 2: 1})})")
-        puts = [Put("t.features", "made", "a", reshape=True), Put("t.arrivals", "made", "a")]
+        lake.con.execute("CREATE TEMP TABLE seen AS SELECT 'a' AS batch, 'f' AS path, '' AS sha256, 'ready' AS status")
+        puts = [Put("t.features", "made", "a", reshape=True), Put("t.arrivals", "seen", "a")]
         first = lake.replace(puts, Commit("t/features", "run", "v1", "a"))[0].snapshot_id
         log(lake, 1)
         write(lake, "features", "a", rows({1: 1, 2: 5, 3: 5}))

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.graph.monitoring.performance import COLUMNS
-from ml_assets.graph.release.promotion import decision
-from ml_assets.lake.lake import Lake
+from ml_assets.graph.release.promotion import decide
+from ml_assets.lake.lake import Lake, Rows
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import versions
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.releases import RELEASES
 from ml_assets_tests.graph.release.hand_made import BY, add_version, spec
 
@@ -29,11 +29,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     (tmp_path / "pyproject.toml").touch()
     paths = Paths(tmp_path, tmp_path / "data")
     with Lake(paths.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
+        lake.append([ARRIVALS.rows("loans", [])], BY)
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
-            decision.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+            decide.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return paths
@@ -68,7 +68,7 @@ def test_list(project: Paths) -> None:
     newest, waiting, first = parsed("models", "list", "loans")
     assert list(first) == [
         *("version", "created_at", "candidate", "validation_score", "metric", "test_score", "low", "high"),
-        *("decision", "aliases", "asked_by"),
+        *("decision", "aliases", "triggered_by"),
     ]
     assert parsed("models", "list", "loans", "--limit", "1") == [newest]
     assert (newest["version"], newest["decision"], newest["aliases"]) == ("1.0.2", "refused", ["challenger"])
@@ -76,7 +76,7 @@ def test_list(project: Paths) -> None:
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
     scores = [first[name] for name in ("metric", "validation_score", "test_score", "low", "high")]
     assert scores == ["roc_auc", 0.75, 0.8, 0.75, 0.8 + 0.05]
-    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_retrain")
+    assert (first["candidate"], first["triggered_by"]) == ("tree", "sensor loans_retrain")
     text = ok("models", "list", "loans")
     for words in ("0.55 [0.5, 0.6]", "refused, now challenger", "promoted, now champion"):
         assert words in text
@@ -85,10 +85,10 @@ def test_list(project: Paths) -> None:
 def test_show(project: Paths) -> None:
     release = {"version": "1.0.0", "created_at": versions.now(), "folder": "loans/1.0.0-a", "started": False}
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.release_candidate", RELEASES, [{**release, "engine": "onnx"}])], BY)
+        lake.append([Rows("loans.release_candidate", RELEASES.types, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
     assert set(found) == {
-        *versions.VERSIONS,
+        *(column.name for column in versions.VERSIONS.columns),
         *("training_set", "schema", "files", "scores", "decisions", "aliases", "alias_events", "release"),
         "read_training_set",
     }
@@ -164,9 +164,11 @@ def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> No
 
 
 def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
-    types = {name: COLUMNS[name] for name in ("batch", "model_version", "metric", "value", "promised", "rows")}
+    types = {
+        name: PERFORMANCE.types[name] for name in ("batch", "model_version", "metric", "value", "test_score", "rows")
+    }
     types |= {"low": "DOUBLE", "high": "DOUBLE", "judged": "BOOLEAN", "decayed": "BOOLEAN", "seen": "BOOLEAN"}
-    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "promised": 0.8, "rows": 1200}
+    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "test_score": 0.8, "rows": 1200}
     rows = [
         {**row, "batch": "4", "value": 0.9, "judged": True, "decayed": False, "seen": False},
         {**row, "batch": "5", "value": 0.7, "judged": True, "decayed": True, "seen": False},
@@ -174,8 +176,8 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
-    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
+        lake.append([Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
+    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; test score 0.8000: decayed"
     assert shown in run("summary", "loans").output
 
 

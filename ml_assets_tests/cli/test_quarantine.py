@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from ml_assets.cli import main
-from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.lake.lake import Commit, Lake, Put, Rows
+from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.tables.arrivals import ARRIVALS
 
 HELD = """
     SELECT '1' AS batch, 7 AS row_id, 'a.csv' AS source_file, -1.0 AS distance, 2.0 AS other,
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pyproject.toml").touch()
     with Lake(tmp_path / "data/lake") as lake:
         for pipeline in ("t", "u"):
-            lake.append([Rows(f"{pipeline}.arrivals", ARRIVALS, [])], Commit(f"{pipeline}/arrivals"))
+            lake.append([ARRIVALS.rows(pipeline, [])], Commit(f"{pipeline}/arrivals"))
         lake.con.execute(f"CREATE TEMP TABLE made AS {HELD}")
         lake.replace([Put("t.quarantine", "made", "1")], Commit("t/quarantine", batch="1"))
     monkeypatch.chdir(tmp_path)

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import retrain_events
+from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.versions import VERSIONS
 
@@ -29,9 +29,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         retrain_events.record(lake, "t", [waited], commit)
         retrain_events.record(lake, "t", [trained], commit)
         retrain_events.started(lake, "t", trained.tags(), commit)
-        lake.append([retrain_events.Rows("u.trained_model", VERSIONS, [])], commit)
+        lake.append([VERSIONS.rows("u", [])], commit)
         for pipeline in ("t", "u"):
-            lake.append([retrain_events.Rows(f"{pipeline}.arrivals", ARRIVALS, [])], commit)
+            lake.append([ARRIVALS.rows(pipeline, [])], commit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return tmp_path
@@ -45,7 +45,7 @@ def run(*arguments: str) -> Result:
 def test_the_newest_decision_comes_first() -> None:
     first, second = json.loads(run("t", "--json").output)
     assert set(first) == {
-        *("trigger", "decision", "why", "asked_by", "batches", "champion", "evidence", "run_key", "run_id"),
+        *("trigger", "decision", "why", "triggered_by", "batches", "champion", "evidence", "run_key", "run_id"),
         *("event_id", "decided_at"),
     }
     assert (first["decision"], first["trigger"], first["run_id"]) == ("train", "drift, decay", "run-of-a-training")

@@ -6,29 +6,36 @@ import pytest
 
 from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.lake import Commit, Lake, Rows
-from ml_assets.tables.pipelines import need_pipeline, only_pipeline, pipelines
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.pipelines import names, need_pipeline, only_pipeline
 
 
-def begin(lake: Lake, name: str) -> None:
+def begin(lake: Lake, pipeline: str) -> None:
+    lake.append([ARRIVALS.rows(pipeline, [])], Commit(ARRIVALS.asset(pipeline)))
+
+
+def own(lake: Lake, name: str) -> None:
     lake.append([Rows(name, {"batch": "VARCHAR"}, [])], Commit(name.replace(".", "/")))
 
 
 def test_a_pipeline_is_what_has_listed_its_source(lake: Lake) -> None:
-    begin(lake, "reports.mean_score")
-    assert pipelines(lake) == []
+    own(lake, "reports.mean_score")
+    own(lake, "airport.arrivals")
+    assert names(lake) == []
     with pytest.raises(LakeError, match="none in the lake"):
         only_pipeline(lake)
-    begin(lake, "loans.arrivals")
-    assert (pipelines(lake), only_pipeline(lake)) == (["loans"], "loans")
-    begin(lake, "flights.arrivals")
-    assert pipelines(lake) == ["flights", "loans"]
+    begin(lake, "loans")
+    assert (names(lake), only_pipeline(lake)) == (["loans"], "loans")
+    begin(lake, "flights")
+    assert names(lake) == ["flights", "loans"]
     with pytest.raises(LakeError, match="flights, loans"):
         only_pipeline(lake)
 
 
 def test_a_name_that_is_none_is_told_the_nearest_and_all(lake: Lake) -> None:
-    for name in ("loans.arrivals", "flights.arrivals", "reports.mean_score"):
-        begin(lake, name)
+    begin(lake, "loans")
+    begin(lake, "flights")
+    own(lake, "reports.mean_score")
     need_pipeline(lake, "loans")
     for wrong in ("loan", "reports", "x; DROP TABLE y"):
         with pytest.raises(UnknownPipeline) as caught:

@@ -25,8 +25,8 @@ def list_(pipeline: str, limit: int, as_json: bool) -> None:
         return
     metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
     table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for title in ("version", "trained", "candidate", "validation", "test", "decision", "asked by"):
-        wraps = title in ("decision", "asked by")
+    for title in ("version", "trained", "candidate", "validation", "test", "decision", "triggered by"):
+        wraps = title in ("decision", "triggered by")
         table.add_column(title, no_wrap=not wraps, min_width=10 if wraps else None, overflow="fold")
     for row in rows:
         table.add_row(
@@ -36,6 +36,6 @@ def list_(pipeline: str, limit: int, as_json: bool) -> None:
             number(row["validation_score"]),
             scored(row["test_score"], row["low"], row["high"]),
             ", ".join([row["decision"] or "none", *(f"now {alias}" for alias in row["aliases"])]),
-            row["asked_by"] or "",
+            row["triggered_by"] or "",
         )
     console.print(table)

@@ -45,7 +45,7 @@ def show(pipeline: str, version: str, as_json: bool) -> None:
 def _facts(found: Mapping[str, Any]) -> dict[str, str]:
     pin, release = found["training_set"], found["release"]
     facts = {
-        "trained": f"{minute(found['created_at'])} UTC, asked for by {found['asked_by'] or 'unknown'}",
+        "trained": f"{minute(found['created_at'])} UTC, triggered by {found['triggered_by'] or 'unknown'}",
         "aliases": ", ".join(found["aliases"]) or "none",
         "candidate": f"{found['candidate']} ({found['estimator']})",
         "parameters": shown_value(found["params"]),

@@ -13,7 +13,7 @@ batch_option = click.option("--batch", "batches", multiple=True, help="Only this
 
 
 def held_batches(lake: Lake, pipeline: str, batches: tuple[str, ...]) -> list[str]:
-    """Batches with quarantined rows, or those of them that are asked for.
+    """Batches with quarantined rows, or the ones that are named.
 
     Raises:
         MLAssetsError: Nothing of such a batch is in quarantine.
