@@ -86,12 +86,12 @@ def test_maintenance_keeps_what_the_yaml_says(project: Path) -> None:
     (project / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
     folder = project / "credit/defs/t"
     folder.mkdir(parents=True)
-    (folder / "defs.yaml").write_text("attributes: {name: t, upkeep: {keep_days: 77}}")
+    (folder / "defs.yaml").write_text("attributes: {name: t, maintenance: {keep_days: 77}}")
     done = json.loads(ok("maintenance", "t", "--json"))
     assert list(done) == ["snapshots", "files_merged", "files_removed", "bytes_before", "bytes_after", "seconds"]
     assert done["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
-        assert lake.rows("SELECT keep_days FROM lake.t.upkeep") == [{"keep_days": 77}]
+        assert lake.rows("SELECT keep_days FROM lake.t.maintenance") == [{"keep_days": 77}]
 
 
 @pytest.mark.parametrize(
