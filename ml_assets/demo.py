@@ -23,7 +23,7 @@ from ml_assets.graph.staleness.states import judge
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.project import definitions
+from ml_assets.loading import definitions
 from ml_assets.runs import materialize
 
 DEMO = Path(__file__).parent / "defs" / "flights"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.errors import UnknownPipeline
 from ml_assets.lake.audit import WRITES, all_writes
 from ml_assets.lake.history import pinned
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
@@ -78,12 +78,12 @@ def run_maintenance(
         grace: How long a file stays after it was replaced.
 
     Raises:
-        LakeError: There is no such pipeline.
+        UnknownPipeline: There is no such pipeline.
     """
     started = time.monotonic()
     pipelines = sorted({name.partition(".")[0] for name in lake.tables()})
     if pipeline not in pipelines:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, pipelines))
+        raise UnknownPipeline(pipeline, pipelines)
     commit = Commit(asset=f"{pipeline}/maintenance", run_id=run_id)
     before = _bytes(lake)
     if dry_run:

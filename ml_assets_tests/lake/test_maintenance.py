@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.errors import LakeError
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.audit import all_writes, last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.maintenance import SMALL_FILES, expirable, run_maintenance
@@ -117,7 +117,7 @@ def test_another_pipelines_snapshots_are_left_alone(lake: Lake) -> None:
     write(lake, "features", "a", rows({1: 2}))
     run_maintenance(lake, "t", 0, grace=NOW)
     assert lake.table("u.features", snapshot=first).fetchall() == [("a", 1, 1)]
-    with pytest.raises(LakeError, match="no pipeline 'tt'"):
+    with pytest.raises(UnknownPipeline, match="no pipeline 'tt'"):
         run_maintenance(lake, "tt", 0)
 
 

@@ -1,4 +1,4 @@
-"""`ml-assets summary | approve | reject`: what is in the lake, and the answer to what waits."""
+"""`ml-assets summary`: what is in the lake, how good the champion is, what needs attention."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from ml_assets.cli.group import console, existing_lake
-from ml_assets.errors import did_you_mean
+from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.escaping import visible
-from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
 from ml_assets.summary import Summary, summarize
 from ml_assets.tables import pipelines
 
 
 @click.command()
-@click.argument("pipeline", required=False)
-def summary(pipeline: str | None) -> None:
-    """What is in the lake, how good the champion is, what needs a person. Exit code 1 where something does."""
-    with Lake(Paths.of().lake, read_only=True) as lake:
-        known = pipelines.names(lake)
-        if pipeline is not None and pipeline not in known:
-            raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
-        found = [summarize(lake, name) for name in ([pipeline] if pipeline else known)]
-    for one in found:
-        print_summary(one)
+@optional_pipeline
+@json_option
+def summary(pipeline: str | None, as_json: bool) -> None:
+    """What is in the lake, how good the champion is, what needs attention. Exits with 1 if anything does."""
+    with reading(pipeline) as lake:
+        found = [summarize(lake, name) for name in ([pipeline] if pipeline else pipelines.names(lake))]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            print_summary(one)
     sys.exit(1 if any(one.problems for one in found) else 0)
 
 
@@ -78,30 +78,3 @@ def _live_line(live: Mapping[str, Any]) -> Text:
     beside = "no test score" if live["test_score"] is None else f"test score {live['test_score']:.4f}"
     line = f"{live['metric']} {value}{between} on {live['rows']:,} rows of batch {live['batch']}; {beside}: "
     return Text.assemble(visible(line), verdict)
-
-
-@click.command()
-@click.argument("pipeline")
-@click.argument("version")
-@click.option("--why", required=True, help="The reason; it is kept with the decision.")
-def approve(pipeline: str, version: str, why: str) -> None:
-    """Promote a version that passed its gates and waits for a person (gates.approval: manual)."""
-    from ml_assets.graph.release.promotion import approvals
-
-    paths = Paths.of()
-    with existing_lake(paths) as lake:
-        made = approvals.approve(lake, paths, pipeline, version, why)
-    console.print(f"{pipeline} {made.version} is the champion; before: {made.previous_champion or 'none'}")
-
-
-@click.command()
-@click.argument("pipeline")
-@click.argument("version")
-@click.option("--why", required=True, help="The reason; it is kept with the decision.")
-def reject(pipeline: str, version: str, why: str) -> None:
-    """Refuse a version that waits for a person; training the same version again does not bring it back."""
-    from ml_assets.graph.release.promotion import approvals
-
-    with existing_lake(Paths.of()) as lake:
-        made = approvals.reject(lake, pipeline, version, why)
-    console.print(f"{pipeline} {made.version} is rejected; the champion stays {made.previous_champion or 'none'}")

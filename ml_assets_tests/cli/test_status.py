@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ml_assets import project as project_module
+from ml_assets import loading
 from ml_assets.broken import problems_of
 from ml_assets.cli import main
 from ml_assets.errors import MLAssetsError
-from ml_assets.project import definitions
+from ml_assets.loading import definitions
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.graph.staleness.conftest import variant
 
@@ -25,7 +25,7 @@ def status(trained: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     monkeypatch.chdir(trained.root)
 
     def status_(declared: Project, *arguments: str) -> Result:
-        monkeypatch.setattr(project_module, "definitions", lambda root: declared.defs())
+        monkeypatch.setattr(loading, "definitions", lambda root: declared.defs())
         return CliRunner().invoke(main, ["status", *arguments])
 
     return status_
@@ -56,6 +56,7 @@ def test_what_is_missing_fails_the_command(trained: Project, status: Callable[..
     shown = status(changed, "--json")
     assert shown.exit_code == 1
     (missing,) = [one for one in json.loads(shown.output) if one["state"] == "missing"]
+    assert list(missing) == ["asset", "batch", "state", "why", "of", "since", "redo", "todo"]
     assert missing["asset"] == "loans/candidate_second_tree"
     assert (missing["batch"], missing["todo"]) == (None, "job loans_train")
 

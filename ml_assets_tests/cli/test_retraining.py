@@ -1,4 +1,4 @@
-"""`ml-assets retrains`: what a person sees of the decisions about trainings."""
+"""`ml-assets retraining`: what a person sees of the decisions about trainings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ml_assets.cli import main
 from ml_assets.cli.group import console
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import retrain_events
+from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.versions import VERSIONS
 
@@ -29,18 +30,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         retrain_events.record(lake, "t", [trained], commit)
         retrain_events.started(lake, "t", trained.tags(), commit)
         lake.append([VERSIONS.rows("u", [])], commit)
+        for pipeline in ("t", "u"):
+            lake.append([ARRIVALS.rows(pipeline, [])], commit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return tmp_path
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["retrains", *arguments])
+    return CliRunner().invoke(main, ["retraining", *arguments])
 
 
 @pytest.mark.usefixtures("project")
 def test_the_newest_decision_comes_first() -> None:
     first, second = json.loads(run("t", "--json").output)
+    assert set(first) == {
+        *("trigger", "decision", "why", "triggered_by", "batches", "champion", "evidence", "run_key", "run_id"),
+        *("event_id", "decided_at"),
+    }
     assert (first["decision"], first["trigger"], first["run_id"]) == ("train", "drift, decay", "run-of-a-training")
     assert (second["decision"], second["batches"], second["evidence"]["facts"][0]["measure"]) == ("wait", ["5"], 0.6)
     assert [one["decision"] for one in json.loads(run("t", "--limit", "1", "--json").output)] == ["train"]
