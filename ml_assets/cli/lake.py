@@ -26,7 +26,9 @@ from ml_assets.lake.restore import Plan
 from ml_assets.lake.restore import plan as plan_restore
 from ml_assets.lake.restore import restore as restore_plan
 from ml_assets.lake.sqlite import SqliteCatalog
-from ml_assets.tables.snapshot_names import snapshot_id
+from ml_assets.tables.families import refusal
+from ml_assets.tables.snapshot_names import pinned, snapshot_id
+from ml_assets.tables.versions import user
 
 MOST_COLUMNS = 5
 LOCK_TIMEOUT_S = 60
@@ -47,7 +49,7 @@ def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool
     """Every write that is kept, newest first, and the models that were trained on it."""
     with Lake(Paths.of().lake, read_only=True) as store:
         _check_pipeline(store, pipeline)
-        found = history.snapshots(store, pipeline, batch, limit)
+        found = history.snapshots(store, pinned(store), pipeline, batch, limit)
     if as_json:
         _print_json([asdict(one) for one in found])
         return
@@ -127,14 +129,16 @@ def restore(table: str, batch: str | None, snapshot: str, why: str, yes: bool) -
     with Lake(Paths.of().lake) as store:
         if not store.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": store.folder})
-        planned = plan_restore(store, table, snapshot_id(store, snapshot, table.partition(".")[0]), batch)
+        planned = plan_restore(
+            store, table, snapshot_id(store, snapshot, table.partition(".")[0]), batch, refuses=refusal
+        )
         if not planned.batches:
             console.print(f"{table} holds what it held at snapshot {planned.snapshot_id}; nothing is written.")
             return
         _print_plan(planned)
         if not yes:
             click.confirm("Write this as new snapshots?", abort=True)
-        made = restore_plan(store, planned, why)
+        made = restore_plan(store, planned, why, user())
     console.print(f"Restored from snapshot {planned.snapshot_id}; new snapshots: {', '.join(map(str, made))}")
 
 
@@ -186,7 +190,8 @@ def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bo
         if not store.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": store.folder})
         _check_pipeline(store, pipeline)
-        done = run_maintenance(store, pipeline, keep_days or _keep_days(paths.root, pipeline), dry_run=dry_run)
+        keep_days = keep_days or _keep_days(paths.root, pipeline)
+        done = run_maintenance(store, pipeline, keep_days, dry_run=dry_run, pinned=pinned)
     if as_json:
         _print_json(asdict(done))
         return

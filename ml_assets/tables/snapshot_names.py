@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
 
 from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import table
-
-if TYPE_CHECKING:
-    from ml_assets.lake.lake import Lake
 
 SnapshotLike = int | str | dt.datetime
 
@@ -72,3 +69,16 @@ def _as_of(lake: Lake, moment: dt.datetime) -> int:
             fix=f"Read snapshot {found} or {following} by its number, or a model version.",
         )
     return found
+
+
+def pinned(lake: Lake) -> dict[int, list[str]]:
+    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
+    found: dict[int, set[str]] = {}
+    for name in [name for name in lake.tables() if name.endswith(".trained_model")]:
+        pipeline = name.partition(".")[0]
+        sql, pins = f"SELECT version, snapshot_id FROM {table(name)}", f"{pipeline}.training_set"
+        if lake.exists(pins):
+            sql += f" UNION SELECT m.version, p.snapshot_id FROM {table(name)} m JOIN {table(pins)} p USING (pin_id)"
+        for version, snapshot in lake.fetch(sql):
+            found.setdefault(int(snapshot), set()).add(f"{pipeline}@{version}")
+    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}

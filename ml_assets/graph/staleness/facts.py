@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ml_assets.lake.audit import FAILURES, Place, Trail, read_trail
+from ml_assets.lake.audit import Place, Trail
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import table
+from ml_assets.tables.families import FAILURES, read_trail
 
 # Rows that say what a training asset was made from: {t} is its table, {models} that of the model versions.
 OF_PIN = {

@@ -6,12 +6,12 @@ import hashlib
 import json
 
 from ml_assets.errors import TrainingError
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.sql import identifiers, table
 from ml_assets.ml.estimators import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables.families import last_writes
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.graph.release.promotion.decision import Decision, Word, decisions, newest_of, pending, record
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
+from ml_assets.tables.families import last_writes
 
 
 def approve(

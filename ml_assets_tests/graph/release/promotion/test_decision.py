@@ -12,11 +12,11 @@ from ml_assets.errors import ModelError
 from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.promotion import approvals, decision
 from ml_assets.graph.release.promotion.decision import Decision, pending
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.tables import deployments, versions
+from ml_assets.tables.families import last_writes
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 
