@@ -23,7 +23,7 @@ from ml_assets.graph.features.select import leaks
 from ml_assets.lake import frames
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml.estimators import feature_type
+from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.families import last_writes
 
