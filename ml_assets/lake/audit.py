@@ -27,7 +27,6 @@ WRITES = {
 }
 
 Place = tuple[str, str | None]
-FAILURES = "ingest_errors"
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,14 @@ class Trail:
         return snapshots[-1] if snapshots else 0
 
 
-def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
-    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
-    return read_trail(lake, pipeline).writes
+def read_trail(lake: Lake, pipeline: str, failures: str) -> Trail:
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch.
 
-
-def read_trail(lake: Lake, pipeline: str) -> Trail:
-    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        failures: The table in which failed attempts are recorded: a write of it alone is no write of its asset.
+    """
     trail = Trail()
     rows = lake.rows(
         f"""
@@ -97,7 +97,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
         {"prefix": f"{pipeline}/"},
     )
     for row in rows:
-        _fold(trail, row, f"{pipeline}.{FAILURES}")
+        _fold(trail, row, failures)
     return trail
 
 

@@ -13,17 +13,16 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import UnknownPipeline
 from ml_assets.lake.audit import WRITES, all_writes
-from ml_assets.lake.history import pinned
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
 from ml_assets.lake.sql import table
 from ml_assets.lake.sqlite_files import RECOVERED
-from ml_assets.tables.versions import now
 
 MAINTENANCE = {
     "finished_at": "TIMESTAMP",
@@ -41,6 +40,7 @@ FILES_A_STEP = 4  # of up to 512 MB that one merge writes under the lock
 SNAPSHOTS_A_STEP = 500
 # Queries that run, and readers of the published catalog, may still read files that were replaced since.
 GRACE = dt.timedelta(days=1)
+Pinned = Callable[[Lake], Collection[int]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,14 @@ class Maintenance:
 
 
 def run_maintenance(
-    lake: Lake, pipeline: str, keep_days: int, run_id: str = "", dry_run: bool = False, grace: dt.timedelta = GRACE
+    lake: Lake,
+    pipeline: str,
+    keep_days: int,
+    run_id: str = "",
+    dry_run: bool = False,
+    grace: dt.timedelta = GRACE,
+    *,
+    pinned: Pinned,
 ) -> Maintenance:
     """Do the maintenance of a pipeline, and record it as a row of `<pipeline>.maintenance`.
 
@@ -76,6 +83,7 @@ def run_maintenance(
         run_id: Dagster run.
         dry_run: Only say what would be done.
         grace: How long a file stays after it was replaced.
+        pinned: Tells the snapshots that models need, of any pipeline; asked again under the lock.
 
     Raises:
         UnknownPipeline: There is no such pipeline.
@@ -87,29 +95,38 @@ def run_maintenance(
     commit = Commit(asset=f"{pipeline}/maintenance", run_id=run_id)
     before = _bytes(lake)
     if dry_run:
-        expired = expirable(lake, pipeline, keep_days)
+        expired = expirable(lake, pipeline, keep_days, pinned=pinned)
         merged = sum(files for _, files in _fragmented(lake, pipeline))
         removed = len(_remove_replaced(lake, grace, dry_run) + _remove_orphans(lake, dry_run))
     else:
         merged = sum(_merge(lake, name, commit) for name, _ in _fragmented(lake, pipeline))
-        expired = _expire(lake, pipeline, keep_days, commit)
+        expired = _expire(lake, pipeline, keep_days, commit, pinned)
         lake.publish()  # readers without write permission must not be left with the files that go now
         removed = len(lake.maintain(lambda: _remove_replaced(lake, grace), commit))
         removed += len(lake.maintain(lambda: _remove_orphans(lake), commit))
     done = Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
     if not dry_run:
         row = {**done.__dict__, "snapshots_expired": len(expired), "keep_days": keep_days, "run_id": run_id}
-        lake.append([Rows(f"{pipeline}.maintenance", MAINTENANCE, [{"finished_at": now(), **row}])], commit)
+        lake.append(
+            [
+                Rows(
+                    f"{pipeline}.maintenance",
+                    MAINTENANCE,
+                    [{"finished_at": dt.datetime.now(dt.UTC).replace(tzinfo=None), **row}],
+                )
+            ],
+            commit,
+        )
     return done
 
 
-def expirable(lake: Lake, pipeline: str, keep_days: int) -> list[int]:
+def expirable(lake: Lake, pipeline: str, keep_days: int, *, pinned: Pinned) -> list[int]:
     """Snapshots of a pipeline that nothing needs, oldest first.
 
     A snapshot counts as old from when the next one took its place: until then it was what the lake held. So the state
     of every moment within `keep_days` stays, and so does a training set that a running training has just pinned.
     """
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         SELECT snapshot_id FROM (
             SELECT snapshot_id, commit_message, lead(snapshot_time) OVER (ORDER BY snapshot_id) AS replaced_at
@@ -123,20 +140,20 @@ def expirable(lake: Lake, pipeline: str, keep_days: int) -> list[int]:
             "limit": dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days),
             "pinned": list(pinned(lake)),
         },
-    ).fetchall()
+    )
     return [int(row[0]) for row in rows]
 
 
-def _expire(lake: Lake, pipeline: str, keep_days: int, commit: Commit) -> list[int]:
+def _expire(lake: Lake, pipeline: str, keep_days: int, commit: Commit, pinned: Pinned) -> list[int]:
     expired: list[int] = []
-    while chosen := expirable(lake, pipeline, keep_days)[:SNAPSHOTS_A_STEP]:
+    while chosen := expirable(lake, pipeline, keep_days, pinned=pinned)[:SNAPSHOTS_A_STEP]:
         _keep_writes(lake, pipeline, chosen, commit)
 
         def work(chosen: list[int] = chosen) -> list[tuple[Any, ...]]:
             # Told again under the lock: a training set may have been pinned since.
-            ids = sorted(set(chosen) & set(expirable(lake, pipeline, keep_days)))
+            ids = sorted(set(chosen) & set(expirable(lake, pipeline, keep_days, pinned=pinned)))
             # A list of numbers, never a moment: that would take what models need along.
-            return lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => {ids})").fetchall()
+            return lake.fetch(f"CALL ducklake_expire_snapshots('lake', versions => {ids})")
 
         gone = [int(row[0]) for row in lake.maintain(work, commit)]
         if not gone:
@@ -152,7 +169,7 @@ def _keep_writes(lake: Lake, pipeline: str, snapshots: list[int], commit: Commit
     """
     name = f"{pipeline}.writes"
     kept = f"AND snapshot_id NOT IN (SELECT snapshot_id FROM {table(name)})" if lake.exists(name) else ""
-    lake.con.execute(
+    lake.fetch(
         f"""
         CREATE OR REPLACE TEMP TABLE writes_to_keep AS
         SELECT {", ".join(WRITES)} FROM (
@@ -166,13 +183,13 @@ def _keep_writes(lake: Lake, pipeline: str, snapshots: list[int], commit: Commit
         """,
         {"prefix": f"{pipeline}/", "snapshots": snapshots, "own": commit.asset},
     )
-    if lake.con.execute("SELECT count(*) FROM writes_to_keep").fetchall()[0][0]:
+    if lake.fetch("SELECT count(*) FROM writes_to_keep")[0][0]:
         lake.replace([Put(name, "writes_to_keep", append=True)], commit)
 
 
 def _fragmented(lake: Lake, pipeline: str) -> list[tuple[str, int]]:
     """Tables with many small files, or with files of deleted rows, and how many of these they have."""
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         WITH files AS (
             SELECT f.table_id, v.partition_value AS batch, count(*) AS files, count(d.delete_file_id) AS deletes
@@ -190,7 +207,7 @@ def _fragmented(lake: Lake, pipeline: str) -> list[tuple[str, int]]:
         GROUP BY ALL ORDER BY ALL
         """,
         {"pipeline": pipeline, "small": SMALL_FILES},
-    ).fetchall()
+    )
     return [(str(table_name), int(files)) for table_name, files in rows]
 
 
@@ -199,15 +216,15 @@ def _merge(lake: Lake, table_name: str, commit: Commit) -> int:
     schema = commit.asset.partition("/")[0]
 
     def rewrite() -> list[tuple[Any, ...]]:
-        return lake.con.execute(
+        return lake.fetch(
             "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0.0)", [table_name, schema]
-        ).fetchall()
+        )
 
     def merge() -> list[tuple[Any, ...]]:
-        return lake.con.execute(
+        return lake.fetch(
             f"CALL ducklake_merge_adjacent_files('lake', ?, schema => ?, max_compacted_files => {FILES_A_STEP})",
             [table_name, schema],
-        ).fetchall()
+        )
 
     merged = sum(int(row[2]) for row in lake.maintain(rewrite, commit))
     while made := lake.maintain(merge, commit):
@@ -218,7 +235,7 @@ def _merge(lake: Lake, table_name: str, commit: Commit) -> int:
 def _remove_replaced(lake: Lake, grace: dt.timedelta, dry_run: bool = False) -> list[tuple[Any, ...]]:
     """Delete the files that were replaced, or whose snapshots expired, before the grace."""
     values = [dry_run, dt.datetime.now(dt.UTC) - grace]
-    return lake.con.execute("CALL ducklake_cleanup_old_files('lake', dry_run => ?, older_than => ?)", values).fetchall()
+    return lake.fetch("CALL ducklake_cleanup_old_files('lake', dry_run => ?, older_than => ?)", values)
 
 
 def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
@@ -228,10 +245,10 @@ def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
     they stay.
     """
     since = _since(lake)
-    rows = lake.con.execute(
+    rows = lake.fetch(
         "CALL ducklake_delete_orphaned_files('lake', dry_run => true, older_than => ?)",
         [dt.datetime.now(dt.UTC) - dt.timedelta(days=1)],
-    ).fetchall()
+    )
     removed = []
     for row in rows:
         file = Path(row[0])
@@ -245,19 +262,19 @@ def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
 
 def _since(lake: Lake) -> dt.datetime:
     """When the lake was made, or its catalog was last recovered."""
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """SELECT min(snapshot_time) FROM lake.snapshots()
         UNION ALL SELECT max(replace(value, ' UTC', '+00'))::TIMESTAMPTZ
         FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = ?""",
         [RECOVERED],
-    ).fetchall()
+    )
     moments: list[dt.datetime] = [moment.astimezone(dt.UTC) for (moment,) in rows if moment is not None]
     return max(moments)
 
 
 def _bytes(lake: Lake) -> int:
     total = 0
-    for file in (lake.folder / "data").rglob("*.parquet"):
+    for file in lake.catalog.data.rglob("*.parquet"):
         with contextlib.suppress(FileNotFoundError):  # another process may do its maintenance
             total += file.stat().st_size
     return total

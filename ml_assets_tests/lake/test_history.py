@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ml_assets.errors import LakeError, UnknownPipeline
+from ml_assets.lake import history
 from ml_assets.lake.compare import BatchChange
-from ml_assets.lake.history import diff, pinned, snapshots
+from ml_assets.lake.history import Snapshot, diff
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.tables.snapshot_names import pinned
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.lake.history_helpers import log, model, rows, write
+
+
+def snapshots(lake: Lake, pipeline: str | None = None, **options: Any) -> list[Snapshot]:
+    return history.snapshots(lake, pinned(lake), pipeline, **options)
 
 
 def test_snapshots_say_who_wrote_what_and_which_models_need_them(lake: Lake) -> None:

@@ -9,20 +9,26 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import LakeError, UnknownPipeline
-from ml_assets.lake.audit import all_writes, last_writes
+from ml_assets.lake import maintenance
+from ml_assets.lake.audit import all_writes
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.maintenance import SMALL_FILES, expirable, run_maintenance
+from ml_assets.lake.maintenance import SMALL_FILES
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import PUBLIC_CATALOG
+from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.trail import last_writes
 from ml_assets_tests.lake.history_helpers import content, log, model, rows, write
 
 NOW = dt.timedelta(0)
+run_maintenance = partial(maintenance.run_maintenance, pinned=pinned)
+expirable = partial(maintenance.expirable, pinned=pinned)
 
 
 def files(lake: Lake) -> set[Path]:

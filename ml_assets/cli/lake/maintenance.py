@@ -12,6 +12,7 @@ from ml_assets.cli.pipelines import pipeline_argument, writing
 from ml_assets.errors import MLAssetsError
 from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.project import declared, project_at
+from ml_assets.tables.snapshot_names import pinned
 
 
 @click.command()
@@ -24,7 +25,7 @@ from ml_assets.project import declared, project_at
 def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -> None:
     """Merge small files, expire snapshots that nothing needs, remove files that nothing names."""
     with writing(pipeline) as lake:
-        done = run_maintenance(lake, pipeline, keep_days or _keep_days(pipeline), dry_run=dry_run)
+        done = run_maintenance(lake, pipeline, keep_days or _keep_days(pipeline), dry_run=dry_run, pinned=pinned)
     if as_json:
         print_json(done)
         return

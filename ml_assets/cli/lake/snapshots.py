@@ -10,6 +10,7 @@ from ml_assets.cli.lake.values import counted
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake import history
+from ml_assets.tables.snapshot_names import pinned
 
 
 @click.command()
@@ -20,7 +21,7 @@ from ml_assets.lake import history
 def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool) -> None:
     """Every write that is kept, newest first, and the models that were trained on it."""
     with reading(pipeline) as lake:
-        found = history.snapshots(lake, pipeline, batch, limit)
+        found = history.snapshots(lake, pinned(lake), pipeline, batch, limit)
     if as_json:
         print_json(found)
         return
