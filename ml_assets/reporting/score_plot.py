@@ -27,7 +27,8 @@ def score_picture(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
             axes.plot([place, place], [row["low"], row["high"]], color=colour, linewidth=1.5)
         axes.plot(place, row["value"], "o", color=colour, markersize=4)
     promises = [float("nan") if row["test_score"] is None else row["test_score"] for row in shown]
-    axes.step(places, promises, where="mid", color="black", linewidth=0.8, linestyle="--", marker="_", label="test score")
+    line = {"color": "black", "linewidth": 0.8, "linestyle": "--", "marker": "_"}
+    axes.step(places, promises, where="mid", label="test score", **line)
     every = max(1, len(shown) // 10)
     axes.set_xticks(list(places)[::every], [row["batch"] for row in shown][::every], rotation=30, ha="right")
     axes.set(ylabel=metric, title="Live score by batch (grey: the version has seen it; red: decayed)")
