@@ -255,7 +255,7 @@ def check_steady(lake: Lake, spec: PipelineSpec, function: Function, made: str, 
     now = {column: feature_type(kind) for column, kind in lake.columns(made).items()}
     if before == now:
         return
-    asset = f"{spec.name}/features"
+    asset = FEATURES.asset(spec.name)
     same_code = [
         write.batch
         for (key, _), write in last_writes(lake, spec.name).items()
