@@ -73,7 +73,7 @@ def send_test(paths: Paths, pipeline: str) -> bool:
 
 def _record(paths: Paths, pipeline: str, alert: Alert) -> None:
     with Lake(paths.lake) as lake:
-        if lake.is_there():
+        if lake.catalog.exists():
             store.write(lake, pipeline, [alert])
         else:
             console.print("It is not recorded: there is no lake yet.")

@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
-from ml_assets.lake.sqlite import scratch
 from ml_assets.spec import PipelineSpec
 
 # These see every stage or only name things: a change in them is not a change of what an asset computes.

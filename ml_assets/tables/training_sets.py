@@ -224,7 +224,7 @@ def _by_batch(
             # Without a name, the rows of a batch are gone before the next one is read.
             values = {**parameters(pin), "parts": list(parts), "batch": batch}
             yield _without_decimals(lake.con.execute(sql, values).to_arrow_table())
-            lake.give_back()
+            lake.release_memory()
     except duckdb.InvalidInputException as error:
         raise TrainingError(
             f"Snapshot {pin.snapshot_id} of the training set cannot be read.",

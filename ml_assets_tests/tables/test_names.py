@@ -2,7 +2,8 @@
 
 - a qualified name: `.features` after a placeholder of an f-string, or as a text of its own;
 - SQL over it: FROM, JOIN, INTO, UPDATE or TABLE, and the name;
-- a text that is the name (not as the index of a row or mapping: `row["training_set"]`), where no other word is it (`raw_data`: a name with an underscore), or where it is handed to
+- a text that is the name, where no other word is it (`raw_data`: a name with an underscore; not as the index of a row
+  or mapping, such as `described["training_set"]`), or where it is handed to
   something that takes tables or assets (`asset_key(spec, "features")`, `lake.count(...)`);
 - an asset's key: an f-string that is a placeholder and `/features`, and nothing else.
 

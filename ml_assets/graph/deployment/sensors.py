@@ -17,7 +17,6 @@ from ml_assets.graph.requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments, ingest_errors
 from ml_assets.tables.deployments import Move
@@ -58,7 +57,7 @@ def release_sensor(
         asked, deploying = (requests.from_cells(seen.get(name, {})) for name in ("asked", "deploying"))
         failed = seen.get("failed", [])
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             if snapshot is None:
                 return dg.SkipReason("nothing has been ingested yet")
             undeployed = _undeployed(context.instance, deploy_job.name, deploying)

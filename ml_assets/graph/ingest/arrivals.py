@@ -29,7 +29,7 @@ ASIDE = ""  # stands, among requested batches, for the files that are set aside:
 def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
     with Lake(paths.lake, read_only=True) as lake:
-        if not lake.is_there():
+        if not lake.catalog.exists():
             return {}
         read = data.source_hashes(lake, spec.name)
         made = set(lake.batches(data.FEATURES.of(spec.name)))
@@ -173,7 +173,7 @@ def _known_to(
     lake: Lake, spec: PipelineSpec
 ) -> tuple[dict[str, set[str]], set[tuple[str, str | None]], dict[str, float]]:
     """SHA-256 of raw_data's files by batch; files in arrivals; when each batch last failed, in seconds since 1970."""
-    if not lake.is_there():
+    if not lake.catalog.exists():
         return {}, set(), {}
     read = data.source_hashes(lake, spec.name)
     failed_at = ingest_errors.newest(lake, spec.name, ARRIVALS, data.RAW_DATA)

@@ -22,7 +22,6 @@ from ml_assets.graph.requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
@@ -94,7 +93,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
             taking = dict(zip([FOLDER], taking.values(), strict=False))  # of an earlier version: by batch
             earlier = seen if seen_by == version else _recorded(spec, paths)
             found = files.scan(source, place, earlier, time.monotonic() + READING_S)
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             new = outcomes.is_new(found, earlier, look_again=seen_by != version)
             new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
             due = requests.due(taking | requests.from_cells(cursor.measuring))
@@ -123,7 +122,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
 def _recorded(spec: PipelineSpec, paths: Paths) -> dict[str, Arrival]:
     """Files as the asset last saw them."""
     with Lake(paths.lake, read_only=True) as lake:
-        return known(lake, spec.name, OUTCOME_FILES) if lake.is_there() else {}
+        return known(lake, spec.name, OUTCOME_FILES) if lake.catalog.exists() else {}
 
 
 def _not_taken(spec: PipelineSpec, paths: Paths, found: Sequence[Arrival]) -> list[Arrival]:

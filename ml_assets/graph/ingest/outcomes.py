@@ -18,7 +18,6 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Commit, Lake, Written
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.sources.formats import SQL_TYPES
@@ -61,7 +60,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with exclusive(paths.lake / f"{spec.name}.outcomes.lock", LOCK_TIMEOUT_S, "taking outcomes"):
+    with lake.catalog.lock(late.OUTCOMES.of(spec.name), LOCK_TIMEOUT_S, "taking outcomes"):
         earlier = known(lake, spec.name, OUTCOME_FILES)
         types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")

@@ -18,9 +18,7 @@ from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, d
 from ml_assets.graph.retraining.facts import UnderWay
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.sources import evidently_reports
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import retrain_events
@@ -77,7 +75,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
     def retrain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = json.loads(memory.read(context.cursor) or "{}")
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             if snapshot is None:
                 return dg.SkipReason("nothing has been ingested yet")
             reports, stamps = _new_reports(spec, paths, cursor.get("reports", {}))
@@ -117,7 +115,7 @@ def retrain_schedule(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.Sche
     def cron(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         asked = [facts.of_cron(context.scheduled_execution_time)]
         try:
-            if newest_snapshot(paths.lake, spec.name) is None:
+            if paths.catalog.newest_snapshot(spec.name) is None:
                 return dg.SkipReason("nothing has been ingested yet")
             under_way = _under_way(context.instance, spec, job)
             look = _look(context.instance, spec, paths, f"schedule {name}", asked, under_way)
@@ -140,7 +138,7 @@ def _look(
 
     One look at a time: sensor and schedule may come at the same moment.
     """
-    with exclusive(paths.lake / f"{spec.name}.retrain.lock", LOCK_S, "deciding about a training"):
+    with paths.catalog.lock(f"{spec.name}.retrain", LOCK_S, "deciding about a training"):
         with Lake(paths.lake, read_only=True) as lake:
             snapshot = lake.snapshot()
             situation = facts.read_situation(lake, spec, asked, under_way)
@@ -221,7 +219,7 @@ def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> di
 
 def _trains(run: dg.DagsterRun, spec: PipelineSpec, job: str) -> bool:
     """A run by hand has another job, but a selection."""
-    return run.job_name == job or declare.asset_key(spec, TRAINING_SETS) in (run.asset_selection or ())
+    return run.job_name == job or dg.AssetKey([spec.name, TRAINING_SETS.name]) in (run.asset_selection or ())
 
 
 def _hash(value: object) -> str:

@@ -66,7 +66,7 @@ class Facts:
 
 def read_facts(lake: Lake, pipeline: str) -> Facts:
     """The facts of one pipeline; empty where there is no lake yet."""
-    if not lake.is_there():
+    if not lake.catalog.exists():
         return Facts()
     return Facts(
         trail=read_trail(lake, pipeline),

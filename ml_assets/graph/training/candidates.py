@@ -18,7 +18,6 @@ from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import estimators, metrics, selection
 from ml_assets.ml.folds import folds
@@ -65,7 +64,7 @@ def compete(
     train, groups = _part(lake, spec, pin, "train")
     if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
-    with exclusive(paths.data / "locks" / f"{spec.name}.{asset_name(name)}.lock", LOCK_TIMEOUT_S, "tuning it"):
+    with lake.catalog.lock(f"{spec.name}.{asset_name(name)}", LOCK_TIMEOUT_S, "tuning it"):
         journal = Journal(journal_file(paths, spec, name, pin, code_version))
         classes = [] if kind == "regression" else np.unique(train.labels).tolist()
         positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)

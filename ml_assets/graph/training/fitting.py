@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
@@ -48,7 +47,7 @@ def train(
     params = winner["params"]
     recipe = _recipe(spec, pin, commit.code_version)
     print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
-    with exclusive(paths.data / "locks" / f"{spec.name}.trained_model.lock", LOCK_TIMEOUT_S, "training a model"):
+    with lake.catalog.lock(f"{spec.name}.trained_model", LOCK_TIMEOUT_S, "training a model"):
         earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:

@@ -18,7 +18,6 @@ import pytest
 
 from ml_assets.graph.alerting import sending, sensors
 from ml_assets.lake.lake import Commit, Lake, Rows
-from ml_assets.lake.sqlite import catalog_lock
 from ml_assets.tables import alerts, ingest_errors, versions
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project
@@ -311,7 +310,7 @@ def test_a_busy_lake_delays_a_look_and_loses_no_answer(
 ) -> None:
     refuse(project, "7")
     monkeypatch.setattr(sensors, "LOCK_TIMEOUT_S", 0.1)
-    with catalog_lock(project.paths.lake, 5):
+    with project.paths.catalog.write_lock((), 5):
         assert "cannot be read or written now" in watch.tick()
     assert receiver.bodies == []  # what cannot be recorded is not sent
     write, written = alerts.write, []

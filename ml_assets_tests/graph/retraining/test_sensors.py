@@ -15,7 +15,6 @@ import pytest
 from ml_assets.graph.retraining import facts, sensors
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.lake.lake import Commit, Lake, Put
-from ml_assets.lake.locks import exclusive
 from ml_assets.tables import retrain_events
 from ml_assets.tables.retrain_events import Event
 from ml_assets_tests.conftest import Project, failure_text
@@ -219,8 +218,9 @@ def test_reports_of_other_jobs_start_a_training_once(copied: Project) -> None:
 def test_a_busy_lake_is_a_reason_to_skip(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     drifted(copied, 5)
     monkeypatch.setattr(sensors, "LOCK_S", 0.1)
-    for file in ("loans.retrain.lock", "catalog.sqlite.lock"):
-        with exclusive(copied.paths.lake / file, 1, "testing"):
+    catalog = copied.paths.catalog
+    for lock in (catalog.lock("loans.retrain", 1, "testing"), catalog.write_lock((), 1)):
+        with lock:
             found = tick(copied)
             assert isinstance(found, dg.SkipReason)  # no cursor: the next tick looks again
             assert "looks again at the next tick: Another process has been" in skipped(found)
