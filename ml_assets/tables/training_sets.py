@@ -16,6 +16,7 @@ import duckdb
 from ml_assets.errors import TrainingError
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.sql import identifier, identifiers
+from ml_assets.ml.feature_types import LABEL as LABEL
 from ml_assets.tables import outcomes
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.table import Column, Table
@@ -49,8 +50,6 @@ TRAINING_SETS = Table(
 )
 PARTS = ("train", "validation", "test")
 FITTED = ("train", "validation")  # what the judged model is fitted on
-LABEL = "label"
-NO_FEATURES = (LABEL, "part")  # stand beside the features in a pin's rows
 
 
 @dataclass(frozen=True)

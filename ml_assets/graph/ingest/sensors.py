@@ -50,7 +50,7 @@ def new_data_sensor(
     """
     partitions, place = f"{spec.name}_batches", files.place_of(spec, paths)
     memory = Memory(paths.sensors / f"{spec.name}_new_data")
-    version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
+    version = code_version([stock], spec.source, spec.columns, spec.tolerate)
 
     @dg.sensor(
         name=f"{spec.name}_new_data",

@@ -52,7 +52,7 @@ def _no_decay(lake: Lake, pipeline: str, batch: str) -> Verdict:
 def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, PERFORMANCE)
     read = [PREDICTIONS, VALIDATED_DATA, *([OUTCOMES] if spec.outcomes else [])]
-    version = code_version(__name__, spec.target, spec.performance_metric, spec.monitoring.performance)
+    version = code_version([performance], spec.target, spec.performance_metric, spec.monitoring.performance)
 
     @dg.asset(
         key=key,

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import declare
-from ml_assets.graph.code_version import code_version, module_hashes, training_version
+from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.packaging import pack, prove, refit
 from ml_assets.graph.release.promotion import decide
@@ -24,6 +24,7 @@ from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.versions import VERSIONS
 
 STAGE = "release"
+SCORER = "ml_assets.server.scorer"  # what a release answers is computed by it
 
 
 def release_assets(
@@ -41,7 +42,7 @@ def release_assets(
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, EVALUATIONS)
-    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
+    version = code_version([evaluate], spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
@@ -99,7 +100,8 @@ def _slices_table(found: list[Finding]) -> str:
 
 def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | None) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, RELEASES)
-    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(pack.SERVER))
+    logic = (pack, prove, refit, SCORER)
+    version = code_version(logic, spec.gates.serving, spec.training, spec.columns)
 
     @dg.asset(
         key=key,
@@ -137,7 +139,7 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, DECISIONS)
-    version = code_version(__name__, spec.gates)
+    version = code_version([decide], spec.gates)
 
     @dg.asset(
         key=key,
