@@ -42,6 +42,7 @@ WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of
 TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})
 ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(found, type))
+TABLES = frozenset({"Table", "Column"})  # what the lake says about a table: its module computes something else, too
 # These see every stage: who imports them is not made of them.
 ENTRY_POINTS = frozenset({PACKAGE, "ml_assets.component", "ml_assets.definitions", "ml_assets.cli"})
 
@@ -213,7 +214,7 @@ def _file_hash(file: Path) -> str:
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, what an error says, lines of a log."""
+    """Takes away what a person reads: docstrings, what an error says, lines of a log, what columns mean."""
 
     def visit_body(self, node: Any) -> Any:
         if ast.get_docstring(node, clean=False) is not None:
@@ -226,7 +227,8 @@ class _WithoutTexts(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and (node.func.id in ERRORS or node.func.id.endswith("Error")):
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in ERRORS or name.endswith("Error") or name in TABLES:
             node.args, node.keywords = [], []
         return node
 
