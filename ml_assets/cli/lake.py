@@ -19,14 +19,15 @@ from ml_assets.lake import history
 from ml_assets.lake.compare import BatchChange
 from ml_assets.lake.history import TableChange
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import recover as recover_catalog
-from ml_assets.lake.restore import Plan
-from ml_assets.lake.restore import plan as plan_restore
-from ml_assets.lake.restore import restore as restore_plan
 from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.tables.maintenance import run_maintenance
+from ml_assets.tables.restore import Plan
+from ml_assets.tables.restore import plan as plan_restore
+from ml_assets.tables.restore import restore as restore_plan
 from ml_assets.tables.snapshot_names import snapshot_id
+from ml_assets.tables.training_sets import pinned
 
 MOST_COLUMNS = 5
 LOCK_TIMEOUT_S = 60
@@ -47,7 +48,7 @@ def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool
     """Every write that is kept, newest first, and the models that were trained on it."""
     with Lake(Paths.of().lake, read_only=True) as store:
         _check_pipeline(store, pipeline)
-        found = history.snapshots(store, pipeline, batch, limit)
+        found = history.snapshots(store, pinned(store), pipeline, batch, limit)
     if as_json:
         _print_json([asdict(one) for one in found])
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -76,17 +77,21 @@ class TableChange:
 
 
 def snapshots(
-    lake: Lake, pipeline: str | None = None, batch: str | None = None, limit: int | None = None
+    lake: Lake,
+    models: Mapping[int, list[str]],
+    pipeline: str | None = None,
+    batch: str | None = None,
+    limit: int | None = None,
 ) -> list[Snapshot]:
     """Snapshots that are kept, newest first.
 
     Args:
         lake: The lake.
+        models: Snapshot -> model versions that were trained on it, such as `flights@1.2.0`.
         pipeline: Only what this pipeline wrote, and what its models were trained on.
         batch: Only writes of this batch.
         limit: At most so many.
     """
-    models = pinned(lake)
     own = [number for number, names in models.items() if any(name.startswith(f"{pipeline}@") for name in names)]
     rows = lake.rows(
         """
@@ -116,19 +121,6 @@ def _snapshot(row: dict[str, Any], models: list[str]) -> Snapshot:
         models=models,
         restored=extra.get("restored"),
     )
-
-
-def pinned(lake: Lake) -> dict[int, list[str]]:
-    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
-    found: dict[int, set[str]] = {}
-    for name in [name for name in lake.tables() if name.endswith(".trained_model")]:
-        pipeline = name.partition(".")[0]
-        sql, pins = f"SELECT version, snapshot_id FROM {table(name)}", f"{pipeline}.training_set"
-        if lake.exists(pins):
-            sql += f" UNION SELECT m.version, p.snapshot_id FROM {table(name)} m JOIN {table(pins)} p USING (pin_id)"
-        for version, snapshot in lake.con.execute(sql).fetchall():
-            found.setdefault(int(snapshot), set()).add(f"{pipeline}@{version}")
-    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}
 
 
 def check_snapshot(lake: Lake, snapshot: int) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ml_assets.graph.code_version import is_other_code
 from ml_assets.graph.staleness.facts import Facts, Files
-from ml_assets.lake.audit import LastWrite, Place
+from ml_assets.tables.audit import LastWrite, Place
 from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
 from ml_assets.tables.training_sets import TRAINING_SETS
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ml_assets.lake.audit import last_writes, read_trail
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.tables import ingest_errors
+from ml_assets.tables.audit import last_writes, read_trail
 from ml_assets.tables.ingest_errors import FailedIngest
 
 BATCH = ("p/features", "1")

@@ -9,21 +9,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
-from ml_assets.lake.audit import all_writes
 from ml_assets.lake.history import TableChange, check_snapshot, diff, tables_at
 from ml_assets.lake.lake import WIDENS, Commit, Lake, Put, at
 from ml_assets.lake.sql import table
-from ml_assets.tables.versions import user
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.audit import all_writes
+from ml_assets.tables.data import FEATURES, LOOKUP, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.families import table_of
+from ml_assets.tables.feature_statistics import FEATURE_STATISTICS
+from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.statistics import STATISTICS
+from ml_assets.tables.table import Table
+from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS, user
 
-RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics", "feature_statistics")
+RESTORABLE = (RAW_DATA, VALIDATED_DATA, QUARANTINE, FEATURES, LOOKUP, PREDICTIONS, STATISTICS, FEATURE_STATISTICS)
 # Why other tables are refused, and what to do instead; {p} is the pipeline.
 AGAIN = "Another version: ml-assets models rollback {p}, or models promote {p} VERSION. Or train: the job {p}_train"
-REFUSED = {
-    "champion": ("a decision is only followed by another, never taken back", AGAIN),
-    "alias_events": ("an alias only moves by a new event", AGAIN),
-    "trained_model": ("a registered version stays", AGAIN),
-    "arrivals": ("it says which files are there now", "Materialize {p}/arrivals."),
-    "drift_report": ("it is a verdict on what was scored", "Materialize {p}/drift_report for the batch."),
+REFUSED: dict[Table | None, tuple[str, str]] = {
+    DECISIONS: ("a decision is only followed by another, never taken back", AGAIN),
+    ALIAS_EVENTS: ("an alias only moves by a new event", AGAIN),
+    VERSIONS: ("a registered version stays", AGAIN),
+    ARRIVALS: ("it says which files are there now", "Materialize {p}/arrivals."),
+    DRIFT: ("it is a verdict on what was scored", "Materialize {p}/drift_report for the batch."),
 }
 LOG = ("its rows are only ever added", "Read it as it was: open_lake().table('{p}.{table_name}', snapshot=...)")
 
@@ -139,7 +148,7 @@ def _check_table(lake: Lake, name: str) -> None:
     if not lake.exists(name):
         raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, can))
     if not _is_restorable(table_name):
-        why, fix = REFUSED.get(table_name, LOG)
+        why, fix = REFUSED.get(table_of(table_name), LOG)
         raise LakeError(
             f"{name} cannot be restored: {why}.",
             where={"table": name},
@@ -148,7 +157,7 @@ def _check_table(lake: Lake, name: str) -> None:
 
 
 def _is_restorable(table_name: str) -> bool:
-    return table_name in RESTORABLE or table_name.startswith("lookup_")
+    return table_of(table_name) in RESTORABLE
 
 
 def _check_types(change: TableChange, batch: str, snapshot: int) -> None:

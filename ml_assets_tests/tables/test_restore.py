@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ml_assets.errors import LakeError, SchemaChange
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.history import snapshots
 from ml_assets.lake.lake import Commit, Lake, Put
-from ml_assets.lake.restore import plan, restore
+from ml_assets.tables.audit import last_writes
+from ml_assets.tables.restore import plan, restore
 from ml_assets_tests.lake.history_helpers import log, model, rows, write
 
 
@@ -22,7 +22,7 @@ def test_a_restored_batch_is_a_new_snapshot_that_says_so(lake: Lake) -> None:
     assert made > newest
     assert sorted(lake.table("t.features").fetchall()) == [("a", 1, 1), ("b", 1, 7)]
     assert lake.table("t.features", snapshot=newest, batches=["a"]).aggregate("count(*)").fetchall() == [(2,)]
-    written = snapshots(lake, "t", limit=1)[0]
+    written = snapshots(lake, {}, "t", limit=1)[0]
     assert (written.asset, written.batch, written.code_version) == ("t/features", "a", "v1")
     assert written.restored is not None
     assert (written.restored["snapshot"], written.restored["why"]) == (old.snapshot_id, "wrong file")

@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.lake.audit import all_writes, last_writes
+from ml_assets.lake import maintenance
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.maintenance import SMALL_FILES, expirable, run_maintenance
+from ml_assets.lake.maintenance import SMALL_FILES
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import PUBLIC_CATALOG
+from ml_assets.tables import training_sets
+from ml_assets.tables.audit import all_writes, last_writes
+from ml_assets.tables.maintenance import run_maintenance
 from ml_assets_tests.lake.history_helpers import content, log, model, rows, write
 
 NOW = dt.timedelta(0)
@@ -41,6 +44,10 @@ def history(lake: Lake, writes: int = SMALL_FILES, start: int = 0) -> dict[int, 
             pinned[snapshot] = content(lake, snapshot)
             model(lake, f"1.0.{number}", snapshot, pipeline="tu"[number % 2])
     return pinned
+
+
+def expirable(lake: Lake, pipeline: str, keep_days: int) -> list[int]:
+    return maintenance.expirable(lake, pipeline, keep_days, training_sets.pinned(lake))
 
 
 def check(lake: Lake, pinned: dict[int, dict[str, tuple[object, ...]]]) -> None:
