@@ -76,7 +76,7 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
     return {
         **record,
         "bundle": str(folder),
-        "training_set": {**pin.__dict__},
+        training_sets.TRAINING_SETS.name: {**pin.__dict__},
         "schema": _json(folder / "schema.json"),
         "files": _json(folder / "manifest.json").get("files", {}),
         "scores": _scores(lake, pipeline).get(version, []),
@@ -86,7 +86,7 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
             if made.version == version
         ],
         "aliases": [alias for alias, named in _aliases(lake, pipeline).items() if named == version],
-        "alias_events": moved,
+        versions.ALIAS_EVENTS.name: moved,
         "release": {**released, "folder": str(paths.releases / released["folder"])} if released else None,
         "read_training_set": f'open_lake().table("{data.FEATURES.of(pipeline)}", snapshot="{version}")',
     }

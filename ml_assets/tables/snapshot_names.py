@@ -6,7 +6,6 @@ import datetime as dt
 
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
-from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.versions import VERSIONS, with_models
 
 SnapshotLike = int | str | dt.datetime
@@ -70,16 +69,3 @@ def _as_of(lake: Lake, moment: dt.datetime) -> int:
             fix=f"Read snapshot {found} or {following} by its number, or a model version.",
         )
     return found
-
-
-def pinned(lake: Lake) -> dict[int, list[str]]:
-    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
-    found: dict[int, set[str]] = {}
-    for pipeline in with_models(lake):
-        models = VERSIONS.sql(pipeline)
-        sql, pins = f"SELECT version, snapshot_id FROM {models}", TRAINING_SETS.relation(lake, pipeline)
-        if pins:
-            sql += f" UNION SELECT m.version, p.snapshot_id FROM {models} m JOIN {pins} p USING (pin_id)"
-        for version, snapshot in lake.fetch(sql):
-            found.setdefault(int(snapshot), set()).add(f"{pipeline}@{version}")
-    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}

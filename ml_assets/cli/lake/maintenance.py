@@ -10,9 +10,8 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, writing
 from ml_assets.errors import MLAssetsError
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.project import declared, project_at
-from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.maintenance import run_maintenance
 
 
 @click.command()
@@ -25,7 +24,7 @@ from ml_assets.tables.snapshot_names import pinned
 def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -> None:
     """Merge small files, expire snapshots that nothing needs, remove files that nothing names."""
     with writing(pipeline) as lake:
-        done = run_maintenance(lake, pipeline, keep_days or _keep_days(pipeline), dry_run=dry_run, pinned=pinned)
+        done = run_maintenance(lake, pipeline, keep_days or _keep_days(pipeline), dry_run=dry_run)
     if as_json:
         print_json(done)
         return

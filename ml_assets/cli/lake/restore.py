@@ -8,12 +8,10 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.cli.lake.values import counted
 from ml_assets.cli.pipelines import why_option, writing
-from ml_assets.lake.restore import Plan
-from ml_assets.lake.restore import plan as plan_restore
-from ml_assets.lake.restore import restore as restore_plan
-from ml_assets.tables.restoring import refusal
+from ml_assets.tables.restore import Plan
+from ml_assets.tables.restore import plan as plan_restore
+from ml_assets.tables.restore import restore as restore_plan
 from ml_assets.tables.snapshot_names import snapshot_id
-from ml_assets.tables.versions import user
 
 
 @click.command()
@@ -25,16 +23,14 @@ from ml_assets.tables.versions import user
 def restore(table: str, batch: str | None, snapshot: str, why: str, yes: bool) -> None:
     """Write what a table held at a snapshot again, as a new snapshot: TABLE is such as flights.features."""
     with writing() as lake:
-        planned = plan_restore(
-            lake, table, snapshot_id(lake, snapshot, table.partition(".")[0]), batch, refuses=refusal
-        )
+        planned = plan_restore(lake, table, snapshot_id(lake, snapshot, table.partition(".")[0]), batch)
         if not planned.batches:
             console.print(f"{table} holds what it held at snapshot {planned.snapshot_id}; nothing is written.")
             return
         _print_plan(planned)
         if not yes:
             click.confirm("Write this as new snapshots?", abort=True)
-        made = restore_plan(lake, planned, why, user())
+        made = restore_plan(lake, planned, why)
     console.print(f"Restored from snapshot {planned.snapshot_id}; new snapshots: {', '.join(map(str, made))}")
 
 

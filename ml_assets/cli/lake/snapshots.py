@@ -10,7 +10,7 @@ from ml_assets.cli.lake.values import counted
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake import history
-from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.training_sets import pinned
 
 
 @click.command()

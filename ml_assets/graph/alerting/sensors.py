@@ -19,7 +19,7 @@ from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.alerts import Alert
+from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
 
 INTERVAL_S = 10
@@ -62,7 +62,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
                 return dg.SkipReason("nothing has happened since the last look")
             with Lake(paths.lake, lock_timeout_s=LOCK_TIMEOUT_S) as lake:
                 found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-                watched = bool(seen) or lake.exists(f"{spec.name}.alerts")
+                watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
                 cleaned = [_cleaned(alert, secrets) for alert in found]
                 carried = [_alert(row) for row in seen.get("unwritten", [])]
                 done = sending.look(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)

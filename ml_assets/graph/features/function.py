@@ -25,8 +25,8 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES
-from ml_assets.tables.trail import last_writes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,7 +255,7 @@ def check_steady(lake: Lake, spec: PipelineSpec, function: Function, made: str, 
     now = {column: feature_type(kind) for column, kind in lake.columns(made).items()}
     if before == now:
         return
-    asset = f"{spec.name}/features"
+    asset = FEATURES.asset(spec.name)
     same_code = [
         write.batch
         for (key, _), write in last_writes(lake, spec.name).items()

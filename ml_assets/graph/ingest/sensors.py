@@ -23,6 +23,7 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.arrivals import ARRIVALS
 
 INTERVAL_S = 5
 # Dagster gives a tick 60 s. What is not read in this time is read in the next ticks.
@@ -140,7 +141,7 @@ def _record(spec: PipelineSpec, aside: Sequence[Arrival], lost: Requests) -> dg.
     return dg.RunRequest(
         run_key=requests.run_key(key, [stock.ASIDE], lost),
         tags=requests.why([stock.ASIDE], lost),
-        asset_selection=[declare.asset_key(spec, "arrivals")],
+        asset_selection=[declare.asset_key(spec, ARRIVALS)],
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ml_assets.graph.retraining.decision import Evidence, Situation, Training
-from ml_assets.lake.audit import all_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec import PipelineSpec
@@ -22,6 +21,7 @@ from ml_assets.tables import (
     training_sets,
     versions,
 )
+from ml_assets.tables.audit import all_writes
 from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.training_sets import PARTS

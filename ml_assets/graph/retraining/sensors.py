@@ -23,6 +23,7 @@ from ml_assets.sources import evidently_reports
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import retrain_events
 from ml_assets.tables.retrain_events import EVENT_TAG, Event
+from ml_assets.tables.training_sets import TRAINING_SETS
 
 INTERVAL_S = 5
 # Dagster gives a tick 60 s; a lake that is locked for longer is asked again at the next one.
@@ -218,7 +219,7 @@ def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> di
 
 def _trains(run: dg.DagsterRun, spec: PipelineSpec, job: str) -> bool:
     """A run by hand has another job, but a selection."""
-    return run.job_name == job or dg.AssetKey([spec.name, "training_set"]) in (run.asset_selection or ())
+    return run.job_name == job or dg.AssetKey([spec.name, TRAINING_SETS.name]) in (run.asset_selection or ())
 
 
 def _hash(value: object) -> str:

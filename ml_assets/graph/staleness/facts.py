@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ml_assets.lake.audit import Place, Trail
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import (
     arrivals,
@@ -18,10 +17,10 @@ from ml_assets.tables import (
     training_sets,
     versions,
 )
+from ml_assets.tables.audit import Place, Trail, read_trail
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS
 from ml_assets.tables.releases import RELEASES
-from ml_assets.tables.trail import read_trail
 from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.versions import VERSIONS
 

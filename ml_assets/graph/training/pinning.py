@@ -12,8 +12,8 @@ from ml_assets.lake.sql import identifiers
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES
-from ml_assets.tables.trail import last_writes
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20

@@ -10,7 +10,7 @@ import pytest
 from ml_assets.graph import code_version
 from ml_assets.graph.staleness.facts import Facts, Files
 from ml_assets.graph.staleness.states import Node, Verdict, judge, plan, spans
-from ml_assets.lake.audit import LastWrite, Trail
+from ml_assets.tables.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.graph.staleness.conftest import not_fresh, short, variant, verdicts_of
 

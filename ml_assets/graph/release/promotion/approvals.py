@@ -10,8 +10,8 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
-from ml_assets.tables.trail import last_writes
 
 
 def approve(

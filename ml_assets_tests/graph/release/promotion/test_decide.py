@@ -15,9 +15,9 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.tables import decisions, deployments, versions
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import Decision, pending
 from ml_assets.tables.evaluations import Finding
-from ml_assets.tables.trail import last_writes
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.tables import ingest_errors
+from ml_assets.tables.audit import last_writes, read_trail
 from ml_assets.tables.ingest_errors import FailedIngest
-from ml_assets.tables.trail import last_writes, read_trail
 
 BATCH = ("p/features", "1")
 

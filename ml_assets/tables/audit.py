@@ -1,6 +1,6 @@
 """The audit trail: what each snapshot of the lake was written by, read back from its commit message.
 
-Maintenance copies what it would lose to `<pipeline>.writes` before it expires a snapshot, so both are read.
+Maintenance copies what it would lose to a table before it expires a snapshot, so both are read.
 """
 
 from __future__ import annotations
@@ -8,24 +8,29 @@ from __future__ import annotations
 import datetime as dt
 import json
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.ingest_errors import INGEST_ERRORS
+from ml_assets.tables.table import Column, Table
 
-# The columns of `<pipeline>.writes`, and of `all_writes`.
-WRITES = {
-    "asset": "VARCHAR",
-    "batch": "VARCHAR",
-    "snapshot_id": "BIGINT",
-    "written_at": "TIMESTAMP",
-    "code_version": "VARCHAR",
-    "data_versions": "JSON",
-    "rows": "JSON",
-    "run_id": "VARCHAR",
-}
-
+WRITES = Table(
+    "writes",
+    "An expired write that staleness must know: the newest of an asset and batch, and each that changed its content.",
+    (
+        Column("asset", "VARCHAR", "Asset key, such as flights/features."),
+        Column("batch", "VARCHAR", "The batch that was written; NULL where the asset has none."),
+        Column("snapshot_id", "BIGINT", "The snapshot that it made."),
+        Column("written_at", "TIMESTAMP", "When, UTC."),
+        Column("code_version", "VARCHAR", "Code version of the asset."),
+        Column("data_versions", "JSON", "Table -> hash of what was written."),
+        Column("rows", "JSON", "Table -> rows that were written."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="job PIPELINE_maintenance",
+)
 Place = tuple[str, str | None]
 
 
@@ -79,14 +84,13 @@ class Trail:
         return snapshots[-1] if snapshots else 0
 
 
-def read_trail(lake: Lake, pipeline: str, failures: str) -> Trail:
-    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch.
+def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
+    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
+    return read_trail(lake, pipeline).writes
 
-    Args:
-        lake: The lake.
-        pipeline: The pipeline.
-        failures: The table in which failed attempts are recorded: a write of it alone is no write of its asset.
-    """
+
+def read_trail(lake: Lake, pipeline: str) -> Trail:
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
     trail = Trail()
     rows = lake.rows(
         f"""
@@ -97,7 +101,7 @@ def read_trail(lake: Lake, pipeline: str, failures: str) -> Trail:
         {"prefix": f"{pipeline}/"},
     )
     for row in rows:
-        _fold(trail, row, failures)
+        _fold(trail, row, INGEST_ERRORS.of(pipeline))
     return trail
 
 
@@ -124,13 +128,13 @@ def all_writes(lake: Lake, pipeline: str) -> str:
     A write can be there twice, equal both times, where maintenance was killed between keeping and expiring it.
     """
     fields = ("code_version", "data_versions", "rows", "run_id")
-    facts = ", ".join(f"extra ->{'' if WRITES[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    facts = ", ".join(f"extra ->{'' if WRITES.types[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
     live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
         SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
             TRY_CAST(commit_extra_info AS JSON) AS extra
         FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
-    kept = f"{pipeline}.writes"
-    return f"({live} UNION ALL BY NAME FROM {table(kept)})" if lake.exists(kept) else f"({live})"
+    kept = WRITES.relation(lake, pipeline)
+    return f"({live})" if kept is None else f"({live} UNION ALL BY NAME FROM {kept})"
 
 
 def writer_of(lake: Lake, name: str) -> str | None:
@@ -144,3 +148,36 @@ def writer_of(lake: Lake, name: str) -> str | None:
         {"name": name, "prefix": "" if schema == "main" else f"{schema}/"},
     )
     return str(rows[0]["asset"]) if rows[0]["asset"] else None
+
+
+def keep_writes(lake: Lake, pipeline: str, snapshots: list[int], own: Sequence[str], commit: Commit) -> None:
+    """Copy what staleness must know of these snapshots, which are about to expire, to the table.
+
+    For each asset, batch and set of tables: the newest write, and each that changed the content.
+
+    Args:
+        lake: The lake.
+        pipeline: Its schema.
+        snapshots: Their ids.
+        own: Keys of what needs no audit: the maintenance itself.
+        commit: Who writes.
+    """
+    there = WRITES.relation(lake, pipeline)
+    kept = "" if there is None else f"AND snapshot_id NOT IN (SELECT snapshot_id FROM {there})"
+    lake.con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE writes_to_keep AS
+        SELECT {", ".join(WRITES.types)} FROM (
+            SELECT *, list_contains($snapshots, snapshot_id) AS expires,
+                lag(data_versions) OVER (place ORDER BY snapshot_id) IS DISTINCT FROM data_versions AS is_change
+            FROM (SELECT DISTINCT ON (snapshot_id) * FROM {all_writes(lake, pipeline)})
+            WHERE NOT list_contains($own, asset)
+            WINDOW place AS (PARTITION BY asset, batch, json_keys(data_versions))
+        )
+        WHERE expires {kept}
+        QUALIFY is_change OR snapshot_id = max(snapshot_id) OVER (PARTITION BY asset, batch, json_keys(data_versions))
+        """,
+        {"prefix": f"{pipeline}/", "snapshots": snapshots, "own": list(own)},
+    )
+    if lake.con.execute("SELECT count(*) FROM writes_to_keep").fetchall()[0][0]:
+        lake.replace([WRITES.put(pipeline, "writes_to_keep", append=True)], commit)

@@ -5,27 +5,36 @@ What is restored is a write: where one wrote several tables, such as validated_d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ml_assets.errors import LakeError, SchemaChange, did_you_mean
-from ml_assets.lake.audit import all_writes
 from ml_assets.lake.history import TableChange, check_snapshot, diff, tables_at
 from ml_assets.lake.lake import WIDENS, Commit, Lake, Put, at
 from ml_assets.lake.sql import table
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.audit import all_writes
+from ml_assets.tables.data import FEATURES, LOOKUP, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.families import table_of
+from ml_assets.tables.feature_statistics import FEATURE_STATISTICS
+from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.statistics import STATISTICS
+from ml_assets.tables.table import Table
+from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS, user
 
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a table cannot be restored, as half a sentence, and what to do instead."""
-
-    why: str
-    fix: str
-
-
-# A table, such as `flights.champion` -> why it cannot be restored; None where it can.
-Refuses = Callable[[str], Refusal | None]
+RESTORABLE = (RAW_DATA, VALIDATED_DATA, QUARANTINE, FEATURES, LOOKUP, PREDICTIONS, STATISTICS, FEATURE_STATISTICS)
+# Why other tables are refused, and what to do instead; {p} is the pipeline.
+AGAIN = "Another version: ml-assets models rollback {p}, or models promote {p} VERSION. Or train: the job {p}_train"
+REFUSED: dict[Table | None, tuple[str, str]] = {
+    DECISIONS: ("a decision is only followed by another, never taken back", AGAIN),
+    ALIAS_EVENTS: ("an alias only moves by a new event", AGAIN),
+    VERSIONS: ("a registered version stays", AGAIN),
+    ARRIVALS: ("it says which files are there now", "Materialize {p}/arrivals."),
+    DRIFT: ("it is a verdict on what was scored", "Materialize {p}/drift_report for the batch."),
+}
+LOG = ("its rows are only ever added", "Read it as it was: open_lake().table('{p}.{table_name}', snapshot=...)")
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Plan:
     reshape: bool
 
 
-def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None, *, refuses: Refuses) -> Plan:
+def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None) -> Plan:
     """What must be written so that a table, or one batch of it, holds again what it held at a snapshot.
 
     With a batch its columns stay: those that came later are NULL in it. Without, the table takes back its columns too,
@@ -74,7 +83,7 @@ def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None, *, refu
         LakeError: No such table, snapshot or batch, or a table that is not batch data.
         SchemaChange: A column of the batch has another type now.
     """
-    _check_table(lake, name, refuses)
+    _check_table(lake, name)
     check_snapshot(lake, snapshot)
     then = _rows(lake, name, snapshot)
     if batch is not None and batch not in then:
@@ -93,7 +102,7 @@ def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None, *, refu
         if batch is not None:
             _check_types(change, batch, snapshot)
     wanted = sorted(differs if batch is None else differs & {batch})
-    writes, existed = _writes(lake, name, refuses), tables_at(lake, snapshot)
+    writes, existed = _writes(lake, name), tables_at(lake, snapshot)
     batches = []
     for one in wanted:
         was = [write for write in writes.get(one, []) if write["snapshot_id"] <= snapshot] if one in then else []
@@ -111,18 +120,18 @@ def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None, *, refu
     return Plan(name, snapshot, batches, change, batch is None and change.old != change.new)
 
 
-def restore(lake: Lake, planned: Plan, why: str, by: str) -> list[int]:
+def restore(lake: Lake, planned: Plan, why: str) -> list[int]:
     """Write the batches of a plan, each in a snapshot of its own; returns their ids.
 
     A restore that is interrupted leaves whole batches; the same command again does the rest.
     """
-    note = {"restored": {"snapshot": planned.snapshot_id, "by": by, "why": why}}
+    note = {"restored": {"snapshot": planned.snapshot_id, "by": user(), "why": why}}
     made = []
     for one in planned.batches:
         puts = []
         for number, name in enumerate(one.tables):
             rows = f"restored_{number}"
-            lake.fetch(
+            lake.con.execute(
                 f"CREATE OR REPLACE TEMP TABLE {rows} AS SELECT * FROM {table(name)}{at(planned.snapshot_id)} "
                 "WHERE batch = ?",
                 [one.batch],
@@ -133,14 +142,22 @@ def restore(lake: Lake, planned: Plan, why: str, by: str) -> list[int]:
     return made
 
 
-def _check_table(lake: Lake, name: str, refuses: Refuses) -> None:
+def _check_table(lake: Lake, name: str) -> None:
+    pipeline, _, table_name = name.partition(".")
+    can = [one for one in lake.tables() if _is_restorable(one.partition(".")[2])]
     if not lake.exists(name):
+        raise LakeError(f"The lake has no table {name}.", fix=did_you_mean(name, can))
+    if not _is_restorable(table_name):
+        why, fix = REFUSED.get(table_of(table_name), LOG)
         raise LakeError(
-            f"The lake has no table {name}.",
-            fix=did_you_mean(name, [one for one in lake.tables() if refuses(one) is None]),
+            f"{name} cannot be restored: {why}.",
+            where={"table": name},
+            fix=fix.format(p=pipeline, table_name=table_name),
         )
-    if refused := refuses(name):
-        raise LakeError(f"{name} cannot be restored: {refused.why}.", where={"table": name}, fix=refused.fix)
+
+
+def _is_restorable(table_name: str) -> bool:
+    return table_of(table_name) in RESTORABLE
 
 
 def _check_types(change: TableChange, batch: str, snapshot: int) -> None:
@@ -154,11 +171,11 @@ def _check_types(change: TableChange, batch: str, snapshot: int) -> None:
 
 
 def _rows(lake: Lake, name: str, snapshot: int | None = None) -> dict[str, int]:
-    rows = lake.fetch(f"SELECT batch, count(*) FROM {table(name)}{at(snapshot)} GROUP BY ALL", name=name)
+    rows = lake.table(name, snapshot=snapshot).aggregate("batch, count(*)").fetchall()
     return {str(batch): int(count) for batch, count in rows}
 
 
-def _writes(lake: Lake, name: str, refuses: Refuses) -> dict[str, list[dict[str, Any]]]:
+def _writes(lake: Lake, name: str) -> dict[str, list[dict[str, Any]]]:
     """Batch -> the writes of a table, oldest first, with the tables that each wrote."""
     pipeline = name.partition(".")[0]
     found: dict[str, list[dict[str, Any]]] = {}
@@ -171,6 +188,6 @@ def _writes(lake: Lake, name: str, refuses: Refuses) -> dict[str, list[dict[str,
         {"name": name, "prefix": f"{pipeline}/"},
     )
     for row in rows:
-        row["tables"] = [t for t in row["tables"] if refuses(t) is None]
+        row["tables"] = [t for t in row["tables"] if _is_restorable(t.partition(".")[2])]
         found.setdefault(row["batch"], []).append(row)
     return found

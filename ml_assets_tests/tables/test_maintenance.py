@@ -9,26 +9,23 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
-from ml_assets.errors import LakeError, UnknownPipeline
+from ml_assets.errors import LakeError
 from ml_assets.lake import maintenance
-from ml_assets.lake.audit import all_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.maintenance import SMALL_FILES
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import PUBLIC_CATALOG
-from ml_assets.tables.snapshot_names import pinned
-from ml_assets.tables.trail import last_writes
+from ml_assets.tables import training_sets
+from ml_assets.tables.audit import all_writes, last_writes
+from ml_assets.tables.maintenance import run_maintenance
 from ml_assets_tests.lake.history_helpers import content, log, model, rows, write
 
 NOW = dt.timedelta(0)
-run_maintenance = partial(maintenance.run_maintenance, pinned=pinned)
-expirable = partial(maintenance.expirable, pinned=pinned)
 
 
 def files(lake: Lake) -> set[Path]:
@@ -47,6 +44,10 @@ def history(lake: Lake, writes: int = SMALL_FILES, start: int = 0) -> dict[int, 
             pinned[snapshot] = content(lake, snapshot)
             model(lake, f"1.0.{number}", snapshot, pipeline="tu"[number % 2])
     return pinned
+
+
+def expirable(lake: Lake, pipeline: str, keep_days: int) -> list[int]:
+    return maintenance.expirable(lake, pipeline, keep_days, training_sets.pinned(lake))
 
 
 def check(lake: Lake, pinned: dict[int, dict[str, tuple[object, ...]]]) -> None:
@@ -123,7 +124,7 @@ def test_another_pipelines_snapshots_are_left_alone(lake: Lake) -> None:
     write(lake, "features", "a", rows({1: 2}))
     run_maintenance(lake, "t", 0, grace=NOW)
     assert lake.table("u.features", snapshot=first).fetchall() == [("a", 1, 1)]
-    with pytest.raises(UnknownPipeline, match="no pipeline 'tt'"):
+    with pytest.raises(LakeError, match="no pipeline 'tt'"):
         run_maintenance(lake, "tt", 0)
 
 
