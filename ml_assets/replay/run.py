@@ -42,7 +42,7 @@ class Arm:
         folder: Where its SQL files lie.
         paths: Folders of its lake.
         instance: Its Dagster instance.
-        ran: Every run that its sensors asked for: batch that had just arrived, and the run.
+        ran: Every run that its sensors requested: the batch that had just arrived, and the run.
     """
 
     name: str
@@ -178,11 +178,11 @@ def arrive(delivery: files.Delivery, incoming: Path) -> None:
 
 
 def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> None:
-    def told(job: str, tags: Mapping[str, str]) -> None:
+    def progress(job: str, tags: Mapping[str, str]) -> None:
         why = tags.get("ml_assets/retrain", "")
         say(f"{batch}, {arm.name}: {job.removeprefix(arm.spec.name + '_')}{f' ({why})' if why else ''}")
 
-    driver.say = told
+    driver.say = progress
     ran = driver.settle()
     arm.ran += [(batch, one) for one in ran]
     for one in ran:
@@ -193,7 +193,7 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
 def _champion(arm: Arm, first: Sequence[str]) -> str:
     with Lake(arm.paths.lake, read_only=True) as lake:
         champion = versions.alias(lake, arm.spec.name, "champion")
-        said = lake.rows_of(
+        decided = lake.rows_of(
             f"{arm.spec.name}.champion", "SELECT version, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
         ) or lake.rows_of(
             f"{arm.spec.name}.retrain_events",
@@ -202,7 +202,7 @@ def _champion(arm: Arm, first: Sequence[str]) -> str:
     if champion is None:
         raise ModelError(
             f"The batches {first[0]} to {first[-1]} make no champion.",
-            found="; ".join(f"{row['version']}: {row['why']}" for row in said) or "no training was started",
+            found="; ".join(f"{row['version']}: {row['why']}" for row in decided) or "no training was started",
             where={"pipeline": arm.spec.name, "lake": arm.paths.lake},
             fix="Begin with a later batch: --from.",
         )

@@ -30,7 +30,7 @@ HEADINGS = (
     "Slices",
     "Fairness",
     "Robustness",
-    "Signs of a leak",
+    "Target leakage",
     "Limitations",
     "Libraries",
     "How to rebuild it",

@@ -225,8 +225,8 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     job = second.defs().resolve_job_def("loans_approve")
 
     def answer(**given: str) -> dg.ExecuteInProcessResult:
-        config = {"version": "1.0.1", "answer": "approve", "why": "looked at the slices", "by": "ana", **given}
-        run_config = {"ops": {"answer_loans": {"config": config}}}
+        config = {"version": "1.0.1", "decision": "approve", "why": "checked the slices", "by": "ana", **given}
+        run_config = {"ops": {"approve_loans": {"config": config}}}
         return job.execute_in_process(run_config=run_config, instance=second.instance, raise_on_error=False)
 
     assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))

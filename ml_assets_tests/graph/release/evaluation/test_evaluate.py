@@ -151,7 +151,7 @@ def test_a_model_that_cannot_bear_missing_values_says_so() -> None:
     evaluation = examined(spec_of())
     asked = robustness._Asked(Strict(), evaluation.judged, evaluation.judged.rows[list(TYPES)], 0)
     assert [(math.isnan(f.value), f.note) for f in asked.missing(0.1)] == [
-        (True, "the model does not answer: Input X contains NaN.")
+        (True, "the model cannot predict: Input X contains NaN.")
     ] * 4
 
 
