@@ -83,6 +83,12 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
     assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
 
 
+def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
+    rows = evaluations.as_rows([Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin")
+    lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
+    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
+
+
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
     rows = evaluations.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
     lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
@@ -237,7 +243,7 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
-    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "checked the slices", result.run_id)
     event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
     assert event is not None
     assert event.asset_materialization is not None
