@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 # Told apart by colour-blind eyes, too: Okabe and Ito 2008.
 BLUE, ORANGE, RED, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C"
 
@@ -39,9 +41,15 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def as_png(figure: Any, dpi: int = 80) -> bytes:
-    """A figure as PNG bytes."""
+    """A figure as PNG bytes; `savefig` would draw it twice, the first time only to lay it out."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(file, format="png", dpi=(dpi, dpi))
     return file.getvalue()
 
 

@@ -26,7 +26,7 @@ def score_plot(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
         if row["low"] is not None:
             axes.plot([place, place], [row["low"], row["high"]], color=colour, linewidth=1.5)
         axes.plot(place, row["value"], "o", color=colour, markersize=4)
-    test_scores = [float("nan") if row["promised"] is None else row["promised"] for row in shown]
+    test_scores = [float("nan") if row["test_score"] is None else row["test_score"] for row in shown]
     axes.step(
         places, test_scores, where="mid", color="black", linewidth=0.8, linestyle="--", marker="_", label="test score"
     )

@@ -1,4 +1,4 @@
-"""`<pipeline>.champion`: every decision about a version, with how each gate was judged; one a row.
+"""Every decision about a version, with how each gate was judged; one a row.
 
 An alias moves in the transaction of the decision that moves it.
 """
@@ -11,20 +11,26 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ml_assets.lake.lake import Commit, Lake, Rows, as_named
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import versions
+from ml_assets.tables.table import Column, Table
 
-COLUMNS = {
-    "version": "VARCHAR",
-    "decision": "VARCHAR",
-    "why": "VARCHAR",
-    "decided_by": "VARCHAR",
-    "decided_at": "TIMESTAMP",
-    "previous_champion": "VARCHAR",
-    "gates": "JSON",
-    "run_id": "VARCHAR",
-}
-RENAMED = {"decided_by": "by"}  # a keyword of SQL
+DECISIONS = Table(
+    "champion",
+    "A decision about a version.",
+    (
+        Column("version", "VARCHAR", "The version; of a rollback, the one that is champion again."),
+        Column("decision", "VARCHAR", "promoted, refused, pending, kept, rejected or rolled_back."),
+        Column("why", "VARCHAR", "What failed by how much, or a person's reason."),
+        Column("decided_by", "VARCHAR", "Who or what decided.", earlier="by"),
+        Column("decided_at", "TIMESTAMP", "When, UTC."),
+        Column("previous_champion", "VARCHAR", "The champion before it; of a rollback, the one that was taken back."),
+        Column("gates", "JSON", "How each gate was judged, when it last was: gate, limit, found, passed, detail."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="asset champion, commands approve, reject, models promote and models rollback",
+    format=2,
+)
 Word = Literal["promoted", "refused", "pending", "kept", "rejected", "rolled_back"]
 # What an alias names after a decision; the other decisions move none.
 MOVES: dict[Word, versions.Alias] = {
@@ -75,6 +81,7 @@ class Decision:
         previous_champion: The champion before it; of a rollback, the version that was taken back.
         decided_by: Who or what decided.
         decided_at: When, UTC.
+        run_id: Dagster run.
     """
 
     version: str
@@ -84,15 +91,20 @@ class Decision:
     previous_champion: str | None
     decided_by: str = field(default_factory=versions.user)
     decided_at: dt.datetime = field(default_factory=versions.now)
+    run_id: str = ""
 
 
 def decisions(lake: Lake, pipeline: str) -> list[Decision]:
     """Every decision of a pipeline, oldest first."""
-    stored = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
-    rows = [as_named(row, RENAMED) for row in stored]
+    rows = DECISIONS.query(lake, pipeline, "SELECT * FROM {t} ORDER BY decided_at")
     fields = list(Decision.__dataclass_fields__)
     return [
-        Decision(**{**{name: row[name] for name in fields}, "gates": [Gate(**one) for one in json.loads(row["gates"])]})
+        Decision(
+            **{
+                **{name: row[name] for name in fields},
+                "gates": [Gate(**one) for one in json.loads(row["gates"] or "[]")],
+            }
+        )
         for row in rows
     ]
 
@@ -101,6 +113,11 @@ def pending(lake: Lake, pipeline: str) -> dict[str, Decision]:
     """Versions that wait for a person -> the decision that says so. One about another version changes nothing."""
     newest = {made.version: made for made in decisions(lake, pipeline)}
     return {version: made for version, made in newest.items() if made.decision == "pending"}
+
+
+def newest(lake: Lake, pipeline: str) -> Decision | None:
+    """The newest decision about any version."""
+    return next(reversed(decisions(lake, pipeline)), None)
 
 
 def newest_of(lake: Lake, pipeline: str, version: str) -> Decision | None:
@@ -115,7 +132,7 @@ def record(lake: Lake, pipeline: str, made: Decision, commit: Commit) -> None:
         "gates": json.dumps([gate.as_row() for gate in made.gates]),
         "run_id": commit.run_id,
     }
-    tables = [Rows(f"{pipeline}.champion", COLUMNS, [row], renamed=RENAMED)]
+    tables = [DECISIONS.rows(pipeline, [row])]
     if made.decision in MOVES:
         alias = MOVES[made.decision]
         tables.append(versions.alias_event(pipeline, alias, made.version, made.why, made.decided_by, commit.run_id))

@@ -1,36 +1,45 @@
-"""`<pipeline>.drift_report`: how far each column of a batch has moved, and the verdict; one batch a row."""
+"""How far each column of a batch has moved, and the verdict; one batch a row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml_assets.lake.lake import Lake, Put
 from ml_assets.ml.drift_measures import DISTANCES, PRESENCE
+from ml_assets.tables.table import Column, Table
 
-COLUMNS = {
-    "batch": "VARCHAR",
-    "model_version": "VARCHAR",
-    "drifted": "BOOLEAN",
-    "share": "DOUBLE",
-    "weighted_share": "DOUBLE",
-    "share_limit": "DOUBLE",
-    "why": "VARCHAR",
-    "columns": """STRUCT("column" VARCHAR, "method" VARCHAR, score DOUBLE, threshold DOUBLE, drifted BOOLEAN,
+DRIFT = Table(
+    "drift_report",
+    "How far a batch has moved from what the champion was fitted on.",
+    (
+        Column("batch", "VARCHAR", "The batch."),
+        Column("model_version", "VARCHAR", "The version that it was compared by: the champion of that moment."),
+        Column(
+            "drifted",
+            "BOOLEAN",
+            "At least share_limit of the model's importance lies in drifted columns. NULL: too few rows to say.",
+        ),
+        Column("share", "DOUBLE", "Share of the columns that have drifted."),
+        Column("weighted_share", "DOUBLE", "Share of the model's importance that lies in drifted columns."),
+        Column("share_limit", "DOUBLE", "monitoring.drift_share of that moment."),
+        Column("why", "VARCHAR", "The verdict in a sentence."),
+        Column(
+            "columns",
+            """STRUCT("column" VARCHAR, "method" VARCHAR, score DOUBLE, threshold DOUBLE, drifted BOOLEAN,
         direction VARCHAR, importance DOUBLE, "rows" BIGINT, reference_rows BIGINT, ignored BOOLEAN)[]""",
-    "rows": "BIGINT",
-    "reference_rows": "BIGINT",
-    "page": "VARCHAR",
-    "json": "VARCHAR",
-}
-DESCRIPTIONS = {
-    "drifted": "At least share_limit of the model's importance lies in drifted columns. NULL: too few rows to say.",
-    "share": "Share of the columns that have drifted.",
-    "weighted_share": "Share of the model's importance that lies in drifted columns.",
-    "why": "The verdict in a sentence.",
-    "columns": "Each feature and the prediction: distance, limit, where to, importance, rows with a value.",
-    "rows": "Rows of the batch; at most monitoring.sample of them were compared.",
-}
+            "Each feature and the prediction: distance, limit, where to, importance, rows with a value.",
+        ),
+        Column("rows", "BIGINT", "Rows of the batch; at most monitoring.sample of them were compared."),
+        Column("reference_rows", "BIGINT", "Rows of the reference's sample."),
+        Column("html", "VARCHAR", "The HTML report, relative to the reports folder.", earlier="page"),
+        Column("json", "VARCHAR", "The same as JSON."),
+    ),
+    written_by="asset drift_report",
+    key=("batch",),
+    format=2,
+)
 NAMED = 3  # columns in the sentence
 
 
@@ -128,8 +137,8 @@ class Drift:
             f"importance (limit {self.limit:.0%}): {'; '.join(_sentence(column) for column in found[:NAMED])}{more}"
         )
 
-    def as_row(self, batch: str, version: str, page: str | None, json: str | None) -> dict[str, Any]:
-        """A row of `drift_report`."""
+    def as_row(self, batch: str, version: str, html: str | None, json: str | None) -> dict[str, Any]:
+        """A row of `DRIFT`."""
         return {
             "batch": batch,
             "model_version": version,
@@ -141,7 +150,7 @@ class Drift:
             "columns": [asdict(column) for column in self.columns],
             "rows": self.rows,
             "reference_rows": self.reference_rows,
-            "page": page,
+            "html": html,
             "json": json,
         }
 
@@ -151,4 +160,20 @@ def _sentence(column: ColumnDrift) -> str:
     return (
         f"{column.column} ({column.importance:.0%}) {what} {column.score:.2g} (limit {column.threshold:.2g}), "
         f"{column.direction}, {column.rows:,} rows against {column.reference_rows:,}"
+    )
+
+
+def put(lake: Lake, pipeline: str, row: Mapping[str, Any], batch: str) -> Put:
+    """The write of a batch's report."""
+    return DRIFT.put(pipeline, lake.values(DRIFT.types, [row]), batch, reshape=True)
+
+
+def verdicts(lake: Lake, pipeline: str, batch: str | None = None) -> list[dict[str, Any]]:
+    """The report of each batch, or of one, by batch: all but its columns, of which `drifted_columns` is the number."""
+    return DRIFT.query(
+        lake,
+        pipeline,
+        """SELECT * EXCLUDE (columns), len(list_filter(columns, lambda c: c.drifted)) AS drifted_columns
+        FROM {t} WHERE $batch IS NULL OR batch = $batch ORDER BY batch""",
+        {"batch": batch},
     )

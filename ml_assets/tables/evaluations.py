@@ -1,4 +1,4 @@
-"""`<pipeline>.evaluation_report`: every number that was found about a version, one a row."""
+"""Every number that was found about a version, one a row."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ml_assets.errors import ModelError
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.ml.judged import Judged
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.table import Column, Table
 from ml_assets.tables.versions import now
 
-COLUMNS = {
-    "version": "VARCHAR",
-    "pin_id": "VARCHAR",
-    "evaluated_at": "TIMESTAMP",
-    "scope": "VARCHAR",
-    "slice_by": "VARCHAR",
-    "slice": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "low": "DOUBLE",
-    "high": "DOUBLE",
-    "rows": "BIGINT",
-    "note": "VARCHAR",
-}
-# Scopes that an earlier version wrote under another name.
-EARLIER_SCOPES = {"disguise": "target_proxy"}
+EVALUATIONS = Table(
+    "evaluation_report",
+    "A number that was found about a version. Evaluating it again replaces all of its numbers.",
+    (
+        Column("version", "VARCHAR", "The version."),
+        Column("pin_id", "VARCHAR", "The training set with the rows that it was evaluated on."),
+        Column("evaluated_at", "TIMESTAMP", "When, UTC; the same for all numbers of an evaluation."),
+        Column("scope", "VARCHAR", "What was evaluated, such as test, train, baseline, slice, importance."),
+        Column("slice_by", "VARCHAR", "Column of a slice or group; feature where each feature is evaluated."),
+        Column("slice", "VARCHAR", "Value of that column; name of the feature."),
+        Column("metric", "VARCHAR", "Metric, or what else was measured: flips, ece, agreement, share, cost."),
+        Column("value", "DOUBLE", "Its value; NULL where it is not defined on these rows."),
+        Column("low", "DOUBLE", "Lower end of its 95% interval, where it has one."),
+        Column("high", "DOUBLE", "Upper end."),
+        Column("rows", "BIGINT", "Rows that it was computed on."),
+        Column("note", "VARCHAR", "What a reader must know beside the number."),
+    ),
+    written_by="asset evaluation_report",
+    key=("version",),
+    format=2,
+)
+EARLIER_SCOPES = {"disguise": "target_proxy"}  # what release 0.1 called a scope -> its name now
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,48 @@ class Evaluation:
     champion: Judged | None
 
 
-def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:
-    """Findings as rows of `evaluation_report`."""
+def record(lake: Lake, pipeline: str, found: Sequence[Finding], version: str, pin_id: str, commit: Commit) -> None:
+    """Write the evaluation of a version."""
     shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
-    return [{**shared, **asdict(finding)} for finding in found]
+    lake.append([EVALUATIONS.rows(pipeline, [{**shared, **asdict(finding)} for finding in found])], commit)
+
+
+def newest(
+    lake: Lake, pipeline: str, versions: Sequence[str] | None = None, scopes: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of the newest evaluation of each version.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        versions: Only of these.
+        scopes: Only rows of these scopes.
+    """
+    return EVALUATIONS.query(
+        lake,
+        pipeline,
+        """SELECT * FROM (
+            FROM {t} WHERE $versions IS NULL OR list_contains($versions, version)
+            QUALIFY evaluated_at = max(evaluated_at) OVER (PARTITION BY version)
+        ) WHERE $scopes IS NULL OR list_contains($scopes, scope)""",
+        {"versions": versions and list(versions), "scopes": scopes and list(scopes)},
+    )
+
+
+def need_newest(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]:
+    """Rows of the newest evaluation of a version.
+
+    Raises:
+        ModelError: It has not been evaluated.
+    """
+    rows = newest(lake, pipeline, [version])
+    if not rows:
+        raise ModelError(
+            f"Version {version} has not been evaluated.",
+            where={"pipeline": pipeline},
+            fix=f"Materialize {EVALUATIONS.asset(pipeline)}.",
+        )
+    return rows
 
 
 def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
@@ -89,7 +134,24 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     Raises:
         ModelError: It has not been evaluated.
     """
-    return [finding_of(row) for row in newest(lake, pipeline, version)]
+    return [finding_of(row) for row in need_newest(lake, pipeline, version)]
+
+
+def finding_of(row: dict[str, Any]) -> Finding:
+    """A row as a finding; the lake keeps no NaN but NULL."""
+    known = {name: row[name] for name in Finding.__dataclass_fields__}
+    known["scope"] = EARLIER_SCOPES.get(row["scope"], row["scope"])
+    return Finding(**{**known, "value": math.nan if row["value"] is None else row["value"]})
+
+
+def test_scores(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[str, str], float]:
+    """(version, metric) -> its score on the test rows, where it is defined."""
+    rows = newest(lake, pipeline, versions, ["test"])
+    return {
+        (row["version"], row["metric"]): row["value"]
+        for row in rows
+        if row["value"] is not None and not math.isnan(row["value"])
+    }
 
 
 def test_score(lake: Lake, spec: PipelineSpec, version: str) -> str:
@@ -99,34 +161,6 @@ def test_score(lake: Lake, spec: PipelineSpec, version: str) -> str:
     return ", ".join(f"{one.metric} {one.value:.4f} on {one.rows:,} test rows" for one in told) or "no test score"
 
 
-def newest(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]:
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        "SELECT * FROM {t} WHERE version = ? QUALIFY evaluated_at = max(evaluated_at) OVER ()",
-        [version],
-    )
-    if not rows:
-        raise ModelError(
-            f"Version {version} has not been evaluated.",
-            where={"pipeline": pipeline},
-            fix=f"Materialize {pipeline}/evaluation_report.",
-        )
-    return rows
-
-
-def finding_of(row: dict[str, Any]) -> Finding:
-    """A row as a finding; a table of an earlier version may lack columns, and the lake keeps no NaN but NULL."""
-    known = {name: row[name] for name in Finding.__dataclass_fields__ if name in row}
-    known["scope"] = EARLIER_SCOPES.get(row["scope"], row["scope"])
-    return Finding(**{**known, "value": math.nan if row["value"] is None else row["value"]})
-
-
 def importance_of(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
     """Feature -> permutation importance of a version by its newest evaluation; empty where there is none."""
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        """SELECT slice, value FROM {t} WHERE version = $version AND scope = 'importance' AND evaluated_at =
-        (SELECT max(evaluated_at) FROM {t} WHERE version = $version AND scope = 'importance')""",
-        {"version": version},
-    )
-    return {row["slice"]: row["value"] for row in rows}
+    return {row["slice"]: row["value"] for row in newest(lake, pipeline, [version], ["importance"])}

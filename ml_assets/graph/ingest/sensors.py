@@ -49,7 +49,7 @@ def new_data_sensor(
     """
     partitions, place = f"{spec.name}_batches", files.place_of(spec, paths)
     memory = Memory(paths.sensors / f"{spec.name}_new_data")
-    version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
+    version = code_version([stock], spec.source, spec.columns, spec.tolerate)
 
     @dg.sensor(
         name=f"{spec.name}_new_data",
@@ -146,7 +146,7 @@ def _record(spec: PipelineSpec, aside: Sequence[Arrival], lost: Requests) -> dg.
 
 def _has_champion(spec: PipelineSpec, paths: Paths) -> bool:
     with Lake(paths.lake, read_only=True) as lake:
-        return lake.is_there() and versions.alias(lake, spec.name, "champion") is not None
+        return lake.catalog.exists() and versions.alias(lake, spec.name, "champion") is not None
 
 
 def _nothing_to_do(found: Sequence[Arrival]) -> str:

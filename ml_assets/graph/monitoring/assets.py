@@ -12,7 +12,6 @@ from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import history, measuring, samples, verdict
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Put
 from ml_assets.lake.paths import Paths
 from ml_assets.ml.drift_measures import Measure
 from ml_assets.ml.reference import PREDICTION
@@ -22,6 +21,8 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import drift, evaluations, versions
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.predictions import PREDICTIONS
 
 STAGE = "monitoring"
 ON_DASHBOARD = 5
@@ -33,14 +34,16 @@ def monitoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key, rules = declare.asset_key(spec, "drift_report"), spec.monitoring
+    key, rules = declare.asset_key(spec, DRIFT), spec.monitoring
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "predictions")],
+        deps=[declare.asset_key(spec, PREDICTIONS)],
         description="Evidently: the batch's features and predictions against the rows that the champion was fitted on.",
-        metadata={"dagster/column_schema": declare.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
-        **declare.common(spec, STAGE, code_version(__name__, spec.monitoring), {"evidently"}, by_batch=True),
+        metadata={"dagster/column_schema": declare.column_schema(DRIFT.types, DRIFT.descriptions)},
+        **declare.common(
+            spec, STAGE, code_version([drift, measuring, samples], spec.monitoring), {"evidently"}, by_batch=True
+        ),
     )
     def drift_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store, paths = lake.open(), lake.paths
@@ -57,7 +60,7 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             shown = _keep(context, paths, spec.name, batch, by, how, found, current, file) if found.columns else {}
             names = [str(f.relative_to(paths.reports)) if shown else None for f in (file, file.with_suffix(".json"))]
             row = found.as_row(batch, model.version, *names)
-            put = Put(declare.table_of(key), store.values(drift.COLUMNS, [row]), batch, reshape=True)
+            put = drift.put(store, spec.name, row, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(found, model.version) | shown)}
 

@@ -5,23 +5,26 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import declare
-from ml_assets.graph.code_version import code_version, module_hashes, training_version
+from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.packaging import pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Rows
 from ml_assets.reporting.evaluation_files import plotted, publish
 from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import decisions, evaluations, training_sets, versions
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables import evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 STAGE = "release"
+SCORER = "ml_assets.server.scorer"  # what a release answers is computed by it
 
 
 def release_assets(
@@ -38,15 +41,15 @@ def release_assets(
 
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "evaluation_report")
-    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
+    key = declare.asset_key(spec, EVALUATIONS)
+    version = code_version([evaluate], spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "trained_model"), declare.asset_key(spec, "training_set")],
+        deps=[declare.asset_key(spec, VERSIONS), declare.asset_key(spec, TRAINING_SETS)],
         description="The new version on unseen test rows: metrics, costs, slices, fairness, robustness and leakage, "
         "compared with baseline and champion; as rows, an HTML report and a model card.",
-        metadata={"dagster/column_schema": declare.column_schema(evaluations.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(EVALUATIONS.types, EVALUATIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -57,9 +60,8 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
             reports = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
-            found = evaluations.as_rows(evaluated.found, model.version, pin.pin_id)
-            rows = Rows(declare.table_of(key), evaluations.COLUMNS, found, key=("version",))
-            store.append([rows], declare.commit(context, key))
+            here = declare.commit(context, key)
+            evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
@@ -97,15 +99,16 @@ def _slices_table(found: list[Finding]) -> str:
 
 
 def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | None) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "release_candidate")
-    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(pack.SERVER))
+    key = declare.asset_key(spec, RELEASES)
+    logic = (pack, prove, refit, SCORER)
+    version = code_version(logic, spec.gates.serving, spec.training, spec.columns)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, VERSIONS)],
         description="The version packaged for serving, refit on all labelled rows where its gates passed, started as a "
         "real server and tested.",
-        metadata={"dagster/column_schema": declare.column_schema(RELEASES)},
+        metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
         **declare.common(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -121,7 +124,7 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
                 proof = prove.prove(packed.folder, packed.golden, spec.target.kind != "regression")
             row = pack.as_row(packed, paths, model.version, context.run.run_id)
             row |= {**choice.as_row(pin), **prove.as_row(proof)}
-            store.append([Rows(declare.table_of(key), RELEASES, [row])], declare.commit(context, key))
+            releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(
             metadata={
@@ -135,14 +138,14 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "champion")
-    version = code_version(__name__, spec.gates)
+    key = declare.asset_key(spec, DECISIONS)
+    version = code_version([decide], spec.gates)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "release_candidate")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, RELEASES)],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
-        metadata={"dagster/column_schema": declare.column_schema(decisions.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(DECISIONS.types, DECISIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:

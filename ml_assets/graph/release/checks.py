@@ -14,6 +14,9 @@ from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import decisions, evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.releases import RELEASES
 
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -24,7 +27,7 @@ def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, EVALUATIONS),
         name="test_rows_are_unseen",
         blocking=True,
         description="No test row was in the rows that the judged model was fitted or tuned on.",
@@ -46,7 +49,7 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, EVALUATIONS),
         name="no_leak_is_suspected",
         description="No sign of target leakage. It only warns: the gate `leakage` refuses versions.",
     )
@@ -75,7 +78,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     """A check for each gate of the YAML, read from the decision: a refusal is an outcome, and no run fails for it."""
-    key = declare.asset_key(spec, "champion")
+    key = declare.asset_key(spec, DECISIONS)
     demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(gates.Evidence(spec))}
 
     @dg.multi_asset_check(
@@ -113,7 +116,7 @@ def _gate_result(key: dg.AssetKey, name: str, gate: decisions.Gate, version: str
 
 def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "release_candidate"),
+        asset=declare.asset_key(spec, RELEASES),
         name="release_is_sound",
         blocking=True,
         description="The release's files are those that were packed.",
@@ -136,7 +139,7 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "champion"),
+        asset=declare.asset_key(spec, DECISIONS),
         name="champion_is_sound",
         blocking=True,
         description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",

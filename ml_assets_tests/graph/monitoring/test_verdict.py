@@ -154,7 +154,7 @@ def test_the_report_says_which_columns_and_how_far(watched: Project) -> None:
 
 def test_page_json_and_history_are_kept(watched: Project) -> None:
     moved = watched.rows("SELECT * FROM {p}.drift_report WHERE batch = '6'")[0]
-    page = (watched.paths.reports / moved["page"]).read_text()
+    page = (watched.paths.reports / moved["html"]).read_text()
     assert "Batch 6 compared with the training data of version 1.0.0" in page
     assert "mean up 5.1 std" in page
     report = read_report(watched.paths.reports / moved["json"])
@@ -201,7 +201,7 @@ def test_an_older_table_and_a_broken_history_cost_no_report(watched: Project) ->
     result = watched.watch("5", "6")
     checks = check_results(result)
     assert (checks[("drift_report", "no_drift", "5")], checks[("drift_report", "no_drift", "6")]) == (True, False)
-    reports = watched.rows("SELECT batch, drifted, page FROM {p}.drift_report ORDER BY batch")
+    reports = watched.rows("SELECT batch, drifted, html FROM {p}.drift_report ORDER BY batch")
     assert [(row["batch"], row["drifted"]) for row in reports] == [("4", False), ("5", False), ("6", True)]
     told = [m.metadata.get("history") for m in result.asset_materializations_for_node("loans__drift_report")]
     assert all("not kept" in str(one.value) for one in told if one is not None)

@@ -14,7 +14,7 @@ from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.provenance import commit_of
 from ml_assets.summary import summarize
 from ml_assets.tables import decisions, evaluations, versions
-from ml_assets.tables.evaluations import COLUMNS, Finding
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.training_sets import Pin, share_seen_before
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, check_results, failure_text
@@ -77,21 +77,20 @@ def test_a_sound_pipeline_raises_no_alarm(trained: Project) -> None:
 
 
 def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
-    columns = {name: kind for name, kind in COLUMNS.items() if name != "note"}
+    columns = {name: kind for name, kind in EVALUATIONS.types.items() if name != "note"}
     row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
     lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
     assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
 
 
 def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
-    rows = evaluations.as_rows([Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin")
-    lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
+    evaluations.record(lake, "p", [Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
     assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
 
 
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
-    rows = evaluations.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
-    lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
+    undefined = Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")
+    evaluations.record(lake, "p", [undefined], "1.0.0", "pin", Commit("t"))
     (found,) = evaluations.findings(lake, "p", "1.0.0")
     assert math.isnan(found.value)
 
@@ -128,8 +127,8 @@ def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
 
 
 def test_a_version_says_who_asked_for_it_and_which_code_made_it(trained: Project) -> None:
-    (row,) = trained.rows("SELECT asked_by, git_commit FROM {p}.trained_model")
-    assert row == {"asked_by": versions.user(), "git_commit": commit_of(trained.root)}
+    (row,) = trained.rows("SELECT triggered_by, git_commit FROM {p}.trained_model")
+    assert row == {"triggered_by": versions.user(), "git_commit": commit_of(trained.root)}
 
 
 def prepare(project: Project) -> None:
@@ -205,8 +204,7 @@ def second(copied: Project) -> Project:
         versions.register(lake, "loans", {**model, "version": "1.0.1", "created_at": versions.now()}, BY)
         found = evaluations.findings(lake, "loans", made.version)
         found.append(Finding("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
-        rows = evaluations.as_rows(found, "1.0.1", pin)
-        lake.append([Rows("loans.evaluation_report", COLUMNS, rows)], BY)
+        evaluations.record(lake, "loans", found, "1.0.1", pin, BY)
     return copied
 
 
@@ -238,7 +236,7 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))
     assert "needs a reason and a name" in failure_text(answer(by=" "))
     with pytest.raises(dg.DagsterInvalidConfigError, match="maybe"):
-        answer(answer="maybe")
+        answer(decision="maybe")
     result = answer()
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]

@@ -24,7 +24,6 @@ from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.release.promotion.gates import judge_refit
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
@@ -69,7 +68,7 @@ class Choice:
 
 def alone(paths: Paths, pipeline: str) -> AbstractContextManager[None]:
     """Keeps other runs from fitting and packing versions of the pipeline until the release is recorded."""
-    return exclusive(paths.data / "locks" / f"{pipeline}.release_candidate.lock", LOCK_TIMEOUT_S, "packing a release")
+    return paths.catalog.lock(f"{pipeline}.release_candidate", LOCK_TIMEOUT_S, "packing a release")
 
 
 def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, code_version: str) -> Choice:

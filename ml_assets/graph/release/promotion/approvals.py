@@ -11,7 +11,7 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
-from ml_assets.tables.decisions import Decision, Word, decisions, newest_of, pending, record
+from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
 
 
 def approve(
@@ -127,7 +127,7 @@ def _decide(
         by.strip() if by else versions.user(),
     )
     # A person's decision is not computed by code: it leaves the asset as fresh or stale as it was.
-    written = last_writes(lake, pipeline).get((f"{pipeline}/champion", None))
+    written = last_writes(lake, pipeline).get((DECISIONS.asset(pipeline), None))
     code_version = written.code_version if written else ""
-    record(lake, pipeline, made, Commit(f"{pipeline}/champion", run_id, code_version, asked_by=made.decided_by))
+    record(lake, pipeline, made, Commit(DECISIONS.asset(pipeline), run_id, code_version, triggered_by=made.decided_by))
     return made

@@ -22,7 +22,7 @@ ACCEPTED = "approved by a person,"
 
 def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) -> Decision:
     """Judge a version by its gates, record the decision, and move the alias that follows from it."""
-    evaluation = evaluations.newest(lake, spec.name, model.version)
+    evaluation = evaluations.need_newest(lake, spec.name, model.version)
     champion = versions.alias(lake, spec.name, "champion")
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
     release = releases.newest(lake, spec.name, model.version)
@@ -51,7 +51,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     else:
         decision, why = "promoted", f"all {len(gates)} gates passed"
     previous = champion.version if champion else None
-    made = Decision(model.version, decision, why, gates, previous, commit.asked_by or versions.user())
+    made = Decision(model.version, decision, why, gates, previous, commit.triggered_by or versions.user())
     record(lake, spec.name, made, commit)
     return made
 
@@ -74,7 +74,7 @@ def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]
         ModelError: The version has not been evaluated.
     """
     champion = versions.alias(lake, spec.name, "champion")
-    evaluation = evaluations.newest(lake, spec.name, model.version)
+    evaluation = evaluations.need_newest(lake, spec.name, model.version)
     found, incomparable = _comparable(lake, spec.name, evaluation, model, champion)
     evidence = Evidence(spec, found, incomparable=incomparable)
     return [gate for gate in judge_evaluation(evidence) if gate.gate not in ASKS]

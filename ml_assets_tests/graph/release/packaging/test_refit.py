@@ -155,7 +155,7 @@ def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpack
 
 
 def _row(row: dict[str, Any]) -> Rows:
-    return Rows("loans.release_candidate", releases.RELEASES, [row])
+    return Rows("loans.release_candidate", releases.RELEASES.types, [row])
 
 
 def test_a_version_that_was_champion_keeps_its_model(copied: Project) -> None:

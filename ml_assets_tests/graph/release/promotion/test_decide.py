@@ -216,11 +216,11 @@ def test_an_answer_leaves_the_asset_as_fresh_as_it_was(store: Lake, paths: Paths
 
 def test_tables_of_an_earlier_version_are_read(store: Lake) -> None:
     store.con.execute(f"ALTER TABLE {table('loans.evaluation_report')} DROP COLUMN note")
-    for column in ("git_commit", "asked_by"):
+    for column in ("git_commit", "triggered_by"):
         store.con.execute(f"ALTER TABLE {table('loans.trained_model')} DROP COLUMN {column}")
     assert decide(store, "1.0.0").decision == "kept"
     (record,) = versions.records(store, "loans")
-    assert (record["git_commit"], record["asked_by"], record["params"]) == (None, None, {"max_depth": 3})
+    assert (record["git_commit"], record["triggered_by"], record["params"]) == (None, None, {"max_depth": 3})
 
 
 def test_a_lake_of_the_first_release_calls_the_names_by(store: Lake, paths: Paths) -> None:
