@@ -172,7 +172,7 @@ def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> No
     assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody
 
 
-def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
+def test_the_summary_shows_the_live_score_beside_the_test_score(project: Paths) -> None:
     types = {
         name: PERFORMANCE.types[name] for name in ("batch", "model_version", "metric", "value", "test_score", "rows")
     }

@@ -83,6 +83,11 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
     assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
 
 
+def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
+    evaluations.record(lake, "p", [Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
+    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
+
+
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
     undefined = Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")
     evaluations.record(lake, "p", [undefined], "1.0.0", "pin", Commit("t"))
@@ -224,19 +229,19 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     job = second.defs().resolve_job_def("loans_approve")
 
     def answer(**given: str) -> dg.ExecuteInProcessResult:
-        config = {"version": "1.0.1", "answer": "approve", "why": "looked at the slices", "by": "ana", **given}
-        run_config = {"ops": {"answer_loans": {"config": config}}}
+        config = {"version": "1.0.1", "decision": "approve", "why": "checked the slices", "by": "ana", **given}
+        run_config = {"ops": {"approve_loans": {"config": config}}}
         return job.execute_in_process(run_config=run_config, instance=second.instance, raise_on_error=False)
 
     assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))
     assert "needs a reason and a name" in failure_text(answer(by=" "))
     with pytest.raises(dg.DagsterInvalidConfigError, match="maybe"):
-        answer(answer="maybe")
+        answer(decision="maybe")
     result = answer()
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
-    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "checked the slices", result.run_id)
     event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
     assert event is not None
     assert event.asset_materialization is not None
