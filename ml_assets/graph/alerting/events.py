@@ -1,7 +1,7 @@
-"""What happened that people are told of, read from the lake's tables and from failed runs.
+"""Events that people are notified of, read from the lake's tables and from failed runs.
 
-All events are found at each look, old and new: their ids tell which are known. So no cursor can lose one. Tables and
-columns that a pipeline lacks are events that it has not.
+Each check finds all events, old and new: their ids tell which are known. So no cursor can lose one. A table or column
+that is missing means that there are no such events.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def happened(lake: Lake, pipeline: str, runs: Iterable[FailedRun], pages: str | 
         *(_drift_alert(row, pages) for row in _drifted(lake, pipeline)),
         *map(_decay_alert, _decayed(lake, pipeline)),
         *map(_champion_alert, deployments.moves(lake, pipeline)),
-        *(_run_alert(run) for run in runs if not _is_told_otherwise(run, batches)),
+        *(_run_alert(run) for run in runs if not _is_notified_otherwise(run, batches)),
     ]
 
 
 def _refused_batches(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    """Refused files and batches with all that was said of them in one run: what follows a refusal is refused, too."""
+    """Refused files and batches with all their errors of one run: what is downstream of a refusal is refused, too."""
     return lake.rows_of(
         f"{pipeline}.ingest_errors",
         """SELECT coalesce(batch, path, '') AS subject, run_id, any_value(batch) AS batch, min(failed_at) AS failed_at,
@@ -87,7 +87,7 @@ def _batch_alert(row: Mapping[str, Any]) -> Alert:
 
 
 def _decisions(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    """Decisions that a person must know of: a version waits, or was refused by a gate."""
+    """Decisions that need attention: a version waits for approval, or was refused by a gate."""
     return lake.rows_of(
         f"{pipeline}.champion",
         "SELECT version, decision, why, decided_at, run_id FROM {t} "
@@ -96,7 +96,7 @@ def _decisions(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
 
 
 def _decision_alert(row: Mapping[str, Any]) -> Alert:
-    word = "waits for a person" if row["decision"] == "pending" else "was refused"
+    word = "waits for approval" if row["decision"] == "pending" else "was refused"
     text = f"version {row['version']} {word}: {shortened(row['why'])}"
     return alerts.raised(row["decision"], row["version"], text, [row["decided_at"]])
 
@@ -117,8 +117,8 @@ def _decayed(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
 
 
 def _decay_alert(row: Mapping[str, Any]) -> Alert:
-    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, promised were {row['promised']:.4g}"
-    text = f"version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
+    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, test score {row['promised']:.4g}"
+    text = f"the live score of version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
     return alerts.raised("decay", row["batch"], text, [row["model_version"], row["metric"]])
 
 
@@ -130,12 +130,12 @@ def _champion_alert(move: deployments.Move) -> Alert:
 
 
 def _run_alert(run: FailedRun) -> Alert:
-    said = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process ended without a word"
-    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(said)}", [], run.link)
+    errors = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process exited silently"
+    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(errors)}", [], run.link)
 
 
-def _is_told_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
-    """Did it fail only because batches were refused? Those are told already."""
+def _is_notified_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
+    """Did it fail only because batches were refused? Those have alerts of their own."""
     errors = [error for row in batches if row["run_id"] == run.run_id for error in row["errors"]]
     return bool(run.steps and errors) and all(
         step.is_check or any(error in step.text for error in errors) for step in run.steps

@@ -13,7 +13,7 @@ from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake, Put
@@ -39,24 +39,24 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         key=key,
         description=f"Every file seen in `{without_secrets(spec.source.path)}`, and the batches that can be ingested. "
         "Materializing it registers the batches as partitions.",
-        metadata={"dagster/column_schema": declare.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
+        metadata={"dagster/column_schema": declare.column_schema(scanned.COLUMNS), "pattern": spec.source.pattern},
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def arrivals(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         started = time.monotonic()
         with user_errors(pipeline=spec.name):
             store = lake.open()
-            earlier = stock.known(store, spec)
-            found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
+            earlier = scanned.known(store, spec)
+            found = scanned.scan_source(spec, files.place_of(spec, lake.paths), earlier)
             ingest_errors.record(
-                store, spec.name, stock.failed(stock.set_aside(found, earlier)), declare.commit(context, key)
+                store, spec.name, scanned.failed(scanned.newly_rejected(found, earlier)), declare.commit(context, key)
             )
-            cells = [stock.as_row(arrival) for arrival in found]
-            put = Put(declare.table_of(key), store.values(stock.COLUMNS, cells))
+            cells = [scanned.as_row(arrival) for arrival in found]
+            put = Put(declare.table_of(key), store.values(scanned.COLUMNS, cells))
             (written,) = store.replace([put], declare.commit(context, key))
-        batches = list(stock.by_batch(found))
+        batches = list(scanned.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
-        for arrival in (arrival for arrival in found if arrival.status in stock.SET_ASIDE):
+        for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
@@ -102,10 +102,10 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         store, place = lake.open(), files.place_of(spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            arrived = stock.files_of(store, spec, batch)
+            arrived = scanned.files_of(store, spec, batch)
             delivery = files.deliver(place, arrived)
             here = declare.commit(context, key, batch)
-            superseded = stock.superseded(store, spec, place, batch)
+            superseded = scanned.superseded(store, spec, place, batch)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             ingest_errors.record(store, spec.name, made.bad, here)
             for arrival in arrived:
