@@ -19,9 +19,9 @@ import dagster as dg
 import duckdb
 
 from ml_assets.errors import LakeBusy, MLAssetsError
-from ml_assets.graph import declare, requests
+from ml_assets.graph import declare, run_requests
 from ml_assets.graph.batches import RANGE_TAG, ranges, unfinished_run
-from ml_assets.graph.requests import Requests
+from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.causes import lake_error
 from ml_assets.lake.lake import Lake
@@ -81,7 +81,7 @@ class Tick:
 
     def due(self, requested: Requests) -> Requests:
         """Requests whose result should be there by now; none while a run may still bring it."""
-        found = requests.due(requested)
+        found = run_requests.due(requested)
         return {} if found and unfinished_run(self.instance, self.spec.name) else found
 
     def neighbours(self, batches: Iterable[str]) -> tuple[list[list[str]], list[str]]:
@@ -211,9 +211,9 @@ def run(
         else {}
     )
     return dg.RunRequest(
-        run_key=requests.run_key(key, names, repeats),
+        run_key=run_requests.run_key(key, names, repeats),
         job_name=job,
-        tags={**of_batches, **(tags or {}), **requests.why(names, repeats)},
+        tags={**of_batches, **(tags or {}), **run_requests.why(names, repeats)},
         asset_selection=None if assets is None else list(assets),
     )
 

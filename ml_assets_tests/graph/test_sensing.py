@@ -16,7 +16,7 @@ import pytest
 
 import ml_assets.graph
 from ml_assets.errors import LakeBusy
-from ml_assets.graph import requests
+from ml_assets.graph import run_requests
 from ml_assets.graph.ingest import arrivals
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
@@ -199,15 +199,15 @@ def earlier(project: Project, name: str, cursor: str) -> str:
 def test_the_cursor_of_an_earlier_version_is_read(active: Project, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """It knows what was done, and what was requested without a result, which is requested again."""
     cursor = earlier(active, name, tick(active, name).cursor)
-    moment = requests.now() + requests.WAIT_S
-    monkeypatch.setattr(requests, "now", lambda: moment)
+    moment = run_requests.now() + run_requests.WAIT_S
+    monkeypatch.setattr(run_requests, "now", lambda: moment)
     result = tick(active, name, cursor)
     if name in ("retrain", "alerts"):
         assert not getattr(result, "run_requests", None)
         assert NOTHING_NEW[name] in str(getattr(result, "skip_reason", result).skip_message)
     else:
-        (again,) = result.run_requests
-        assert "no result of request 1" in again.tags["ml_assets/why"]
+        assert result.run_requests
+        assert all("no result of request 1" in again.tags["ml_assets/why"] for again in result.run_requests)
 
 
 def test_every_sensor_is_tested_here(bare: Project) -> None:

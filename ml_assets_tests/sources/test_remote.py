@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ml_assets.errors import ServingError, SourceError
-from ml_assets.graph.deployment.publish import publish
+from ml_assets.graph.deployment.publication import publish
 from ml_assets.graph.ingest.arrivals import scan_source
 from ml_assets.graph.ingest.files import place_of
 from ml_assets.ml import manifest

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from ml_assets.graph.requests import Request, Requests
+from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import training_sets, versions
 
 
 def backlog(lake: Lake, pipeline: str) -> list[str]:
-    """Batches with features that nobody has scored and that the champion was not trained, tuned or judged on."""
+    """Batches with features that were never scored and that the champion was not trained, tuned or judged on."""
     champion = versions.alias(lake, pipeline, "champion")
     if champion is None:
         return []

@@ -1,4 +1,4 @@
-"""The steps that a move of the champion's alias asks for. One that fails stops no other, but for an unsound release:
+"""The steps that follow a move of the champion's alias. One that fails stops no other, but for an unsound release:
 that is neither published nor announced. All of it may be repeated at any time, and changes nothing that is done.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.escaping import host_of, without_secrets
 from ml_assets.graph import webhook
-from ml_assets.graph.deployment.publish import publish
+from ml_assets.graph.deployment.publication import publish
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import dagster as dg
 
-from ml_assets.graph import requests, sensing
+from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.batches import UNFINISHED, unfinished_run
 from ml_assets.graph.deployment.backlog import backlog, without_result
-from ml_assets.graph.requests import Requests
+from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
@@ -45,11 +45,11 @@ class ReleaseProgress:
         seen = json.loads(text or "{}")
         if "asked" in seen:  # as earlier versions called it
             seen["requested"] = seen.pop("asked")
-        return cls(**{**seen, **{name: requests.from_cells(seen.get(name, {})) for name in cls.REQUESTS}})
+        return cls(**{**seen, **{name: run_requests.from_cells(seen.get(name, {})) for name in cls.REQUESTS}})
 
     def write(self) -> str:
         """As text."""
-        cells = {name: requests.as_cells(getattr(self, name)) for name in self.REQUESTS}
+        cells = {name: run_requests.as_cells(getattr(self, name)) for name in self.REQUESTS}
         return json.dumps({**self.__dict__, **cells})
 
 
@@ -87,7 +87,7 @@ def release_sensor(
         before, snapshot = ReleaseProgress.read(tick.remembered()), tick.snapshot()
         undeployed, scores_due = (
             _undeployed(tick.instance, deploy_job, before.deploying),
-            requests.due(before.requested),
+            run_requests.due(before.requested),
         )
         is_known = before.snapshot == snapshot and not undeployed
         if is_known and before.backlog == snapshot and not scores_due:
@@ -105,7 +105,7 @@ def release_sensor(
         runs += [_scoring(ingest_job, seen.moves[-1], some, after_champion, lost) for some in batches]
         for move in new:
             tick.context.log.info(f"champion {move.version}, before {move.previous or 'none'}: {move.why} ({move.by})")
-        now = replace(now, requested=now.requested | requests.repeated(chosen, lost))
+        now = replace(now, requested=now.requested | run_requests.repeated(chosen, lost))
         return Found(runs, _nothing(seen.moves), now.write(), unregistered)
 
     description = f"Starts {deploy_job} when the champion changes, and {ingest_job} for batches that were never scored."
@@ -131,19 +131,19 @@ def _progress(
     new = [move for move in seen.moves if move.moved_at.isoformat() > before.moved_at]
     moved_at = seen.moves[-1].moved_at.isoformat() if seen.moves else ""
     if new:
-        return ReleaseProgress(moved_at=moved_at, deploying=requests.repeated([moved_at], {})), new, {}
+        return ReleaseProgress(moved_at=moved_at, deploying=run_requests.repeated([moved_at], {})), new, {}
     if undeployed and seen.is_deployed:
         before, undeployed = replace(before, deploying={}), {}
     if not is_active:
         requested, failed = without_result(seen.waiting, before.requested, before.failed, seen.failed_at)
         before = replace(before, requested=requested, failed=failed)
-    deploying = before.deploying | requests.repeated(undeployed, undeployed)
+    deploying = before.deploying | run_requests.repeated(undeployed, undeployed)
     return replace(before, moved_at=moved_at, deploying=deploying), [], undeployed
 
 
 def _undeployed(instance: dg.DagsterInstance, job: str, deploying: Requests) -> Requests:
     """The deployment whose result should be there by now, if no run of the job is under way."""
-    due = requests.due(deploying)
+    due = run_requests.due(deploying)
     under_way = due and instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1)
     return {} if under_way else due
 

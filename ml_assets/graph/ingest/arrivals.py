@@ -10,7 +10,7 @@ import duckdb
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
-from ml_assets.graph.requests import Request
+from ml_assets.graph.run_requests import Request
 from ml_assets.lake import faults
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake

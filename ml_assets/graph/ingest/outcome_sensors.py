@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 import dagster as dg
 
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare, requests, sensing
+from ml_assets.graph import declare, run_requests, sensing
 from ml_assets.graph.ingest import arrivals, files, outcomes
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.outcome_assets import outcomes_version
 from ml_assets.graph.ingest.seen_files import READING_S, SeenFiles, by_path
-from ml_assets.graph.requests import Requests
+from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import Outcomes, PipelineSpec
@@ -32,7 +32,7 @@ class OutcomeProgress:
         files: The files that it has seen, as text; in earlier versions the name of a file of the memory.
         snapshot: The lake's newest snapshot at the last check of its outcomes.
         until: When the newest outcome was received that it has had measured.
-        measuring: Batch -> time and number of the request to measure it, while there is no result (requests.py).
+        measuring: Batch -> time and number of the request to measure it, while there is no result (run_requests.py).
     """
 
     files: str = ""
@@ -86,11 +86,11 @@ def _check(tick: Tick, source: Outcomes, version: str) -> Found:
     new = outcomes.is_new(found, earlier, check_refused=seen.version != version)
     new += [one for one in arrivals.newly_rejected(found, earlier) if one.status == "unmatched"]
     recording = dict(zip([FOLDER], seen.requested.values(), strict=False))  # of an earlier version: by batch
-    due = tick.due(recording | requests.from_cells(before.measuring))
+    due = tick.due(recording | run_requests.from_cells(before.measuring))
     lost = {FOLDER: due[FOLDER]} if FOLDER in due and not new else {}
     new = new or (_not_recorded(tick, found) if lost else [])
     if new or lost:
-        recording = requests.repeated([FOLDER], lost) if new else {}
+        recording = run_requests.repeated([FOLDER], lost) if new else {}
     now = replace(before, files=SeenFiles(version, by_path(found), recording).write())
     if new:
         return Found([_record(tick.spec, version, new, lost)], memory=now.write())
@@ -143,7 +143,7 @@ def _measure(tick: Tick, progress: OutcomeProgress, waited: Requests) -> Found:
     report = [declare.asset_key(spec, "performance_report")]
     keys = [f"measure-{sensing.short_hash([until, *some])}" for some in batches]
     runs = [sensing.run(key, lost, batches=some, assets=report) for key, some in zip(keys, batches, strict=True)]
-    pending = {batch: one for batch, one in requests.from_cells(progress.measuring).items() if batch not in waited}
-    measuring = pending | requests.repeated(first, {}) | requests.repeated(lost, lost)
-    now = replace(progress, until=until, measuring=requests.as_cells(measuring))
+    pending = {batch: one for batch, one in run_requests.from_cells(progress.measuring).items() if batch not in waited}
+    measuring = pending | run_requests.repeated(first, {}) | run_requests.repeated(lost, lost)
+    now = replace(progress, until=until, measuring=run_requests.as_cells(measuring))
     return Found(runs, "no outcome changes a live score", now.write(), new)

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ml_assets.graph import requests
+from ml_assets.graph import run_requests
 from ml_assets.graph.ingest.files import Arrival
-from ml_assets.graph.requests import Request, Requests
+from ml_assets.graph.run_requests import Request, Requests
 
 # Dagster gives a tick 60 s. What is not read in this time is read in the next ticks.
 READING_S = 20
@@ -42,7 +42,7 @@ class SeenFiles:
                 path: Arrival(path, batch, sha256, size, time_of(modified_at), time_of(seen_at), status, tag=tag)
                 for path, batch, sha256, size, modified_at, seen_at, status, tag in rows
             }
-            requested = requests.from_cells(others[0]) if others else _as_if_requested(seen.values())
+            requested = run_requests.from_cells(others[0]) if others else _as_if_requested(seen.values())
         except (ValueError, TypeError, AttributeError):
             return None
         return cls(version, seen, requested)
@@ -53,7 +53,7 @@ class SeenFiles:
             [a.path, a.batch, a.sha256, a.size_bytes, a.modified_at.isoformat(), a.seen_at.isoformat(), a.status, a.tag]
             for a in self.files.values()
         ]
-        return json.dumps([self.version, rows, requests.as_cells(self.requested)])
+        return json.dumps([self.version, rows, run_requests.as_cells(self.requested)])
 
 
 def by_path(files: Iterable[Arrival]) -> dict[str, Arrival]:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import dagster as dg
 
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare, requests, sensing
+from ml_assets.graph import declare, run_requests, sensing
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals, files
 from ml_assets.graph.ingest.arrivals import REJECTED_FILES
 from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.seen_files import READING_S, SeenFiles, by_path
-from ml_assets.graph.requests import Requests
+from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
@@ -45,9 +45,9 @@ def new_data_sensor(
         found = arrivals.scan_source(spec, place, seen.files, seen.version != version, deadline)
         rejected = arrivals.newly_rejected(found, seen.files)
         changed = [*arrivals.changed_batches(found, seen.files), *([REJECTED_FILES] if rejected else [])]
-        first = requests.repeated(changed, {})
+        first = run_requests.repeated(changed, {})
         pending, lost = _pending_and_lost(tick, found, seen.requested, first)
-        requested = {**pending, **first, **requests.repeated(lost, lost)}
+        requested = {**pending, **first, **run_requests.repeated(lost, lost)}
         memory = SeenFiles(version, by_path(found), requested).write()
         for arrival in rejected:
             tick.context.log.info(f"{arrival.path} is {arrival.status}: {arrival.error}")
@@ -83,8 +83,8 @@ def _pending_and_lost(
         without = arrivals.without_result(lake, tick.spec, found, due)
     lost = {name: one for name, one in due.items() if name in without}
     if lost:
-        what = requests.named([name or "the record of rejected files" for name in sorted(lost)])
-        tick.context.log.info(f"requested again: {what}; {requests.why(lost, lost)['ml_assets/why']}")
+        what = run_requests.named([name or "the record of rejected files" for name in sorted(lost)])
+        tick.context.log.info(f"requested again: {what}; {run_requests.why(lost, lost)['ml_assets/why']}")
     return {name: one for name, one in pending.items() if name not in due or name in lost}, lost
 
 

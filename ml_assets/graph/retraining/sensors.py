@@ -47,7 +47,7 @@ class Decided:
 
 
 def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefinition:
-    """Start a training where the evidence asks for one, and record in `retrain_events` why, or why not.
+    """Start a training where the evidence calls for one, and record in `retrain_events` why, or why not.
 
     It remembers what it has judged (the lake's newest snapshot, the trainings under way, the YAML's rules, the files
     of other jobs' reports), so that a check of an unchanged pipeline opens nothing.

@@ -1,6 +1,6 @@
 """The triggers of retraining: a class for each, and nothing else to write for another one but its word in the YAML.
 
-A trigger names its evidence, and says where it comes from, whether the YAML asks for it, and what settles it. Whether a
+A trigger names its evidence, and says where it comes from, whether the YAML names it, and what settles it. Whether a
 training starts because of it is the same for all (rules.py).
 """
 
@@ -26,7 +26,7 @@ class Trigger:
     """A cause of trainings; a subclass overrides what it differs in. Its name is stored with each decision."""
 
     name: ClassVar[str]
-    # The word of `retrain.on` that asks for it; None where it needs none.
+    # The word of `retrain.on` that turns it on; None where it needs none.
     word: ClassVar[str | None] = None
     # Its evidence is in no table: what waits lives on in the row that says so.
     carried: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class Trigger:
     settled_by_batches: ClassVar[bool] = False
 
     def is_configured(self, rules: Retrain) -> bool:
-        """Does the YAML ask for it?"""
+        """Does the YAML turn it on?"""
         return self.word is None or self.word in rules.on
 
     def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:  # noqa: ARG002

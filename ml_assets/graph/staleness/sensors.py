@@ -6,9 +6,9 @@ from functools import partial
 
 import dagster as dg
 
-from ml_assets.graph import requests, sensing
+from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.batches import unfinished_run
-from ml_assets.graph.requests import Request, Requests
+from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import nodes_of
@@ -47,8 +47,10 @@ def _check(tick: Tick, nodes: Mapping[str, Node]) -> Found:
     # Dagster never runs a key twice. `since` tells a return to earlier code from a run that changed nothing.
     since = before["since"] if before.get("code") == code else snapshot
     now = {"code": code, "snapshot": snapshot, "since": since}
-    requested = requests.from_cells(before.get("requested") or before.get("asked", {}))  # as earlier versions called it
-    if now == {name: before.get(name) for name in now} and not requests.due(requested):
+    requested = run_requests.from_cells(
+        before.get("requested") or before.get("asked", {})
+    )  # as earlier versions called it
+    if now == {name: before.get(name) for name in now} and not run_requests.due(requested):
         raise Skip("code and lake are unchanged since the last check")
     active = unfinished_run(tick.instance, tick.spec.name)
     if active:
@@ -74,14 +76,14 @@ def _evaluate(tick: Tick, nodes: Mapping[str, Node], now: Mapping[str, object], 
             continue
         if earlier and key not in requested:  # requested before this cursor began
             requested[key] = Request(0.0)
-        if key in requested and key not in requests.due(requested):
+        if key in requested and key not in run_requests.due(requested):
             reason = f"{_what(redo)} stale as before; requested again later"
             continue
         runs.append(_run(redo, key, requested))
         if key in requested:
             tick.context.log.info(f"{_what(redo)} requested again: {runs[-1].tags['ml_assets/why']}")
-        requested |= requests.repeated([key], requested)
-    return Found(runs, reason, json.dumps({**now, "requested": requests.as_cells(requested)}), new)
+        requested |= run_requests.repeated([key], requested)
+    return Found(runs, reason, json.dumps({**now, "requested": run_requests.as_cells(requested)}), new)
 
 
 def _run(redo: Redo, key: str, requested: Requests) -> dg.RunRequest:
@@ -103,7 +105,7 @@ def _without_effect(redo: Redo, run: dg.DagsterRun) -> str:
 
 
 def _what(redo: Redo) -> str:
-    return requests.named(redo.batches) or "arrivals"
+    return run_requests.named(redo.batches) or "arrivals"
 
 
 def _key(redo: Redo, verdicts: Iterable[Verdict], now: Mapping[str, object]) -> str:

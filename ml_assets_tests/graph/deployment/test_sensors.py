@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph import requests, sensing
+from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.deployment import sensors
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import deployments, ingest_errors, versions
@@ -117,13 +117,13 @@ def test_before_there_is_anything(project: Project) -> None:
 def test_what_a_lost_run_should_have_done_is_requested_again(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     arrive(copied, "6", "7")
     first = tick(copied)
-    moment = requests.now()
+    moment = run_requests.now()
     with Lake(copied.paths.lake) as lake:  # 6 cannot be scored; of 7 and of the deployment nothing is heard
         ingest_errors.record(lake, "loans", [FailedIngest("no such column", "6")], Commit("loans/predictions"))
-    monkeypatch.setattr(requests, "now", lambda: moment + requests.WAIT_S - 1)
+    monkeypatch.setattr(run_requests, "now", lambda: moment + run_requests.WAIT_S - 1)
     quiet = tick(copied, first.cursor)
     assert requested(quiet) == []
-    monkeypatch.setattr(requests, "now", lambda: moment + requests.WAIT_S)
+    monkeypatch.setattr(run_requests, "now", lambda: moment + run_requests.WAIT_S)
     second = tick(copied, quiet.cursor)
     assert requested(second) == [("loans_deploy", "1.0.0"), ("loans_ingest", "7")]
     assert not {r.run_key for r in first.run_requests} & {r.run_key for r in second.run_requests}
@@ -133,9 +133,9 @@ def test_what_a_lost_run_should_have_done_is_requested_again(copied: Project, mo
         done = [Step("verify", "release", False, "a file is missing")]
         deployments.record(lake, "loans", deployments.moves(lake, "loans")[-1], done, Commit("loans/deployments"))
         write(lake, "predictions", "7", rows({1: 1}), pipeline="loans")
-    monkeypatch.setattr(requests, "now", lambda: moment + requests.LONGEST_S)
+    monkeypatch.setattr(run_requests, "now", lambda: moment + run_requests.LONGEST_S)
     settled = tick(copied, second.cursor)
     assert requested(settled) == []
     monkeypatch.setattr(sensing, "Lake", None)
-    monkeypatch.setattr(requests, "now", lambda: moment + 9 * requests.LONGEST_S)
+    monkeypatch.setattr(run_requests, "now", lambda: moment + 9 * run_requests.LONGEST_S)
     assert isinstance(tick(copied, settled.cursor), dg.SkipReason)

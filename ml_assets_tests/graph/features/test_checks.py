@@ -1,4 +1,4 @@
-"""A feature that breaks in a batch: the check that names it, and the training that waits for a person."""
+"""A feature that breaks in a batch: the check that names it, and the training that waits for a fix."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_assets.graph import requests
+from ml_assets.graph import run_requests
 from ml_assets.graph.features import select
 from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.training.pinning import make_pin
@@ -254,8 +254,8 @@ def test_what_a_lost_run_should_have_taken_or_measured_is_requested_again(
     waiting: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def later(cursor: str, requests_before: int = 1) -> Any:
-        moment = requests.now() + requests.WAIT_S * 2 ** (requests_before - 1)
-        monkeypatch.setattr(requests, "now", lambda: moment)
+        moment = run_requests.now() + run_requests.WAIT_S * 2 ** (requests_before - 1)
+        monkeypatch.setattr(run_requests, "now", lambda: moment)
         return waiting.tick("loans_outcomes", cursor)
 
     deliver(waiting, "paid_5.csv", late(5))

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph import requests, sensing
+from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.ingest.seen_files import SeenFiles
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake
@@ -172,8 +172,8 @@ def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """The sensors' clock, so many seconds on."""
-    moment = requests.now() + seconds
-    monkeypatch.setattr(requests, "now", lambda: moment)
+    moment = run_requests.now() + seconds
+    monkeypatch.setattr(run_requests, "now", lambda: moment)
 
 
 def keys(result: Any) -> list[str | None]:
@@ -186,7 +186,7 @@ def test_a_batch_whose_run_is_lost_is_requested_again(project: Project, monkeypa
     project.write(8)
     first = tick(project)
     project.instance.add_dynamic_partitions("loans_batches", ["7", "8"])
-    later(monkeypatch, requests.WAIT_S - 1)
+    later(monkeypatch, run_requests.WAIT_S - 1)
     assert keys(tick(project, first.cursor)) == []
     later(monkeypatch, 1)
     busy = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTING, tags={"ml_assets/pipeline": "loans"})
@@ -198,24 +198,24 @@ def test_a_batch_whose_run_is_lost_is_requested_again(project: Project, monkeypa
     assert keys(second) != keys(first)
     assert "no result of request 1" in second.run_requests[0].tags["ml_assets/why"]
     assert keys(tick(project, first.cursor)) == keys(second)  # killed before the cursor was stored
-    later(monkeypatch, 2 * requests.WAIT_S - 1)
+    later(monkeypatch, 2 * run_requests.WAIT_S - 1)
     assert keys(tick(project, second.cursor)) == []
     later(monkeypatch, 1)
     third = tick(project, second.cursor)
     assert len({*keys(first), *keys(second), *keys(third)}) == 3
     assert project.ingest("8").success  # by hand, and 7 not
-    later(monkeypatch, 4 * requests.WAIT_S)
+    later(monkeypatch, 4 * run_requests.WAIT_S)
     fourth = tick(project, third.cursor)
     assert ranges(fourth) == [("7", "7")]
     (project.source / "loans_7.parquet").unlink()
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert keys(tick(project, fourth.cursor)) == []  # nothing to ingest any more
 
 
 def test_a_run_that_dagster_retries_is_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write(4)
     first = tick(project)
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     tags = {"ml_assets/pipeline": "loans", "dagster/will_retry": "true"}
     failed = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.FAILURE, tags=tags)
     project.instance.add_run(failed)
@@ -235,22 +235,22 @@ def test_a_batch_that_fails_for_its_own_data_is_requested_once(
     first = tick(project)
     with Lake(project.paths.lake) as lake:
         ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "2")], Commit("loans/raw_data"))
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     second = tick(project, first.cursor)
     assert ranges(second) == [("1", "1")]
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert ranges(tick(project, second.cursor)) == [("1", "1")]
 
 
 def test_a_lost_record_of_refused_files_is_requested_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     (project.source / "loans_1.parquet").touch()
     first = tick(project)
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     second = tick(project, first.cursor)
     assert [[key.path[-1] for key in r.asset_selection] for r in second.run_requests] == [["arrivals"]]
     assert keys(second) != keys(first)
     assert project.arrive().success
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert keys(tick(project, second.cursor)) == []
 
 
@@ -262,7 +262,7 @@ def test_a_settled_request_does_not_open_the_lake(trained: Project, monkeypatch:
     assert seen is not None
     assert seen.requested == {}
     earlier = json.dumps(json.loads(seen.write())[:2])
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     checked = tick(trained, earlier)
     assert keys(checked) == []
     monkeypatch.setattr(sensing, "Lake", None)
@@ -270,7 +270,7 @@ def test_a_settled_request_does_not_open_the_lake(trained: Project, monkeypatch:
 
 
 def test_requests_wait_longer_each_time_and_a_day_at_most() -> None:
-    waits = [next(s for s in range(0, 90_000, 300) if requests.Request(0.0, n).is_due(s)) for n in range(1, 12)]
+    waits = [next(s for s in range(0, 90_000, 300) if run_requests.Request(0.0, n).is_due(s)) for n in range(1, 12)]
     assert waits[:4] == [300, 600, 1200, 2400]
-    assert waits[-1] == requests.LONGEST_S
-    assert requests.Request(1e12).is_due(dt.datetime.now().timestamp())  # the clock was set back
+    assert waits[-1] == run_requests.LONGEST_S
+    assert run_requests.Request(1e12).is_due(dt.datetime.now().timestamp())  # the clock was set back

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph import requests, sensing
+from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.graph.staleness.conftest import not_fresh, variant
@@ -97,14 +97,15 @@ def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 1 AS income,")
     first = tick(changed)
     (request,) = first.run_requests
+    seen = remembered(changed, first)
     assert (span(request), asset_names(request)) == (("1", "5"), ["features"])
     assert "unchanged" in skipped(tick(changed, first.cursor))
     # Something else is written, so the lake is checked again; the same batches are stale for the same reason.
-    cursor = json.dumps({**remembered(changed, first), "snapshot": 0})
+    cursor = json.dumps({**seen, "snapshot": 0})
     assert "requested again later" in skipped(tick(changed, cursor))
     assert tick(changed).run_requests[0].run_key == request.run_key
     # After other code in between it is another request, or a return to this code would never be picked up.
-    earlier = json.dumps({**remembered(changed, first), "snapshot": 0, "since": 0})
+    earlier = json.dumps({**seen, "snapshot": 0, "since": 0})
     assert tick(changed, earlier).run_requests[0].run_key != request.run_key
     between = json.dumps({"code": "other", "snapshot": 0, "since": 0})
     assert tick(changed, between).run_requests[0].run_key == request.run_key
@@ -125,10 +126,10 @@ def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
         job_name="loans_ingest", status=status, tags={**request.tags, "dagster/run_key": str(request.run_key)}
     )
     trained.instance.add_run(ended)
-    moment = requests.now() + requests.WAIT_S
+    moment = run_requests.now() + run_requests.WAIT_S
     try:
         assert "unchanged" in skipped(tick(changed, first.cursor))
-        monkeypatch.setattr(requests, "now", lambda: moment)
+        monkeypatch.setattr(run_requests, "now", lambda: moment)
         for cursor in (first.cursor, None):  # one that was reset, too
             result = tick(changed, cursor)
             if not again:
