@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from ml_assets.spec import METRICS, PipelineSpec
 PAGE = Path(__file__).parent / "yaml.md"
 HEAD = """# The YAML, key by key
 
-One file `defs.yaml` in a folder of its own under `defs/` declares one pipeline; its SQL files lie beside it.
-This page is written by `make fix` from the descriptions in `ml_assets/spec/`. A whole example is
+A pipeline is a folder under `defs/` with one file `defs.yaml` and its SQL files. `make fix` generates this page from
+the descriptions in `ml_assets/spec/`. For a complete example, see
 [the flights pipeline](../ml_assets/defs/flights/defs.yaml).
 
 ```yaml
@@ -26,13 +27,13 @@ attributes:
   ...
 ```
 
-Wrong YAML is refused at load with file, line, the rule, what was found and the nearest valid word. `dg check yaml`
-checks one file per kind of component only; `ml-assets validate` and `dagster definitions validate` check them all, and
-the SQL and estimators that they name ([running.md](running.md#errors)).
+Invalid YAML is rejected when the pipeline is loaded, with file, line, the rule, what was found and the nearest valid
+word. `ml-assets validate` and `dagster definitions validate` check all pipelines with their SQL and estimators
+([running.md](running.md#errors)); `dg check yaml` checks only one file per kind of component.
 
-A text that contains `{{` or `{%` is a template: `{{ env.NAME }}` is the value of an environment variable, always as
-text (`{{ env.NAME | int }}` for a number under `params`), None where it is not set; `{{ env('NAME', 'x') }}` has a
-default. Every other text stays exactly as it is in the YAML.
+A string that contains `{{` or `{%` is a template. `{{ env.NAME }}` is the value of an environment variable, always a
+string (`{{ env.NAME | int }}` gives a number for `params`), or None if it is not set; `{{ env('NAME', 'x') }}` has a
+default. All other strings are used exactly as written.
 """
 
 
@@ -40,7 +41,7 @@ def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for title, model in sections(PipelineSpec, "attributes"):
-        parts.append(f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{rows(model)}")
+        parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{rows(model)}")
     metrics = "\n".join(f"- {kind}: {', '.join(f'`{name}`' for name in names)}" for kind, names in METRICS.items())
     parts.append(f"## Metrics\n\n{metrics}\n")
     return "\n".join(parts)
@@ -67,7 +68,8 @@ def rows(model: type[BaseModel]) -> str:
     """The fields of a model as a table."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        lines.append(f"| `{name}` | {default(field)} | {(field.description or '').replace('|', chr(92) + '|')} |")
+        cells = [cell.replace("|", r"\|") for cell in (default(field), field.description or "")]
+        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 
 
@@ -80,6 +82,8 @@ def default(field: FieldInfo) -> str:
         return "see below"
     if value in (None, "", [], {}):
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, dict):
         return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
     return f"`[{', '.join(map(str, value))}]`" if isinstance(value, list) else f"`{value}`"

@@ -1,51 +1,95 @@
 """Code versions that are computed, not typed.
 
-The version of an asset is a hash over the part of the spec that it reads, its SQL files, and the syntax trees of its
-module and of every ml_assets module that it imports, directly or not. Comments, docstrings and layout do not count,
-in Python, SQL and YAML alike.
-The code of a user's features function counts in the same way: its module, and what that imports of the same project.
+The version of an asset is a hash over the part of the spec that it reads, its SQL files, and the syntax trees of the
+modules that compute its rows: its logic modules, and what they import of `ml`, `sources` and other logic, directly or
+not. What stores, declares or shows rows does not count: the lake's engine, tables, the YAML's model, Dagster's wiring,
+reports. Nor do comments, docstrings, layout, texts of errors and lines of logs, in Python, SQL and YAML alike. A change
+there that is meant to make an asset stale raises the `revision` where the asset is declared.
+The code of a user's features function or estimator counts whole: its module, and what that imports of the same project.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
+from ml_assets import errors
 from ml_assets.lake.sql import literal
 from ml_assets.lake.sqlite import scratch
 from ml_assets.spec import PipelineSpec
 
-# These see every stage or only name things: a change in them is not a change of what an asset computes.
-TEXTS = ("ml_assets.errors", "ml_assets.escaping")
-OUTSIDE = frozenset({"ml_assets", "ml_assets.component", "ml_assets.definitions", "ml_assets.cli", *TEXTS})
+SCHEME = "2."  # what a version begins with
+# Versions of release 0.1 also counted engine, texts and wiring: they say nothing about the code of today.
+EARLIER_SCHEME = re.compile(r"[0-9a-f]{12}")
+PACKAGE = "ml_assets"
+COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
+# How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
+FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
+# Which rows a model is fitted on, and which outcome a row has, is decided by the SELECTs of these two.
+COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes")
+WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of a stage's modules that compute nothing
+TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
+LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})
+ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(found, type))
+# These see every stage: who imports them is not made of them.
+ENTRY_POINTS = frozenset({PACKAGE, "ml_assets.component", "ml_assets.definitions", "ml_assets.cli"})
 
 
-def code_version(module: str, *parts: Any) -> str:
-    """Version of an asset in `module` that reads these parts of the spec and these texts.
+def code_version(logic: Iterable[ModuleType | str], *parts: Any, revision: int = 1) -> str:
+    """Version of an asset whose rows these modules compute, from these parts of the spec and these texts.
 
     Args:
-        module: Name of the asset's module.
+        logic: The asset's logic modules, or their names.
         parts: Pydantic models, or values that JSON can hold.
+        revision: Raised by hand where a change that does not count by itself is meant to make the asset stale.
     """
-    hashes = module_hashes(module)
-    text = json.dumps([hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    names = {name for root in logic for name in computing(root if isinstance(root, str) else root.__name__)}
+    hashes = [_module_hash(name) for name in sorted(names)]
+    text = json.dumps([revision, hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
+    return SCHEME + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def is_other_code(one: str, other: str) -> bool:
+    """Do two versions differ, as far as they can be compared? What an earlier scheme has made is not made again."""
+    return one != other and not any(EARLIER_SCHEME.fullmatch(version) for version in (one, other))
 
 
 def training_version(spec: PipelineSpec) -> str:
     """Code version of `trained_model`: what may be fitted again in another step must have been fitted by the same."""
     own = estimator_hashes(candidate.estimator for candidate in spec.candidates.values())
     parts = (spec.candidates, spec.tuning, spec.target, spec.costs, spec.training, own)
-    return code_version("ml_assets.graph.training.assets", *parts)
+    return code_version(["ml_assets.graph.training.fitting", "ml_assets.graph.training.candidates"], *parts)
+
+
+def computing(module: str) -> frozenset[str]:
+    """The modules that count for a logic module: itself, and those that it imports and that compute, too."""
+    return closure(module, _computes)
+
+
+def _is_part(module: str) -> bool:
+    return module not in ENTRY_POINTS
+
+
+def _computes(module: str) -> bool:
+    package, *rest = module.split(".")
+    if package != PACKAGE or not rest:
+        return package != PACKAGE
+    if rest[0] == "graph":
+        return len(rest) > 2 and rest[-1].rpartition("_")[2] not in WIRING
+    if f"{module}.".startswith(tuple(f"{name}." for name in FORMATS)):
+        return False
+    return rest[0] in COMPUTING or module in COMPUTING_TABLES
 
 
 def module_hashes(module: str) -> list[str]:
@@ -68,20 +112,20 @@ def parsed(sql: str) -> str:
 
 def _plain(part: Any) -> Any:
     if isinstance(part, BaseModel):
-        return part.model_dump(mode="json")
+        return {name: _plain(getattr(part, name)) for name in type(part).model_fields if name not in TEXTS}
     if isinstance(part, dict):
         return {key: _plain(value) for key, value in part.items()}
     return [_plain(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 @cache
-def closure(module: str) -> frozenset[str]:
-    """`module` and every module of its own project that it imports, directly or not."""
+def closure(module: str, counts: Callable[[str], bool] = _is_part) -> frozenset[str]:
+    """`module` and every module of its own project that it imports, directly or not, by way of those that count."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or name in OUTSIDE:
+        if name in seen or not counts(name):
             continue
         seen.add(name)
         waiting += _imports(name)
@@ -164,8 +208,31 @@ def _module_hash(module: str) -> str:
 
 @cache
 def _file_hash(file: Path) -> str:
-    tree = _parsed(file)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+    tree = _WithoutTexts().visit(copy.deepcopy(_parsed(file)))
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Takes away what a person reads: docstrings, what an error says, lines of a log."""
+
+    def visit_body(self, node: Any) -> Any:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    visit_Module = visit_ClassDef = visit_FunctionDef = visit_body  # noqa: N815 - names that ast looks for
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and (node.func.id in ERRORS or node.func.id.endswith("Error")):
+            node.args, node.keywords = [], []
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_METHODS:
+            return ast.Pass()
+        self.generic_visit(node)
+        return node

@@ -28,15 +28,6 @@ QUIET: dict[str, dict[str, Any]] = {
 }
 SAYS_MORE = ("verbose", "verbosity", "silent", "logging_level")
 
-NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "BOOLEAN")
-
-
-def feature_type(sql_type: str) -> str | None:
-    """`number`, `category`, or None for a SQL type that no estimator takes."""
-    if sql_type in NUMBER_TYPES or sql_type.startswith("DECIMAL"):
-        return "number"
-    return "category" if sql_type == "VARCHAR" else None
-
 
 def estimator_class(path: str) -> type:
     """The class at an import path.

@@ -13,6 +13,7 @@ import duckdb
 from ml_assets.errors import SpecError, did_you_mean
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.sql import identifier
+from ml_assets.ml.feature_types import NO_FEATURES
 from ml_assets.scaffold import evidence, files, reading
 from ml_assets.scaffold.files import Source
 from ml_assets.scaffold.profile import profile
@@ -28,7 +29,6 @@ from ml_assets.scaffold.suggest import (
 )
 from ml_assets.scaffold.texts import Style
 from ml_assets.sources.formats import SQL_TYPES
-from ml_assets.tables.training_sets import NO_FEATURES
 
 FEWEST_ROWS = 80  # each of three parts needs 20
 FEWEST_OF_A_CLASS = 10

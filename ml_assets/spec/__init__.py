@@ -1,4 +1,4 @@
-"""The YAML of a pipeline as strict pydantic models: what can be said, in which words, with which defaults.
+"""The YAML of a pipeline as strict pydantic models: its keys, their types and defaults.
 
 Belongs here: fields, their descriptions, and rules that one YAML file can break by itself.
 Does not: SQL and data (graph/), reading files or Dagster (component.py).

@@ -1,4 +1,4 @@
-"""What every part of the YAML's model shares: strictness, errors with the nearest valid word, the words themselves."""
+"""What every part of the YAML's model shares: strictness, errors that suggest the nearest valid word, shared types."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
-    """A model that forbids unknown keys and answers a near miss with the nearest valid word."""
+    """A model that forbids unknown keys and suggests the nearest valid word."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -14,29 +14,31 @@ class Source(Strict):
     """Where batches arrive."""
 
     path: str = Field(
-        description="Folder that is watched: relative to the project root, absolute, or a URL such as s3://bucket/folder."
+        description="Folder to watch: relative to the project root, absolute, or a URL such as s3://bucket/folder."
     )
     pattern: str = Field(
-        description="Regular expression over a file's name, or over its path below the folder where it has a `/`. "
-        "Its group `batch` names the batch; without one, all its named groups do, joined by `-`.",
+        description="Regular expression that a file's whole name must match; with a `/` in it, the path below the "
+        "folder. Its group `batch` is the batch's name; without that group, all named groups joined by `-` are.",
         examples=[r"flights_(?P<batch>\d{4}-\d{2})\.parquet", r"year=(?P<year>\d+)/month=(?P<month>\d+)/.*\.parquet"],
     )
     settle_seconds: float = Field(
-        5, ge=0, description="A file is taken when its size and time have not changed for this long, in seconds."
+        5, ge=0, description="A file is read once its size and time have not changed for this many seconds."
     )
     marker: str | None = Field(
-        None, description="Name of a file, such as _SUCCESS, that says that the files beside it are complete."
+        None,
+        description="Name of a file, such as _SUCCESS, whose presence means that the other files in its folder are "
+        "complete.",
     )
     missing: list[str] = Field(
         default_factory=list,
-        description="Texts that stand for a missing value, such as '?' or NA; '' is a text of spaces only. Spaces "
-        "around a value do not count. They are read as NULL in every column that holds text; an empty field of a CSV "
-        "file always is.",
+        description="Texts to read as NULL, such as '?' or NA; '' matches text of spaces only. Spaces around a value "
+        "are ignored. Applies to every value that the file holds as text; an empty field of a CSV file is always NULL.",
         examples=[["", "?", "NA"]],
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Options of the URL's fsspec filesystem, such as endpoint_url or anon; secrets as {{ env.NAME }}.",
+        description="Options of the URL's fsspec filesystem, such as endpoint_url or anon; write secrets as {{ "
+        "env.NAME }}.",
     )
 
     @field_validator("pattern")
@@ -52,15 +54,19 @@ class Source(Strict):
 
 
 class Outcomes(Strict):
-    """Outcomes that are known later than their rows: files of their own, with the key's columns and outcome columns."""
+    """Files with outcomes that become known after their rows: the key columns and outcome columns."""
 
-    path: str = Field(description="Folder that is watched: relative to the project root, absolute, or a URL.")
+    path: str = Field(description="Folder to watch: relative to the project root, absolute, or a URL.")
     pattern: str = Field(
         r".+\.(parquet|csv|jsonl)",
-        description="Regular expression over a file's name. Its group `batch`, where it has one, names the batch of "
-        "the rows; it is needed where the key may repeat in another batch.",
+        description="Regular expression that a file's whole name must match. Its optional group `batch` is the name of "
+        "the rows' batch; it is required if the same key may occur in several batches.",
     )
-    settle_seconds: float = Field(5, ge=0, description="As of the source, in seconds.")
+    settle_seconds: float = Field(
+        5,
+        ge=0,
+        description="A file is read once its size and time have not changed for this many seconds, as in source.",
+    )
     marker: ClassVar[None] = None
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
@@ -75,9 +81,9 @@ class Outcomes(Strict):
 
 
 class Reference(Strict):
-    """A table that features may join and that does not arrive in batches."""
+    """A table that features can join and that does not arrive in batches."""
 
-    path: str = Field(description="Parquet, CSV or JSON-lines file: relative to the project root, absolute, or a URL.")
+    path: str = Field(description="Parquet, CSV or JSON lines file: relative to the project root, absolute, or a URL.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the URL's fsspec filesystem.")
 
 
@@ -87,13 +93,13 @@ def unfit_for_requests(name: str) -> bool:
 
 
 class Column(Strict):
-    """One column of the source and what each of its values must keep."""
+    """One column of the source, and constraints on its values."""
 
     name: str = Field(min_length=1, description="The column's name in the file.")
     type: ColumnType = Field(description="string, integer, number, boolean, date or timestamp (UTC).")
-    nullable: bool = Field(False, description="May the value be missing?")
+    nullable: bool = Field(False, description="Whether values may be missing.")
     missing: list[str] | None = Field(
-        None, description="Texts that stand for a missing value in this column, in place of source.missing."
+        None, description="Texts to read as NULL in this column, instead of source.missing."
     )
     min: float | None = Field(None, description="Smallest allowed value.")
     max: float | None = Field(None, description="Largest allowed value.")
@@ -102,9 +108,9 @@ class Column(Strict):
     references: str | None = Field(
         None,
         pattern=r"^[a-z][a-z0-9_]*\..+$",
-        description="`reference.column`: the value must be in that column of a table under `references`.",
+        description="`reference.column`: the value must occur in that column of a table under `references`.",
     )
-    outcome: bool = Field(False, description="Known only after the event: features can never see it.")
+    outcome: bool = Field(False, description="Known only after the event; features cannot see it.")
     unit: str | None = Field(None, description="Unit of the value, shown in the UI.")
     description: str | None = Field(None, description="What the column means, shown in the UI.")
 
@@ -135,48 +141,53 @@ class Column(Strict):
 
 
 class Tolerate(Strict):
-    """How much may be wrong with a batch before it is refused."""
+    """How much may be wrong before a batch is rejected."""
 
-    quarantined: Share = Field(0.02, description="Largest share of rows that may break a rule.")
+    quarantined: Share = Field(0.02, description="Maximum share of rows that may break a rule.")
     missing_columns: Literal["error", "null"] = Field(
-        "error", description="A declared column that the file lacks: refuse the file, or fill it with NULL."
+        "error",
+        description="If a declared column is missing from a file: reject the file (error), or fill the column with "
+        "NULL (null).",
     )
     new_columns: Literal["keep", "ignore", "error"] = Field(
-        "keep", description="A column that is not declared: keep it in raw_data, leave it out, or refuse the file."
+        "keep",
+        description="If a file has an undeclared column: store it in raw_data (keep), drop it (ignore), or reject the "
+        "file (error).",
     )
 
 
 class ExpectedRows(Strict):
-    """How many rows a batch has."""
+    """How many rows a batch may have."""
 
-    min: int | None = Field(None, ge=0, description="Fewest rows.")
-    max: int | None = Field(None, ge=1, description="Most rows.")
+    min: int | None = Field(None, ge=0, description="Minimum number of rows.")
+    max: int | None = Field(None, ge=1, description="Maximum number of rows.")
     max_change: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Largest change against the median of the batches before, as a share: 0.5 is half to 1.5 times.",
+        description="Maximum change from the median of the earlier batches, as a share: 0.5 allows half to 1.5 times.",
     )
-    batches: int = Field(6, ge=1, description="The median is over this many earlier batches.")
+    batches: int = Field(6, ge=1, description="Number of earlier batches in the median.")
 
 
 class ExpectedNewest(Strict):
-    """How recent a batch is."""
+    """How recent the values of a batch must be."""
 
     column: str = Field(description="A date or timestamp column.")
     max_age_days: float = Field(
-        gt=0, description="Its newest value is at most this old, in days, when the file was last changed."
+        gt=0,
+        description="Maximum age of the column's newest value, in days, at the time when the file was last changed.",
     )
 
 
 class Expect(Strict):
-    """What a whole batch is expected to be."""
+    """Expected volume and freshness of a batch."""
 
-    rows: ExpectedRows | None = Field(None, description="Volume.")
-    newest: ExpectedNewest | None = Field(None, description="Freshness of the values.")
+    rows: ExpectedRows | None = Field(None, description="Expected number of rows.")
+    newest: ExpectedNewest | None = Field(None, description="Expected freshness of the values.")
     max_silence_days: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="A new batch comes at least this often, in days; else Dagster shows raw_data as overdue."
+        None, description="Maximum number of days without a new batch; after that, Dagster shows raw_data as overdue."
     )
     otherwise: Literal["refuse", "warn"] = Field(
-        "refuse", description="What happens to a batch that is not as expected; warn: a failed check only."
+        "refuse", description="What to do with an unexpected batch: reject it (refuse), or only fail a check (warn)."
     )
 
 
@@ -184,7 +195,9 @@ class Target(Strict):
     """What the model predicts."""
 
     name: Name = Field(description="Name of the label column.")
-    sql: str = Field(min_length=1, description="SQL expression over a validated row; NULL means not known yet.")
+    sql: str = Field(
+        min_length=1, description="SQL expression over the columns of a validated row; NULL means not known yet."
+    )
     kind: Kind = Field(description="binary, multiclass or regression.")
 
     @field_validator("sql")
@@ -196,8 +209,8 @@ class Target(Strict):
 
 
 class Lookup(Strict):
-    """An aggregate over earlier batches that features may join: point in time by construction."""
+    """An aggregate over earlier batches that features can join; it is point-in-time correct by construction."""
 
     key: list[str] = Field(min_length=1, description="Columns that identify one row of the lookup.")
-    sql: str = Field(description="SELECT file beside the YAML; it sees the view `history`.")
-    batches: int = Field(6, ge=1, description="At most this many earlier batches are in `history`.")
+    sql: str = Field(description="File beside the YAML with a SELECT over the view `history`.")
+    batches: int = Field(6, ge=1, description="Maximum number of earlier batches in `history`.")

@@ -10,14 +10,25 @@ from ml_assets.spec.base import Share, Strict
 
 
 class Split(Strict):
-    """How labelled rows are divided into train, validation and test."""
+    """How labelled rows are split into training, validation and test rows."""
 
     by: Literal["batch", "random", "stratified", "group"] = Field(
-        "batch", description="batch: the last batches are unseen; random, stratified, group: a seeded share of rows."
+        "batch",
+        description="batch: hold out the last batches; random, stratified, group: hold out a seeded share of rows.",
     )
-    validation: float = Field(1, gt=0, description="Batches (by: batch) or share of rows (otherwise) to compare on.")
-    test: float = Field(1, gt=0, description="Batches (by: batch) or share of rows (otherwise) to report on.")
-    group: str | None = Field(None, description="by: group only: rows with the same value stay together.")
+    validation: float = Field(
+        1,
+        gt=0,
+        description="Number of batches (by: batch) or share of rows (otherwise) on which candidates are compared.",
+    )
+    test: float = Field(
+        1,
+        gt=0,
+        description="Number of batches (by: batch) or share of rows (otherwise) on which the version is evaluated.",
+    )
+    group: str | None = Field(
+        None, description="For by: group, the column whose rows with the same value stay together."
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -35,12 +46,12 @@ class Split(Strict):
 
 
 class Range(Strict):
-    """Numbers that a search may try."""
+    """A range of numbers to search."""
 
     low: int | float = Field(description="Smallest value.")
-    high: int | float = Field(description="Largest value; two whole numbers are searched as whole numbers.")
-    log: bool = Field(False, description="Search on a logarithmic scale.")
-    steps: int = Field(5, ge=2, description="sampler: grid only: how many values of the range are tried.")
+    high: int | float = Field(description="Largest value. If both are whole numbers, only whole numbers are tried.")
+    log: bool = Field(False, description="Whether to search on a logarithmic scale.")
+    steps: int = Field(5, ge=2, description="For sampler: grid, the number of values to try.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -55,31 +66,32 @@ Scalar = str | int | float | bool | None
 
 
 class Preprocess(Strict):
-    """What happens to the features before an estimator sees them.
+    """How features are transformed before they reach the estimator.
 
-    Unset keys follow the estimator's kind: one that takes missing numbers (trees) gets numbers as they are and
-    categories as codes; any other gets medians, unit variance and one column per frequent category.
+    The defaults depend on the estimator: one that accepts missing values (trees) gets numbers unchanged and categories
+    as codes; any other gets medians for missing numbers, unit variance and one-hot encoded frequent categories.
     """
 
     impute: Literal["median", "mean", "most_frequent", "none"] | None = Field(
-        None, description="What stands in for a missing number; a column that says so is added."
+        None, description="Replacement for missing numbers; an indicator column is added."
     )
-    scale: Literal["standard", "robust", "minmax", "none"] | None = Field(None, description="Scale of numbers.")
+    scale: Literal["standard", "robust", "minmax", "none"] | None = Field(None, description="How numbers are scaled.")
     encode: Literal["onehot", "ordinal", "target"] | None = Field(
-        None, description="How categories become numbers; unknown ones are borne by each."
+        None, description="How categories become numbers. All three handle unknown categories."
     )
     select: int | None = Field(
         None,
         ge=1,
-        description="Keep this many of the resulting columns: those that tell most about the target (F test).",
+        description="Number of resulting columns to keep: those most related to the target (F test).",
     )
     reduce: Annotated[int | float, Field(gt=0)] | None = Field(
-        None, description="Principal components: how many (whole number), or the share of variance to keep (below 1)."
+        None,
+        description="Principal components: their number (whole number), or the share of variance to keep (below 1).",
     )
     balance: Literal["none", "weights", "undersample", "oversample"] = Field(
         "none",
-        description="Rare classes weigh as much as frequent ones: by class weights, or by drawing train rows. "
-        "It distorts probabilities; calibrate mends them.",
+        description="How to give rare classes as much weight as frequent ones: class weights, or resampled training "
+        "rows. This distorts probabilities; `calibrate` corrects them.",
     )
 
     @model_validator(mode="after")
@@ -90,22 +102,23 @@ class Preprocess(Strict):
 
 
 class Candidate(Strict):
-    """One algorithm that competes to be the model."""
+    """One algorithm to tune and compare."""
 
     estimator: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$", description="Import path of a scikit-learn-compatible estimator."
+        pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$",
+        description="Import path of an estimator with scikit-learn's interface.",
     )
     params: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict, description="Fixed parameters of the estimator."
     )
     search: dict[str, Range | list[Scalar]] = Field(
-        default_factory=dict, description="Parameters to tune: {low, high, log} or a list of choices."
+        default_factory=dict, description="Parameters to tune: a range {low, high, log}, or a list of choices."
     )
     preprocess: Preprocess = Field(
-        default_factory=lambda: Preprocess(), description="What happens to the features first."
+        default_factory=lambda: Preprocess(), description="How features are transformed first."
     )
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
-        None, description="Make probabilities true, by cross-validation on the rows that the model is fitted on."
+        None, description="How to calibrate probabilities, by cross-validation on the rows that the model is fitted on."
     )
 
     @model_validator(mode="after")
@@ -117,44 +130,51 @@ class Candidate(Strict):
 
 
 class Tuning(Strict):
-    """How parameters are searched."""
+    """How hyperparameters are searched."""
 
     metric: str | None = Field(
-        None, description="Metric to optimise; default by kind: roc_auc, balanced_accuracy, rmse."
+        None,
+        description="Metric to optimise. Default: roc_auc (binary), balanced_accuracy (multiclass), rmse (regression).",
     )
-    trials: int = Field(20, ge=1, description="Most trials of one candidate.")
-    folds: int = Field(3, ge=2, description="Cross-validation folds on the training split, ordered in time by: batch.")
+    trials: int = Field(20, ge=1, description="Maximum number of trials per candidate.")
+    folds: int = Field(
+        3,
+        ge=2,
+        description="Number of cross-validation folds of the training rows; in order of time with split by: batch.",
+    )
     sampler: Literal["tpe", "random", "grid"] = Field(
-        "tpe", description="How the next trial is chosen; grid tries every combination, up to `trials` of them."
+        "tpe", description="How parameters are proposed; grid tries every combination, up to `trials` of them."
     )
-    prune: bool = Field(True, description="Stop a trial whose first fold is worse than the median of those before.")
+    prune: bool = Field(
+        True, description="Whether to stop a trial whose first fold is worse than the median of the earlier trials."
+    )
     parallel: int = Field(
         4,
         ge=1,
-        description="Trials that are chosen at a time and run side by side on the cores there are. The result depends "
-        "on this number, never on the number of cores.",
+        description="Number of trials proposed at a time and run in parallel. The result depends on this number, but "
+        "not on the number of cores.",
     )
-    seconds: float = Field(300, gt=0, description="No new trial of a candidate starts after this many seconds.")
-    seed: int = Field(0, ge=0, description="Seed of sampler, folds and estimators.")
+    seconds: float = Field(300, gt=0, description="Time limit in seconds: no new trial of a candidate starts after it.")
+    seed: int = Field(0, ge=0, description="Random seed of sampler, folds and estimators.")
 
 
 class Training(Strict):
-    """What becomes of the best candidate."""
+    """Which model is served."""
 
     refit: Literal["all", "judged"] = Field(
         "all",
-        description="all: once the gates that need no server have passed, the judged recipe is fitted again on all "
-        "labelled rows, test rows included, and that model serves. judged: the model that was tested serves; it never "
-        "learns the newest labelled batches.",
+        description="all: once the gates that need no server have passed, the same candidate and parameters are fitted "
+        "again on all labelled rows, including validation and test rows, and that model is served. judged: the "
+        "evaluated model is served; it has not learned the test rows, which are often the newest.",
     )
 
 
 class Costs(Strict):
-    """What a wrong decision costs (binary only); sets the decision threshold, on rows that the model has not seen."""
+    """What a wrong decision costs (binary only). Sets the decision threshold to the cheapest one on held-out rows."""
 
-    false_positive: float = Field(1, ge=0, description="Cost of acting on a row that was negative.")
-    false_negative: float = Field(1, ge=0, description="Cost of missing a row that was positive.")
-    unit: str = Field("", max_length=20, description="What the costs are counted in, such as EUR.")
+    false_positive: float = Field(1, ge=0, description="Cost of deciding positive for a negative row.")
+    false_negative: float = Field(1, ge=0, description="Cost of deciding negative for a positive row.")
+    unit: str = Field("", max_length=20, description="Unit of the costs, such as EUR.")
 
 
 class MetricLimit(Strict):
@@ -165,133 +185,152 @@ class MetricLimit(Strict):
 
 
 class OverfitGate(Strict):
-    """How far test may fall behind train."""
+    """How much worse a version may be on test rows than on training rows."""
 
-    max_gap: float = Field(0.1, ge=0, description="Largest gap of the tuning metric between train and test rows.")
+    max_gap: float = Field(
+        0.1, ge=0, description="Maximum difference of the tuning metric between training and test rows."
+    )
 
 
 class ChampionGate(Strict):
-    """How the new model must compare with the champion on the same test rows."""
+    """How a version must compare with the champion on the same test rows."""
 
-    max_drop: float = Field(0.0, ge=0, description="Largest loss of the tuning metric against the champion.")
+    max_drop: float = Field(0.0, ge=0, description="By how much the tuning metric may be worse than the champion's.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
-        0.95, description="Refuse when the loss is greater than max_drop with this confidence (paired bootstrap)."
+        0.95,
+        description="Refuse a version that is worse by more than max_drop with this confidence (paired bootstrap).",
     )
 
 
 class CostsGate(Strict):
-    """A version must not surely lose money; judged where `costs` are given."""
+    """How much money decisions may lose; applies if `costs` are given."""
 
     max_loss: float = Field(
         0.0,
         ge=0,
-        description="Largest loss a row, against the champion's decisions and against the cheapest constant decision. "
-        "Refused where the loss is surely greater: the whole 95% interval lies beyond it.",
+        description="Maximum loss per row, compared with the champion's decisions and with the cheapest constant "
+        "decision. A version is refused if the whole 95% interval of its loss is above this.",
     )
 
 
 class SlicesGate(Strict):
-    """No slice of the data may be served badly."""
+    """How good a version must be on each slice of the data."""
 
-    by: list[str] = Field(min_length=1, description="Columns whose values are the slices.")
-    metric: str | None = Field(None, description="Metric of a slice; default: the tuning metric.")
+    by: list[str] = Field(min_length=1, description="Columns; each of their values is a slice.")
+    metric: str | None = Field(None, description="Metric of a slice. Default: the tuning metric.")
     min: float | None = Field(None, description="Smallest value that passes.")
     max: float | None = Field(None, description="Largest value that passes.")
-    min_rows: int = Field(500, ge=1, description="Slices with fewer test rows are reported but not judged.")
+    min_rows: int = Field(500, ge=1, description="Slices with fewer test rows are reported but cannot fail the gate.")
 
 
 class SensitivityGate(Strict):
-    """A small change of the input must not turn the decision."""
+    """How many decisions small changes of the input may flip."""
 
-    noise: float = Field(0.01, gt=0, description="Noise on every numeric feature, in its standard deviations.")
-    max_flips: Share = Field(0.05, description="Largest share of decisions that may flip.")
-    missing: Share = Field(0.05, description="Share of feature values that are taken away, to see what that turns.")
+    noise: float = Field(
+        0.01, gt=0, description="Noise added to every numeric feature, as a share of its standard deviation."
+    )
+    max_flips: Share = Field(0.05, description="Maximum share of decisions that noise may flip.")
+    missing: Share = Field(
+        0.05, description="Share of feature values that are removed for the test with missing values."
+    )
     max_flips_missing: Share | None = Field(
-        None, description="Largest share of decisions that missing values may flip; null: reported, not judged."
+        None, description="Maximum share of decisions that missing values may flip. null: reported only."
     )
 
 
 class FairnessGate(Strict):
-    """Groups of people or things must be served alike."""
+    """How much the model may differ between groups of people or things."""
 
-    by: list[str] = Field(min_length=1, description="Columns whose values are the groups.")
+    by: list[str] = Field(min_length=1, description="Columns; each of their values is a group.")
     metric: str | None = Field(
         None,
-        description="What must be alike: a metric, or selection_rate (share of rows decided positive, or decided for "
-        "the most frequent class). Default: selection_rate; for regression the tuning metric.",
+        description="What is compared: a metric, or selection_rate (share of rows decided positive or, for multiclass, "
+        "for the most frequent class). Default: selection_rate; for regression the tuning metric.",
     )
-    max_gap: float = Field(0.2, ge=0, description="Largest difference between the best and the worst served group.")
-    min_rows: int = Field(500, ge=1, description="Groups with fewer test rows are reported but not judged.")
+    max_gap: float = Field(0.2, ge=0, description="Maximum difference between any two groups.")
+    min_rows: int = Field(500, ge=1, description="Groups with fewer test rows are reported but cannot fail the gate.")
 
 
 class CalibrationGate(Strict):
-    """A probability must come true as often as it says."""
+    """How well predicted probabilities must match observed frequencies."""
 
-    max_error: Share = Field(0.05, description="Largest expected calibration error over ten bins of equal rows.")
+    max_error: Share = Field(
+        0.05, description="Maximum expected calibration error, over ten bins with equal numbers of rows."
+    )
 
 
 class LeakageGate(Strict):
-    """A model that is too good has often seen the answer."""
+    """Limits for results that are too good to be true, which often mean target leakage."""
 
     max_single: Share = Field(
         0.999,
-        description="Most that one feature alone may explain of the target: ROC AUC (classes), or R2 (regression).",
+        description="Maximum that one feature alone may explain of the target: ROC AUC (classes) or R2 (regression).",
     )
     max_score: Share | None = Field(
         0.999,
-        description="A version that scores better on test rows (ROC AUC, balanced accuracy of several classes, R2), or "
-        "two or three of whose features do, waits for a person's approval: too good to be true. 1 or null: never.",
+        description="A version waits for approval if its test score (ROC AUC, for multiclass balanced accuracy, R2) is "
+        "above this, or if two or three of its features alone score above it. 1 or null: never.",
     )
     max_identical: Share | None = Field(
-        None, description="Largest share of test rows that stand among the train rows too, label included."
+        None, description="Maximum share of test rows that are also training rows, including the label."
     )
 
 
 class ServingGate(Strict):
-    """Limits of the scoring server: the bundle is started as a process and asked."""
+    """Limits for the release when it is started as a real server and tested."""
 
-    p95_ms: float = Field(50, gt=0, description="Slowest 95th percentile of a one-row request, in milliseconds.")
-    rss_mib: float = Field(600, gt=0, description="Most memory of the server process, in MiB.")
-    parity: float = Field(1e-5, ge=0, description="Largest difference from the batch path on golden rows.")
+    p95_ms: float = Field(
+        50, gt=0, description="Maximum 95th percentile latency of a single-row request, in milliseconds."
+    )
+    rss_mib: float = Field(600, gt=0, description="Maximum memory of the server process, in MiB.")
+    parity: float = Field(
+        1e-5, ge=0, description="Maximum difference between the scores of server and batch scoring on the golden rows."
+    )
 
 
 class RefitGate(Strict):
-    """How far the model that serves may be from the judged one (`training.refit: all`)."""
+    """How much a refit model (`training.refit: all`) may differ from the judged one, which is served otherwise."""
 
     max_negative_flips: Share = Field(
         0.25,
-        description="Largest share of the test rows that the judged model decides right and the served one wrong; of a "
-        "regression, whose error grows by more than 0.1 standard deviations of the target.",
+        description="Maximum share of test rows that the judged model decides right and the served one wrong; for "
+        "regression, rows whose error grows by more than 0.1 standard deviations of the target.",
     )
     max_drop: float = Field(
         0.1,
         ge=0,
-        description="Largest loss of the tuning metric, against the judged model, on the rows that both were fitted "
-        "on; of mae, rmse and log_loss as a share.",
+        description="By how much the tuning metric may be worse than the judged model's on the rows that both were "
+        "fitted on; for mae, rmse and log_loss as a share.",
     )
 
 
 class Gates(Strict):
-    """What a model must show before it goes live."""
+    """What a version must pass before it becomes the champion."""
 
     metrics: dict[str, MetricLimit] = Field(default_factory=dict, description="Limits by metric name.")
-    overfit: OverfitGate | None = Field(None, description="Gap between train and test.")
-    champion: ChampionGate = Field(default_factory=lambda: ChampionGate(), description="Against today's champion.")
-    costs: CostsGate | None = Field(
-        default_factory=lambda: CostsGate(), description="What the decisions lose, where `costs` are given."
+    overfit: OverfitGate | None = Field(None, description="Limit of the gap between training and test score.")
+    champion: ChampionGate = Field(
+        default_factory=lambda: ChampionGate(), description="Comparison with the current champion."
     )
-    slices: SlicesGate | None = Field(None, description="Per value of some columns.")
-    sensitivity: SensitivityGate | None = Field(None, description="Under small noise.")
-    fairness: FairnessGate | None = Field(None, description="Between groups.")
-    calibration: CalibrationGate | None = Field(None, description="Of probabilities.")
-    leakage: LeakageGate | None = Field(default_factory=lambda: LeakageGate(), description="Signs of a leak.")
+    costs: CostsGate | None = Field(
+        default_factory=lambda: CostsGate(),
+        description="Limit of the money that decisions may lose, if `costs` are given.",
+    )
+    slices: SlicesGate | None = Field(None, description="Limits per slice of the data.")
+    sensitivity: SensitivityGate | None = Field(
+        None, description="Limits of decisions that flip under noise or with missing values."
+    )
+    fairness: FairnessGate | None = Field(None, description="Limit of the differences between groups.")
+    calibration: CalibrationGate | None = Field(None, description="Limit of the calibration error.")
+    leakage: LeakageGate | None = Field(default_factory=lambda: LeakageGate(), description="Signs of target leakage.")
     refit: RefitGate | None = Field(
-        default_factory=lambda: RefitGate(), description="The model that serves against the judged one."
+        default_factory=lambda: RefitGate(),
+        description="Limits of the refit model compared with the judged one. null: no limits.",
     )
     serving: ServingGate | None = Field(
         default_factory=lambda: ServingGate(),
-        description="Limits of the scoring server. null: the bundle is built, not started.",
+        description="Limits of the scoring server. null: package the release without starting it.",
     )
     approval: Literal["auto", "manual"] = Field(
-        "auto", description="manual: a model that passes waits for `ml-assets approve`."
+        "auto", description="auto: promote a version that passes all gates; manual: it waits for `ml-assets approve`."
     )

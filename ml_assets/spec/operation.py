@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from ml_assets.spec.base import Share, Strict
 
 Alias = Literal["champion", "challenger"]
-# Names of Evidently's measures; those whose name is a test answer with a p-value.
+# Names of Evidently's measures; those named after a statistical test return a p-value.
 DriftMethod = Literal[
     "wasserstein",
     "jensenshannon",
@@ -33,90 +33,93 @@ DriftMethod = Literal[
 
 
 class Performance(Strict):
-    """When the champion's live score counts as decayed."""
+    """When the champion's live score counts as decayed, compared with its test score."""
 
-    metric: str | None = Field(
-        None, description="Metric of the predictions against the outcomes; default: the tuning metric."
-    )
+    metric: str | None = Field(None, description="Metric of the live score. Default: the tuning metric.")
     max_drop: Annotated[float, Field(ge=0)] = Field(
         0.05,
-        description="Largest loss against the promised test score: absolute, and for mae, rmse, log_loss as a share.",
+        description="By how much the live score may be worse than the test score; for mae, rmse and log_loss as a "
+        "share.",
     )
-    min_rows: int = Field(100, ge=1, description="Fewest scored rows with a known outcome for a verdict.")
+    min_rows: int = Field(
+        100, ge=1, description="Minimum number of scored rows with a known outcome; with fewer there is no verdict."
+    )
 
 
 class ColumnDrift(Strict):
-    """How one feature, or `prediction`, is compared. Default: an effect size, with Evidently's threshold."""
+    """How drift of one feature, or of `prediction`, is measured. Default: an effect size with Evidently's threshold."""
 
     method: DriftMethod | None = Field(
         None,
-        description="Evidently's name of the measure; default: wasserstein for numbers, jensenshannon for categories.",
+        description="Evidently's name of the measure. Default: wasserstein for numbers, jensenshannon for categories.",
     )
     threshold: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="From here on the column has drifted; for a p-value, below it."
+        None, description="The column has drifted from this value on; if the measure is a p-value, below it."
     )
-    ignore: bool = Field(False, description="Leave it out of the verdict; it is measured all the same.")
+    ignore: bool = Field(False, description="Exclude the column from the verdict; it is still measured.")
 
 
 class Monitoring(Strict):
-    """How a batch is compared with what the champion was trained on, and with what it promised."""
+    """How a batch is compared with the champion's training data, and live scores with its test score."""
 
     drift_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5,
-        description="A batch has drifted when at least this share of the model's importance lies in drifted columns.",
+        description="A batch has drifted when drifted columns carry at least this share of the model's importance.",
     )
-    sample: int = Field(20_000, ge=100, description="Rows of each side that are compared, drawn with a seed.")
-    min_rows: int = Field(100, ge=1, description="A batch with fewer rows gets no verdict of drift.")
+    sample: int = Field(20_000, ge=100, description="Number of rows sampled from each side, with a fixed seed.")
+    min_rows: int = Field(100, ge=1, description="Batches with fewer rows get no drift verdict.")
     columns: dict[str, ColumnDrift] = Field(
-        default_factory=dict, description="Other measures and thresholds, by feature; `prediction` is one, too."
+        default_factory=dict, description="Other measures and thresholds, by feature name or `prediction`."
     )
     reports: str | None = Field(
         None,
-        description="Folder that is watched for JSON reports that other jobs made with Evidently: drift there counts.",
+        description="Folder to watch for Evidently JSON reports of other jobs; drift in them triggers retraining, too.",
     )
     performance: Performance = Field(
-        default_factory=lambda: Performance(), description="When a live score counts as decayed."
+        default_factory=lambda: Performance(), description="When live scores count as decayed."
     )
 
 
 class NewBatches(Strict):
-    """Train after this many new batches."""
+    """Retrain after a number of new batches."""
 
-    new_batches: int = Field(ge=1, description="New batches since the last training.")
+    new_batches: int = Field(ge=1, description="Number of new batches since the last training.")
 
 
 class Retrain(Strict):
-    """What starts a training without a person. The first one starts by itself, unless `on` is empty."""
+    """What starts a training automatically. The first training starts by itself, unless `on` is empty."""
 
     on: list[Literal["drift", "decay"] | NewBatches] = Field(
         default=["drift", "decay"],
-        description="drift: a drifted batch. decay: a live score below the promised one. {new_batches: N}: so many "
-        "since the last training. Empty: only by hand.",
+        description="Triggers. drift: a drifted batch. decay: a decayed live score. {new_batches: N}: N new batches "
+        "since the last training. Empty: no automatic training.",
     )
     cooldown_batches: int = Field(
         1,
         ge=0,
-        description="Batches that must arrive between two trainings; doubled for each refused version in a row.",
+        description="Number of batches between two trainings; doubles with each training in a row that does not "
+        "replace the champion.",
     )
-    min_batches: int = Field(3, ge=1, description="No training is started before this many batches have features.")
-    min_rows: int = Field(100, ge=0, description="Labelled rows that the last training did not have, to start another.")
+    min_batches: int = Field(3, ge=1, description="Minimum number of batches with features before the first training.")
+    min_rows: int = Field(100, ge=0, description="Minimum number of labelled rows that the last training did not have.")
     cron: str | None = Field(
-        None, pattern=r"^\S+( \S+){4}$", description="Cron expression (UTC) of a schedule that asks for a training."
+        None, pattern=r"^\S+( \S+){4}$", description="Cron expression (UTC) of a schedule that requests trainings."
     )
 
 
 class Deploy(Strict):
-    """What a new champion sets in motion, beyond the servers that follow the lake by themselves."""
+    """Where a new champion is deployed, besides servers that follow the lake by themselves."""
 
     publish: str | None = Field(
         None,
-        description="Folder or URL, such as s3://bucket/models, to which its release is copied, with champion.json.",
+        description="Folder or URL, such as s3://bucket/models, to copy the release to, with a champion.json that "
+        "names it.",
     )
     servers: list[str] = Field(
-        default_factory=list, description="Addresses of servers that are told, such as http://127.0.0.1:8000."
+        default_factory=list, description="Addresses of servers to reload, such as http://127.0.0.1:8000."
     )
     webhook: str | None = Field(
-        None, description="Address that gets a POST with pipeline, version and release, such as {{ env.DEPLOY_HOOK }}."
+        None, description="URL to post pipeline, version and release to, such as {{ env.DEPLOY_HOOK }}."
     )
 
 
@@ -124,20 +127,20 @@ AlertEvent = Literal["run_failure", "refused_batch", "drift", "decay", "pending"
 
 
 class Alerts(Strict):
-    """Who is told. Every alert is a row of the table `alerts` in any case."""
+    """Where alerts are sent. Every alert is also a row of the table `alerts`."""
 
     webhook: str | None = Field(
-        None, description="Address that gets a POST for each alert, as Slack takes it, such as {{ env.SLACK_WEBHOOK }}."
+        None, description="URL to post alerts to, in Slack's format, such as {{ env.SLACK_WEBHOOK }}."
     )
     on: list[AlertEvent] = Field(
         default_factory=lambda: list(get_args(AlertEvent)),
-        description="run_failure, refused_batch, drift, decay, pending (a version waits for a person), refused (a gate "
-        "refused a version), champion (it changed).",
+        description="Events to send: run_failure, refused_batch, drift, decay, pending (a version waits for approval), "
+        "refused (gates refused a version), champion (the champion changed).",
     )
 
 
 class Tracking(Strict):
-    """Where trainings are copied to, for people who compare them elsewhere."""
+    """Where trainings are logged in addition to the lake."""
 
     mlflow: str = Field(
         min_length=1,
@@ -146,15 +149,16 @@ class Tracking(Strict):
 
 
 class Serving(Strict):
-    """Which versions score beside the champion. The server itself answers with the champion only, so far."""
+    """Which versions score batches besides the champion. The server serves the champion only."""
 
     routes: dict[Alias, Share] = Field(
         default={"champion": 1.0},
-        description="Share of requests by alias: champion, challenger. Each that is named scores every batch.",
+        description="Share of requests by alias (champion, challenger). Each alias listed here scores every batch.",
     )
     shadow: list[str] = Field(
         default_factory=list,
-        description="challenger, or version numbers such as 1.0.0, that score every batch without being used.",
+        description="Versions whose scores of every batch are stored but not used: challenger, or numbers such as "
+        "1.0.0.",
     )
 
     @field_validator("shadow")
@@ -167,11 +171,11 @@ class Serving(Strict):
 
 
 class Maintenance(Strict):
-    """How the pipeline's part of the lake is kept small: what nothing needs goes, what a model was trained on stays."""
+    """Maintenance of the pipeline's tables: merges small files and deletes old states that no model was trained on."""
 
     cron: str | None = Field(
         "0 3 * * *",
         pattern=r"^\S+( \S+){4}$",
-        description="Cron expression (UTC). null: only by hand, `ml-assets lake maintenance`.",
+        description="Cron expression (UTC). null: only by hand, with `ml-assets lake maintenance`.",
     )
-    keep_days: int = Field(30, ge=1, description="Days for which every state of the lake can still be read.")
+    keep_days: int = Field(30, ge=1, description="Number of days for which every state of the lake can be read.")

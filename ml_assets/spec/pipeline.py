@@ -14,46 +14,52 @@ from ml_assets.spec.operation import Alerts, Deploy, Maintenance, Monitoring, Re
 
 
 class PipelineSpec(Strict):
-    """One tabular machine-learning pipeline, from the folder where files arrive to the model in charge."""
+    """A machine-learning pipeline for tabular data, from arriving files to the deployed model."""
 
-    name: Name = Field(description="Prefix of every asset key, and the pipeline's schema in the lake.")
-    description: str = Field("", description="What is predicted, for whom.")
+    name: Name = Field(description="Prefix of the asset keys, and schema of the tables in the lake.")
+    description: str = Field("", description="What the pipeline predicts, and for whom.")
     owners: list[str] = Field(default_factory=list, description="E-mail addresses or `team:NAME`.")
-    source: Source = Field(description="Where batches arrive.")
-    references: dict[Name, Reference] = Field(default_factory=dict, description="Tables that features may join.")
+    source: Source = Field(description="Where files arrive.")
+    references: dict[Name, Reference] = Field(default_factory=dict, description="Tables that features can join.")
     columns: list[Column] = Field(min_length=1, description="The columns of the source.")
-    key: list[str] = Field(default_factory=list, description="Columns that are unique within a batch.")
+    key: list[str] = Field(default_factory=list, description="Columns whose values together are unique within a batch.")
     key_batches: int = Field(
-        0, ge=0, description="The key must also be new against this many batches before; 0: within its batch only."
+        0,
+        ge=0,
+        description="Number of earlier batches in which the key must not occur; 0: unique within its batch only.",
     )
     rules: dict[Name, str] = Field(
-        default_factory=dict, description="Name: SQL predicate over a row. As in a CHECK, NULL passes."
+        default_factory=dict, description="Names and SQL predicates over a row. As in a SQL CHECK, NULL passes."
     )
     tolerate: Tolerate = Field(
-        default_factory=lambda: Tolerate(), description="What is borne before a batch is refused."
+        default_factory=lambda: Tolerate(), description="How much may be wrong before a batch is rejected."
     )
-    expect: Expect = Field(default_factory=lambda: Expect(), description="Volume and freshness of a batch.")
+    expect: Expect = Field(default_factory=lambda: Expect(), description="Expected volume and freshness of a batch.")
     target: Target = Field(description="What the model predicts.")
-    outcomes: Outcomes | None = Field(None, description="Where outcomes arrive that are known later than their rows.")
+    outcomes: Outcomes | None = Field(None, description="Where outcomes arrive that become known later.")
     lookups: dict[Name, Lookup] = Field(default_factory=dict, description="Aggregates over earlier batches.")
     features: str = Field(
-        description="SELECT file beside the YAML; it sees `batch`, the lookups and the references. Or a Python "
-        "function that takes them as DataFrames: `features.py:make_features` beside the YAML, or "
+        description="File beside the YAML with a SELECT over `batch`, the lookups and the references. Or a Python "
+        "function that takes them as DataFrames: `features.py:make_features` for a file beside the YAML, or "
         "`package.module:make_features`."
     )
-    split: Split = Field(default_factory=lambda: Split(), description="Train, validation and test rows.")
-    candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms that compete.")
-    tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How parameters are searched.")
-    training: Training = Field(default_factory=lambda: Training(), description="What becomes of the best candidate.")
-    costs: Costs | None = Field(None, description="What a wrong decision costs; default: the threshold is 0.5.")
-    gates: Gates = Field(default_factory=lambda: Gates(), description="What a model must show before it goes live.")
-    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift and live scores.")
+    split: Split = Field(default_factory=lambda: Split(), description="Training, validation and test rows.")
+    candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms to tune and compare.")
+    tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How hyperparameters are searched.")
+    training: Training = Field(default_factory=lambda: Training(), description="Which model is served.")
+    costs: Costs | None = Field(None, description="What a wrong decision costs. Without it, the threshold is 0.5.")
+    gates: Gates = Field(
+        default_factory=lambda: Gates(), description="What a version must pass before it becomes the champion."
+    )
+    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Drift detection and live scores.")
     retrain: Retrain = Field(default_factory=lambda: Retrain(), description="What starts a training.")
-    serving: Serving = Field(default_factory=lambda: Serving(), description="Versions that score beside the champion.")
-    deploy: Deploy = Field(default_factory=lambda: Deploy(), description="What a new champion sets in motion.")
-    alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Who is told what.")
-    tracking: Tracking | None = Field(None, description="Copy trainings to an MLflow server.")
-    maintenance: Maintenance = Field(default_factory=lambda: Maintenance(), description="The lake's maintenance.")
+    serving: Serving = Field(
+        default_factory=lambda: Serving(), description="Versions that score batches besides the champion."
+    )
+    deploy: Deploy = Field(default_factory=lambda: Deploy(), description="Where a new champion is deployed.")
+    alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Where alerts are sent.")
+    tracking: Tracking | None = Field(None, description="Log trainings to an MLflow server as well.")
+    maintenance: Maintenance = Field(default_factory=lambda: Maintenance(), description="Maintenance of the lake.")
 
     @property
     def metric(self) -> str:

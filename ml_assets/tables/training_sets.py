@@ -16,6 +16,7 @@ import duckdb
 from ml_assets.errors import TrainingError
 from ml_assets.lake.lake import Commit, Lake, Rows, at
 from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.ml.feature_types import LABEL as LABEL
 from ml_assets.tables import outcomes
 from ml_assets.tables.versions import now
 
@@ -41,8 +42,6 @@ COLUMNS = {
 }
 PARTS = ("train", "validation", "test")
 FITTED = ("train", "validation")  # what the judged model is fitted on
-LABEL = "label"
-NO_FEATURES = (LABEL, "part")  # stand beside the features in a pin's rows
 
 
 @dataclass(frozen=True)

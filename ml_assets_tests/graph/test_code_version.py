@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+import ml_assets
 from ml_assets.graph import code_version as module
 from ml_assets.graph.code_version import code_version, parsed
-from ml_assets_tests.conftest import Project
+from ml_assets_tests.conftest import Project, loans
+from ml_assets_tests.graph.staleness.conftest import not_fresh
 
 PACKAGE = {
     "__init__": "",
@@ -27,7 +31,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
 
     def version_(**changes: str) -> str:
         write(tmp_path, {**PACKAGE, **changes})
-        return code_version("own_code.models")
+        return code_version(["own_code.models"])
 
     monkeypatch.syspath_prepend(tmp_path)
     return version_
@@ -59,6 +63,15 @@ def test_what_changes_nothing_does_not_count(version: Callable[..., str], change
     assert version() == version(**changes)
 
 
+def test_what_errors_and_logs_say_does_not_count_but_that_they_are_raised_does(version: Callable[..., str]) -> None:
+    refusing = "import logging\n\ndef depth(of=3):\n    if of > 9:\n        {}\n    return of\n"
+    plain = version(helpers=refusing.format('raise ValueError("too deep")'))
+    assert version(helpers=refusing.format("raise ValueError(f'{of} is deeper than 9')")) == plain
+    assert version(helpers=refusing.format("pass")) != plain
+    logging = version(helpers=refusing.format('logging.warning("deep")'))
+    assert version(helpers=refusing.format('logging.info("%s is deep", of)')) == logging
+
+
 def test_comments_and_layout_of_sql_do_not_count() -> None:
     plain = "SELECT row_id, a + 1.5 AS b FROM batch WHERE note <> '--'"
     same = "-- why\nselect row_id,\n  a+1.5 as b -- more\nfrom batch /* all */ where note <> '--'\n"
@@ -82,3 +95,108 @@ def test_an_own_estimator_counts_for_its_candidate_and_the_model(
         "candidate_tree",
         "trained_model",
     }
+
+
+PACKAGE_FOLDER = Path(ml_assets.__file__).parent
+
+
+def code_versions(project: Project) -> dict[str, str]:
+    """Asset name -> its code version."""
+    for cached in vars(module).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+    specs = project.defs().resolve_all_asset_specs()
+    return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
+
+
+@pytest.fixture
+def changed_by(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], set[str]]:
+    """Names of the assets whose version changes where a file of the package reads otherwise."""
+    before = code_versions(project)
+
+    def changed(file: str, was: str, becomes: str) -> set[str]:
+        path = PACKAGE_FOLDER / file
+        text = path.read_text()
+        assert was in text
+        real = module._parsed.__wrapped__
+        other = ast.parse(text.replace(was, becomes, 1))
+        monkeypatch.setattr(module, "_parsed", functools.cache(lambda one: other if one == path else real(one)))
+        after = code_versions(project)
+        return {name for name in before if before[name] != after[name]}
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("file", "was", "becomes"),
+    [
+        ("spec/data.py", "Smallest allowed value.", "The least that is allowed."),
+        ("spec/operation.py", "class Alerts(Strict):", "class Channel(Strict):\n    pass\n\n\nclass Alerts(Strict):"),
+        ("reporting/plots.py", "\ndef ", "\nCOLOUR = 'teal'\n\n\ndef "),
+        ("errors.py", "  next:  ", "  do:    "),
+        ("graph/ingest/validation.py", "raise BatchRefused(", "raise BatchRefused('Another text: ' + "),
+        ("graph/ingest/assets.py", "STAGE =", "EXTRA = 1\nSTAGE ="),
+        ("graph/declare.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+        ("lake/lake.py", "def snapshot(", "def newest(self): ...\n\n    def snapshot("),
+        ("lake/frames.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+        ("tables/versions.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+        ("ml/manifest.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+    ],
+)
+def test_what_stores_declares_or_shows_rows_does_not_count(
+    changed_by: Callable[[str, str, str], set[str]], file: str, was: str, becomes: str
+) -> None:
+    assert changed_by(file, was, becomes) == set()
+
+
+RELEASED = {"evaluation_report", "release_candidate", "champion", "predictions", "drift_report"}
+MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "performance_report"}
+
+
+@pytest.mark.parametrize(
+    ("file", "counts_for"),
+    [
+        ("graph/ingest/validation.py", {"validated_data", "quarantine"}),
+        ("graph/ingest/rows.py", {"arrivals", "raw_data"}),
+        ("graph/features/select.py", {"features", "lookup_region_history"}),
+        ("graph/training/search.py", {"candidate_tree", "candidate_linear", "trained_model"}),
+        ("graph/release/promotion/gates.py", {"release_candidate", "champion"}),
+        ("graph/monitoring/performance.py", {"performance_report"}),
+        ("ml/estimators.py", MODEL),
+        ("ml/preprocessing.py", MODEL),
+        ("server/features.py", {"release_candidate"}),
+    ],
+)
+def test_a_change_of_logic_counts_for_what_it_computes(
+    changed_by: Callable[[str, str, str], set[str]], file: str, counts_for: set[str]
+) -> None:
+    assert changed_by(file, "\ndef ", "\nEXTRA = 1\n\n\ndef ") == counts_for
+
+
+def test_texts_of_the_yaml_do_not_count(project: Project) -> None:
+    before = code_versions(project)
+    project.spec_dict = copy.deepcopy(project.spec_dict)
+    project.spec_dict["description"] = "Who pays late?"
+    project.spec_dict["columns"][1] |= {"description": "What a customer earns.", "unit": "kEUR a year"}
+    project.spec_dict["alerts"] = {"webhook": "https://chat.example/hook"}
+    project.spec_dict["owners"] = ["team:loans"]
+    assert code_versions(project) == before
+
+
+def test_a_raised_revision_is_another_version() -> None:
+    logic = ["ml_assets.graph.ingest.validation"]
+    assert code_version(logic, "x", revision=2) != code_version(logic, "x")
+
+
+def test_what_an_earlier_scheme_has_made_is_not_made_again(project: Project) -> None:
+    """An upgrade that computes the same re-ingests nothing."""
+    assert not module.is_other_code("0123456789ab", "2.0123456789ab")
+    assert module.is_other_code("2.ba9876543210", "2.0123456789ab")
+    assert module.is_other_code("", "2.0123456789ab")
+    project.write(1, loans(1, rows=40))
+    real = module.SCHEME
+    with pytest.MonkeyPatch.context() as earlier:
+        earlier.setattr(module, "SCHEME", "")
+        assert project.ingest("1").success
+    assert real == module.SCHEME
+    assert not [asset for asset, state in not_fresh(project).items() if state.startswith(("stale", "behind"))]

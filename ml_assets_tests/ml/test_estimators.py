@@ -8,6 +8,7 @@ import pytest
 
 from ml_assets.errors import SpecError, TrainingError
 from ml_assets.ml import estimators, signatures
+from ml_assets.ml.feature_types import feature_type
 
 TYPES = {"amount": "number", "flag": "number", "city": "category"}
 FRAME = pd.DataFrame(
@@ -95,4 +96,4 @@ def test_labels() -> None:
     [("DOUBLE", "number"), ("DECIMAL(9,2)", "number"), ("BOOLEAN", "number"), ("VARCHAR", "category"), ("DATE", None)],
 )
 def test_feature_types(sql_type: str, kind: str | None) -> None:
-    assert estimators.feature_type(sql_type) == kind
+    assert feature_type(sql_type) == kind

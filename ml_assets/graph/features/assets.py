@@ -5,15 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.errors import FeatureError
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version, parsed
-from ml_assets.graph.features import function as python
-from ml_assets.graph.features import select
+from ml_assets.graph.features import make
 from ml_assets.graph.features.function import Function
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.lake import Put
 from ml_assets.resources import LakeResource
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
@@ -38,7 +36,8 @@ def feature_assets(
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, f"lookup_{name}")
-    version = code_version(__name__, lookup, spec.columns, spec.target, parsed(sql))
+    declared = [(column.name, column.type) for column in spec.columns]
+    version = code_version([make], lookup, declared, spec.target, parsed(sql))
 
     @dg.asset(
         key=key,
@@ -55,7 +54,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
         store = lake.open()
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            earlier = make_lookup(store, spec, batch, lookup, sql)
+            earlier = make.make_lookup(store, spec, batch, lookup, sql)
             put = Put(declare.table_of(key), "lookup_rows", batch, reshape=True)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
@@ -69,29 +68,6 @@ def _earlier_batches(spec: PipelineSpec) -> dg.AssetKey:
     return declare.asset_key(spec, "validated_data")
 
 
-def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql: str) -> list[str]:
-    """Compute a lookup for a batch into the temporary table `lookup_rows`. Returns the batches that it saw.
-
-    Raises:
-        FeatureError: The SELECT fails, sees more than `history`, or has two rows for a key.
-    """
-    need_validated(lake, spec, batch)
-    earlier = select.open_history(lake, spec, batch, lookup.batches)
-    lake.con.execute("SET VARIABLE batch = ?", [batch])
-    select.run_select(lake, sql, "lookup_rows", lookup.sql, ["history"], hidden=())
-    select.check_key(lake, "lookup_rows", lookup.key, lookup.sql)
-    return earlier
-
-
-def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
-    """Raise FeatureError where a batch has no validated rows, because it is missing or was refused."""
-    if not lake.count(f"{spec.name}.validated_data", batch):
-        raise FeatureError(
-            "validated_data has no rows of the batch: it was refused, or never ingested.",
-            fix=f"Look at the checks of {spec.name}/validated_data; then materialize it for this batch.",
-        )
-
-
 def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "features")
     parts: list[str] | str
@@ -100,7 +76,7 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
     else:
         word, language, text, kind, parts = "SELECT", "sql", made_by, "sql", parsed(made_by)
     declared = [(column.name, column.type, column.outcome) for column in spec.columns]
-    version = code_version(__name__, declared, spec.references, spec.features, list(spec.lookups), parts)
+    version = code_version([make], declared, spec.references, spec.features, list(spec.lookups), parts)
 
     @dg.asset(
         key=key,
@@ -118,7 +94,7 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            types = make_features(store, spec, batch, made_by, version)
+            types = make.make_features(store, spec, batch, made_by, version)
             columns = store.columns("feature_rows")
             described = feature_statistics.describe(
                 store.con, "feature_rows", {name: columns[name] for name in types}, batch
@@ -135,36 +111,3 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
         yield from each_batch(context, store, [key], work)
 
     return features
-
-
-def make_features(
-    lake: Lake, spec: PipelineSpec, batch: str, made_by: Function | str, code_version: str
-) -> dict[str, str]:
-    """Compute the features of a batch into the temporary table `feature_rows`.
-
-    Args:
-        lake: The lake, references loaded.
-        spec: The pipeline.
-        batch: The batch.
-        made_by: The features function, or the text of the SELECT.
-        code_version: Of the asset.
-
-    Returns:
-        Feature name -> number | category.
-
-    Raises:
-        FeatureError: The SELECT or function fails, leaks, or drops or doubles rows.
-    """
-    need_validated(lake, spec, batch)
-    if isinstance(made_by, Function):
-        select.open_batch(lake, spec, batch)
-        python.run_function(lake, spec, made_by, "feature_rows")
-    else:
-        select.open_batch(lake, spec, batch)
-        views, hidden = ["batch", *spec.lookups, *spec.references], [*spec.outcome_columns, spec.target.name]
-        select.run_select(lake, made_by, "feature_rows", spec.features, views, hidden)
-    select.check_rows(lake, "feature_rows", spec.features)
-    types = select.feature_types(lake.columns("feature_rows"), spec.features)
-    if isinstance(made_by, Function):
-        python.check_steady(lake, spec, made_by, "feature_rows", batch, code_version)
-    return types

@@ -24,7 +24,7 @@ from ml_assets.lake import frames
 from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml.estimators import feature_type
+from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 
 if TYPE_CHECKING:

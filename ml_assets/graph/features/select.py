@@ -14,10 +14,9 @@ from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.lake import sql_guard
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml.estimators import feature_type
+from ml_assets.ml.feature_types import NO_FEATURES, feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes
-from ml_assets.tables.training_sets import NO_FEATURES
 
 
 def visible_columns(spec: PipelineSpec) -> list[str]:

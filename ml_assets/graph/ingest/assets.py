@@ -33,7 +33,7 @@ def ingest_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "arrivals")
-    version = code_version(__name__, spec.source, spec.columns, spec.tolerate)
+    version = code_version([scanned], spec.source, spec.columns, spec.tolerate)
 
     @dg.asset(
         key=key,
@@ -88,7 +88,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
     # Not the rules: another `min` makes no row of raw_data another one.
     declared = [(column.name, column.type, column.missing) for column in spec.columns]
     handling = (spec.tolerate.missing_columns, spec.tolerate.new_columns)
-    version = code_version(__name__, declared, spec.source.missing, *handling)
+    version = code_version([reading, files], declared, spec.source.missing, *handling)
 
     @dg.asset(
         key=key,
@@ -128,7 +128,8 @@ def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
     kept, held = declare.asset_key(spec, "validated_data"), declare.asset_key(spec, "quarantine")
     version = code_version(
-        __name__, spec.columns, spec.key, spec.key_batches, spec.rules, spec.tolerate, spec.expect, spec.references
+        [validation, expectations],
+        *(spec.columns, spec.key, spec.key_batches, spec.rules, spec.tolerate, spec.expect, spec.references),
     )
     shared = declare.common(spec, STAGE, version, set(), by_batch=True)
     arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}

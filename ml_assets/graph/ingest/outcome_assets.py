@@ -26,7 +26,7 @@ def outcome_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 def outcomes_version(spec: PipelineSpec) -> str:
     """Code version of the asset."""
-    return code_version(outcomes.__name__, spec.outcomes, spec.key, spec.columns, spec.source.missing)
+    return code_version([outcomes], spec.outcomes, spec.key, spec.columns, spec.source.missing)
 
 
 def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:

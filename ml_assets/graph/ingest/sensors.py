@@ -37,7 +37,7 @@ def new_data_sensor(
         before_champion: The job's assets that need no champion: all that runs while there is none.
     """
     place = files.place_of(spec, paths)
-    version = code_version(arrivals.__name__, spec.source, spec.columns, spec.tolerate)
+    version = code_version([arrivals], spec.source, spec.columns, spec.tolerate)
 
     def check(tick: Tick) -> Found:
         seen = SeenFiles.read(tick.remembered()) or SeenFiles(files=_ingested(tick))

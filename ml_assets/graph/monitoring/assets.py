@@ -39,7 +39,9 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
         deps=[declare.asset_key(spec, "predictions")],
         description="Evidently: the batch's features and predictions against the rows that the champion was fitted on.",
         metadata={"dagster/column_schema": declare.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
-        **declare.common(spec, STAGE, code_version(__name__, spec.monitoring), {"evidently"}, by_batch=True),
+        **declare.common(
+            spec, STAGE, code_version([drift, measuring, samples], spec.monitoring), {"evidently"}, by_batch=True
+        ),
     )
     def drift_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store, paths = lake.open(), lake.paths

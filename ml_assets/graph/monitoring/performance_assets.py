@@ -47,7 +47,7 @@ def _no_decay(lake: Lake, name: str, batch: str) -> Verdict:
 def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "performance_report")
     read = ["predictions", "validated_data", *(["outcomes"] if spec.outcomes else [])]
-    version = code_version(__name__, spec.target, spec.performance_metric, spec.monitoring.performance)
+    version = code_version([performance], spec.target, spec.performance_metric, spec.monitoring.performance)
 
     @dg.asset(
         key=key,

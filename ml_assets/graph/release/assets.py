@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import declare
-from ml_assets.graph.code_version import code_version, module_hashes, training_version
+from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.evaluation.publish import plotted, publish
@@ -22,6 +22,7 @@ from ml_assets.tables import training_sets, versions
 from ml_assets.tables.releases import RELEASES
 
 STAGE = "release"
+SCORER = "ml_assets.server.scorer"  # what a release answers is computed by it
 
 
 def release_assets(
@@ -39,7 +40,7 @@ def release_assets(
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "evaluation_report")
-    version = code_version(__name__, spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
+    version = code_version([evaluate], spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
@@ -98,7 +99,8 @@ def _slices_table(found: list[Finding]) -> str:
 
 def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "release_candidate")
-    version = code_version(__name__, spec.gates.serving, spec.training, spec.columns, module_hashes(packing.SERVER))
+    logic = (packing, proving, refitting, SCORER)
+    version = code_version(logic, spec.gates.serving, spec.training, spec.columns)
 
     @dg.asset(
         key=key,
@@ -136,7 +138,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "champion")
-    version = code_version(__name__, spec.gates)
+    version = code_version([decision], spec.gates)
 
     @dg.asset(
         key=key,

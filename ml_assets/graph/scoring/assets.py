@@ -46,7 +46,7 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": declare.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
         output_required=False,  # without a champion there is nothing to score with, and what follows is skipped
         **declare.common(
-            spec, STAGE, code_version(__name__, spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
+            spec, STAGE, code_version([scoring], spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
         ),
     )
     def predictions(

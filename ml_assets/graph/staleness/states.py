@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Literal
 
+from ml_assets.graph.code_version import is_other_code
 from ml_assets.graph.staleness.facts import Facts, Files
 from ml_assets.lake.audit import LastWrite, Place
 
@@ -167,7 +168,7 @@ class _Evaluator:
         newest = failure or write
         if newest is None:
             return Verdict(*place, "missing", "never made", todo=arrival)
-        if newest.code_version != node.code_version:
+        if is_other_code(newest.code_version, node.code_version):
             state: State = "stale" if write else "missing"
             if not files.ready:
                 return Verdict(*place, state, "code; its files have vanished", todo="bring the files back")
@@ -222,7 +223,7 @@ class _Evaluator:
     # -- what both need ------------------------------------------------------------------------------------------
 
     def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> Cause | None:
-        if attempt.code_version != node.code_version:
+        if is_other_code(attempt.code_version, node.code_version):
             return Cause("code")
         changed = [
             place for place in read if self.trail.content(place) != self.trail.content(place, attempt.snapshot_id)

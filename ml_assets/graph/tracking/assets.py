@@ -27,7 +27,7 @@ def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
         key=declare.asset_key(spec, "mlflow_runs"),
         deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
         description="The version copied to an MLflow server: a run for it, within it one for each candidate and trial.",
-        **declare.common(spec, STAGE, code_version(__name__, spec.tracking), {"mlflow"}),
+        **declare.common(spec, STAGE, code_version([export.__module__, collect.__module__], spec.tracking), {"mlflow"}),
     )
     def mlflow_runs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths

@@ -11,8 +11,7 @@ from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, estimator_hashes, training_version
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.training import candidates as competition
-from ml_assets.graph.training import fitting
-from ml_assets.graph.training.pinning import make_pin
+from ml_assets.graph.training import fitting, pinning
 from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
 from ml_assets.reporting.markdown import markdown_table
@@ -39,7 +38,7 @@ def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Ass
 
 def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, "training_set")
-    version = code_version(__name__, spec.target, spec.split, spec.tuning.seed)
+    version = code_version([pinning, training_sets], spec.target, spec.split, spec.tuning.seed)
     read = ["features", "validated_data", *(["outcomes"] if spec.outcomes else [])]
 
     @dg.asset(
@@ -53,7 +52,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
         store, commit, tags = lake.open(), declare.commit(context, key), context.run.tags
         with user_errors(pipeline=spec.name):
             retrain_events.started(store, spec.name, tags, commit)
-            pin = make_pin(store, spec)
+            pin = pinning.make_pin(store, spec)
             training_sets.save(store, spec.name, pin, commit)
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
@@ -76,7 +75,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
 def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, f"candidate_{name}")
     own = estimator_hashes([candidate.estimator])
-    version = code_version(__name__, candidate, spec.tuning, spec.target, spec.costs, own)
+    version = code_version([competition], candidate, spec.tuning, spec.target, spec.costs, own)
     kinds = {"scikitlearn"} if candidate.estimator.startswith("sklearn.") else {"python"}
 
     @dg.asset(

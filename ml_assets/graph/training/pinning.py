@@ -6,10 +6,11 @@ import hashlib
 import json
 
 from ml_assets.errors import TrainingError
+from ml_assets.graph.code_version import is_other_code
 from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.sql import identifiers, table
-from ml_assets.ml.estimators import feature_type
+from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
 from ml_assets.tables.training_sets import PARTS, Pin
@@ -134,4 +135,4 @@ def stale_features(lake: Lake, spec: PipelineSpec) -> list[str]:
     if not writes:
         return []
     newest = max(writes, key=lambda write: write.snapshot_id).code_version
-    return sorted(str(write.batch) for write in writes if write.code_version != newest)
+    return sorted(str(write.batch) for write in writes if is_other_code(write.code_version, newest))

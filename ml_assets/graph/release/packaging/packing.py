@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml_assets.graph.code_version import TEXTS, closure, source_file
+from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.packaging import supply_chain
 from ml_assets.lake.lake import Lake, at
@@ -274,7 +274,7 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         sources: Dotted module name with `.py` -> text.
     """
     texts = {}
-    for module in {*closure(SERVER), "ml_assets", *TEXTS}:
+    for module in {*closure(SERVER), PACKAGE}:
         found = source_file(module)
         if found is not None:
             path = module.replace(".", "/")
