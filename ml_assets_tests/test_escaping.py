@@ -98,7 +98,7 @@ class _Scripts(HTMLParser):
 @pytest.fixture(scope="module")
 def evidently_pages() -> tuple[str, str]:
     """Evidently's page of a harmless and of a hostile category."""
-    from ml_assets.graph.monitoring.measuring import quiet
+    from ml_assets.ml.drift_measures import quiet
 
     with quiet():
         from evidently import DataDefinition, Dataset, Report

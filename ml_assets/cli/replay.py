@@ -26,7 +26,7 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
     from ml_assets.replay.load import find_pipeline
-    from ml_assets.reporting.replay_report import conclusions, write_pages
+    from ml_assets.replay.report import conclusions, write_pages
 
     logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()

@@ -25,8 +25,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ml_assets import errors
+from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
-from ml_assets.lake.sqlite import scratch
 from ml_assets.spec import PipelineSpec
 
 SCHEME = "2."  # what a version begins with

@@ -16,17 +16,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dagster as dg
-import duckdb
 
 from ml_assets.errors import LakeBusy, MLAssetsError
 from ml_assets.graph import declare, run_requests
 from ml_assets.graph.batches import RANGE_TAG, ranges, unfinished_run
 from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensor_memory import Memory
-from ml_assets.lake.causes import lake_error
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 
 INTERVAL_S = 5
@@ -150,8 +147,6 @@ def or_skipped(evaluate: Callable[[], Result]) -> Result | dg.SkipReason:
         return dg.SkipReason(str(skip))
     except MLAssetsError as error:
         return dg.SkipReason(_problem(error))
-    except duckdb.Error as error:  # until the engine raises nothing of DuckDB's
-        return dg.SkipReason(_problem(lake_error(error, "The lake cannot be read or written.")))
 
 
 def _problem(error: MLAssetsError) -> str:
@@ -166,7 +161,7 @@ def snapshot_of(paths: Paths, spec: PipelineSpec) -> int:
     Raises:
         Skip: It has written none.
     """
-    found = newest_snapshot(paths.lake, spec.name)
+    found = paths.catalog.newest_snapshot(spec.name)
     if found is None:
         raise Skip("nothing has been ingested yet")
     return found

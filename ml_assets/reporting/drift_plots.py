@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_assets.graph.monitoring.drift import ColumnDrift
 from ml_assets.reporting.plots import BLUE, GREY, RED, as_markdown, new_figure
+from ml_assets.tables.drift import ColumnDrift
 
 SHOWN = 25
 

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.graph.monitoring.drift import Drift
-from ml_assets.graph.monitoring.measuring import PRESENCE, Measure, quiet
+from ml_assets.ml.drift_measures import PRESENCE, Measure, quiet
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import html
+from ml_assets.tables.drift import Drift
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation import money
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding, Judged
 from ml_assets.ml import metrics
+from ml_assets.ml.costs import constant_costs
+from ml_assets.ml.judged import Judged
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, RED, Figure, as_markdown, as_png, new_figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 
 SHOWN = 15  # of slices, features or classes; a picture of more cannot be read
 DOTS = 3000
@@ -165,7 +166,7 @@ def _thresholds(spec: PipelineSpec, judged: Judged) -> Figure:
     if spec.costs:
         costs = spec.costs.false_positive * (cuts + 1 - hits[cuts])
         costs = costs + spec.costs.false_negative * (hits[-1] - hits[cuts])
-        least = min(money.constant_costs(spec.costs, judged.labels, decision).sum() for decision in (0, 1))
+        least = min(constant_costs(spec.costs, judged.labels, decision).sum() for decision in (0, 1))
         axes[1].plot(ranked[cuts], costs, color=BLUE, label="model")
         axes[1].axhline(least, color=GREY, ls=":", label="the same decision for all")
         axes[1].set(title="Cost on test rows", xlabel="threshold", ylabel=spec.costs.unit or "cost")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
 from ml_assets.reporting import html, narrative
 from ml_assets.reporting.evaluation_plots import page_figures
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion
 
@@ -77,8 +77,8 @@ def page(
 
 def _answer(spec: PipelineSpec, evaluation: Evaluation) -> str:
     champion = evaluation.champion.version if evaluation.champion else None
-    said = narrative.answers(spec, evaluation.judged.version, champion, evaluation.found)
-    alarm = " alarm" if narrative.alarms(spec, evaluation.found) else ""
+    said = narrative.summary(spec, evaluation.judged.version, champion, evaluation.found, evaluation.suspects)
+    alarm = " alarm" if evaluation.suspects else ""
     return f'<div class="answer{alarm}">{"".join(html.paragraphs(said))}</div>'
 
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ml_assets.graph.release.evaluation.findings import Finding
-from ml_assets.graph.release.evaluation.leakage import alarms
 from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
-
-__all__ = ["alarms", "answers", "interval", "limitations", "money", "number", "one"]
+from ml_assets.tables.evaluations import Finding
 
 NO_CHAMPION = "There is no champion of another version to compare it with."
 # Number of slices that are small or weak, beyond which they are counted, not named.
 NAMED = 5
 
 
-def answers(spec: PipelineSpec, version: str, champion: str | None, found: Sequence[Finding]) -> list[str]:
+def summary(
+    spec: PipelineSpec, version: str, champion: str | None, found: Sequence[Finding], suspects: Sequence[str]
+) -> list[str]:
     """What a manager asks, answered: what is predicted, is it better, what does it save, what is suspicious."""
     return [
         _predicted(spec, version, found),
         _against(spec, found, "champion", f"the champion of today, version {champion}"),
         _against(spec, found, "baseline", "a model that ignores every feature"),
         *_saved(spec, found, champion),
-        _leaks(spec, found),
+        _leaks(suspects),
     ]
 
 
@@ -72,11 +71,10 @@ def _saved(spec: PipelineSpec, found: Sequence[Finding], champion: str | None) -
     return said
 
 
-def _leaks(spec: PipelineSpec, found: Sequence[Finding]) -> str:
-    signs = alarms(spec, list(found))
-    if not signs:
+def _leaks(suspects: Sequence[str]) -> str:
+    if not suspects:
         return "No feature looks as if it knew the answer beforehand."
-    return f"Signs of a leak, to be looked at before anything else: {'; '.join(signs)}."
+    return f"Signs of a leak, to be looked at before anything else: {'; '.join(suspects)}."
 
 
 def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:

@@ -11,7 +11,7 @@ MOST = 40
 
 
 def score_picture(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown image: the champion's score of each batch with its interval, and what was promised.
+    """A Markdown image: the champion's score of each batch with its interval, and its test score.
 
     Args:
         metric: Its name.
@@ -26,8 +26,9 @@ def score_picture(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
         if row["low"] is not None:
             axes.plot([place, place], [row["low"], row["high"]], color=colour, linewidth=1.5)
         axes.plot(place, row["value"], "o", color=colour, markersize=4)
-    promises = [float("nan") if row["promised"] is None else row["promised"] for row in shown]
-    axes.step(places, promises, where="mid", color="black", linewidth=0.8, linestyle="--", marker="_", label="promised")
+    promises = [float("nan") if row["test_score"] is None else row["test_score"] for row in shown]
+    line = {"color": "black", "linewidth": 0.8, "linestyle": "--", "marker": "_"}
+    axes.step(places, promises, where="mid", label="test score", **line)
     every = max(1, len(shown) // 10)
     axes.set_xticks(list(places)[::every], [row["batch"] for row in shown][::every], rotation=30, ha="right")
     axes.set(ylabel=metric, title="Live score by batch (grey: the version has seen it; red: decayed)")

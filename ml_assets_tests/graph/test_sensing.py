@@ -17,10 +17,9 @@ import pytest
 import ml_assets.graph
 from ml_assets.errors import LakeBusy
 from ml_assets.graph import run_requests
-from ml_assets.graph.ingest import arrivals
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
-from ml_assets.tables import deployments, ingest_errors, training_sets, versions
+from ml_assets.tables import arrivals, deployments, ingest_errors, training_sets, versions
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import Project, loans
@@ -75,7 +74,7 @@ def active(bare: Project) -> Project:
         path = str(project.source / "loans_1.parquet")
         seen = {"path": path, "batch": "1", "sha256": "s", "status": "ready", "size_bytes": 1}
         seen |= dict.fromkeys(("modified_at", "seen_at"), dt.datetime(2024, 5, 1))
-        lake.append([Rows("loans.arrivals", arrivals.COLUMNS, [seen])], Commit("loans/arrivals"))
+        lake.replace([arrivals.put(lake, "loans", [arrivals.Arrival(**seen)])], Commit("loans/arrivals"))
         put(lake, "raw_data", "1", "'s' AS source_sha256")
         for batch in "123":
             put(lake, "validated_data", batch, "12.0::DOUBLE AS late_days")

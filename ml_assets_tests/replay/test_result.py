@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import SourceError
+from ml_assets.replay.report import conclusions, document, write_pages
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Outcome, Replay, Score, Training
 from ml_assets.replay.run import divided
-from ml_assets.reporting.replay_report import conclusions, document, write_pages
 from ml_assets_tests.conftest import Project
 
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import page
 from ml_assets.reporting.model_card import model_card
-from ml_assets.reporting.narrative import answers, interval, number
+from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec.base import METRICS
+from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.made import PIN, VERSION, examined, of, spec_of
 
 PICTURES = {
@@ -44,7 +44,7 @@ def test_page_and_card(kind: str) -> None:
     evaluation = examined(spec, champion=True)
     extra = Figure("How the search went", b"png", "Lower is better.")
     text = page(spec, VERSION, PIN, evaluation, [extra], {"model card": "1.0.0.md"})
-    card = model_card(spec, VERSION, PIN, evaluation.found)
+    card = model_card(spec, VERSION, PIN, evaluation.found, evaluation.suspects)
 
     assert "Who pays &lt;late&gt;?" in text
     assert "<late>" not in text
@@ -92,7 +92,7 @@ def gains(low: float, high: float) -> list[Finding]:
     ],
 )
 def test_better_is_said_only_when_the_interval_says_so(low: float, high: float, words: str) -> None:
-    assert words in " ".join(answers(spec_of(), "4.0.0", "3.0.0", gains(low, high)))
+    assert words in " ".join(summary(spec_of(), "4.0.0", "3.0.0", gains(low, high), []))
 
 
 def test_a_picture_shows_the_worst_and_the_largest() -> None:

@@ -19,7 +19,7 @@ from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.alerts import Alert
+from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
 
 INTERVAL_S = 10
@@ -74,7 +74,7 @@ def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], mome
     secrets = (spec.alerts.webhook, spec.deploy.webhook)
     with tick.lake(LOCK_TIMEOUT_S) as lake:
         found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-        watched = bool(seen) or lake.exists(f"{spec.name}.alerts")
+        watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
         cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
         carried = [_alert(row) for row in seen.get("unwritten", [])]
         return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)

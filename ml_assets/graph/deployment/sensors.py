@@ -16,6 +16,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments, ingest_errors
 from ml_assets.tables.deployments import Move
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _observe(tick: Tick, is_active: bool, scores_due: bool, is_undeployed: bool)
             moves,
             # What a run is about to score is no backlog.
             [] if is_active else backlog(lake, tick.spec.name),
-            ingest_errors.newest(lake, tick.spec.name, ["predictions"]) if scores_due else {},
+            ingest_errors.newest(lake, tick.spec.name, PREDICTIONS) if scores_due else {},
             is_undeployed and deployments.is_recorded(lake, tick.spec.name, moves[-1]),
         )
 

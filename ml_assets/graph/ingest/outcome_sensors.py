@@ -11,7 +11,6 @@ import dagster as dg
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare, run_requests, sensing
 from ml_assets.graph.ingest import arrivals, files, outcomes
-from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.outcome_assets import outcomes_version
 from ml_assets.graph.ingest.seen_files import READING_S, SeenFiles, by_path
 from ml_assets.graph.run_requests import Requests
@@ -20,6 +19,8 @@ from ml_assets.lake.paths import Paths
 from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
+from ml_assets.tables.arrivals import OUTCOME_FILES, REJECTED, Arrival, known
+from ml_assets.tables.performance import PERFORMANCE
 
 FOLDER = ""  # stands, among requests, for all files of the folder: one run records them all
 
@@ -108,20 +109,20 @@ def _check(tick: Tick, source: Outcomes, version: str) -> Found:
 def _recorded(tick: Tick) -> dict[str, Arrival]:
     """Files as the asset last saw them."""
     with tick.lake() as lake:
-        return arrivals.known(lake, tick.spec, outcomes.FILES) if lake.is_there() else {}
+        return known(lake, tick.spec.name, OUTCOME_FILES) if lake.catalog.exists() else {}
 
 
 def _not_recorded(tick: Tick, found: Sequence[Arrival]) -> list[Arrival]:
     """Files that no run has recorded."""
     recorded = {(one.path, one.sha256) for one in _recorded(tick).values()}
-    listed = [one for one in found if one.status in ("ready", *arrivals.REJECTED)]
+    listed = [one for one in found if one.status in ("ready", *REJECTED)]
     return [one for one in listed if (one.path, one.sha256) not in recorded]
 
 
 def _record(spec: PipelineSpec, version: str, new: Sequence[Arrival], lost: Requests) -> dg.RunRequest:
     content = [version, *(f"{one.path} {one.sha256} {one.modified_at}" for one in new)]
     key = f"record-{sensing.short_hash(content)}"
-    return sensing.run(key, lost, names=[FOLDER], assets=[declare.asset_key(spec, "outcomes")])
+    return sensing.run(key, lost, names=[FOLDER], assets=[declare.asset_key(spec, late.OUTCOMES)])
 
 
 def _measure(tick: Tick, progress: OutcomeProgress, waited: Requests) -> Found:
@@ -132,7 +133,7 @@ def _measure(tick: Tick, progress: OutcomeProgress, waited: Requests) -> Found:
         is_old = newest is None or (after is not None and newest <= after)
         first = [] if is_old else late.to_measure(lake, spec.name, late.late(lake, spec), after)
         left = late.to_measure(lake, spec.name, late.late(lake, spec)) if waited else []
-        failed_at = ingest_errors.newest(lake, spec.name, ["performance_report"]) if waited else {}
+        failed_at = ingest_errors.newest(lake, spec.name, PERFORMANCE) if waited else {}
     lost = {
         batch: waited[batch]
         for batch in left
@@ -140,7 +141,7 @@ def _measure(tick: Tick, progress: OutcomeProgress, waited: Requests) -> Found:
     }
     until = progress.until if newest is None else newest.isoformat()
     batches, new = tick.neighbours({*first, *lost})
-    report = [declare.asset_key(spec, "performance_report")]
+    report = [declare.asset_key(spec, PERFORMANCE)]
     keys = [f"measure-{sensing.short_hash([until, *some])}" for some in batches]
     runs = [sensing.run(key, lost, batches=some, assets=report) for key, some in zip(keys, batches, strict=True)]
     pending = {batch: one for batch, one in run_requests.from_cells(progress.measuring).items() if batch not in waited}

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ml_assets.graph import run_requests
-from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.run_requests import Request, Requests
+from ml_assets.tables.arrivals import Arrival
 
 # Dagster gives a tick 60 s. What is not read in this time is read in the next ticks.
 READING_S = 20

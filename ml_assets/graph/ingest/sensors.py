@@ -10,13 +10,13 @@ from ml_assets.graph import declare, run_requests, sensing
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals, files
 from ml_assets.graph.ingest.arrivals import REJECTED_FILES
-from ml_assets.graph.ingest.files import Arrival
 from ml_assets.graph.ingest.seen_files import READING_S, SeenFiles, by_path
 from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.arrivals import ARRIVALS, REJECTED, Arrival, by_batch
 
 
 def new_data_sensor(
@@ -74,7 +74,7 @@ def _pending_and_lost(
 
     The lake is opened only where a request is due and no run is under way.
     """
-    names = {*arrivals.by_batch(found), REJECTED_FILES} - set(first)
+    names = {*by_batch(found), REJECTED_FILES} - set(first)
     pending = {name: one for name, one in requested.items() if name in names}
     due = tick.due(pending)
     if not due:
@@ -90,14 +90,14 @@ def _pending_and_lost(
 
 def _record(spec: PipelineSpec, rejected: Sequence[Arrival], lost: Requests) -> dg.RunRequest:
     """Only files that are rejected: they are recorded, and nothing is ingested."""
-    content = [f"{a.path} {a.version} {a.status}" for a in rejected if a.status in arrivals.REJECTED]
+    content = [f"{a.path} {a.version} {a.status}" for a in rejected if a.status in REJECTED]
     key = f"rejected-{sensing.short_hash(content)}"
-    return sensing.run(key, lost, names=[REJECTED_FILES], assets=[declare.asset_key(spec, "arrivals")])
+    return sensing.run(key, lost, names=[REJECTED_FILES], assets=[declare.asset_key(spec, ARRIVALS)])
 
 
 def _has_champion(tick: Tick) -> bool:
     with tick.lake() as lake:
-        return lake.is_there() and versions.alias(lake, tick.spec.name, "champion") is not None
+        return lake.catalog.exists() and versions.alias(lake, tick.spec.name, "champion") is not None
 
 
 def _nothing_to_do(found: Sequence[Arrival]) -> str:

@@ -12,7 +12,15 @@ from ml_assets.graph.retraining.triggers import TRIGGERS
 from ml_assets.lake.audit import all_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import feature_statistics, outcomes, retrain_events, versions
+from ml_assets.tables import (
+    decisions,
+    feature_statistics,
+    outcomes,
+    retrain_events,
+    training_sets,
+    versions,
+)
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.training_sets import PARTS
 
@@ -75,7 +83,7 @@ def needed_batches(spec: PipelineSpec) -> int:
 
 def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
     """Batch -> validated rows whose target is known, by an outcome that came later too."""
-    if not lake.exists(f"{spec.name}.validated_data"):
+    if not lake.exists(VALIDATED_DATA.of(spec.name)):
         return {}
     known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
     rows = lake.rows(
@@ -86,7 +94,7 @@ def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
 
 def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     """Batch with features -> snapshot at which they were first written; 0 where nothing tells."""
-    name = f"{pipeline}.features"
+    name = FEATURES.of(pipeline)
     if not lake.exists(name):
         return {}
     rows = lake.rows(
@@ -100,17 +108,17 @@ def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
 
 def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:
     """Every training set, and every training that was requested and has none, oldest first."""
-    decided = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
+    decided = decisions.decisions(lake, pipeline)
     pin_of = {model.version: model.pin_id for model in versions.versions(lake, pipeline)}
     of_run = {event.run_id: event.event_id for event in events if event.run_id}
     requested = {one.event_id for one in under_way.values()}
     made: list[tuple[dt.datetime, Training]] = []
-    for row in lake.rows_of(f"{pipeline}.training_set", "SELECT * EXCLUDE (definition) FROM {t}"):
+    for row in training_sets.made(lake, pipeline):
         of_it = [
             one
             for one in decided
-            if one["decided_at"] >= row["created_at"]
-            and (one["run_id"] == row["run_id"] or pin_of.get(one["version"]) == row["pin_id"])
+            if one.decided_at >= row["created_at"]
+            and (one.run_id == row["run_id"] or pin_of.get(one.version) == row["pin_id"])
         ]
         event_id = of_run.get(row["run_id"])
         goes_on = row["run_id"] in under_way or (event_id and event_id in requested)  # a retry is another run
@@ -121,9 +129,9 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
             event_id=event_id,
             batches=frozenset(batch for part in PARTS for batch in row[f"{part}_batches"] or ()),
             rows=sum(row[f"{part}_rows"] or 0 for part in PARTS),
-            version=of_it[-1]["version"] if of_it else None,
-            decision=of_it[-1]["decision"] if of_it else None,
-            decided_at=of_it[0]["decided_at"] if of_it else None,
+            version=of_it[-1].version if of_it else None,
+            decision=of_it[-1].decision if of_it else None,
+            decided_at=of_it[0].decided_at if of_it else None,
         )
         made.append((row["created_at"], training))
     pinned = {training.event_id for _, training in made}

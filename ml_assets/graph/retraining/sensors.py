@@ -17,11 +17,11 @@ from ml_assets.graph.retraining.situation import Evidence, Situation
 from ml_assets.graph.retraining.triggers import Cron, Report
 from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.lake import Commit
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import retrain_events
 from ml_assets.tables.retrain_events import EVENT_TAG, Event
+from ml_assets.tables.training_sets import TRAINING_SETS
 
 # Dagster gives a tick 60 s; a lake that is locked for longer is tried again at the next one.
 LOCK_S = 15
@@ -107,7 +107,7 @@ def _decide(
     instance: dg.DagsterInstance,
     spec: PipelineSpec,
     paths: Paths,
-    asked_by: str,
+    triggered_by: str,
     handed_in: Sequence[Evidence],
     under_way: Mapping[str, UnderWay],
 ) -> Decided:
@@ -115,28 +115,28 @@ def _decide(
 
     One at a time: sensor and schedule may come at the same moment.
     """
-    with exclusive(paths.lake / f"{spec.name}.retrain.lock", LOCK_S, "deciding about a training"):
+    with paths.catalog.lock(f"{spec.name}.retrain", LOCK_S, "deciding about a training"):
         with sensing.lake_of(paths) as lake:
             snapshot = lake.snapshot()
             situation = observed.read_situation(lake, spec, handed_in, under_way)
-        lost = _lost(instance, situation, asked_by)
+        lost = _lost(instance, situation, triggered_by)
         if lost is not None:
             return Decided(_request(lost), judged=False)
         decisions = decide(spec.retrain, observed.needed_batches(spec), situation)
-        events = [one.as_event(situation.champion, snapshot, asked_by) for one in decisions if not one.is_recorded]
-        written = _write(spec, paths, events, asked_by) if events else 0
+        events = [one.as_event(situation.champion, snapshot, triggered_by) for one in decisions if not one.is_recorded]
+        written = _write(spec, paths, events, triggered_by) if events else 0
     request = next((_request(event) for event in events if event.decision == "train"), None)
     # With another write in between, the next tick must check again.
     return Decided(request, _why(spec, decisions), written if written == snapshot + 1 else 0)
 
 
-def _write(spec: PipelineSpec, paths: Paths, events: Sequence[Event], asked_by: str) -> int:
+def _write(spec: PipelineSpec, paths: Paths, events: Sequence[Event], triggered_by: str) -> int:
     with sensing.lake_of(paths, lock_timeout_s=LOCK_S) as lake:
-        commit = Commit(f"{spec.name}/{retrain_events.TABLE}", asked_by=asked_by)
+        commit = Commit(retrain_events.RETRAIN_EVENTS.asset(spec.name), triggered_by=triggered_by)
         return retrain_events.record(lake, spec.name, events, commit).snapshot_id
 
 
-def _lost(instance: dg.DagsterInstance, situation: Situation, asked_by: str) -> Event | None:
+def _lost(instance: dg.DagsterInstance, situation: Situation, triggered_by: str) -> Event | None:
     """The newest decision for a training, where the daemon ended before it requested the run.
 
     Only whoever decided requests it again, with the same key: Dagster knows the keys of one sensor or schedule.
@@ -145,7 +145,7 @@ def _lost(instance: dg.DagsterInstance, situation: Situation, asked_by: str) -> 
     event = next((one for one in reversed(situation.events) if one.decision == "train"), None)
     if event is None or last is None or last.event_id != event.event_id or last.state != "failed":
         return None
-    if event.run_id is not None or event.asked_by != asked_by:
+    if event.run_id is not None or event.triggered_by != triggered_by:
         return None
     return None if instance.get_runs(dg.RunsFilter(tags={EVENT_TAG: event.event_id}), limit=1) else event
 
@@ -186,4 +186,4 @@ def _under_way(instance: dg.DagsterInstance, spec: PipelineSpec, job: str) -> di
 
 def _trains(run: dg.DagsterRun, spec: PipelineSpec, job: str) -> bool:
     """A run by hand has another job, but a selection."""
-    return run.job_name == job or dg.AssetKey([spec.name, "training_set"]) in (run.asset_selection or ())
+    return run.job_name == job or dg.AssetKey([spec.name, TRAINING_SETS.name]) in (run.asset_selection or ())

@@ -7,17 +7,17 @@ training starts because of it is the same for all (rules.py).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ml_assets.errors import SourceError
 from ml_assets.graph.retraining.situation import Evidence, Situation
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifiers, table
 from ml_assets.sources import evidently_reports
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec.operation import NewBatches, Retrain
+from ml_assets.tables import drift, performance
 
 Calm = frozenset[str]
 
@@ -69,8 +69,7 @@ class Drift(Trigger):
 
     def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:  # noqa: ARG002
         """A batch without a verdict is neither evidence nor calm."""
-        columns = ("batch", "model_version", "drifted", "share", "weighted_share", "share_limit")
-        rows = _known(lake, f"{pipeline}.drift_report", columns, "drifted IS NOT NULL")
+        rows = [row for row in drift.verdicts(lake, pipeline) if row["drifted"] is not None]
         found = []
         for row in rows:
             if row["drifted"]:
@@ -91,15 +90,14 @@ class Decay(Trigger):
     settled_by_batches = True
 
     def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:
-        columns = ("batch", "model_version", "metric", "value", "promised", "drop", "decayed")
-        where = "judged AND decayed IS NOT NULL AND model_version = $champion"
-        rows = _known(lake, f"{pipeline}.performance_report", columns, where, {"champion": champion})
+        verdicts = performance.verdicts(lake, pipeline, champion) if champion else []
+        rows = [row for row in verdicts if row["decayed"] is not None]
         found = [
             Evidence(
                 self.name,
                 f"decay {row['batch']} {row['model_version']}",
                 f"{row['model_version']} scores {row['metric']} {row['value'] or 0:.4g} on batch {row['batch']}"
-                + ("" if row["promised"] is None else f", test score {row['promised']:.4g}"),
+                + ("" if row["test_score"] is None else f", test score {row['test_score']:.4g}"),
                 (row["batch"],),
                 row["drop"],
             )
@@ -183,15 +181,3 @@ class Cron(Trigger):
 TRIGGERS: Mapping[str, Trigger] = {
     one.name: one for one in (First(), Drift(), Decay(), EnoughBatches(), Report(), Cron())
 }
-
-
-def _known(
-    lake: Lake, name: str, wanted: Sequence[str], where: str, parameters: Mapping[str, object] | None = None
-) -> list[dict[str, Any]]:
-    """Rows by batch; what an earlier version of ml_assets did not write is None."""
-    if not lake.exists(name):
-        return []
-    there = lake.columns(table(name))
-    chosen = identifiers([column for column in wanted if column in there])
-    rows = lake.rows(f"SELECT {chosen} FROM {table(name)} WHERE {where} ORDER BY batch", parameters or {})
-    return [dict.fromkeys(wanted) | row for row in rows]

@@ -15,12 +15,14 @@ from typing import Literal
 from ml_assets.graph.code_version import is_other_code
 from ml_assets.graph.staleness.facts import Facts, Files
 from ml_assets.lake.audit import LastWrite, Place
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.training_sets import TRAINING_SETS
 
 State = Literal["fresh", "frozen", "stale", "behind", "missing", "failed"]
 STATES: tuple[State, ...] = ("fresh", "frozen", "stale", "behind", "missing", "failed")
-RAW = "raw_data"
+RAW = RAW_DATA.name
 # Made by the same step: a failure of the first that left nothing of the second is one of the second, too.
-SAME_STEP = {"quarantine": "validated_data"}
+SAME_STEP = {QUARANTINE.name: VALIDATED_DATA.name}
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ class _Evaluator:
         ]
         cause = self._cause(node, write, read, None)
         if cause is None and node.kind == "trained" and node.key not in self.facts.of_newest_pin:
-            cause = Cause("data of training_set", since=self.trail.changed_at((f"{node.pipeline}/training_set", None)))
+            cause = Cause(
+                f"data of {TRAINING_SETS.name}", since=self.trail.changed_at((TRAINING_SETS.asset(node.pipeline), None))
+            )
         if cause is not None:
             return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]

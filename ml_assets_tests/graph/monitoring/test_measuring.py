@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import SpecError
-from ml_assets.graph.monitoring.measuring import PRESENCE, Measured, measured, measures
+from ml_assets.graph.monitoring.measuring import measured, measures
+from ml_assets.ml.drift_measures import PRESENCE, Measured
 from ml_assets.spec.operation import ColumnDrift as Rule
 
 KINDS = {"a": "number", "c": "category"}

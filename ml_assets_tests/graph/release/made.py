@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding, Judged, answers, examine
+from ml_assets.graph.release.evaluation.evaluate import answers, examine
 from ml_assets.ml import estimators
 from ml_assets.ml.bundle import Bundle, Schema
+from ml_assets.ml.judged import Judged
 from ml_assets.spec import Candidate, PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.conftest import SPEC

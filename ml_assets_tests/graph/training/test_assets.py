@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from ml_assets.errors import SpecError
-from ml_assets.graph.release.promotion.decision import findings
 from ml_assets.graph.training.candidates import journal_file
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, selection
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.evaluations import findings
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
 

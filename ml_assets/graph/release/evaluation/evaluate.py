@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
-from ml_assets.graph.release.evaluation.findings import COLUMNS, Array, Finding, Judged, as_rows
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, estimators, metrics, weighted
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.base import METRICS
 from ml_assets.tables import training_sets
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import LABEL, Pin
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["COLUMNS", "Evaluation", "Finding", "Judged", "as_rows", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found about a version.
-
-    Args:
-        found: Every finding.
-        judged: The version's answers on the test rows.
-        baseline: Those of a model that ignores every feature.
-        champion: Those of the champion; None where there is none to compare with.
-    """
-
-    found: list[Finding]
-    judged: Judged
-    baseline: Judged
-    champion: Judged | None
 
 
 class EarlierFeatures(Protocol):
@@ -136,7 +118,7 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, judged, baseline, champion)
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
 
 
 def _champion(

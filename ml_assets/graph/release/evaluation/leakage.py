@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
 from ml_assets.ml import estimators
 from ml_assets.ml import leaks as signs
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import LeakageGate
+from ml_assets.tables.evaluations import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +70,8 @@ def _metric(kind: str) -> str:
     return "r2" if kind == "regression" else "roc_auc"
 
 
-def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
-    """What a person should look at, one sentence each."""
+def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+    """What may be a leak and needs a person's attention, one sentence each."""
     rule = spec.gates.leakage or LeakageGate()
     said = [f"{f.slice} {f.note}" for f in found if f.scope == "disguise"]
     said += [
@@ -80,7 +81,7 @@ def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
     ]
     said += too_good(rule, found)
     said += [
-        f"{f.value:.2%} of the test rows stand among the train rows too"
+        f"{f.value:.2%} of the test rows repeat training rows"
         for f in found
         if f.scope == "identical" and rule.max_identical is not None and f.value > rule.max_identical
     ]

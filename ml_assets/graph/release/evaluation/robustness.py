@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
 from ml_assets.ml import estimators, metrics
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
+from ml_assets.tables.evaluations import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -63,7 +63,7 @@ def test_where_the_served_model_knows_test_rows_its_judged_one_is_compared(
 
 def test_without_unseen_rows_there_is_no_comparison_and_the_gate_says_why(lake: Lake, trained: Project) -> None:
     (finding,) = against(lake, "1", "2").too_few("roc_auc")
-    judged = {gate.gate: gate for gate in gates.judge(trained.spec, [finding])}
+    judged = {gate.gate: gate for gate in gates.judge(gates.Evidence(trained.spec, [finding]))}
     assert not judged["champion"].passed
     assert judged["champion"].detail == "champion 1.0.0 was fitted on all but 0 of the 60 test rows"
 

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 from ml_assets.graph.monitoring import history, samples
-from ml_assets.graph.monitoring.drift import Drift, direction, judge, judged, weights
-from ml_assets.graph.monitoring.measuring import Measure, Measured, measured, measures
+from ml_assets.graph.monitoring.measuring import measured, measures
+from ml_assets.graph.monitoring.verdict import direction, judge, judged, weights
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.ml.drift_measures import Measure, Measured
 from ml_assets.ml.reference import Reference
 from ml_assets.sources.evidently_reports import read_report
 from ml_assets.spec.operation import Monitoring
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.drift import Drift
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -150,7 +152,7 @@ def test_the_report_says_which_columns_and_how_far(watched: Project) -> None:
 
 def test_page_json_and_history_are_kept(watched: Project) -> None:
     moved = watched.rows("SELECT * FROM {p}.drift_report WHERE batch = '6'")[0]
-    page = (watched.paths.reports / moved["page"]).read_text()
+    page = (watched.paths.reports / moved["html"]).read_text()
     assert "Batch 6 against version 1.0.0" in page
     assert "mean up 5.1 std" in page
     report = read_report(watched.paths.reports / moved["json"])
@@ -197,7 +199,7 @@ def test_an_older_table_and_a_broken_history_cost_no_report(watched: Project) ->
     result = watched.watch("5", "6")
     checks = check_results(result)
     assert (checks[("drift_report", "no_drift", "5")], checks[("drift_report", "no_drift", "6")]) == (True, False)
-    reports = watched.rows("SELECT batch, drifted, page FROM {p}.drift_report ORDER BY batch")
+    reports = watched.rows("SELECT batch, drifted, html FROM {p}.drift_report ORDER BY batch")
     assert [(row["batch"], row["drifted"]) for row in reports] == [("4", False), ("5", False), ("6", True)]
     told = [m.metadata.get("history") for m in result.asset_materializations_for_node("loans__drift_report")]
     assert all("not kept" in str(one.value) for one in told if one is not None)

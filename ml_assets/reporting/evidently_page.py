@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.findings import Judged
+from ml_assets.ml.judged import Judged
 from ml_assets.reporting import html
 
 SAMPLE_ROWS = 20_000

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
-from ml_assets.graph.release.evaluation.evidently import write_evidently
 from ml_assets.lake.paths import Paths
 from ml_assets.reporting.evaluation_report import write_page
+from ml_assets.reporting.evidently_page import write_evidently
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 
@@ -53,7 +53,7 @@ def publish(
     pages = Pages.of(paths, spec.name, model.version)
     write_evidently(evaluation.judged, pages.evidently, spec.tuning.seed)
     new = pages.card.with_suffix(".new")
-    new.write_text(model_card(spec, model, pin, evaluation.found), encoding="utf-8")
+    new.write_text(model_card(spec, model, pin, evaluation.found, evaluation.suspects), encoding="utf-8")
     new.replace(pages.card)
     links = {"model card": pages.card.name, "Evidently's page": pages.evidently.name}
     write_page(pages.evaluation, spec, model, pin, evaluation, figures, links)
