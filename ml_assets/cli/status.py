@@ -34,7 +34,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
     missing, or a run has lost its process."""
     from ml_assets.graph.staleness.facts import read_facts
     from ml_assets.graph.staleness.nodes import pipelines_of
-    from ml_assets.graph.staleness.states import judge
+    from ml_assets.graph.staleness.states import evaluate
     from ml_assets.loading import definitions
 
     paths = Paths.of()
@@ -51,7 +51,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
     with Lake(paths.lake, read_only=True) as lake:
         for name in [name for name in declared if pipeline in (name, None)]:
             facts = read_facts(lake, name)
-            found = judge(declared[name], facts)
+            found = evaluate(declared[name], facts)
             verdicts += found
             damaged += lake.damaged_files(name)
             if not as_json:
@@ -143,7 +143,7 @@ def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:
 
     by_asset: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.state not in ("fresh", "kept"):
+        if verdict.state not in ("fresh", "frozen"):
             by_asset.setdefault((verdict.state, verdict.why, verdict.todo, verdict.asset_name), []).append(verdict)
     lines: dict[tuple[str, str, str, str], list[str]] = {}
     for (state, why, todo, asset_name), group in by_asset.items():

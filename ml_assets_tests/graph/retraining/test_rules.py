@@ -1,4 +1,4 @@
-"""The decision alone: what is answered, what waits and why, and what starts one training."""
+"""The rules alone: what is settled, what waits and why, and what starts one training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, Training, decide
+from ml_assets.graph.retraining import rules
+from ml_assets.graph.retraining.rules import Decision, decide
+from ml_assets.graph.retraining.situation import Evidence, Situation, Training
+from ml_assets.graph.retraining.triggers import TRIGGERS, Trigger
 from ml_assets.spec.operation import Retrain
 from ml_assets.tables.retrain_events import Event
 
@@ -50,7 +53,7 @@ def asked(hour: float, *evidence: Evidence, snapshot: int = 0, event_id: str = "
 
 
 def words(decisions: list[Decision]) -> list[tuple[str, str]]:
-    return [(one.word, one.trigger) for one in decisions if not one.told]
+    return [(one.word, one.trigger) for one in decisions if not one.is_recorded]
 
 
 def decided(now: Situation, needed: int = 3, **rules: Any) -> list[Decision]:
@@ -59,7 +62,7 @@ def decided(now: Situation, needed: int = 3, **rules: Any) -> list[Decision]:
 
 def recorded(now: Situation, decisions: list[Decision], hour: float) -> Situation:
     """The situation after the rows of a decision were written."""
-    events = [replace(one.as_event("1.0.0", 1, "x"), decided_at=at(hour)) for one in decisions if not one.told]
+    events = [replace(one.as_event("1.0.0", 1, "x"), decided_at=at(hour)) for one in decisions if not one.is_recorded]
     return replace(now, events=[*now.events, *events])
 
 
@@ -100,16 +103,16 @@ FAILED: dict[str, Any] = {"state": "failed", "decision": None, "decided_at": Non
 
 @pytest.mark.parametrize(
     ("came_to", "why"),
-    [(FAILED, "came to nothing (run r); a new batch"), ({"decision": "refused"}, "0 of 1 new batches")],
+    [(FAILED, "failed (run r); the next new batch"), ({"decision": "refused"}, "0 of 1 new batches")],
 )
-def test_a_first_training_in_vain_is_repeated_with_the_next_batch(came_to: dict[str, Any], why: str) -> None:
+def test_a_first_training_without_promotion_is_repeated_with_the_next_batch(came_to: dict[str, Any], why: str) -> None:
     tried = training(3, **came_to)
     waits = only(untrained(1, 2, 3, trainings=[tried]))
     assert (waits.word, why in waits.why) == ("wait", True)
     assert words(decided(untrained(1, 2, 3, 4, trainings=[tried]))) == [("train", "first")]
 
 
-def test_the_second_first_training_in_vain_doubles() -> None:
+def test_the_second_first_training_without_promotion_doubles() -> None:
     tried = [training(3, decision="refused"), training(4, decision="refused")]
     assert "1 of 2 new batches" in only(untrained(1, 2, 3, 4, 5, trainings=tried)).why
     assert words(decided(untrained(1, 2, 3, 4, 5, 6, trainings=tried))) == [("train", "first")]
@@ -120,7 +123,7 @@ def test_nothing_more_is_asked_while_the_first_goes_on(goes_on: dict[str, Any]) 
     assert decided(untrained(1, 2, 3, 4, trainings=[training(3, **goes_on)])) == []
 
 
-# -- what asks, and what is answered ----------------------------------------------------------------------------
+# -- what starts a training, and what is settled --------------------------------------------------------------
 
 
 def test_drift_and_decay_of_a_new_batch_make_one_training() -> None:
@@ -144,7 +147,7 @@ def test_no_training_starts_on_broken_inputs_without_a_person() -> None:
         decision = only(now)
         assert decision.word == "wait"
         assert decision.why.startswith(f"inputs are broken: {wind}. Correct the data and materialize the batches again")
-        assert only(recorded(now, [decision], 1)).told
+        assert only(recorded(now, [decision], 1)).is_recorded
         assert only(replace(now, broken=())).word == "train"
     cron = Evidence("cron", "cron 1", "the schedule of 1")
     assert only(calm(evidence=[cron], broken=[wind])).word == "wait"
@@ -163,10 +166,10 @@ def test_what_the_yaml_does_not_name_is_skipped_once() -> None:
     assert words(decided(after, on=["drift"])) == [("train", "drift")]  # it may be named later
 
 
-def test_a_batch_of_the_newest_training_is_answered_and_said_once() -> None:
+def test_a_batch_of_the_newest_training_is_settled_and_recorded_once() -> None:
     now = calm(evidence=[drift(2), drift(3)])
     decision = only(now)
-    assert (decision.word, decision.standing) == ("skip", "answered")
+    assert (decision.word, decision.status) == ("skip", "settled")
     assert "training set of run r had it" in decision.why
     assert decided(recorded(now, [decision], 1)) == []
     running = replace(now, trainings=[training(3, state="running", decision=None, decided_at=None)])
@@ -175,7 +178,39 @@ def test_a_batch_of_the_newest_training_is_answered_and_said_once() -> None:
     assert words(decided(failed)) == [("train", "drift")]
 
 
-def test_what_was_asked_for_is_not_asked_again_unless_it_failed() -> None:
+@pytest.mark.parametrize(("stored", "on"), [("answered", ["drift"]), ("unwanted", ["decay"])])
+def test_what_an_earlier_version_has_skipped_is_not_recorded_again(stored: str, on: list[str]) -> None:
+    now = calm(evidence=[drift(3)])
+    skipped = only(now, on=on).as_event("1.0.0", 1, "x")
+    earlier = replace(skipped, evidence={"standing": stored, "facts": skipped.facts})
+    assert decided(replace(now, events=[earlier]), on=on) == []
+    assert words(decided(replace(now, events=[replace(earlier, evidence={"facts": skipped.facts})]), on=on))
+
+
+class Weekly(Trigger):
+    """A trigger as somebody would add it."""
+
+    name = "weekly"
+    settled_by_batches = True
+
+    def derive(self, rules: Retrain, now: Situation) -> list[Evidence]:
+        return [Evidence(self.name, "weekly 4", "a week has passed", ("4",))]
+
+
+def test_a_trigger_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "TRIGGERS", {**TRIGGERS, "weekly": Weekly()})
+    now = calm(evidence=[drift(4)])
+    decision = only(now)
+    assert (decision.word, decision.trigger, decision.why) == (
+        "train",
+        "drift, weekly",
+        "batch 4 has drifted; a week has passed",
+    )
+    learned = replace(now, trainings=[training(4)])
+    assert [(one.status, one.trigger) for one in decided(learned)] == [("settled", "drift, weekly")]
+
+
+def test_what_was_requested_is_not_requested_again_unless_it_failed() -> None:
     event = asked(1, drift(4), snapshot=45)
     queued = Training(45, "running", event_id="e")
     now = calm(evidence=[drift(4)], events=[event], trainings=[training(3), queued])
@@ -184,9 +219,9 @@ def test_what_was_asked_for_is_not_asked_again_unless_it_failed() -> None:
     assert decided(replace(now, trainings=[training(3), done])) == []
     failed = replace(queued, state="failed", run_id="gone")
     waits = only(replace(now, trainings=[training(3), failed]))
-    assert (waits.word, "came to nothing (run gone); a new batch asks again" in waits.why) == ("wait", True)
+    assert (waits.word, "failed (run gone); the next new batch starts another" in waits.why) == ("wait", True)
     later = calm(1, 2, 3, 4, 5, evidence=[drift(4)], events=[event], trainings=[training(3), failed])
-    assert "the training before came to nothing (run gone)" in only(later).why
+    assert "the training before failed (run gone)" in only(later).why
     assert only(later).word == "train"
 
 
@@ -233,9 +268,9 @@ def test_the_same_wait_is_written_once_and_not_forgotten() -> None:
     late = training(4, batches=frozenset("123"), rows=300)  # trained when batch 4 was there without labels
     now = calm(evidence=[drift(4)], trainings=[late])
     decision = only(now)
-    assert "0 of 1 new batches have come since the last training (retrain.cooldown_batches)" in decision.why
+    assert "0 of 1 new batches have arrived since the last training (retrain.cooldown_batches)" in decision.why
     after = recorded(now, [decision], 1)
-    assert [(one.word, one.told) for one in decided(after)] == [("wait", True)]
+    assert [(one.word, one.is_recorded) for one in decided(after)] == [("wait", True)]
     assert words(decided(after, cooldown_batches=2)) == [("wait", "drift")]  # another reason is another row
     assert words(decided(replace(after, evidence=[drift(4), drift(4, trigger="decay")]))) == [("wait", "drift, decay")]
     there = arrivals(1, 2, 3, 4, 5)
@@ -247,7 +282,7 @@ def test_what_no_table_holds_waits_in_its_row() -> None:
     cron = Evidence("cron", "cron 1", "the schedule of 03:00")
     report = Evidence("report", "report y", "report y says drift", measure=0.8)
     waiting = recorded(calm(1, 2, 3), decided(calm(1, 2, 3, evidence=[cron, report])), 1)
-    assert [(one.word, one.told) for one in decided(waiting)] == [("wait", True)]
+    assert [(one.word, one.is_recorded) for one in decided(waiting)] == [("wait", True)]
     there = arrivals(1, 2, 3, 4)
     come = replace(waiting, arrivals=there, labelled=dict.fromkeys(there, 100))
     assert words(decided(come)) == [("train", "report, cron")]
@@ -259,9 +294,9 @@ def test_what_no_table_holds_waits_in_its_row() -> None:
     assert decided(by_hand) == []
 
 
-@pytest.mark.parametrize(("in_vain", "needed"), [(0, 1), (1, 2), (2, 4), (3, 8)])
-def test_the_cool_down_doubles_with_each_training_in_vain(in_vain: int, needed: int) -> None:
-    trainings = [training(3), *(training(3, hour, "refused") for hour in range(1, in_vain + 1))]
+@pytest.mark.parametrize(("fruitless", "needed"), [(0, 1), (1, 2), (2, 4), (3, 8)])
+def test_the_cool_down_doubles_with_each_training_without_promotion(fruitless: int, needed: int) -> None:
+    trainings = [training(3), *(training(3, hour, "refused") for hour in range(1, fruitless + 1))]
     for come in range(needed + 1):
         evidence = [drift(3 + come)] if come else [Evidence("cron", "cron", "cron")]
         now = calm(*range(1, 4 + come), trainings=trainings, evidence=evidence)
@@ -278,7 +313,7 @@ def test_a_failed_training_costs_no_back_off() -> None:
 
 
 def refused(measure: float, *batches: int, **more: Any) -> Situation:
-    """Drift of batch 4 was answered in vain, twice; four new batches are needed."""
+    """Drift of batch 4 was trained for without promotion, twice; four new batches are needed."""
     event = asked(2, drift(4, 0.5), snapshot=45)
     trainings = [training(3), training(4, 1, "refused"), training(4, 3, "refused", event_id="e")]
     facts: dict[str, Any] = {"evidence": [drift(batches[-1], measure)], "events": [event], "trainings": trainings}
@@ -291,14 +326,14 @@ def test_the_same_cause_comes_through_early_only_when_it_is_clearly_worse() -> N
     assert only(refused(0.6, 5), cooldown_batches=2).word == "wait"  # never before the plain cool-down
     assert only(refused(0.5, 5, 6, 7, 8)).word == "train"  # the back-off has run out
     assert only(refused(0.9, 5, evidence=[drift(5, None)])).word == "wait"
-    assert only(refused(0.9, 5, evidence=[drift(5, 0.9, trigger="decay")])).word == "wait"  # never answered
+    assert only(refused(0.9, 5, evidence=[drift(5, 0.9, trigger="decay")])).word == "wait"  # never trained for
 
 
 def test_the_same_cause_comes_through_after_a_calm_batch() -> None:
     assert only(refused(0.5, 5, 6)).word == "wait"
     assert only(refused(0.5, 5, 6, calm={"drift": frozenset("5")})).word == "train"
     assert only(refused(0.5, 5, 6, calm={"decay": frozenset("5")})).word == "wait"
-    assert only(refused(0.5, 5, 6, calm={"drift": frozenset("36")})).word == "wait"  # before the answer, or no return
+    assert only(refused(0.5, 5, 6, calm={"drift": frozenset("36")})).word == "wait"  # before it, or no return
 
 
 def test_labelled_rows_that_the_last_training_did_not_have() -> None:

@@ -46,7 +46,7 @@ def publish(release: Path, sha256: str, place: str, version: str, champion: Mapp
         raise ServingError(
             "The release cannot be published.",
             found=f"{type(error).__name__}: {' '.join(str(error).split())}",
-            fix="Look at deploy.publish, the free space or the network, and the credentials in the environment.",
+            fix="Check deploy.publish, the free space or the network, and the credentials in the environment.",
         ) from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import ServingError
-from ml_assets.graph.deployment.publish import publish
+from ml_assets.graph.deployment.publication import publish
 from ml_assets.ml import manifest
 
 

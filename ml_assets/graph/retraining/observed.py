@@ -1,4 +1,4 @@
-"""What the lake says about trainings and about the evidence for another one."""
+"""Reads a situation from the lake: what the triggers find, earlier trainings, and labels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ml_assets.graph.retraining.decision import Evidence, Situation, Training
+from ml_assets.graph.retraining.situation import Evidence, Situation, Training
+from ml_assets.graph.retraining.triggers import TRIGGERS
 from ml_assets.lake.lake import Lake
-from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import (
     decisions,
-    drift,
     feature_statistics,
     outcomes,
-    performance,
     retrain_events,
     training_sets,
     versions,
@@ -28,37 +26,36 @@ from ml_assets.tables.training_sets import PARTS
 
 
 class UnderWay(NamedTuple):
-    """A training that is queued or running: in words, and the event that asked for it, if one did."""
+    """A training that is queued or running: in words, and the event that requested it, if one did."""
 
     words: str
     event_id: str | None
 
 
 def read_situation(
-    lake: Lake, spec: PipelineSpec, asked: Sequence[Evidence], under_way: Mapping[str, UnderWay]
+    lake: Lake, spec: PipelineSpec, handed_in: Sequence[Evidence], under_way: Mapping[str, UnderWay]
 ) -> Situation:
     """All that a decision depends on.
 
     Args:
         lake: The lake.
         spec: The pipeline.
-        asked: Evidence from outside the lake: reports, the schedule.
+        handed_in: Evidence from outside the lake: reports, the schedule.
         under_way: Run id -> a training that is queued or running.
     """
     arrivals = _arrivals(lake, spec.name)
     events = retrain_events.read(lake, spec.name)
     moves = [move for move in versions.alias_events(lake, spec.name) if move["alias"] == "champion"]
     champion = moves[-1]["version"] if moves else None
-    drifted, calm = _drift(lake, spec.name)
-    decay, steady = _decay(lake, spec.name, champion)
+    read = {name: trigger.read(lake, spec.name, champion) for name, trigger in TRIGGERS.items()}
     labelled = {batch: rows for batch, rows in labelled_rows(lake, spec).items() if batch in arrivals}
     now = Situation(
-        evidence=[*drifted, *decay, *asked],
+        evidence=[*(one for found, _ in read.values() for one in found), *handed_in],
         arrivals=arrivals,
         labelled=labelled,
         trainings=_trainings(lake, spec.name, events, under_way),
         events=events,
-        calm={"drift": calm, "decay": steady},
+        calm={name: calm for name, (_, calm) in read.items()},
         champion=champion,
         champion_since=moves[-1]["moved_at"] if moves else None,
         running=next((one.words for one in under_way.values()), ""),
@@ -95,25 +92,6 @@ def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
     return {row["batch"]: row["rows"] for row in rows}
 
 
-def of_reports(found: Iterable[ForeignReport]) -> list[Evidence]:
-    """Reports that say drift, or that cannot be read; calm ones are no evidence."""
-    evidence = []
-    for report in found:
-        key = f"report {report.sha256 or report.file}"
-        if report.error:
-            evidence.append(Evidence("report", key, f"{report.file}: {report.error}", error=True))
-        elif report.drifted:
-            share = "" if report.share is None else f" ({report.share:.0%} of its columns)"
-            evidence.append(Evidence("report", key, f"report {report.file} says drift{share}", measure=report.share))
-    return evidence
-
-
-def of_cron(moment: dt.datetime) -> Evidence:
-    """The schedule's question."""
-    text = moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Evidence("cron", f"cron {text}", f"the schedule of {text}")
-
-
 def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     """Batch with features -> snapshot at which they were first written; 0 where nothing tells."""
     name = FEATURES.of(pipeline)
@@ -128,47 +106,12 @@ def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     return {batch: first.get(batch, 0) for batch in lake.batches(name)}
 
 
-def _drift(lake: Lake, pipeline: str) -> tuple[list[Evidence], frozenset[str]]:
-    """Drifted batches as evidence, and the calm ones; a batch without a verdict is neither."""
-    rows = [row for row in drift.verdicts(lake, pipeline) if row["drifted"] is not None]
-    found = []
-    for row in rows:
-        if row["drifted"]:
-            weighted = row["weighted_share"] is not None
-            measure = row["weighted_share"] if weighted else row["share"]
-            of = "of the model's importance" if weighted else "of the columns"
-            limit = "" if row["share_limit"] is None else f", limit {row['share_limit']:.0%}"
-            text = f"batch {row['batch']} has drifted ({measure or 0:.0%} {of}{limit})"
-            key = f"drift {row['batch']} {row['model_version']}"
-            found.append(Evidence("drift", key, text, (row["batch"],), measure))
-    return found, frozenset(row["batch"] for row in rows if not row["drifted"])
-
-
-def _decay(lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], frozenset[str]]:
-    """Batches on which the live score of today's champion has decayed, and those on which it has not."""
-    verdicts = performance.verdicts(lake, pipeline, champion) if champion else []
-    rows = [row for row in verdicts if row["decayed"] is not None]
-    found = [
-        Evidence(
-            "decay",
-            f"decay {row['batch']} {row['model_version']}",
-            f"{row['model_version']} scores {row['metric']} {row['value'] or 0:.4g} on batch {row['batch']}"
-            + ("" if row["test_score"] is None else f", {row['test_score']:.4g} in its test"),
-            (row["batch"],),
-            row["drop"],
-        )
-        for row in rows
-        if row["decayed"]
-    ]
-    return found, frozenset(row["batch"] for row in rows if not row["decayed"])
-
-
 def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:
-    """Every training set, and every training that was asked for and has none, oldest first."""
+    """Every training set, and every training that was requested and has none, oldest first."""
     decided = decisions.decisions(lake, pipeline)
     pin_of = {model.version: model.pin_id for model in versions.versions(lake, pipeline)}
     of_run = {event.run_id: event.event_id for event in events if event.run_id}
-    asked_for = {one.event_id for one in under_way.values()}
+    requested = {one.event_id for one in under_way.values()}
     made: list[tuple[dt.datetime, Training]] = []
     for row in training_sets.made(lake, pipeline):
         of_it = [
@@ -178,7 +121,7 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
             and (one.run_id == row["run_id"] or pin_of.get(one.version) == row["pin_id"])
         ]
         event_id = of_run.get(row["run_id"])
-        goes_on = row["run_id"] in under_way or (event_id and event_id in asked_for)  # a retry is another run
+        goes_on = row["run_id"] in under_way or (event_id and event_id in requested)  # a retry is another run
         training = Training(
             snapshot=row["snapshot_id"],
             state="done" if of_it else "running" if goes_on else "failed",
@@ -194,7 +137,7 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
     pinned = {training.event_id for _, training in made}
     for event in events:
         if event.decision == "train" and event.event_id not in pinned:
-            runs = event.run_id in under_way or event.event_id in asked_for
+            runs = event.run_id in under_way or event.event_id in requested
             state: Any = "running" if runs else "failed"
             made.append((event.decided_at, Training(event.snapshot, state, event.run_id, event.event_id)))
     return [training for _, training in sorted(made, key=lambda pair: pair[0])]

@@ -1,8 +1,8 @@
-"""Requests for runs of which nothing has come yet, as a sensor remembers them.
+"""Requests for runs without a result so far, as a sensor remembers them.
 
 Dagster can lose a run without a word: its process is killed twice, its retry is missed, its queue is emptied. So a
 sensor keeps what it has requested until the lake shows the result, and requests it again, under a new key, where
-nothing came of it. What the result looks like is the sensor's business.
+there is none. What counts as the result is the sensor's business.
 """
 
 from __future__ import annotations
