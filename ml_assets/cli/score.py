@@ -13,7 +13,7 @@ from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.errors import BatchRefused, did_you_mean
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
-from ml_assets.runs import materialize
+from ml_assets.materialize import materialize
 from ml_assets.tables import versions
 
 
