@@ -90,10 +90,10 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
     )
 
 
-def page_links(paths: Paths, page: Path) -> Metadata:
-    """Metadata that leads to an HTML page under the reports folder: its path, and its address under `make ui`."""
+def report_links(paths: Paths, report: Path) -> Metadata:
+    """Metadata that leads to a report under the reports folder: its path, and its address under `make ui`."""
     base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
     return {
-        "page": dg.MetadataValue.url(f"{base.rstrip('/')}/{page.relative_to(paths.reports).as_posix()}"),
-        "page_file": dg.MetadataValue.path(str(page)),
+        "report": dg.MetadataValue.url(f"{base.rstrip('/')}/{report.relative_to(paths.reports).as_posix()}"),
+        "report_file": dg.MetadataValue.path(str(report)),
     }

@@ -19,10 +19,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's answers on labelled rows.
+    """A model's predictions on labelled rows.
 
     Args:
-        rows: The rows as `pins.read` gives them.
+        rows: The rows as `training_sets.read` gives them.
         labels: As `estimators.label_array` returns them.
         scores: As `estimators.predict_scores` returns them.
         schema: Schema of the model's bundle.
@@ -60,7 +60,7 @@ class Judged:
         return weighted.statistic(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
 
     def probabilities(self) -> tuple[Array, Array]:
-        """Probabilities that were said, and whether each came true: of 1 (binary), of the likeliest class."""
+        """Predicted probabilities, and whether each event was observed: of 1 (binary), of the likeliest class."""
         if self.schema.kind == "binary":
             return self.scores, self.labels
         return self.scores.max(axis=1), (self.decisions == self.labels).astype(int)

@@ -1,4 +1,4 @@
-"""What came out of a replay: scores by batch, trainings, what they cost; as rows for people and machines."""
+"""The result of a replay: scores by batch, trainings and their cost, as rows for people and machines."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Training:
-    """One training that the sensors asked for.
+    """One training that the sensors requested.
 
     Args:
         batch: The batch that had just arrived.
-        trigger: What asked for it.
+        trigger: What requested it.
         why: In a sentence.
-        version: The version that came out; None where it failed before.
-        decision: What became of it: promoted, refused, ...; failed where there is no decision.
+        version: The new version; None where the training failed.
+        decision: What was decided about it: promoted, refused, ...; failed where there is no decision.
         seconds: Wall time of its run.
         cpu_seconds: CPU time of its run.
     """
@@ -62,11 +62,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rule of retraining came to.
+    """The result of one rule of retraining.
 
     Args:
         scores: Batch -> version -> its score.
-        champions: Batch -> the version that answered.
+        champions: Batch -> the champion that scored it.
         trainings: In order, the first champion's among them.
         ingest_seconds: Wall time of all other runs.
     """
@@ -77,7 +77,7 @@ class Outcome:
     ingest_seconds: float
 
     def of_champion(self, batch: str) -> Score | None:
-        """The score of the version that answered."""
+        """The score of the champion."""
         return self.scores.get(batch, {}).get(self.champions.get(batch, ""))
 
 
@@ -90,7 +90,7 @@ class Replay:
         first: Batches that trained the first champion.
         later: Batches that were replayed.
         frozen: Version of the first champion.
-        outcomes: loop, always -> what it came to.
+        outcomes: loop, always -> its result.
     """
 
     spec: PipelineSpec

@@ -124,17 +124,18 @@ class Drift:
     def why(self) -> str:
         """The verdict in a sentence."""
         if self.unjudged:
-            return f"no verdict: {self.unjudged}"
+            return f"No verdict: {self.unjudged}"
         found = self.drifted_columns
         if not found:
-            return f"calm: none of {sum(not c.ignored for c in self.columns)} columns has drifted"
+            return f"No drift: none of {sum(not c.ignored for c in self.columns)} columns has moved"
+        its = "its" if len(self.lost) == 1 else "their"
+        lost = f"{', '.join(self.lost)} lost {its} values; " if self.lost else ""
+        many = f"the {len(found)} columns that moved carry" if len(found) > 1 else "the column that moved carries"
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        gone = f"{', '.join(self.lost)} lost {'its' if len(self.lost) == 1 else 'their'} values; " if self.lost else ""
-        verdict = (
-            f"{'drifted' if self.drifted else 'calm'}: {gone}{self.weighted_share:.0%} of the importance lies in "
-            f"{len(found)} drifted column{'s' if len(found) > 1 else ''} (limit {self.limit:.0%})"
+        return (
+            f"{'Drift' if self.drifted else 'No drift'}: {lost}{many} {self.weighted_share:.0%} of the model's "
+            f"importance (limit {self.limit:.0%}): {'; '.join(_sentence(column) for column in found[:NAMED])}{more}"
         )
-        return f"{verdict}: " + "; ".join(_sentence(column) for column in found[:NAMED]) + more
 
     def as_row(self, batch: str, version: str, html: str | None, json: str | None) -> dict[str, Any]:
         """A row of `DRIFT`."""
@@ -157,8 +158,8 @@ class Drift:
 def _sentence(column: ColumnDrift) -> str:
     what = "moved by" if column.method in DISTANCES or column.method == PRESENCE else "has p ="
     return (
-        f"{column.column} ({column.importance:.0%} of it) {what} {column.score:.2g} (limit {column.threshold:.2g}), "
-        f"{column.direction}, n {column.rows:,} against {column.reference_rows:,}"
+        f"{column.column} ({column.importance:.0%}) {what} {column.score:.2g} (limit {column.threshold:.2g}), "
+        f"{column.direction}, {column.rows:,} rows against {column.reference_rows:,}"
     )
 
 

@@ -35,6 +35,7 @@ EVALUATIONS = Table(
     key=("version",),
     format=2,
 )
+EARLIER_SCOPES = {"disguise": "target_proxy"}  # what release 0.1 called a scope -> its name now
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Finding:
     """One number of an evaluation.
 
     Args:
-        scope: What was looked at; docs/models.md lists the scopes.
+        scope: What was evaluated; docs/evaluation.md lists the scopes.
         metric: Metric, or what else was measured: flips, ece, agreement, share, cost.
         value: Its value; NaN where it is not defined on these rows.
         rows: Rows that it was computed on.
         low: Lower end of its interval, where it has one.
         high: Upper end.
-        slice_by: Column of a slice or group; `feature` where each feature is looked at.
+        slice_by: Column of a slice or group; `feature` where each feature is evaluated.
         slice: Value of that column; name of the feature.
         note: What a reader must know beside the number.
     """
@@ -71,7 +72,7 @@ class Evaluation:
     Args:
         found: Every finding.
         suspects: What may be a leak, one sentence each.
-        judged: The version's answers on the test rows.
+        judged: The version's predictions on the test rows.
         baseline: Those of a model that ignores every feature.
         champion: Those of the champion; None where there is none to compare with.
     """
@@ -139,6 +140,7 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
 def finding_of(row: dict[str, Any]) -> Finding:
     """A row as a finding; the lake keeps no NaN but NULL."""
     known = {name: row[name] for name in Finding.__dataclass_fields__}
+    known["scope"] = EARLIER_SCOPES.get(row["scope"], row["scope"])
     return Finding(**{**known, "value": math.nan if row["value"] is None else row["value"]})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,27 @@ from ml_assets.tables.releases import RELEASES
 from ml_assets_tests.graph.release.hand_made import BY, add_version, spec
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused."""
-    (tmp_path / "pyproject.toml").touch()
-    paths = Paths(tmp_path, tmp_path / "data")
+@pytest.fixture(scope="module")
+def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused; to be copied."""
+    root = tmp_path_factory.mktemp("versions")
+    (root / "pyproject.toml").touch()
+    paths = Paths(root, root / "data")
     with Lake(paths.lake) as lake:
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
             decide.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+    return root
+
+
+@pytest.fixture
+def project(three_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A copy of the project with three versions."""
+    shutil.copytree(three_versions, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
-    return paths
+    return Paths(tmp_path, tmp_path / "data")
 
 
 def run(*arguments: str) -> Result:

@@ -16,7 +16,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.ml.drift_measures import Measure
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import drift_report
-from ml_assets.reporting.drift_plots import drift_picture
+from ml_assets.reporting.drift_plots import drift_plot
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -80,7 +80,7 @@ def _keep(
     current: Any,
     file: Path,
 ) -> declare.Metadata:
-    """The page, its JSON and the run in the history. Trouble with the history costs the history alone, and is said."""
+    """Keep the report, its JSON and the run in the history; where the history fails, only the history is lost."""
     project = history.project_folder(paths.evidently, pipeline)
     now, trouble = dt.datetime.now(dt.UTC).replace(tzinfo=None), ""
     try:
@@ -98,11 +98,11 @@ def _keep(
             trouble = f"{type(error).__name__}: {error}"
     if trouble:
         context.log.warning(f"The run is not in the history of `ml-assets monitor`: {trouble}")
-    return declare.page_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
+    return declare.report_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
 def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
-    # Dagster shows Markdown at once only below 1,000 characters; the page and the table in the lake have every column.
+    # Dagster shows Markdown at once only below 1,000 characters; the report and the lake have every column.
     rows = [
         {
             "column": c.column,
@@ -125,5 +125,5 @@ def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
         "prediction_distance": prediction[0],
         "model_version": version,
         "columns": dg.MetadataValue.md(markdown_table(rows)),
-        "picture": dg.MetadataValue.md(drift_picture(found.columns)),
+        "plot": dg.MetadataValue.md(drift_plot(found.columns)),
     }

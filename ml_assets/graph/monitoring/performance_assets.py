@@ -12,7 +12,7 @@ from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import performance
 from ml_assets.lake.lake import Lake
 from ml_assets.reporting.markdown import markdown_table
-from ml_assets.reporting.score_plot import score_picture
+from ml_assets.reporting.score_plot import score_plot
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import performance as live_scores
@@ -96,8 +96,8 @@ def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> declare.Metadata:
         metadata |= {word: row[name] for word, name in numbers.items() if row[name] is not None}
         metadata |= {"model_version": row["model_version"], "metric": row["metric"], "verdict": row["why"]}
         metadata |= {} if row["decayed"] is None else {"decayed": row["decayed"]}
-        metadata["picture"] = dg.MetadataValue.md(
-            score_picture(row["metric"], live_scores.verdicts(lake, spec.name, metric=row["metric"]))
+        metadata["plot"] = dg.MetadataValue.md(
+            score_plot(row["metric"], live_scores.verdicts(lake, spec.name, metric=row["metric"]))
         )
     return metadata
 

@@ -11,7 +11,7 @@ from ml_assets.graph.release.packaging import pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.reporting.evaluation_files import plotted, publish
-from ml_assets.reporting.evaluation_plots import evaluation_picture, shown
+from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
@@ -35,7 +35,7 @@ def release_assets(
     Args:
         spec: The pipeline.
         function: The features function, where features is not a SQL file.
-        own_features: Makes a champion's features again, where they are not today's.
+        own_features: Recomputes a champion's features, where they are not today's.
     """
     return [_evaluation_report(spec, own_features), _release_candidate(spec, function), _champion(spec)]
 
@@ -47,8 +47,8 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
     @dg.asset(
         key=key,
         deps=[declare.asset_key(spec, VERSIONS), declare.asset_key(spec, TRAINING_SETS)],
-        description="The new version on test rows that no search has seen: metrics, money, slices, groups, robustness, "
-        "signs of a leak, against baseline and champion; as rows, a page and a model card.",
+        description="The new version on unseen test rows: metrics, costs, slices, fairness, robustness and leakage, "
+        "compared with baseline and champion; as rows, an HTML report and a model card.",
         metadata={"dagster/column_schema": declare.column_schema(EVALUATIONS.types, EVALUATIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
@@ -59,7 +59,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             model = versions.of_pin(store, spec.name, pin.pin_id)
             champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
-            pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
+            reports = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
             here = declare.commit(context, key)
             evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
         return dg.MaterializeResult(
@@ -68,10 +68,10 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
                 "test_rows": len(evaluated.judged.labels),
                 "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
                 "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
-                "picture": dg.MetadataValue.md(evaluation_picture(evaluated)),
-                **declare.page_links(paths, pages.evaluation),
-                "evidently_page": declare.page_links(paths, pages.evidently)["page"],
-                "model_card": declare.page_links(paths, pages.card)["page"],
+                "plot": dg.MetadataValue.md(evaluation_plot(evaluated)),
+                **declare.report_links(paths, reports.evaluation),
+                "evidently_report": declare.report_links(paths, reports.evidently)["report"],
+                "model_card": declare.report_links(paths, reports.card)["report"],
                 **plotted(evaluated.found),
             },
         )
@@ -106,8 +106,8 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
     @dg.asset(
         key=key,
         deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, VERSIONS)],
-        description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
-        "server needs, started as a real process and asked.",
+        description="The version packaged for serving, refit on all labelled rows where its gates passed, started as a "
+        "real server and tested.",
         metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
         **declare.common(spec, STAGE, version, {"onnx", "python"}),
     )

@@ -19,7 +19,8 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
     own = row_costs(spec.costs, judged.labels, judged.decisions)
     alike = [constant_costs(spec.costs, judged.labels, decision) for decision in (0, 1)]
     cheapest = int(alike[1].sum() < alike[0].sum())
-    others = {"saved_over_baseline": (alike[cheapest] - own, f"deciding {cheapest} each time")}
+    constant = f'{("never", "always")[cheapest]} predicting "{spec.target.name}"'
+    others = {"saved_over_baseline": (alike[cheapest] - own, constant)}
     if champion is not None:
         costs = row_costs(spec.costs, champion.labels, champion.decisions)
         shared = judged.beside(champion)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ml_assets.graph.release.evaluation import robustness
-from ml_assets.graph.release.evaluation.evaluate import answers
+from ml_assets.graph.release.evaluation.evaluate import predict
 from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.release.promotion.gates import judge_refit
@@ -152,9 +152,9 @@ def compare(
     batch = max(pin.all_batches)
     golden = [np.asarray(golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = training_sets.read(lake, spec.name, pin, ("test",))
-    before, after = (answers(one, test, model.version) for one in loaded)
+    before, after = (predict(one, test, model.version) for one in loaded)
     known = training_sets.read(lake, spec.name, pin, FITTED)
-    scores = [answers(one, known, model.version).score(spec.metric) for one in loaded]
+    scores = [predict(one, known, model.version).score(spec.metric) for one in loaded]
     return {
         "flips": robustness.flips(before, after),
         "negative_flips": robustness.negative_flips(before, after),

@@ -277,7 +277,7 @@ def _leakage(evidence: Evidence) -> list[Gate]:
     if not single or (identical is None and rule.max_identical is not None):
         return [evidence.not_evaluated("leakage", limit)]
     strongest = max(single, key=lambda f: -math.inf if math.isnan(f.value) else f.value)  # a constant explains nothing
-    proxies = [f for f in found if f.scope == "disguise" and "the target" in (f.note or "is the target")]
+    proxies = [f for f in found if f.scope == "target_proxy" and "the target" in (f.note or "is the target")]
     signs = [f"{f.slice} {f.note or 'is the target'}" for f in proxies]  # one that says a key is no leak by itself
     signs += [f"{f.slice} alone: {f.metric} {f.value:.4g}" for f in single if f.value > rule.max_single]
     value = strongest.value

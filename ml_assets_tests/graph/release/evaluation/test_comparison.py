@@ -109,6 +109,6 @@ def test_retraining_with_a_new_batch_compares_with_the_model_that_serves(lake: L
     value, note, score = gain(lake, trained, pin)
     served = releases.served(lake, "loans", versions.need_alias(lake, "loans", "champion"))
     loaded = bundle.load(trained.paths.bundles / served.bundle, served.bundle_sha256)
-    there = evaluate.answers(loaded, training_sets.read(lake, "loans", pin, ("test",)), "1.0.0")
+    there = evaluate.predict(loaded, training_sets.read(lake, "loans", pin, ("test",)), "1.0.0")
     assert (note, score) == (None, there.score("roc_auc"))
     assert value != 0

@@ -157,7 +157,7 @@ def test_a_model_that_cannot_bear_missing_values_says_so() -> None:
 
 def test_no_alarm_without_a_leak(binary: Evaluation) -> None:
     assert suspects(spec_of(), binary.found) == []
-    assert of(binary, "disguise") == []
+    assert of(binary, "target_proxy") == []
     assert max(f.value for f in of(binary, "single")) < 0.95
 
 
@@ -173,7 +173,7 @@ def test_leaks_are_named() -> None:
 
     kinds = {"late_hint": "number", "paid": "number", "code": "number", "line": "number", "name": "category"}
     evaluation = examined(spec_of(), types={**TYPES, **kinds}, add=leaky)
-    said = {f.slice: f.note for f in of(evaluation, "disguise")}
+    said = {f.slice: f.note for f in of(evaluation, "target_proxy")}
     assert said == {
         "paid": "is the opposite of the target outcome",
         "code": "is one to one with the key column loan",
@@ -183,7 +183,7 @@ def test_leaks_are_named() -> None:
     shown = suspects(spec_of(), evaluation.found)
     assert "late_hint alone reaches roc_auc 1" in shown
     assert "paid is the opposite of the target outcome" in shown
-    assert "Signs of a leak" in " ".join(narrative.summary(spec_of(), "1.0.0", None, evaluation.found, shown))
+    assert "Suspected target leakage" in " ".join(narrative.summary(spec_of(), "1.0.0", None, evaluation.found, shown))
 
 
 def test_identical_rows_alarm_beyond_the_limit(binary: Evaluation) -> None:

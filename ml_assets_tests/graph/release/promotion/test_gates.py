@@ -323,7 +323,7 @@ def test_fairness_needs_two_groups_and_names_them() -> None:
 
 def test_a_feature_that_is_the_target_never_passes_and_one_that_is_a_key_does() -> None:
     def with_note(note: str | None) -> Gate:
-        found = Finding("disguise", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
+        found = Finding("target_proxy", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
         return judged([*findings(), found], gates={**GATES, "leakage": {"max_single": 1.0}})["leakage"]
 
     assert with_note("is in other words the target late").detail == "income is in other words the target late"
