@@ -1,4 +1,4 @@
-"""Writes docs/yaml.md from ml_assets/spec/, docs/tables.md from ml_assets/tables/: `python -m docs.reference [--check]`."""
+"""Writes docs/yaml.md and docs/tables.md from ml_assets/spec/ and tables/: `python -m docs.reference [--check]`."""
 
 from __future__ import annotations
 
