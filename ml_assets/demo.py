@@ -19,11 +19,11 @@ from rich.text import Text
 from ml_assets.errors import SourceError
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
-from ml_assets.graph.staleness.states import judge
+from ml_assets.graph.staleness.states import evaluate
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.project import definitions
+from ml_assets.loading import definitions
 from ml_assets.runs import materialize
 from ml_assets.tables import candidates, data
 from ml_assets.tables.decisions import DECISIONS
@@ -82,8 +82,8 @@ def _keys(asset_names: Sequence[str]) -> str:
 def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
     """Assets that are not fresh, or not there, for some batch."""
     with Lake(paths.lake, read_only=True) as lake:
-        verdicts = judge(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
-    fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "kept")}
+        verdicts = evaluate(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
+    fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "frozen")}
     return [
         asset_name
         for asset_name in _asset_names(batches)

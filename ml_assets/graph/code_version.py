@@ -36,8 +36,8 @@ PACKAGE = "ml_assets"
 COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
 # How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
 FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
-# Which rows a model is fitted on, and which outcome a row has, is decided by the SELECTs of these two.
-COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes")
+# Which rows a model is fitted on, which outcome a row has, and when a batch has drifted, is decided by these.
+COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes", "ml_assets.tables.drift")
 WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of a stage's modules that compute nothing
 TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.compare import BatchChange, compare
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.sql import table
@@ -90,7 +90,7 @@ def snapshots(
         models: Snapshot -> model versions that were trained on it, such as `flights@1.2.0`.
         pipeline: Only what this pipeline wrote, and what its models were trained on.
         batch: Only writes of this batch.
-        limit: At most so many.
+        limit: Maximum number of snapshots.
     """
     own = [number for number, names in models.items() if any(name.startswith(f"{pipeline}@") for name in names)]
     rows = lake.rows(
@@ -129,7 +129,7 @@ def check_snapshot(lake: Lake, snapshot: int) -> None:
     Raises:
         LakeError: There is no such snapshot.
     """
-    ids = [int(row[0]) for row in lake.con.execute("SELECT snapshot_id FROM lake.snapshots() ORDER BY 1").fetchall()]
+    ids = [int(row[0]) for row in lake.fetch("SELECT snapshot_id FROM lake.snapshots() ORDER BY 1")]
     if snapshot in ids:
         return
     near = sorted(sorted(ids, key=lambda other: abs(other - snapshot))[:2])
@@ -155,14 +155,15 @@ def diff(
         name: Only this table.
 
     Raises:
-        LakeError: There is no such snapshot or pipeline.
+        LakeError: There is no such snapshot.
+        UnknownPipeline: There is no such pipeline.
     """
     for snapshot in (before, after):
         check_snapshot(lake, snapshot)
     there = {snapshot: tables_at(lake, snapshot) for snapshot in (before, after)}
     known = sorted({one.partition(".")[0] for one in there[before] | there[after]})
     if pipeline is not None and pipeline not in known:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+        raise UnknownPipeline(pipeline, known)
     touched, sides = _touched(lake, before, after), {"old": before, "new": after}
     changes = []
     for one in sorted(there[before] | there[after]):
@@ -183,7 +184,7 @@ def diff(
 
 def tables_at(lake: Lake, snapshot: int) -> set[str]:
     """Names of the tables that there were at a snapshot."""
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         SELECT s.schema_name || '.' || t.table_name
         FROM __ducklake_metadata_lake.ducklake_table t
@@ -192,7 +193,7 @@ def tables_at(lake: Lake, snapshot: int) -> set[str]:
             AND s.begin_snapshot <= $at AND coalesce(s.end_snapshot > $at, true)
         """,
         {"at": snapshot},
-    ).fetchall()
+    )
     return {row[0] for row in rows}
 
 
@@ -205,7 +206,7 @@ def _touched(lake: Lake, before: int, after: int) -> dict[str, list[str | None]]
 
     A file that maintenance has merged holds rows of several snapshots, up to `partial_max`.
     """
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         WITH sides AS (SELECT unnest([$before, $after]) AS side),
         named AS (
@@ -233,14 +234,12 @@ def _touched(lake: Lake, before: int, after: int) -> dict[str, list[str | None]]
         WHERE differs ORDER BY ALL
         """,
         {"before": before, "after": after},
-    ).fetchall()
+    )
     return {name: [batch for _, batch in group] for name, group in groupby(rows, lambda row: str(row[0]))}
 
 
 def _one_sided(lake: Lake, name: str, snapshot: int, old: dict[str, str], new: dict[str, str]) -> TableChange:
     batch = "batch" if "batch" in (old or new) else "NULL"
-    rows = lake.con.execute(
-        f"SELECT {batch}, count(*) FROM {table(name)}{at(snapshot)} GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    rows = lake.fetch(f"SELECT {batch}, count(*) FROM {table(name)}{at(snapshot)} GROUP BY ALL ORDER BY ALL")
     batches = [BatchChange(one, 0, count) if old else BatchChange(one, count, 0) for one, count in rows]
     return TableChange(name, "dropped" if old else "created", [], old, new, batches)

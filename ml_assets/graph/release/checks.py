@@ -51,7 +51,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=declare.asset_key(spec, EVALUATIONS),
         name="no_leak_is_suspected",
-        description="No feature looks as if it knew the answer. It only warns: `gates.leakage` refuses.",
+        description="No sign of target leakage. It only warns: the gate `leakage` refuses versions.",
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()

@@ -50,9 +50,16 @@ def test_a_drop_is_how_much_worse(metric: str, value: float | None, promise: flo
 @pytest.mark.parametrize(
     ("score", "rows", "promise", "seen", "decayed", "why"),
     [
-        (Score(0.70, 0.66, 0.74), 1000, 0.8, False, True, "Decayed: roc_auc 0.7 [0.66, 0.74] on 1,000 rows; promised"),
+        (
+            Score(0.70, 0.66, 0.74),
+            1000,
+            0.8,
+            False,
+            True,
+            "Decayed: roc_auc 0.7 [0.66, 0.74] on 1,000 rows; test score",
+        ),
         (Score(0.76, 0.74, 0.78), 1000, 0.8, False, False, "Worse by 0.04, at most 0.05 is borne"),
-        (Score(0.70, 0.50, 0.85), 1000, 0.8, False, False, "the interval holds the promised score"),
+        (Score(0.70, 0.50, 0.85), 1000, 0.8, False, False, "the interval includes the test score"),
         (Score(0.82, 0.80, 0.84), 1000, 0.8, False, False, "Not worse"),
         (Score(0.70, 0.66, 0.74), 99, 0.8, False, None, "99 rows with a known outcome are fewer than 100"),
         (Score(0.70, 0.66, 0.74), 1000, 0.8, True, None, "the version has seen this batch"),

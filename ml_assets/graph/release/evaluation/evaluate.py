@@ -141,20 +141,20 @@ def _champion(
         rows = kept.merge(own, on=place, how="left", validate="one_to_one")
     missing = sorted(set(loaded.schema.features) - set(rows))
     if missing:
-        raise ModelError(f"Version {champion.version} needs features that are not made any more: {', '.join(missing)}.")
+        raise ModelError(f"Version {champion.version} needs features that no longer exist: {', '.join(missing)}.")
     return replace(predict(loaded, rows, champion.version), note=against.note)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
     names, rows = list(METRICS[spec.target.kind]), len(judged.labels)
-    drawn = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
+    resampled = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
-        Finding("test", name, values[name], rows, *metrics.interval(drawn[:, place]))
+        Finding("test", name, values[name], rows, *metrics.interval(resampled[:, place]))
         for place, name in enumerate(names)
     ]
-    own = drawn[:, names.index(spec.metric)]
+    own = resampled[:, names.index(spec.metric)]
     found += _against(spec, judged, baseline, "baseline", own, 0.95)
     if champion is None:
         return found
@@ -178,13 +178,13 @@ def _against(
         confidence: Of the gain's interval.
     """
     metric, rows = spec.metric, len(judged.labels)
-    drawn = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
+    resampled = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
     value = other.score(metric)
-    gains = own - drawn if metrics.greater_is_better(metric) else drawn - own
+    gains = own - resampled if metrics.greater_is_better(metric) else resampled - own
     gain = metrics.gain(metric, judged.score(metric), value)
     note = other.version if name == "champion" else None
     return [
-        Finding(name, metric, value, rows, *metrics.interval(drawn), note=note),
+        Finding(name, metric, value, rows, *metrics.interval(resampled), note=note),
         Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, confidence), note=other.note or None),
     ]
 

@@ -122,9 +122,9 @@ def negative_flips(before: Judged, after: Judged) -> float:
 
 def _sample(rows: int, features: int, seconds: float, seed: int) -> Array:
     """Positions of the rows that are predicted again and again, in order."""
-    asked = (REPEATS + 1) * features
-    most = min(rows, MOST_ROWS, max(MOST_PREDICTIONS // asked, 1))
-    while most > 100 and most * asked * seconds / rows > MOST_SECONDS:
+    per_row = (REPEATS + 1) * features
+    most = min(rows, MOST_ROWS, max(MOST_PREDICTIONS // per_row, 1))
+    while most > 100 and most * per_row * seconds / rows > MOST_SECONDS:
         most //= 2  # by halves: the same number on any machine of about the same speed
     sampled: Array = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     return sampled

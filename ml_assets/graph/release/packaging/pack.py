@@ -31,9 +31,9 @@ from ml_assets.tables.versions import ModelVersion, now
 
 SERVER = "ml_assets.server.__main__"
 WHAT = {
-    "bundle": "what answers: the recipe of the judged model, fitted again on all labelled rows",
-    "judged": "what metrics.json and model_card.md judge; it has never seen the test rows",
-    "both": "what answers, and what metrics.json and model_card.md judge",
+    "bundle": "the model that serves: the recipe of the judged model, refit on all labelled rows",
+    "judged": "the model that metrics.json and model_card.md evaluate; it has never seen the test rows",
+    "both": "the model that serves, and that metrics.json and model_card.md evaluate",
 }
 DOCKERFILE = """\
 FROM {image}
