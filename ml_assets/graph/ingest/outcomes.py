@@ -60,7 +60,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with lake.catalog.lock(f"{spec.name}.outcomes", LOCK_TIMEOUT_S, "taking outcomes"):
+    with lake.catalog.lock(late.OUTCOMES.of(spec.name), LOCK_TIMEOUT_S, "taking outcomes"):
         earlier = known(lake, spec.name, OUTCOME_FILES)
         types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
