@@ -113,11 +113,10 @@ def _staying(
 
 def _earlier(lake: Lake, spec: PipelineSpec, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """What raw_data says of a batch; nothing where its data file is lost, which the new rows then take the place of."""
-    name = RAW_DATA.of(spec.name)
     try:
-        return lake.rows_of(name, sql, parameters)
+        return RAW_DATA.query(lake, spec.name, sql, parameters)
     except LakeError as error:
-        if error.where.get("table") != name:
+        if error.where.get("table") != RAW_DATA.of(spec.name):
             raise
         return []
 
