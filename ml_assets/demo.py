@@ -24,7 +24,7 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.loading import definitions
-from ml_assets.runs import materialize
+from ml_assets.materialize import materialize
 from ml_assets.tables import candidates, data
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.drift import DRIFT

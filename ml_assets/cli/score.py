@@ -12,7 +12,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.errors import BatchRefused, did_you_mean
 from ml_assets.lake.paths import Paths
-from ml_assets.runs import materialize
+from ml_assets.materialize import materialize
 from ml_assets.tables import predictions, versions
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.performance import PERFORMANCE
