@@ -24,7 +24,7 @@ from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
-from ml_assets.tables import ingest_errors
+from ml_assets.tables import data, ingest_errors
 from ml_assets.tables import outcomes as late
 from ml_assets.tables.arrivals import OUTCOME_FILES, Arrival, known, put
 from ml_assets.tables.versions import now
@@ -60,7 +60,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with lake.catalog.lock(f"{spec.name}.outcomes", LOCK_TIMEOUT_S, "taking outcomes"):
+    with lake.catalog.lock(late.OUTCOMES.of(spec.name), LOCK_TIMEOUT_S, "taking outcomes"):
         earlier = known(lake, spec.name, OUTCOME_FILES)
         types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
@@ -68,7 +68,9 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         rejected = arrivals.newly_rejected(found, earlier)
         ingest_errors.record(lake, spec.name, arrivals.failed(rejected), commit)
         puts = [
-            late.OUTCOMES.put(spec.name, ROWS, append=True, version=_data_version(found)),
+            late.OUTCOMES.put(
+                spec.name, ROWS, None, data.descriptions(spec), append=True, version=_data_version(found)
+            ),
             put(lake, spec.name, found, OUTCOME_FILES),
         ]
         written, _ = lake.replace(puts, commit)
