@@ -72,7 +72,8 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
     """
     versions.need_version(lake, pipeline, version)
     record = next(one for one in versions.records(lake, pipeline) if one["version"] == version)
-    folder = paths.bundles / record["bundle"]
+    stores = paths.artifacts
+    folder = stores.bundles.fetch(record["bundle"])
     pin = training_sets.newest(lake, pipeline, pin_id=record["pin_id"])
     released = lake.rows_of(
         f"{pipeline}.release_candidate",
@@ -94,7 +95,7 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
         ],
         "aliases": [alias for alias, named in _aliases(lake, pipeline).items() if named == version],
         "alias_events": moved,
-        "release": {**released[0], "folder": str(paths.releases / released[0]["folder"])} if released else None,
+        "release": {**released[0], "folder": stores.releases.link(released[0]["folder"])} if released else None,
         "read_training_set": f'open_lake().table("{pipeline}.features", snapshot="{version}")',
     }
 

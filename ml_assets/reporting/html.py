@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from ml_assets.atomic import write_text
 from ml_assets.escaping import script_data
 from ml_assets.reporting.plots import Figure, inline
 
@@ -49,10 +50,7 @@ nav a, .by a { color: #00598c }
 
 def write(file: Path, page: str) -> None:
     """Write a page; it appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
-    new.write_text(page, encoding="utf-8")
-    new.replace(file)
+    write_text(file, page)
 
 
 def document(title: str, body: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """The sensor that deploys a new champion, and has it score what nobody has scored."""
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import MLAssetsError
 from ml_assets.graph import declare, requests
 from ml_assets.graph.batches import UNFINISHED, ranges, unfinished_run
@@ -137,7 +137,7 @@ def _scoring(
 ) -> dg.RunRequest:
     """A run for neighbouring batches; its key names them and the move, so that a lost cursor asks for nothing twice."""
     named: Mapping[str, Any] = {"version": since.version, "moved_at": since.moved_at, "batches": batches}
-    key = hashlib.sha256(json.dumps(named, default=dt.datetime.isoformat).encode()).hexdigest()[:16]
+    key = short_hash(json.dumps(named, default=dt.datetime.isoformat))
     return dg.RunRequest(
         run_key=requests.run_key(f"backlog-{key}", batches, lost),
         job_name=job,

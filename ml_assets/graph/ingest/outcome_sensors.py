@@ -1,7 +1,6 @@
 """The sensor that takes outcomes when they come, and has the live scores measured that they change."""
 
 import datetime as dt
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import dagster as dg
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare, requests
@@ -189,4 +189,4 @@ def _measure(
 
 
 def _hash(facts: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return short_hash(json.dumps(facts), 32)

@@ -121,7 +121,7 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
             proof = None
             if spec.gates.serving is not None:
                 proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
-            row = packing.as_row(packed, paths, model.version, context.run.run_id)
+            row = packing.as_row(packed, model.version, context.run.run_id)
             row |= {**choice.as_row(pin), **proving.as_row(proof)}
             store.append([Rows(declare.table_of(key), RELEASES, [row])], declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}

@@ -1,7 +1,6 @@
 """The sensor and the schedule that start trainings. Both ask the same decision and leave the same rows."""
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import MLAssetsError, SourceError
 from ml_assets.graph.batches import UNFINISHED, WILL_RETRY
 from ml_assets.graph.retraining import facts
@@ -222,4 +222,4 @@ def _trains(run: dg.DagsterRun, spec: PipelineSpec, job: str) -> bool:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(value, sort_keys=True))

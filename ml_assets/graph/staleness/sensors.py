@@ -1,11 +1,11 @@
 """The sensor that makes stale batches again."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import MLAssetsError
 from ml_assets.graph import declare, requests
 from ml_assets.graph.batches import unfinished_run
@@ -159,4 +159,4 @@ def _nothing_to_do(verdicts: Iterable[Verdict]) -> str:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(value, sort_keys=True))

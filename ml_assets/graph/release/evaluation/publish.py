@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.atomic import write_text
 from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
 from ml_assets.graph.release.evaluation.evidently import write_evidently
 from ml_assets.lake.paths import Paths
@@ -52,9 +53,7 @@ def publish(
     """
     pages = Pages.of(paths, spec.name, model.version)
     write_evidently(evaluation.judged, pages.evidently, spec.tuning.seed)
-    new = pages.card.with_suffix(".new")
-    new.write_text(model_card(spec, model, pin, evaluation.found), encoding="utf-8")
-    new.replace(pages.card)
+    write_text(pages.card, model_card(spec, model, pin, evaluation.found))
     links = {"model card": pages.card.name, "Evidently's page": pages.evidently.name}
     write_page(pages.evaluation, spec, model, pin, evaluation, figures, links)
     return pages

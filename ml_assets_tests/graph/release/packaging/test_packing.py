@@ -164,7 +164,7 @@ def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> No
 
 def test_the_server_ends_when_the_process_that_proves_it_is_killed(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from ml_assets.graph.release import proving\n"
+        "import sys, time; from pathlib import Path; from ml_assets.graph.release.packaging import proving\n"
         "with open(sys.argv[2], 'w+') as log, proving._process(Path(sys.argv[1]), log) as process:\n"
         "    print(process.pid, flush=True); time.sleep(60)"
     )

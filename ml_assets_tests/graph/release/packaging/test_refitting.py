@@ -146,7 +146,7 @@ def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpack
     packed = packing.pack(lake, paths, spec, pin, model, _found(lake), None, choice.served)
     assert (judged.folder.name, packed.folder.name) == ("1.0.0", "1.0.0-refit")
     assert releases.served(lake, "loans", model).serves == "judged"  # until it is recorded
-    row = packing.as_row(packed, paths, "1.0.0", "run") | choice.as_row(pin)
+    row = packing.as_row(packed, "1.0.0", "run") | choice.as_row(pin)
     lake.append([_row(row)], BY)
     assert releases.served(lake, "loans", model) == choice.served
     again = refitting.choose(lake, paths, spec, pin, model, "other code")
