@@ -291,11 +291,11 @@ def earlier_features(
     Raises:
         MLAssetsError: They cannot be made any more.
     """
-    own, bundle_ = (paths.bundles / one.bundle for one in (model, champion))
+    own, bundle_ = (paths.artifacts.bundles.fetch(one.bundle) for one in (model, champion))
     if earlier.same_features(own, bundle_):
         return None
     schema = bundle.verify(bundle_, champion.bundle_sha256)
-    release = paths.releases / spec.name / champion.version
+    release = paths.artifacts.releases.fetch(f"{spec.name}/{champion.version}")
     target = training_sets.newest(lake, spec.name, pin_id=champion.pin_id).target
     of = earlier.Earlier(champion.version, bundle_, release, schema, target)
     return earlier.features_of(lake, paths, spec, of, pin, pin.batches["test"])

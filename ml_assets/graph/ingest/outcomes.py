@@ -7,13 +7,13 @@ a wrong label is worse than a missing one.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
 from ml_assets.lake import faults
@@ -214,4 +214,4 @@ def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival:
 def _data_version(found: Iterable[Arrival]) -> str:
     """The files that were taken decide the rows."""
     facts = sorted((one.path, one.sha256 or "") for one in found if one.status in ("ready", "vanished"))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(facts))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import LakeBusy, LakeError, SourceError
 from ml_assets.graph.ingest import files, rows, schema
 from ml_assets.graph.ingest.arrivals import Superseded
@@ -94,7 +94,7 @@ def _write(
 def _data_version(batch: str, delivery: Delivery, staying: list[tuple[str, str]], code_version: str) -> str:
     """Bytes and code decide the rows, so they need not be hashed themselves; that would read the files twice."""
     facts = [batch, sorted(zip(delivery.names, delivery.sha256, strict=True)), staying, code_version]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(facts))
 
 
 def _staying(
