@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from ml_assets.errors import BatchRefused
 from ml_assets.graph.monitoring import performance
-from ml_assets.graph.monitoring.performance import Answers, Score, verdict
+from ml_assets.graph.monitoring.performance import Predictions, Score, verdict
 from ml_assets.lake.frames import store
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.paths import Paths
@@ -88,7 +88,7 @@ def test_metrics_of_kept_predictions_are_scikit_learns() -> None:
     classes = np.array(["a", "b", "c"])
     probabilities = rng.dirichlet([2, 2, 2], 300)
     labels, decided = rng.integers(0, 3, 300), probabilities.argmax(axis=1)
-    said = Answers(labels, probabilities.max(axis=1), decided, probabilities[np.arange(300), labels])
+    said = Predictions(labels, probabilities.max(axis=1), decided, probabilities[np.arange(300), labels])
     expected = {
         "accuracy": sk.accuracy_score(labels, decided),
         "balanced_accuracy": sk.balanced_accuracy_score(labels, decided),
@@ -99,13 +99,13 @@ def test_metrics_of_kept_predictions_are_scikit_learns() -> None:
         statistic = said.statistic(metric, "multiclass")
         assert statistic is not None
         assert statistic(np.ones(300)) == pytest.approx(expected[metric]), metric
-    assert Answers(labels, said.scores, decided).statistic("log_loss", "multiclass") is None
+    assert Predictions(labels, said.scores, decided).statistic("log_loss", "multiclass") is None
 
 
 def test_intervals_of_a_sample_are_as_wide_as_all_rows_would_have_them() -> None:
     rng = np.random.default_rng(4)
     rows, size = 8000, 500
-    said = Answers(rng.normal(0, 1, rows), np.zeros(rows), np.zeros(rows))
+    said = Predictions(rng.normal(0, 1, rows), np.zeros(rows), np.zeros(rows))
     mae = metrics.score("mae", said.labels, said.scores, "regression")
     values = {
         ("1.0.0", metric): metrics.score(metric, said.labels, said.scores, "regression")
