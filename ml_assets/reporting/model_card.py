@@ -15,7 +15,7 @@ from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
-from ml_assets.tables.training_sets import PARTS, Pin
+from ml_assets.tables.training_sets import PARTS, TRAINING_SETS, Pin
 from ml_assets.tables.versions import ModelVersion
 
 MOST_ROWS = 30  # of a table: slices beyond it are counted
@@ -251,8 +251,8 @@ def _libraries(model: ModelVersion) -> list[dict[str, object]]:
 
 def _rebuild(spec: PipelineSpec, model: ModelVersion, pin: Pin) -> list[str]:
     return [
-        f"The rows are pin `{pin.pin_id}` of `{spec.name}.training_set`; the lake keeps its snapshot as long as the "
-        "version is registered. With the same code, YAML and libraries the same pin gives the same model, and the "
+        f"The rows are pin `{pin.pin_id}` of `{TRAINING_SETS.of(spec.name)}`; the lake keeps its snapshot as long as "
+        "the version is registered. With the same code, YAML and libraries the same pin gives the same model, and the "
         "registry returns this version:",
         f"```bash\ndagster asset materialize -m PROJECT.definitions --select 'key:\"{spec.name}/trained_model\"'\n```",
         f"Fingerprint of the training: `{model.fingerprint}`.",

@@ -1,4 +1,4 @@
-"""Raw batches: files become rows of raw_data, and one that cannot be read is set aside."""
+"""Raw batches: files become rows of raw_data, and one that cannot be read is rejected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RawBatch:
     Args:
         written: The write.
         events: Changes of columns.
-        bad: Files that are set aside.
+        bad: Rejected files.
     """
 
     written: Written
@@ -42,7 +42,7 @@ def write_batch(
 ) -> RawBatch:
     """Replace a batch of raw_data by the rows of its files, typed as declared.
 
-    Of several files, one that cannot be read to its end is set aside. Its earlier rows stay, as do those of a file that
+    Of several files, one that cannot be read to its end is rejected. Its earlier rows stay, as do those of a file that
     is gone.
 
     Raises:
@@ -102,7 +102,7 @@ def _staying(
 ) -> list[tuple[str, str]]:
     """Name and SHA-256 of the files whose earlier rows stay: those that nothing takes the place of.
 
-    The bytes of a file that is set aside now take the place of nothing.
+    The bytes of a rejected file replace nothing.
     """
     moved = {*delivery.names, *superseded.names}
     elsewhere = set(superseded.sha256) - {one.sha256 for one in bad}

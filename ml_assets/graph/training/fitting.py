@@ -47,7 +47,7 @@ def train(
     params = winner["params"]
     recipe = _recipe(spec, pin, commit.code_version)
     print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
-    with lake.catalog.lock(f"{spec.name}.trained_model", LOCK_TIMEOUT_S, "training a model"):
+    with lake.catalog.lock(versions.VERSIONS.of(spec.name), LOCK_TIMEOUT_S, "training a model"):
         earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:

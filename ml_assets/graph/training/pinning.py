@@ -7,12 +7,12 @@ import json
 
 from ml_assets.errors import TrainingError
 from ml_assets.graph.code_version import is_other_code
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifiers
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.training_sets import PARTS, Pin
 

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from ml_assets.graph.release.promotion import approvals
-from ml_assets.graph.retraining import facts
+from ml_assets.graph.retraining import observed
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.pipeline_summary import summarize
 from ml_assets.provenance import commit_of
-from ml_assets.summary import summarize
 from ml_assets.tables import decisions, evaluations, versions
 from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.training_sets import Pin, share_seen_before
@@ -174,7 +174,7 @@ def test_without_any_champion_nothing_is_scored_and_no_run_fails(project: Projec
         assert not lake.exists("loans.predictions")
         (problem,) = summarize(lake, "loans").problems
         assert problem.startswith("no champion: version 1.0.0 was refused: metrics.roc_auc: roc_auc >= 0.999, found")
-        now = facts.read_situation(lake, project.spec, [], {})
+        now = observed.read_situation(lake, project.spec, [], {})
     assert [(one.state, one.decision) for one in now.trainings] == [("done", "refused")]
     assert now.in_vain == list(now.trainings)  # so the next one waits for longer
 

@@ -15,14 +15,15 @@ from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation import leakage
 from ml_assets.graph.release.packaging import supply_chain
 from ml_assets.graph.release.packaging.golden import golden_rows
-from ml_assets.lake.lake import Lake, at
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import identifier, literal, table
+from ml_assets.lake.sql import identifier, literal
 from ml_assets.ml import bundle, manifest, release
 from ml_assets.reporting.model_card import model_card
 from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
+from ml_assets.tables.data import lookup
 from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
@@ -221,7 +222,7 @@ def _write_tables(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, batch:
     load_references(lake, spec, paths, spec.references)
     queries = {f"references/{name}": f"FROM {identifier(name)}" for name in spec.references}
     for name in spec.lookups:
-        source = f"{table(f'{spec.name}.lookup_{name}')}{at(pin.snapshot_id)}"
+        source = lookup(name).sql(spec.name, pin.snapshot_id)
         queries[f"lookups/{name}"] = f"SELECT * EXCLUDE (batch) FROM {source} WHERE batch = getvariable('batch')"
     for place, query in queries.items():
         file = folder / f"{place}.parquet"

@@ -68,7 +68,7 @@ class Choice:
 
 def alone(paths: Paths, pipeline: str) -> AbstractContextManager[None]:
     """Keeps other runs from fitting and packing versions of the pipeline until the release is recorded."""
-    return paths.catalog.lock(f"{pipeline}.release_candidate", LOCK_TIMEOUT_S, "packing a release")
+    return paths.catalog.lock(releases.RELEASES.of(pipeline), LOCK_TIMEOUT_S, "packing a release")
 
 
 def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, code_version: str) -> Choice:

@@ -11,6 +11,7 @@ from ml_assets.graph.step_errors import user_errors
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.decisions import DECISIONS
 
 # Not tagged as a run of the pipeline: an approval need not wait for a training.
 TAGS = {"dagster/priority": "1"}
@@ -29,7 +30,7 @@ class Approval(dg.Config):
 
 def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
     """`<pipeline>_approve`: approve or reject a version that waits (gates.approval: manual)."""
-    key = asset_key(spec, "champion")
+    key = asset_key(spec, DECISIONS)
 
     @dg.op(name=f"approve_{spec.name}", out=dg.Out(dg.Nothing), description=Approval.__doc__)
     def decide(context: dg.OpExecutionContext, config: Approval, lake: LakeResource) -> None:

@@ -6,11 +6,11 @@ Before an alias moves, the version's bundle and release are verified file by fil
 from __future__ import annotations
 
 from ml_assets.errors import ModelError, did_you_mean
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
 
 
