@@ -1,10 +1,11 @@
 """Code versions that are computed, not typed.
 
 The version of an asset is a hash over the part of the spec that it reads, its SQL files, and the syntax trees of the
-modules that compute its rows: its logic modules, and what they import of `ml`, `sources` and other logic, directly or
-not. What stores, declares or shows rows does not count: the lake's engine, tables, the YAML's model, Dagster's wiring,
-reports. Nor do comments, docstrings, layout, texts of errors and lines of logs, in Python, SQL and YAML alike. A change
-there that is meant to make an asset stale raises the `revision` where the asset is declared.
+modules that compute its rows: its logic modules, and what they import of `ml`, `metrics`, `sources` and other logic,
+directly or not. What stores, declares or shows rows does not count: the lake's engine, tables, the YAML's model,
+Dagster's wiring, reports. Nor do comments, docstrings, layout, descriptions, texts of errors and lines of logs, in
+Python, SQL and YAML alike. A change there that is meant to make an asset stale raises the `revision` where the asset is
+declared.
 The code of a user's features function or estimator counts whole: its module, and what that imports of the same project.
 """
 
@@ -33,7 +34,12 @@ SCHEME = "2."  # what a version begins with
 # Versions of release 0.1 also counted engine, texts and wiring: they say nothing about the code of today.
 EARLIER_SCHEME = re.compile(r"[0-9a-f]{12}")
 PACKAGE = "ml_assets"
-COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
+COMPUTING = (
+    "ml",
+    "metrics",
+    "sources",
+    "server",
+)  # packages whose modules compute rows, beside the logic of the stages
 # How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
 FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
 # Which rows a model is fitted on, and which outcome a row has, is decided by the SELECTs of these two.
@@ -213,7 +219,7 @@ def _file_hash(file: Path) -> str:
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, what an error says, lines of a log."""
+    """Takes away what a person reads: docstrings, descriptions, what an error says, lines of a log."""
 
     def visit_body(self, node: Any) -> Any:
         if ast.get_docstring(node, clean=False) is not None:
@@ -229,6 +235,10 @@ class _WithoutTexts(ast.NodeTransformer):
         if isinstance(node.func, ast.Name) and (node.func.id in ERRORS or node.func.id.endswith("Error")):
             node.args, node.keywords = [], []
         return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.keyword | None:
+        self.generic_visit(node)
+        return None if node.arg == "description" and isinstance(node.value, ast.Constant) else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = node.value

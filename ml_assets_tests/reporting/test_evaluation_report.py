@@ -6,13 +6,13 @@ import re
 
 import pytest
 
+from ml_assets import metrics
 from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import page
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import answers, interval, number
 from ml_assets.reporting.plots import Figure
-from ml_assets.spec.base import METRICS
 from ml_assets_tests.graph.release.made import PIN, VERSION, examined, of, spec_of
 
 PICTURES = {
@@ -55,7 +55,7 @@ def test_page_and_card(kind: str) -> None:
     for title in [*shared, *PICTURES[kind], "How the search went", "Lower is better."]:
         assert title in text
     for words in (text, card):
-        for metric in METRICS[kind]:
+        for metric in metrics.names(kind):
             assert metric in words
         (test,) = [f for f in of(evaluation, "test") if f.metric == spec.metric]
         assert interval(test) in words

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
-from ml_assets.ml import bundle, metrics, weighted
-from ml_assets.ml.weighted import Statistic
-from ml_assets.spec import METRICS, Performance, PipelineSpec
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle
+from ml_assets.spec import Performance, PipelineSpec
+from ml_assets.spec.base import AS_SHARE
 from ml_assets.tables import outcomes, releases, versions
 from ml_assets.tables.versions import now
 
@@ -54,7 +56,7 @@ DESCRIPTIONS = {
     "high": "Upper end.",
     "rows": "Rows with a known outcome that every version of the batch has scored.",
     "promised": "The version's score on its test rows.",
-    "drop": "How much worse than promised; of mae, rmse and log_loss as a share.",
+    "drop": f"How much worse than the test score; as a share for {AS_SHARE}.",
     "gain": "How much better than the champion on the same rows, with a paired 95% interval.",
     "judged": "The champion's monitoring.performance.metric: the row that carries the verdict.",
     "decayed": "The verdict; NULL where there is none, and `why` says why.",
@@ -73,33 +75,33 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a version said of rows, and what came true.
+class StoredPredictions:
+    """Predictions of a version as the lake holds them, beside the labels that are known by now.
 
     Args:
+        kind: Kind of the target.
         labels: 0/1 (binary), a code of the class (multiclass), the value (regression); shape (n,).
         scores: Probability of 1 (binary), the value (regression).
         decisions: As the labels.
-        given: Probability that was given to what came true (multiclass); None where it is not known.
+        label_probability: Probability of the label's class (multiclass); None where it is not known.
     """
 
+    kind: str
     labels: Array
     scores: Array
     decisions: Array
-    given: Array | None = None
+    label_probability: Array | None = None
 
-    def at(self, rows: Array) -> Answers:
-        """The same on some of the rows."""
-        given = None if self.given is None else self.given[rows]
-        return Answers(self.labels[rows], self.scores[rows], self.decisions[rows], given)
+    @property
+    def outcome_probability(self) -> Array | None:
+        return (
+            metrics.outcome_probability(self.labels, self.scores) if self.kind == "binary" else self.label_probability
+        )
 
-    def statistic(self, metric: str, kind: str) -> Statistic | None:
-        """The metric as a function of row weights; None where it cannot be told from what was kept."""
-        if metric == "log_loss" and kind == "multiclass":
-            return None if self.given is None else weighted.mean(metrics.losses_of(self.given))
-        if kind == "regression" or metric in ("roc_auc", "average_precision", "log_loss", "brier"):
-            return weighted.statistic(metric, self.labels, self.scores, kind)
-        return weighted.of_decisions(metric, self.labels, self.decisions)
+    def at(self, rows: Array) -> StoredPredictions:
+        """The same of some of the rows."""
+        known = None if self.label_probability is None else self.label_probability[rows]
+        return StoredPredictions(self.kind, self.labels[rows], self.scores[rows], self.decisions[rows], known)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
-        for metric in METRICS[spec.target.kind]:
+        for metric in metrics.names(spec.target.kind):
             place = version.number, metric
             line = as_row(spec, version, metric, found[place], rows, promises.get(place))
             lines.append({"batch": batch, **line, **when})
@@ -159,7 +161,7 @@ def as_row(
         "high": score.high,
         "rows": rows,
         "promised": promise,
-        "drop": metrics.drop(metric, score.value, promise),
+        "drop": metrics.METRICS[metric].drop(score.value, promise),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
@@ -229,20 +231,22 @@ def _label_sql(kind: str, sql_type: str) -> str:
 def measure(
     lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[Version], rows: int
 ) -> dict[tuple[str, str], Score]:
-    """(version, metric) -> its score over the rows of `measured`. One version's answers are in memory at a time."""
+    """(version, metric) -> its score over the rows of `measured`. One version's predictions are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0
     for version in versions:
-        said, sampled = answers(lake, paths, spec, batch, version)
-        for metric in METRICS[kind]:
-            statistic = said.statistic(metric, kind)
-            values[version.number, metric] = statistic(np.ones(rows)) if statistic else math.nan
-        samples[version.number] = said.at(sampled)
+        predictions, sampled = stored_predictions(lake, paths, spec, batch, version)
+        for metric in metrics.of_kind(kind):
+            known = metric.is_known(predictions)
+            values[version.number, metric.name] = metric.weigh(predictions)(np.ones(rows)) if known else math.nan
+        samples[version.number] = predictions.at(sampled)
         size = len(sampled)
     return with_intervals(values, samples, kind, size, rows, spec.tuning.seed)
 
 
-def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: Version) -> tuple[Answers, Array]:
-    """What a version said of the rows of `measured`, ordered by row_id, and positions of those in the sample."""
+def stored_predictions(
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: Version
+) -> tuple[StoredPredictions, Array]:
+    """A version's predictions of the rows of `measured`, ordered by row_id, and positions of those in the sample."""
     name, kind = table(f"{spec.name}.predictions"), spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
     columns = (
@@ -262,15 +266,15 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: V
         columns = "list_position($names, m.label), p.score, list_position($names, p.decision)"
     if classes is not None:
         values["classes"] = classes
-        columns += ", coalesce(p.probabilities[list_position($classes, m.label)], 0) AS given, p.probabilities IS NULL"
+        columns += ", coalesce(p.probabilities[list_position($classes, m.label)], 0) AS known, p.probabilities IS NULL"
     found = lake.con.execute(
         f"""SELECT m.sampled, {columns} FROM measured m
         JOIN {name} p ON p.row_id = m.row_id AND p.batch = $batch AND p.model_version = $version ORDER BY m.row_id""",
         values,
     ).to_arrow_table()
     sampled, label, score, decision, *others = (column.to_numpy() for column in found.columns)
-    given = others[0] if others and not others[1].any() else None
-    return Answers(label, score, decision, given), np.flatnonzero(sampled)
+    known = others[0] if others and not others[1].any() else None
+    return StoredPredictions(kind, label, score, decision, known), np.flatnonzero(sampled)
 
 
 def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[str] | None:
@@ -284,7 +288,7 @@ def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[
 
 def with_intervals(
     values: Mapping[tuple[str, str], float],
-    samples: Mapping[str, Answers],
+    samples: Mapping[str, StoredPredictions],
     kind: str,
     size: int,
     rows: int,
@@ -292,10 +296,10 @@ def with_intervals(
 ) -> dict[tuple[str, str], Score]:
     """Values with intervals from samples of the same `size` rows, and the gains of others over the first version."""
     statistics = {
-        (version, metric): statistic
-        for version, said in samples.items()
-        for metric in METRICS[kind]
-        if (statistic := said.statistic(metric, kind)) is not None
+        (version, metric.name): metric.weigh(predictions)
+        for version, predictions in samples.items()
+        for metric in metrics.of_kind(kind)
+        if metric.is_known(predictions)
     }
     drawn = dict(
         zip(statistics, weighted.bootstrap(list(statistics.values()), size, seed).T, strict=True) if size else []
@@ -304,7 +308,7 @@ def with_intervals(
     centres = {place: statistics[place](ones) for place in drawn}
 
     def between(value: float, deviations: Array) -> tuple[float | None, float | None]:
-        low, high = metrics.interval(value + scale * deviations)
+        low, high = weighted.interval(value + scale * deviations)
         return _or_none(low), _or_none(high)
 
     found = {}
@@ -316,7 +320,7 @@ def with_intervals(
         found[place] = score = Score(value, *between(value, drawn[place] - centres[place]))
         beside = (first, metric)
         if version != first and beside in drawn and not math.isnan(values[beside]):
-            sign = 1 if metrics.greater_is_better(metric) else -1
+            sign = metrics.METRICS[metric].sign
             gain = sign * (value - values[beside])
             gains = sign * (drawn[place] - drawn[beside])
             centre = sign * (centres[place] - centres[beside])
@@ -346,7 +350,7 @@ def verdict(
 
     It has where the drop is larger than is borne and the interval leaves out the promised score.
     """
-    lost = metrics.drop(metric, score.value, promise)
+    lost = metrics.METRICS[metric].drop(score.value, promise)
     if seen or seen is None:
         known = "The version has seen" if seen else "It is not known whether the version has seen"
         return None, f"No verdict: {known[0].lower()}{known[1:]} this batch."
@@ -356,11 +360,11 @@ def verdict(
         return None, f"No verdict: {metric} is not defined on these rows."
     if promise is None or lost is None:
         return None, f"No verdict: evaluation_report has no {metric} of the version on its test rows."
-    greater = metrics.greater_is_better(metric)
+    greater = metrics.METRICS[metric].is_higher_better
     excluded = score.high < promise if greater else score.low > promise
     said = f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; promised {promise:.4g}"
-    much = f"{lost:.1%}" if metric in metrics.AS_SHARE else f"{lost:.4g}"
-    most = f"{limits.max_drop:.1%}" if metric in metrics.AS_SHARE else f"{limits.max_drop:.4g}"
+    much = metrics.METRICS[metric].format_drop(lost)
+    most = metrics.METRICS[metric].format_drop(limits.max_drop)
     if lost <= limits.max_drop:
         return False, f"Holds: {said}. " + (f"Worse by {much}, at most {most} is borne." if lost > 0 else "Not worse.")
     if not excluded:

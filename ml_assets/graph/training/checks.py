@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
 from ml_assets.graph.training.candidates import rows_of
 from ml_assets.graph.training.pinning import stale_features
-from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.ml import bundle, estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets, versions
@@ -47,7 +48,7 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
         store = lake.open()
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         row = rows_of(store, spec, pin)[name]
-        gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
+        gain = metrics.METRICS[spec.metric].gain(row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
             passed=gain > 0,
             severity=dg.AssetCheckSeverity.WARN,

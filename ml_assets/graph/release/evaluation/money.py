@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
-from ml_assets.ml import metrics, weighted
+from ml_assets.metrics import weighted
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import Costs
 
@@ -31,7 +31,7 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
 def _total(scope: str, values: Array, note: str | None, seed: int) -> Finding:
     """An amount with its interval: the same seed draws the same resamples of the same rows."""
     drawn = weighted.bootstrap([weighted.total(values)], len(values), seed)
-    return Finding(scope, "cost", float(values.sum()), len(values), *metrics.interval(drawn[:, 0]), note=note)
+    return Finding(scope, "cost", float(values.sum()), len(values), *weighted.interval(drawn[:, 0]), note=note)
 
 
 def row_costs(costs: Costs, labels: Array, decisions: Array) -> Array:

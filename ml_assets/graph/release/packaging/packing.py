@@ -13,13 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from ml_assets import metrics
 from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation.evaluate import Finding
 from ml_assets.graph.release.packaging import supply_chain
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers, literal, table
-from ml_assets.ml import bundle, manifest, metrics, release
+from ml_assets.ml import bundle, manifest, release
 from ml_assets.reporting.model_card import model_card
 from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
