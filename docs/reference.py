@@ -1,8 +1,9 @@
-"""Writes docs/yaml.md from the descriptions in ml_assets/spec/: `python -m docs.reference [--check]`."""
+"""Writes docs/yaml.md and the JSON schema of the YAML from ml_assets/spec/: `python -m docs.reference [--check]`."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from ml_assets.metrics import METRICS, Metric
 from ml_assets.spec import PipelineSpec
 
 PAGE = Path(__file__).parent / "yaml.md"
+SCHEMA = Path(__file__).parents[1] / "ml_assets" / "spec" / "pipeline.schema.json"
 HEAD = """# The YAML, key by key
 
 A pipeline is a folder under `defs/` with one file `defs.yaml` and its SQL files. `make fix` generates this page from
@@ -27,6 +29,9 @@ attributes:
   name: flights
   ...
 ```
+
+Editors with a YAML language server (VS Code, Neovim, JetBrains) complete and check the keys with the JSON schema
+that the first line of the file names ([start.md](start.md#in-an-editor)).
 
 Invalid YAML is rejected when the pipeline is loaded, with file, line, the rule, what was found and the nearest valid
 word. `ml-assets validate` and `dagster definitions validate` check all pipelines with their SQL and estimators
@@ -56,6 +61,29 @@ def metric_row(metric: Metric) -> str:
     scorer = f"`{metric.scorer}`" if metric.scorer else "none"
     kinds = ", ".join(metric.kinds)
     return f"| `{metric.name}` | {kinds} | {better} | {low} to {high} | {scorer} | {metric.description} |"
+
+
+def schema() -> str:
+    """JSON schema of defs.yaml, for editors and for checks without Python."""
+    attributes = PipelineSpec.model_json_schema()
+    definitions = attributes.pop("$defs")
+    properties = {
+        "type": {"const": "ml_assets.MLPipeline"},
+        "attributes": {"$ref": "#/$defs/PipelineSpec"},
+        "requirements": {"type": "object", "description": "Dagster's own: environment variables that must be set."},
+        "post_processing": {"type": "object", "description": "Dagster's own: changes of the definitions once made."},
+        "template_vars_module": {"type": "string", "description": "Dagster's own: a module of template variables."},
+    }
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A pipeline of ml_assets",
+        "type": "object",
+        "properties": properties,
+        "required": ["type", "attributes"],
+        "additionalProperties": False,
+        "$defs": {**definitions, "PipelineSpec": attributes},
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def sections(model: type[BaseModel], title: str) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -101,12 +129,12 @@ def default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    """Write the page, or with --check fail where it is not up to date."""
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text() != page():
-            sys.exit(f"{PAGE} is not up to date: make fix")
-        return
-    PAGE.write_text(page())
+    """Write both files, or with --check fail where one is not up to date."""
+    for file, text in ((PAGE, page()), (SCHEMA, schema())):
+        if "--check" not in sys.argv:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            sys.exit(f"{file} is not up to date: make fix")
 
 
 if __name__ == "__main__":

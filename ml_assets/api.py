@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.snapshot_names import SnapshotLike, snapshot_id
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def open_lake(root: str | Path | None = None) -> Lake:
+class OpenLake(Lake):
+    """The lake as a notebook or script reads it."""
+
+    def table(
+        self, name: str, *, batches: Sequence[str] | None = None, snapshot: SnapshotLike | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """A table of the lake, such as `flights.features`, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`).
+
+        It reads when it is used: what fails then raises DuckDB's errors, and here ours.
+
+        Args:
+            name: `schema.table`.
+            batches: Only the rows of these batches.
+            snapshot: The table as it was at this snapshot: its id, a model version such as `1.2.0` for what that
+                model was trained on, or a moment (UTC where it has no zone).
+
+        Raises:
+            LakeError: There is no such table or snapshot.
+        """
+        found = None
+        if snapshot is not None:
+            found = snapshot if isinstance(snapshot, int) else snapshot_id(self, snapshot, name.partition(".")[0])
+        return super().table(name, batches=batches, snapshot=found)
+
+
+def open_lake(root: str | Path | None = None) -> OpenLake:
     """The project's lake, read-only.
 
     Args:
@@ -25,7 +54,7 @@ def open_lake(root: str | Path | None = None) -> Lake:
     Raises:
         LakeError: There is no lake yet, once it is used.
     """
-    return Lake(Paths.of(Path(root) if root else None).lake, read_only=True)
+    return OpenLake(Paths.of(Path(root) if root else None).lake, read_only=True)
 
 
 def training_rows(pipeline: str, version: str | None = None, root: str | Path | None = None) -> pd.DataFrame:

@@ -48,6 +48,7 @@ from ml_assets.io_manager import LakeIOManager
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, signatures
+from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
@@ -66,8 +67,6 @@ MAPPED_BYTES = 4 * 1024**2
 M_MMAP_THRESHOLD = -3
 if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
-
-YAML_FILE = "defs.yaml"
 
 
 @dg.scaffold_with(PipelineScaffolder)

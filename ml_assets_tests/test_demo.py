@@ -15,10 +15,10 @@ import yaml
 from rich.console import Console
 
 from ml_assets import demo, runs
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.summary import summarize
+from ml_assets.tables.audit import last_writes
 from ml_assets_tests.conftest import Project, failure_text
 
 FLIGHTS = Path(demo.__file__).parent / "defs" / "flights"

@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.errors import BatchRefused, did_you_mean
-from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.runs import materialize
@@ -18,13 +18,12 @@ from ml_assets.tables import versions
 
 
 @click.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
-@click.option("--version", help="Score with this version and keep the rows of all others; default: the champion.")
+@version_option("--version", "Score with this version and keep the rows of all others; default: the champion.")
 def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
-    """Score batches again. Rows of another version than the champion stand beside the answers, as `rescored`."""
-    paths = Paths.of()
-    with Lake(paths.lake, read_only=True) as lake:
+    """Score batches again. Rows of another version than the champion are kept beside its predictions, as `rescored`."""
+    with reading(pipeline) as lake:
         versions.check_pipeline(lake, pipeline)
         if version:
             versions.need_version(lake, pipeline, version)
@@ -35,8 +34,8 @@ def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
     config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
     keys = ",".join(f'key:"{pipeline}/{asset_name}"' for asset_name in ("predictions", "performance_report"))
     arguments = ["--select", keys, "--config-json", json.dumps(config)]
-    done = [materialize(paths, console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
-    with Lake(paths.lake, read_only=True) as lake:
+    done = [materialize(Paths.of(), console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
+    with reading() as lake:
         found = lake.rows(
             f"""SELECT batch, model_version, role, count(*) AS rows, avg(score) AS mean
             FROM {table(f"{pipeline}.predictions")} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",

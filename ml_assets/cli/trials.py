@@ -9,31 +9,33 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
+from ml_assets.tables.pipelines import only_pipeline
 from ml_assets.tables.trials import newest
 
 
 @click.command()
-@click.argument("pipeline", required=False)
+@optional_pipeline
 @click.option("--candidate", help="Only this candidate.")
 @click.option("--pin", help="Training set, as its id; by default the newest one that has trials.")
 @click.option(
     "--sort", help="Column to sort by, smallest first; -COLUMN: greatest first. Default: the best score first."
 )
-@click.option("--limit", default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@limit_option
+@json_option
 def trials(
     pipeline: str | None, candidate: str | None, pin: str | None, sort: str | None, limit: int, as_json: bool
 ) -> None:
-    """Trials of the candidates of PIPELINE, which may be left out where there is one only."""
-    with Lake(Paths.of().lake, read_only=True) as lake:
-        found = newest_trials(lake, _pipeline(lake, pipeline), candidate, pin)
+    """Hyperparameter trials of PIPELINE (optional if there is only one)."""
+    with reading(pipeline) as lake:
+        found = newest_trials(lake, pipeline or only_pipeline(lake), candidate, pin)
     shown = ordered(found, sort)[:limit]
     if as_json:
-        click.echo(json.dumps(shown, default=str, indent=2))
+        print_json(shown)
         return
     console.print(_table(shown))
     more = len(found) - len(shown)
@@ -95,17 +97,6 @@ def _spread(scores: list[float | None] | None) -> float | None:
     """Best minus worst fold; the lake has NULL where the metric is not defined."""
     defined = [score for score in scores or [] if score is not None]
     return max(defined) - min(defined) if len(defined) > 1 else None
-
-
-def _pipeline(lake: Lake, pipeline: str | None) -> str:
-    known = sorted({name.partition(".")[0] for name in lake.tables()})
-    if pipeline is None and len(known) == 1:
-        return known[0]
-    if pipeline is None:
-        raise LakeError("Which pipeline?", found=", ".join(known) or "none in the lake", fix="Name one of them.")
-    if pipeline not in known:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
-    return pipeline
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -5,9 +5,9 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.maintenance import run_maintenance
 
 # Behind everything else in the queue. Not tagged as a run of the pipeline: those wait for each other, this need not.
 TAGS = {"dagster/priority": "-1"}
@@ -20,7 +20,7 @@ def maintenance_job(spec: PipelineSpec) -> dg.JobDefinition:
     def maintenance(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         store = lake.open()
         with user_errors(pipeline=spec.name):
-            if not store.is_there() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
+            if not store.catalog.exists() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
                 context.log.info("nothing has been written yet")
                 return
             done = run_maintenance(store, spec.name, spec.maintenance.keep_days, context.run_id)
