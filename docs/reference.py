@@ -12,7 +12,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets.metrics import METRICS, Metric
+from ml_assets.spec import PipelineSpec
 from ml_assets.tables.families import TABLES
 from ml_assets.tables.table import Table
 
@@ -65,9 +66,19 @@ def page() -> str:
     parts = [HEAD]
     for title, model in sections(PipelineSpec, "attributes"):
         parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{rows(model)}")
-    metrics = "\n".join(f"- {kind}: {', '.join(f'`{name}`' for name in names)}" for kind, names in METRICS.items())
-    parts.append(f"## Metrics\n\n{metrics}\n")
+    lines = ["| metric | targets | better | range | scikit-learn's scorer | meaning |", "|---|---|---|---|---|---|"]
+    table = "\n".join(lines + [metric_row(metric) for metric in METRICS.values()])
+    parts.append(f"## Metrics\n\n{table}\n")
     return "\n".join(parts)
+
+
+def metric_row(metric: Metric) -> str:
+    """A metric as a row of a table."""
+    better = "higher" if metric.is_higher_better else "lower"
+    low, high = (f"{bound:g}".replace("inf", "∞") for bound in metric.bounds)
+    scorer = f"`{metric.scorer}`" if metric.scorer else "none"
+    kinds = ", ".join(metric.kinds)
+    return f"| `{metric.name}` | {kinds} | {better} | {low} to {high} | {scorer} | {metric.description} |"
 
 
 def schema() -> str:

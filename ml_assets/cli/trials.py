@@ -63,13 +63,13 @@ def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]
     Raises:
         LakeError: There is no such column.
     """
-    from ml_assets.ml.metrics import greater_is_better
+    from ml_assets.metrics import METRICS
 
     column = (sort or "score").removeprefix("-")
     if column not in rows[0]:
         raise LakeError(f"Trials have no column {column!r}.", fix=did_you_mean(column, rows[0]))
     with_value = [row for row in rows if row.get(column) is not None]
-    down = sort.startswith("-") if sort else greater_is_better(rows[0]["metric"])
+    down = sort.startswith("-") if sort else METRICS[rows[0]["metric"]].is_higher_better
     made = sorted(with_value, key=lambda row: _comparable(row[column]), reverse=down)
     if sort is None:
         made.sort(key=lambda row: row.get("state") == "pruned")

@@ -34,7 +34,8 @@ SCHEME = "2."  # what a version begins with
 # Versions of release 0.1 also counted engine, texts and wiring: they say nothing about the code of today.
 EARLIER_SCHEME = re.compile(r"[0-9a-f]{12}")
 PACKAGE = "ml_assets"
-COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
+# Packages whose modules compute rows, beside the logic of the stages.
+COMPUTING = ("ml", "metrics", "sources", "server")
 # How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
 FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
 # Which rows a model is fitted on, which outcome a row has, and when a batch has drifted, is decided by these.
@@ -215,7 +216,7 @@ def _file_hash(file: Path) -> str:
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, what an error says, lines of a log, what columns mean."""
+    """Takes away what a person reads: docstrings, descriptions, what errors, logs and declarations say."""
 
     def visit_body(self, node: Any) -> Any:
         if ast.get_docstring(node, clean=False) is not None:
@@ -231,6 +232,10 @@ class _WithoutTexts(ast.NodeTransformer):
         if isinstance(node.func, ast.Name) and _only_says(node.func.id):
             node.args, node.keywords = [], []
         return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.keyword | None:
+        self.generic_visit(node)
+        return None if node.arg == "description" and isinstance(node.value, ast.Constant) else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = node.value

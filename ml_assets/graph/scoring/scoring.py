@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets import metrics
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml import bundle, metrics
+from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases, training_sets, versions
 from ml_assets.tables.data import FEATURES
