@@ -44,6 +44,7 @@ def common(
         "owners": spec.owners,
         "code_version": code_version,
         "kinds": kinds,
+        "tags": {"ml_assets/pipeline": spec.name, "ml_assets/stage": stage},
         # `dagster asset materialize --partition-range` asks it of every selected asset, partitioned or not.
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
