@@ -3,6 +3,8 @@
 A process id alone would not tell: ids are given again, other containers have their own, and after a restart of the
 machine all of them name something else.
 
+This lock is of Dagster's home and its machine, and no lock between runs: those go through the lake's catalog.
+
     HOME/workers/RUN_ID.lock    held, shared, by each process that works on the run; freed by the kernel
 """
 

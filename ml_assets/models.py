@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ml_assets.graph.release.promotion.decision import decisions
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import data, evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import decisions
 
 Row = dict[str, Any]
+OF_SCORE = ("scope", "metric", "value", "low", "high", "rows")
 
 
 def overview(lake: Lake, pipeline: str) -> list[Row]:
     """One row for each version, newest first: version, created_at, candidate, metric, its validation and test score
-    with interval, the newest decision, aliases, asked_by.
+    with interval, the newest decision, aliases, triggered_by.
 
     Raises:
         ModelError: No model of the pipeline is registered.
@@ -30,7 +31,7 @@ def overview(lake: Lake, pipeline: str) -> list[Row]:
             **_tuned(scores.get(record["version"], [])),
             "decision": decided.get(record["version"]),
             "aliases": [alias for alias, version in aliases.items() if version == record["version"]],
-            "asked_by": record["asked_by"],
+            "triggered_by": record["triggered_by"],
         }
         for record in reversed(versions.records(lake, pipeline))
     ]
@@ -38,14 +39,10 @@ def overview(lake: Lake, pipeline: str) -> list[Row]:
 
 def _scores(lake: Lake, pipeline: str) -> dict[str, list[Row]]:
     """Version -> findings of its newest evaluation on whole parts: scope, metric, value, low, high, rows."""
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        """SELECT version, scope, metric, value, low, high, rows FROM
-        (FROM {t} QUALIFY evaluated_at = max(evaluated_at) OVER (PARTITION BY version)) WHERE slice_by IS NULL""",
-    )
     found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.pop("version"), []).append(row)
+    for row in evaluations.newest(lake, pipeline):
+        if row["slice_by"] is None:
+            found.setdefault(row["version"], []).append({name: row[name] for name in OF_SCORE})
     return found
 
 
@@ -74,11 +71,7 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
     record = next(one for one in versions.records(lake, pipeline) if one["version"] == version)
     folder = paths.bundles / record["bundle"]
     pin = training_sets.newest(lake, pipeline, pin_id=record["pin_id"])
-    released = lake.rows_of(
-        f"{pipeline}.release_candidate",
-        "SELECT * FROM {t} WHERE version = ? ORDER BY created_at DESC LIMIT 1",
-        [version],
-    )
+    released = releases.newest_row(lake, pipeline, version)
     moved = [event for event in versions.alias_events(lake, pipeline) if event["version"] == version]
     return {
         **record,
@@ -94,8 +87,8 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
         ],
         "aliases": [alias for alias, named in _aliases(lake, pipeline).items() if named == version],
         "alias_events": moved,
-        "release": {**released[0], "folder": str(paths.releases / released[0]["folder"])} if released else None,
-        "read_training_set": f'open_lake().table("{pipeline}.features", snapshot="{version}")',
+        "release": {**released, "folder": str(paths.releases / released["folder"])} if released else None,
+        "read_training_set": f'open_lake().table("{data.FEATURES.of(pipeline)}", snapshot="{version}")',
     }
 
 

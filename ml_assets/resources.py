@@ -12,9 +12,9 @@ from pydantic import PrivateAttr
 
 from ml_assets import launcher
 from ml_assets.home import check_home
+from ml_assets.lake.faults import ENV_MEMORY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import ENV_MEMORY
 from ml_assets.liveness import holding
 
 

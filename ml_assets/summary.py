@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.errors import LakeError
-from ml_assets.graph.release.promotion.decision import Decision, newest_of, pending
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.lake.lake import Lake
 from ml_assets.ml import selection
-from ml_assets.tables import versions
+from ml_assets.tables import arrivals, candidates, data, drift, evaluations, performance, versions
+from ml_assets.tables.decisions import Decision, newest, newest_of, pending
+from ml_assets.tables.predictions import PREDICTIONS
 
+COUNTED = (data.RAW_DATA, data.VALIDATED_DATA, data.QUARANTINE, data.FEATURES, PREDICTIONS)
 OF_CANDIDATE = ("candidate", "metric", "selection_score", "validation_score", "cv_score", "trials", "seconds")
 
 
@@ -47,11 +49,6 @@ class Summary:
     problems: list[str] = field(default_factory=list)
 
 
-def pipelines(lake: Lake) -> list[str]:
-    """Pipelines that have been materialized."""
-    return [name.partition(".")[0] for name in lake.tables() if name.endswith(".arrivals")]
-
-
 def summarize(lake: Lake, pipeline: str) -> Summary:
     """Read a pipeline's state from the lake; what data files that are lost hold is left out, and they are problems."""
     damaged = [str(file) for file in lake.damaged_files(pipeline)]
@@ -66,51 +63,25 @@ def summarize(lake: Lake, pipeline: str) -> Summary:
 
 
 def _read(lake: Lake, pipeline: str) -> Summary:
-    asset_names = ("raw_data", "validated_data", "quarantine", "features", "predictions")
     found = Summary(
         pipeline,
-        rows={asset_name: lake.count(f"{pipeline}.{asset_name}") for asset_name in asset_names},
-        batches=lake.batches(f"{pipeline}.validated_data"),
+        rows={table.name: lake.count(table.of(pipeline)) for table in COUNTED},
+        batches=data.validated_batches(lake, pipeline),
         seen=read_facts(lake, pipeline).batches(),
         champion=versions.alias(lake, pipeline, "champion"),
+        quarantine=data.reasons(lake, pipeline),
+        drift=drift.verdicts(lake, pipeline),
     )
-    found.quarantine = lake.rows_of(
-        f"{pipeline}.quarantine",
-        """SELECT split_part(reason, ': ', 1) AS reason, count(*) AS rows
-        FROM (SELECT unnest(reasons) AS reason FROM {t}) GROUP BY 1 ORDER BY 2 DESC""",
-    )
-    found.candidates = lake.rows_of(
-        f"{pipeline}.candidates",
-        """SELECT * FROM {t}
-        WHERE pin_id = (SELECT max_by(pin_id, finished_at) FROM {t})
-        QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1
-        ORDER BY candidate""",
-    )
-    if found.candidates:
-        ranked = selection.ranked(found.candidates, found.candidates[0]["metric"])
+    tuned = list(candidates.newest(lake, pipeline).values())
+    if tuned:
+        ranked = selection.ranked(tuned, tuned[0]["metric"])
         found.candidates = [{name: row[name] for name in OF_CANDIDATE} for row in ranked]
-    if found.candidates and found.champion:
-        scores = lake.rows_of(
-            f"{pipeline}.evaluation_report",
-            """SELECT metric, value, low, high, rows FROM {t}
-            WHERE scope = 'test' AND version = $version AND metric = $metric ORDER BY evaluated_at DESC LIMIT 1""",
-            {"version": found.champion.version, "metric": found.candidates[0]["metric"]},
-        )
-        found.test = scores[0] if scores else None
     if found.champion:
-        live = lake.rows_of(
-            f"{pipeline}.performance_report",
-            """SELECT batch, metric, value, low, high, rows, promised, decayed, why FROM {t}
-            WHERE judged AND NOT coalesce(seen, false) AND model_version = ? ORDER BY batch DESC LIMIT 1""",
-            [found.champion.version],
-        )
-        found.live = live[0] if live else None
+        scores = evaluations.newest(lake, pipeline, [found.champion.version], ["test"]) if tuned else []
+        found.test = next((row for row in scores if row["metric"] == tuned[0]["metric"]), None)
+        live = [row for row in performance.verdicts(lake, pipeline, found.champion.version) if not row["seen"]]
+        found.live = live[-1] if live else None
     found.newest = newest_decision(lake, pipeline, found.champion)
-    found.drift = lake.rows_of(
-        f"{pipeline}.drift_report",
-        "SELECT batch, drifted, share, len(list_filter(columns, lambda c: c.drifted)) AS columns, model_version "
-        "FROM {t} ORDER BY batch",
-    )
     found.problems = _problems(lake, pipeline, found)
     return found
 
@@ -124,19 +95,14 @@ def newest_decision(lake: Lake, pipeline: str, champion: versions.ModelVersion |
 
 
 def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:
-    bad = lake.rows_of(
-        f"{pipeline}.arrivals",
-        "SELECT path, status, error FROM {t} WHERE status IN ('refused', 'unmatched') ORDER BY path",
-    )
-    problems = [f"{row['path']} is {row['status']}: {row['error']}" for row in bad]
-    ready = lake.rows_of(f"{pipeline}.arrivals", "SELECT DISTINCT batch FROM {t} WHERE status = 'ready' ORDER BY 1")
-    missing = sorted({row["batch"] for row in ready} - set(found.batches))
+    files = sorted(arrivals.known(lake, pipeline).values(), key=lambda file: file.path)
+    bad = [file for file in files if file.status in ("refused", "unmatched")]
+    problems = [f"{file.path} is {file.status}: {file.error}" for file in bad]
+    missing = sorted(set(arrivals.by_batch(files)) - set(found.batches))
     problems += [f"batch {batch} has arrived but has no validated rows" for batch in missing]
     if found.candidates and found.champion is None:
-        decisions = lake.rows_of(
-            f"{pipeline}.champion", "SELECT version, decision, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
-        )
-        problems += [f"no champion: version {row['version']} was {row['decision']}: {row['why']}" for row in decisions]
+        last = newest(lake, pipeline)
+        problems += [f"no champion: version {last.version} was {last.decision}: {last.why}"] if last else []
     problems += [
         f"version {version} waits since {made.decided_at:%Y-%m-%d %H:%M} UTC "
         f"for `ml-assets approve {pipeline} {version}`, or reject"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import ml_assets.graph
@@ -77,6 +78,15 @@ def test_files_stay_small() -> None:
         if (lines := file.read_text().count("\n")) > 500
     }
     assert long == {}
+
+
+def test_a_wheel_has_every_file_that_is_not_python() -> None:
+    package = ROOT / "ml_assets"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ml_assets"]
+    packaged = {file for pattern in patterns for file in package.glob(pattern)}
+    there = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert there - packaged == set()
+    assert package / "reporting" / "templates" / "base.html" in there
 
 
 def test_tests_mirror_the_stages() -> None:

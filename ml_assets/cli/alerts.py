@@ -15,9 +15,8 @@ from ml_assets.escaping import host_of, without_secrets
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.scaffold.project import declared, project_at
-from ml_assets.summary import pipelines
 from ml_assets.tables import alerts as store
-from ml_assets.tables import versions
+from ml_assets.tables import pipelines, versions
 from ml_assets.tables.alerts import Alert
 
 
@@ -32,7 +31,7 @@ def alerts(pipeline: str, limit: int, as_json: bool, is_test: bool) -> None:
     if is_test:
         sys.exit(0 if send_test(paths, pipeline) else 1)
     with Lake(paths.lake, read_only=True) as lake:
-        known = pipelines(lake)
+        known = pipelines.names(lake)
         if pipeline not in known:
             raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
         found = store.current(lake, pipeline, limit)
@@ -74,7 +73,7 @@ def send_test(paths: Paths, pipeline: str) -> bool:
 
 def _record(paths: Paths, pipeline: str, alert: Alert) -> None:
     with Lake(paths.lake) as lake:
-        if lake.is_there():
+        if lake.catalog.exists():
             store.write(lake, pipeline, [alert])
         else:
             console.print("It is not recorded: there is no lake yet.")

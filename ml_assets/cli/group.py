@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.escaping import visible
-from ml_assets.lake.causes import lake_error
+from ml_assets.lake.faults import lake_error
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 
@@ -55,6 +55,6 @@ def existing_lake(paths: Paths) -> Lake:
         LakeError: There is no lake yet.
     """
     lake = Lake(paths.lake)
-    if not lake.is_there():
+    if not lake.catalog.exists():
         raise LakeError("There is no lake yet.", where={"folder": lake.folder})
     return lake

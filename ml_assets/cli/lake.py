@@ -21,10 +21,11 @@ from ml_assets.lake.history import TableChange
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.published import recover as recover_catalog
+from ml_assets.lake.recovery import recover as recover_catalog
 from ml_assets.lake.restore import Plan
 from ml_assets.lake.restore import plan as plan_restore
 from ml_assets.lake.restore import restore as restore_plan
+from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.tables.snapshot_names import snapshot_id
 
 MOST_COLUMNS = 5
@@ -124,7 +125,7 @@ def _columns(one: BatchChange) -> list[str]:
 def restore(table: str, batch: str | None, snapshot: str, why: str, yes: bool) -> None:
     """Write what a table held at a snapshot again, as a new snapshot: TABLE is such as flights.features."""
     with Lake(Paths.of().lake) as store:
-        if not store.is_there():
+        if not store.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": store.folder})
         planned = plan_restore(store, table, snapshot_id(store, snapshot, table.partition(".")[0]), batch)
         if not planned.batches:
@@ -160,7 +161,7 @@ def recover(source: Path | None) -> None:
 
     What was there keeps the ending .lost and its time. No data file is changed, now or by a later maintenance.
     """
-    done = recover_catalog(Paths.of().lake, source, LOCK_TIMEOUT_S)
+    done = recover_catalog(SqliteCatalog(Paths.of().lake), source, LOCK_TIMEOUT_S)
     console.print(
         f"The catalog is {done.source} now: snapshot {done.snapshot_id} of {done.written_at:%Y-%m-%d %H:%M} UTC."
     )
@@ -182,7 +183,7 @@ def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bo
     """Merge small files, expire snapshots that nothing needs, remove files that nothing names."""
     paths = Paths.of()
     with Lake(paths.lake) as store:
-        if not store.is_there():
+        if not store.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": store.folder})
         _check_pipeline(store, pipeline)
         done = run_maintenance(store, pipeline, keep_days or _keep_days(paths.root, pipeline), dry_run=dry_run)

@@ -49,7 +49,7 @@ def list_(pipeline: str, as_json: bool) -> None:
             _number(row["validation_score"]),
             _scored(row["test_score"], row["low"], row["high"]),
             ", ".join([row["decision"] or "none", *(f"now {alias}" for alias in row["aliases"])]),
-            row["asked_by"] or "",
+            row["triggered_by"] or "",
         )
     console.print(table)
 
@@ -84,7 +84,7 @@ def show(pipeline: str, version: str, as_json: bool) -> None:
 def _facts(found: Mapping[str, Any]) -> dict[str, str]:
     pin, release = found["training_set"], found["release"]
     facts = {
-        "trained": f"{_time(found['created_at'])} UTC, asked for by {found['asked_by'] or 'unknown'}",
+        "trained": f"{_time(found['created_at'])} UTC, requested by {found['triggered_by'] or 'unknown'}",
         "aliases": ", ".join(found["aliases"]) or "none",
         "candidate": f"{found['candidate']} ({found['estimator']})",
         "parameters": _value(found["params"]),

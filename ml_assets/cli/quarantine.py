@@ -16,7 +16,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifiers, table
 from ml_assets.runs import materialize
 from ml_assets.scaffold.project import declared, project_at
-from ml_assets.summary import pipelines
+from ml_assets.tables import pipelines
 
 
 @click.group()
@@ -30,7 +30,7 @@ def held_batches(lake: Lake, pipeline: str, batches: tuple[str, ...]) -> list[st
     Raises:
         MLAssetsError: There is no such pipeline, or nothing of such a batch in quarantine.
     """
-    known = pipelines(lake)
+    known = pipelines.names(lake)
     if pipeline not in known:
         raise MLAssetsError(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
     held = lake.batches(f"{pipeline}.quarantine") if lake.exists(f"{pipeline}.quarantine") else []

@@ -26,7 +26,7 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
     from ml_assets.replay.load import find_pipeline
-    from ml_assets.reporting.replay_report import conclusions, write_pages
+    from ml_assets.replay.report import conclusions, write_report
 
     logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()
@@ -44,11 +44,11 @@ def replay(pipeline: str, start: str | None) -> None:
             start,
             lambda done, of, text: progress.update(task, completed=done, total=of, description=text),
         )
-    page = write_pages(made, paths.reports / pipeline / "replay")
+    file = write_report(made, paths.reports / pipeline / "replay")
     _print(made)
     for sentence in conclusions(made):
         console.print(sentence)
-    console.print(f"\nThe page: {page}\nThe table: {page.with_name('replay.csv')}")
+    console.print(f"\nReport: {file}\nTable: {file.with_name('replay.csv')}")
 
 
 def _print(made: Replay) -> None:

@@ -9,7 +9,7 @@ import click
 from ml_assets.errors import did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.summary import pipelines
+from ml_assets.tables import pipelines
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -28,7 +28,7 @@ def serve(pipeline: str, version: str | None, port: int, host: str) -> None:
 
     paths = Paths.of()
     with Lake(paths.lake, read_only=True) as lake:
-        known = pipelines(lake)
+        known = pipelines.names(lake)
     if pipeline not in known:
         raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
 

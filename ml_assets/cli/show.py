@@ -15,7 +15,8 @@ from ml_assets.errors import did_you_mean
 from ml_assets.escaping import visible
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.summary import Summary, pipelines, summarize
+from ml_assets.summary import Summary, summarize
+from ml_assets.tables import pipelines
 
 
 @click.command()
@@ -23,7 +24,7 @@ from ml_assets.summary import Summary, pipelines, summarize
 def summary(pipeline: str | None) -> None:
     """What is in the lake, how good the champion is, what needs a person. Exit code 1 where something does."""
     with Lake(Paths.of().lake, read_only=True) as lake:
-        known = pipelines(lake)
+        known = pipelines.names(lake)
         if pipeline is not None and pipeline not in known:
             raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
         found = [summarize(lake, name) for name in ([pipeline] if pipeline else known)]
@@ -52,7 +53,7 @@ def print_summary(found: Summary) -> None:
     if found.newest is not None:
         table.add_row("newest version", f"{found.newest.version} {found.newest.decision}: {found.newest.why}")
     drifted = [row for row in found.drift if row["drifted"]]
-    listed = ", ".join(f"{row['batch']} ({row['columns']} columns)" for row in drifted)
+    listed = ", ".join(f"{row['batch']} ({row['drifted_columns']} columns)" for row in drifted)
     table.add_row("drifted batches", f"{len(drifted)} of {len(found.drift)} watched{': ' + listed if listed else ''}")
     console.print(table)
     for problem in found.problems:
@@ -74,7 +75,7 @@ def _live_line(live: Mapping[str, Any]) -> Text:
     verdict = {True: Text("decayed", "red"), False: Text("holds"), None: Text("no verdict")}[live["decayed"]]
     value = "not defined" if live["value"] is None else f"{live['value']:.4f}"
     between = "" if live["low"] is None else f" [{live['low']:.4f}, {live['high']:.4f}]"
-    beside = "nothing promised" if live["promised"] is None else f"promised {live['promised']:.4f}"
+    beside = "no test score" if live["test_score"] is None else f"test score {live['test_score']:.4f}"
     line = f"{live['metric']} {value}{between} on {live['rows']:,} rows of batch {live['batch']}; {beside}: "
     return Text.assemble(visible(line), verdict)
 

@@ -25,8 +25,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ml_assets import errors
+from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
-from ml_assets.lake.sqlite import scratch
 from ml_assets.spec import PipelineSpec
 
 SCHEME = "2."  # what a version begins with
@@ -41,6 +41,7 @@ COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes
 WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of a stage's modules that compute nothing
 TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})
+DECLARATIONS = frozenset({"Column", "Table"})  # of the lake's tables
 ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(found, type))
 # These see every stage: who imports them is not made of them.
 ENTRY_POINTS = frozenset({PACKAGE, "ml_assets.component", "ml_assets.definitions", "ml_assets.cli"})
@@ -226,7 +227,7 @@ class _WithoutTexts(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and (node.func.id in ERRORS or node.func.id.endswith("Error")):
+        if isinstance(node.func, ast.Name) and _only_says(node.func.id):
             node.args, node.keywords = [], []
         return node
 
@@ -236,3 +237,8 @@ class _WithoutTexts(ast.NodeTransformer):
             return ast.Pass()
         self.generic_visit(node)
         return node
+
+
+def _only_says(name: str) -> bool:
+    """Are the arguments of a call of this name for people: an error, or what a table means?"""
+    return name in ERRORS or name in DECLARATIONS or name.endswith("Error")

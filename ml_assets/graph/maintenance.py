@@ -20,7 +20,7 @@ def maintenance_job(spec: PipelineSpec) -> dg.JobDefinition:
     def maintenance(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         store = lake.open()
         with user_errors(pipeline=spec.name):
-            if not store.is_there() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
+            if not store.catalog.exists() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
                 context.log.info("nothing has been written yet")
                 return
             done = run_maintenance(store, spec.name, spec.maintenance.keep_days, context.run_id)

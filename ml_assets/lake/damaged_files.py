@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from ml_assets.lake.causes import lake_error, make_again
+from ml_assets.lake.faults import lake_error, make_again
 
 # Living files; f.path is relative to the table's folder, that to the schema's, that to data/.
 LIVING = """
@@ -48,7 +48,7 @@ class DamagedFile:
         return f"a data file of {of} {self.what}: {self.path}. {self.fix}"
 
 
-def damaged(con: duckdb.DuckDBPyConnection, folder: Path, pipeline: str) -> list[DamagedFile]:
+def damaged(con: duckdb.DuckDBPyConnection, data: Path, pipeline: str) -> list[DamagedFile]:
     """Data files of a pipeline that are lost or cut short, by their names and sizes alone; 5 us a file."""
     rows = con.execute(
         f"""SELECT t.table_name, v.partition_value, s.path || t.path || f.path, f.file_size_bytes {LIVING}
@@ -57,7 +57,7 @@ def damaged(con: duckdb.DuckDBPyConnection, folder: Path, pipeline: str) -> list
     ).fetchall()
     found = []
     for table_name, batch, name, size in rows:
-        path = folder / "data" / name
+        path = data / name
         what = _wrong(path, int(size))
         if what:
             found.append(
@@ -104,16 +104,16 @@ def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) ->
         raise lake_error(error, rule, table=name, batch=batch) from error
 
 
-def remove_since(folder: Path, moment: float) -> None:
+def remove_since(data: Path, moment: float) -> None:
     """Remove the data files of a write that failed: half a file would stay, and keep a full disk full.
 
     For whoever holds the write lock: the files of all others are older.
 
     Args:
-        folder: Of the lake.
+        data: The lake's Parquet files.
         moment: When the write began, in seconds since 1970.
     """
-    for file in (folder / "data").rglob("ducklake-*.parquet"):
+    for file in data.rglob("ducklake-*.parquet"):
         with contextlib.suppress(OSError):
             if file.stat().st_mtime >= moment:
                 file.unlink()

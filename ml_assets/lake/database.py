@@ -39,7 +39,7 @@ def borrow() -> tuple[duckdb.DuckDBPyConnection, bool]:
     return database, True
 
 
-def give_back(database: duckdb.DuckDBPyConnection) -> None:
+def release(database: duckdb.DuckDBPyConnection) -> None:
     """Keep a database for the next one who borrows; nothing may be attached to it any more."""
     database.execute(f"SET memory_limit = {literal(IDLE_MEMORY)}")  # gives back what it holds
     with _idle_guard:

@@ -15,8 +15,10 @@ WIDENS = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE"]
 
 def evolve(
     con: duckdb.DuckDBPyConnection, put: Put, source: str, stored_columns: Mapping[str, str], columns: Mapping[str, str]
-) -> None:
+) -> bool:
     """Make room for new columns and wider types, or refuse: DuckLake would round 1.7 to 2 in silence.
+
+    Returns whether a column was added, renamed or dropped.
 
     Args:
         con: The lake's connection, in the transaction of the write.
@@ -28,19 +30,22 @@ def evolve(
     Raises:
         SchemaChange: A column would lose values.
     """
-    target = table(put.table)
+    target, is_altered = table(put.table), False
     known = {name.lower(): (name, kind) for name, kind in stored_columns.items()}
     for column, before in put.renamed.items():
         if before in known and column not in known:
             con.execute(f"ALTER TABLE {target} RENAME COLUMN {identifier(before)} TO {identifier(column)}")
             known[column] = (column, known.pop(before)[1])
+            is_altered = True
     if put.reshape:
         wanted = {name.lower() for name in columns}
         for stored_name, _ in [known.pop(name) for name in list(known) if name not in wanted]:
             con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
+            is_altered = True
     for column, kind in columns.items():
         if column.lower() not in known:
             con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
+            is_altered = True
             continue
         stored_name, stored = known[column.lower()]
         if stored == kind or (kind in WIDENS and stored in WIDENS and WIDENS.index(kind) < WIDENS.index(stored)):
@@ -50,9 +55,11 @@ def evolve(
         elif put.reshape:
             con.execute(f"ALTER TABLE {target} DROP COLUMN {identifier(stored_name)}")
             con.execute(f"ALTER TABLE {target} ADD COLUMN {identifier(column)} {kind}")
+            is_altered = True
         elif con.execute(f"SELECT count({identifier(column)}) FROM {source}").fetchall()[0][0]:
             raise SchemaChange(
                 f"A column of {put.table} cannot change from {stored} to {kind} without losing values.",
                 where={"table": put.table, "column": column, "batch": put.batch},
                 fix="Cast the column to its earlier type, or give it a new name.",
             )
+    return is_altered

@@ -1,7 +1,7 @@
-"""The lake: DuckLake tables on a SQLite catalog with Parquet files, and the one way to write them.
+"""The lake: DuckLake tables, and the one way to write them.
 
 Belongs here: opening, reading at a snapshot, and atomic writes by one writer at a time.
-Does not: what the tables mean (graph/), or which models exist (registry.py).
+Does not: where the catalog is kept (catalog.py), what the tables mean (tables/), or which models exist.
 
 A write computes before it takes the lock and holds the lock for its transaction only. Readers are never blocked.
 Why a lock of our own: DuckLake does not retry SQLite's "database is locked", and without a lock parallel writers
@@ -11,35 +11,34 @@ lose commits; two first writes of one batch would both commit on PostgreSQL (doc
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.lake import damaged_files, data_files, evolution
-from ml_assets.lake.causes import cause, lake_error
+from ml_assets.errors import LakeBusy, LakeError, MLAssetsError, did_you_mean
+from ml_assets.lake import comments, damaged_files, data_files, faults, puts
+from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.evolution import WIDENS as WIDENS
-from ml_assets.lake.published import publish_catalog
-from ml_assets.lake.sql import identifier, identifiers, literal, table
-from ml_assets.lake.sqlite import CATALOG, Connection, attach, catalog_lock, connect, has_catalog
+from ml_assets.lake.faults import cause, lake_error
+from ml_assets.lake.shape import columns_of, table_exists
+from ml_assets.lake.sql import identifier, literal, table
+from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.writes import Commit as Commit
 from ml_assets.lake.writes import Put as Put
 from ml_assets.lake.writes import Rows as Rows
 from ml_assets.lake.writes import Written as Written
 from ml_assets.lake.writes import as_named as as_named
 from ml_assets.lake.writes import stored_type as stored_type
-from ml_assets.tables.snapshot_names import SnapshotLike, snapshot_id
 
 MAX_RETRIES = 8
-log = logging.getLogger("ml_assets.store")
+log = logging.getLogger("ml_assets.lake")
 
 
 @dataclass
@@ -47,25 +46,35 @@ class Lake:
     """One connection to the lake. Not for sharing between threads: give each its own.
 
     Args:
-        folder: Folder of the catalog, the lock and the Parquet files.
+        folder: The lake's folder: of the Parquet files, and by default of a SQLite catalog.
         read_only: Refuse every write; falls back to the published catalog where this user may not write the folder.
         memory_limit: DuckDB's memory limit, such as `2GiB`; beyond it spills to disk.
         lock_timeout_s: Seconds to wait for another writer.
+        catalog: Where DuckLake keeps what it knows, if not in the folder.
+
+    What its methods raise are errors of `MLAssetsError`, and `LakeBusy` where the same may succeed a moment later.
+    `con` and the relation of `table` are DuckDB's own, and raise DuckDB's errors.
     """
 
     folder: Path
     read_only: bool = False
     memory_limit: str | None = None
     lock_timeout_s: float = 300
+    catalog: Catalog = field(default=None, repr=False)  # type: ignore[assignment] # set below, from the folder
     _connection: Connection | None = field(default=None, repr=False)
     _wrote: bool = False
     _values: int = 0
+    _commented: puts.Commented = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.catalog is None:
+            self.catalog = SqliteCatalog(self.folder)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The DuckDB connection, opened at its first use; the lake is attached as `lake`."""
         if self._connection is None:
-            self._connection = connect(self.folder, self.read_only, self.memory_limit, self.lock_timeout_s)
+            self._connection = self.catalog.connect(self.read_only, self.memory_limit, self.lock_timeout_s)
         return self._connection.con
 
     def close(self) -> None:
@@ -74,6 +83,7 @@ class Lake:
         A copy that fails changes nothing in what was written: it is logged, and made after the next write.
         """
         connection, self._connection = self._connection, None
+        self._commented.clear()
         if connection is not None:
             connection.close()
         if self._wrote:
@@ -82,10 +92,11 @@ class Lake:
             except LakeError as error:
                 log.warning("Everything is written, but readers of the published catalog do not see it yet. %s", error)
 
-    def give_back(self) -> None:
+    def release_memory(self) -> None:
         """Return the memory that DuckDB keeps for its next query to the system: setting its limit does that."""
         if self._connection is not None and self.memory_limit:
-            self._connection.con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
+            with self._reading():
+                self._connection.con.execute(f"SET memory_limit = {literal(self.memory_limit)}")
 
     def publish(self) -> None:
         """Publish a copy of the catalog as it is now.
@@ -94,15 +105,7 @@ class Lake:
             LakeError: The disk is full, or the published copy is newer.
         """
         self._wrote = False
-        publish_catalog(self.folder, self.lock_timeout_s)
-
-    def is_there(self) -> bool:
-        """Has anything made the lake yet?
-
-        Raises:
-            LakeError: Its catalog is lost.
-        """
-        return has_catalog(self.folder)
+        self.catalog.publish(self.lock_timeout_s)
 
     def __enter__(self) -> Lake:
         return self
@@ -120,11 +123,22 @@ class Lake:
         except duckdb.Error as error:
             raise lake_error(error, f"{name or 'The lake'} cannot be read.", self.folder, table=name) from error
 
+    def fetch(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, name: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a query as tuples.
+
+        Raises:
+            LakeError: It cannot be read, such as from a data file that is lost; of the table `name`, where given.
+        """
+        with self._reading(name):
+            return self.con.execute(sql, parameters).fetchall()
+
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
         """Rows of a query as dictionaries.
 
         Raises:
-            LakeError: It cannot be read, such as from a data file that is lost.
+            LakeError: As in `fetch`.
         """
         with self._reading():
             cursor = self.con.execute(sql, parameters)
@@ -138,33 +152,33 @@ class Lake:
         return self.rows(sql.replace("{t}", table(name)), parameters) if self.exists(name) else []
 
     def table(
-        self, name: str, *, batches: Sequence[str] | None = None, snapshot: SnapshotLike | None = None
+        self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
     ) -> duckdb.DuckDBPyRelation:
         """A table of the lake, such as `flights.features`, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`).
+
+        It is DuckDB's own, to be used in any way, and reads when it is used: what fails then raises DuckDB's errors.
 
         Args:
             name: `schema.table`.
             batches: Only the rows of these batches.
-            snapshot: The table as it was at this snapshot: its id, a model version such as `1.2.0` for what that
-                model was trained on, or a moment (UTC where it has no zone).
+            snapshot: The table as it was at the snapshot of this id.
 
         Raises:
             LakeError: There is no such table or snapshot.
         """
         if name.count(".") != 1 or not self.exists(name):
             raise self._no_table(name)
-        version = None if snapshot is None else snapshot_id(self, snapshot, name.partition(".")[0])
-        sql = f"SELECT * FROM {table(name)}{at(version)}"
+        sql = f"SELECT * FROM {table(name)}{at(snapshot)}"
         with self._reading(name):
             try:
                 if batches is None:
                     return self.con.sql(sql)
                 return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
             except (duckdb.InvalidInputException, duckdb.CatalogException) as error:  # it was not there yet, or expired
-                if version is None:
+                if snapshot is None:
                     raise
                 raise LakeError(
-                    f"{name} cannot be read at snapshot {version}.",
+                    f"{name} cannot be read at snapshot {snapshot}.",
                     found=cause(error).text,
                     fix="`ml-assets lake snapshots` lists the snapshots that exist.",
                 ) from error
@@ -179,22 +193,17 @@ class Lake:
     def tables(self) -> list[str]:
         """Names of all tables, `schema.table`."""
         sql = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
-        with self._reading():
-            return [f"{schema}.{table_name}" for schema, table_name in self.con.execute(sql).fetchall()]
+        return [f"{schema}.{table_name}" for schema, table_name in self.fetch(sql)]
 
     def exists(self, name: str) -> bool:
         """Is there such a table?"""
         with self._reading(name):
-            try:
-                # Binding is ten times as fast as duckdb_tables(), which counts the rows of every table.
-                self.con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")
-            except duckdb.CatalogException:
-                return False
-        return True
+            return table_exists(self.con, name)
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
-        return {row[0]: row[1] for row in self.con.execute(f"DESCRIBE FROM {relation}").fetchall()}
+        with self._reading():
+            return columns_of(self.con, relation)
 
     def batches(self, name: str) -> list[str]:
         """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
@@ -211,100 +220,100 @@ class Lake:
         if not self.exists(name):
             return 0
         where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
-        with self._reading(name):
-            return int(self.con.execute(f"SELECT count(*) FROM {table(name)}{where}", values).fetchall()[0][0])
+        return int(self.fetch(f"SELECT count(*) FROM {table(name)}{where}", values, name=name)[0][0])
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
         if not self.exists(name):
             return 0, 0
         sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?"
-        with self._reading(name):
-            count, total = self.con.execute(sql, [batch]).fetchall()[0]
+        count, total = self.fetch(sql, [batch], name=name)[0]
         return int(count), int(total)
 
     def damaged_files(self, pipeline: str) -> list[damaged_files.DamagedFile]:
         """Data files of a pipeline that are lost or cut short, each with what makes it again."""
-        if not self.is_there():
+        if not self.catalog.exists():
             return []
         with self._reading():
-            return damaged_files.damaged(self.con, self.folder, pipeline)
+            return damaged_files.damaged(self.con, self.catalog.data, pipeline)
 
     def snapshot(self) -> int:
         """Id of the newest snapshot."""
-        with self._reading():
-            return int(self.con.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
+        return int(self.fetch("SELECT id FROM lake.current_snapshot()")[0][0])
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     def replace(
-        self, puts: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
+        self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
         Rows whose data file is lost or cannot be read are replaced, too: the file is taken off the table's list.
 
         Args:
-            puts: What is written.
+            tables: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
             LakeBusy: Another process kept the lock for longer than `lock_timeout_s`.
+            SourceError: A value fits no type that the lake has, or DuckDB cannot compute the rows.
             LakeError: The disk is full, or the catalog cannot be written.
         """
-        sources = [self._normalised(put) for put in puts]
-        versions = [put.version or self._data_version(put, source) for put, source in zip(puts, sources, strict=True)]
+        with self._computing():
+            sources = [puts.normalised(self.con, put) for put in tables]
+            versions = [puts.data_version(self.con, *pair) for pair in zip(tables, sources, strict=True)]
         rows: dict[str, int] = {}
 
         unreadable: set[str] = set()  # tables whose rows to be replaced cannot be found by reading them
 
         def work() -> None:
-            for put, source in zip(puts, sources, strict=True):
-                rows[put.table] = self._put(put, source, put.table not in unreadable)
+            for put, source in zip(tables, sources, strict=True):
+                rows[put.table] = puts.write(self.con, put, source, put.table not in unreadable, self._commented)
             if not any(rows.values()):
-                # DuckLake makes none where no row changes, and then nobody could tell that it was written.
-                why = literal("This comment makes a snapshot of a write without rows.")
-                self.con.execute(f"COMMENT ON TABLE {table(puts[0].table)} IS {why}")
+                comments.write_again(self.con, tables[0])
             if before_commit:
                 before_commit()
 
         facts = {
-            "data_versions": {put.table: version for put, version in zip(puts, versions, strict=True)},
+            "data_versions": {put.table: version for put, version in zip(tables, versions, strict=True)},
             "rows": rows,
         }
 
         def after(snapshot: int) -> None:
-            for put in puts:
+            for put in tables:
                 if put.table in unreadable and put.batch is not None:
                     damaged_files.end(self.con, put.table, put.batch, snapshot)
 
         while True:
             try:
-                written, retries = self._transaction(work, commit, facts, after)
+                written, retries = self._transaction(work, commit, facts, after, [put.table for put in tables])
                 break
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
+        with self._reading():
+            sizes = [data_files.written_bytes(self.con, put.table, written) for put in tables]
         return [
-            Written(
-                table=put.table,
-                snapshot_id=written,
-                rows=rows[put.table],
-                bytes=data_files.written_bytes(self.con, put.table, written),
-                data_version=version,
-                retries=retries,
-            )
-            for put, version in zip(puts, versions, strict=True)
+            Written(put.table, written, rows[put.table], size, version, retries)
+            for put, version, size in zip(tables, versions, sizes, strict=True)
         ]
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
-        puts = [
-            Put(one.table, self.values(one.types, one.rows), append=True, key=one.key, renamed=one.renamed)
+        filled = [
+            Put(
+                one.table,
+                self.values(one.types, one.rows),
+                append=True,
+                key=one.key,
+                renamed=one.renamed,
+                description=one.description,
+                column_descriptions=one.column_descriptions,
+            )
             for one in tables
         ]
-        return self.replace(puts, commit)
+        return self.replace(filled, commit)
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
         """Run statements that fill no table, such as DuckLake's maintenance, under the lock and in one transaction.
@@ -329,74 +338,23 @@ class Lake:
         self._values += 1
         name = f"values_{self._values}"
         columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in types.items())
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
-        if rows:
-            marks = ", ".join("unnest(?)" for _ in types)
-            cells = [[_cell(row.get(column)) for row in rows] for column in types]
-            self.con.execute(f"INSERT INTO {name} SELECT {marks}", cells)
+        marks = ", ".join("unnest(?)" for _ in types)
+        with self._computing():
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+            if rows:
+                cells = [[_cell(row.get(column)) for row in rows] for column in types]
+                self.con.execute(f"INSERT INTO {name} SELECT {marks}", cells)
         return name
 
-    def _normalised(self, put: Put) -> str:
-        """The source as a SELECT whose types the lake stores without loss."""
-        casts = []
-        for column, kind in self.columns(put.source).items():
-            if (stored := stored_type(kind)) != kind:
-                casts.append(f"CAST({identifier(column)} AS {stored}) AS {identifier(column)}")
-        replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
-        return f"(SELECT *{replaced} FROM {put.source})"
-
-    def _data_version(self, put: Put, source: str) -> str:
-        columns = {name: kind for name, kind in self.columns(source).items() if name not in put.volatile}
-        rows, total = self.con.execute(
-            f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR "
-            f"FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
-        ).fetchall()[0]
-        # DuckDB makes no promise that hash() stays the same in its next major version.
-        text = json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _put(self, put: Put, source: str, is_readable: bool = True) -> int:
-        """Write the rows of one table; returns their number. Rows that cannot be read end after the commit."""
-        target = table(put.table)
-        schema = put.table.partition(".")[0]
-        columns = self.columns(source)
-        whole = put.batch is None and not put.append
-        reshaped = put.reshape and self.exists(put.table) and self.columns(target) != columns
-        if whole and (reshaped or not is_readable):
-            self.con.execute(f"DROP TABLE {target}")
-        if not self.exists(put.table):
-            self.con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
-            self.con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
-            if put.batch is not None:
-                self.con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
-        else:
-            evolution.evolve(self.con, put, source, self.columns(target), columns)
-            if is_readable:
-                self._remove_replaced(put, source)
-        return int(self.con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
-
-    def _remove_replaced(self, put: Put, source: str) -> None:
-        """Delete the rows that a put replaces.
-
-        Raises:
-            Unreadable: Those of a batch or a whole table cannot be read.
-        """
-        target = table(put.table)
-        if put.append and not put.key:
-            return
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Errors of DuckDB in rows that are to be written as ours: a fault of the rows, unless the machine fails."""
         try:
-            if put.key:
-                # Names alone, without brackets around one: DuckDB would take them for a struct.
-                key = identifiers(put.key) if len(put.key) == 1 else f"({identifiers(put.key)})"
-                self.con.execute(f"DELETE FROM {target} WHERE {key} IN (SELECT {key} FROM {source})")
-            elif put.batch is not None:
-                self.con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
-            else:
-                self.con.execute(f"DELETE FROM {target}")
+            yield
         except duckdb.Error as error:
-            if not put.append and cause(error).is_of_data:
-                raise damaged_files.Unreadable(put.table) from error
-            raise
+            if faults.stops_all(error):
+                raise lake_error(error, "Rows for the lake cannot be computed.", self.folder) from error
+            raise faults.explained(error) from error
 
     def _transaction(
         self,
@@ -404,6 +362,7 @@ class Lake:
         commit: Commit,
         facts: Mapping[str, object] | None = None,
         after: Callable[[int], None] | None = None,
+        tables: Collection[str] = (),
     ) -> tuple[int, int]:
         """Run `work` in one transaction under the lock, and `after` on its snapshot id before the lock is freed.
 
@@ -411,11 +370,11 @@ class Lake:
         """
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
-        con = self.con  # where it is opened now, that makes the catalog, under the same lock
-        with catalog_lock(self.folder, self.lock_timeout_s):
+        _ = self.con  # where it is opened now, that makes the catalog, under the same lock
+        with self.catalog.write_lock(tables, self.lock_timeout_s):
             self._check_catalog(commit)
             retries = self._committed(work, commit, facts or {})
-            found = con.execute("FROM ducklake_last_committed_snapshot('lake')").fetchall()[0][0]
+            found = self.fetch("FROM ducklake_last_committed_snapshot('lake')")[0][0]
             written = int(found or 0)  # maintenance that finds nothing to do makes none
             if after is not None:
                 after(written)
@@ -428,8 +387,8 @@ class Lake:
                 if attempt:
                     self._reattach()
                 self._commit(work, commit, facts)
-            except duckdb.Error as error:
-                if attempt == MAX_RETRIES or not cause(error).is_busy:
+            except (duckdb.Error, LakeBusy) as error:
+                if attempt == MAX_RETRIES or not (isinstance(error, LakeBusy) or self.catalog.is_transient(error)):
                     raise self._write_error(error, commit) from error
                 time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
             else:
@@ -447,16 +406,17 @@ class Lake:
             is_made = True
             self.con.execute("COMMIT")
         except BaseException:
+            self._commented.clear()
             with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back
                 self.con.execute("ROLLBACK")
             if not is_made:  # whether a commit that failed is in the catalog, nobody can tell
-                damaged_files.remove_since(self.folder, began)
+                damaged_files.remove_since(self.catalog.data, began)
             raise
         self._wrote = True
 
     def _check_catalog(self, commit: Commit) -> None:
         """Refuse to write into a catalog that was removed or replaced since it was opened: nobody would ever see it."""
-        if self._connection is None or not self._connection.is_in_place(self.folder / CATALOG):
+        if self._connection is None or not self.catalog.is_in_place(self._connection):
             raise LakeError(
                 "A write to the lake failed: its catalog was removed or replaced since it was opened.",
                 where={"asset": commit.asset, "batch": commit.batch, "lake": self.folder},
@@ -466,9 +426,11 @@ class Lake:
     def _reattach(self) -> None:
         """A fresh catalog connection; temporary tables live on."""
         self.con.execute("DETACH DATABASE IF EXISTS lake")
-        attach(self.con, self.folder / CATALOG)
+        self.catalog.attach(self.con)
 
-    def _write_error(self, error: duckdb.Error, commit: Commit) -> LakeError:
+    def _write_error(self, error: duckdb.Error | LakeBusy, commit: Commit) -> MLAssetsError:
+        if isinstance(error, LakeBusy):
+            return error
         found = lake_error(
             error, "A write to the lake failed.", self.folder, asset=commit.asset, batch=commit.batch, lake=self.folder
         )

@@ -22,7 +22,7 @@ from ml_assets.lake.audit import WRITES, all_writes
 from ml_assets.lake.history import pinned
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
 from ml_assets.lake.sql import table
-from ml_assets.lake.sqlite import RECOVERED
+from ml_assets.lake.sqlite_files import RECOVERED
 from ml_assets.tables.versions import now
 
 MAINTENANCE = {

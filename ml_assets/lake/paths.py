@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.lake.catalog import Catalog
+from ml_assets.lake.sqlite import SqliteCatalog
+
 ENV_DATA = "ML_ASSETS_DATA"
 
 
@@ -33,6 +36,11 @@ class Paths:
     @property
     def lake(self) -> Path:
         return self.data / "lake"
+
+    @property
+    def catalog(self) -> Catalog:
+        """The lake's catalog; all locks between runs are its locks."""
+        return SqliteCatalog(self.lake)
 
     @property
     def bundles(self) -> Path:

@@ -18,8 +18,8 @@ from typing import Any
 import duckdb
 
 from ml_assets.errors import FeatureError, SpecError, did_you_mean
+from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import identifier, literal
-from ml_assets.lake.sqlite import scratch
 
 Node = dict[str, Any]
 SAFE_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})

@@ -21,7 +21,7 @@ class Commit:
         code_version: Code version of the asset.
         batch: Batch that is written, if it is one.
         note: What else there is to say, such as why an earlier state is restored.
-        asked_by: Who or what asked for the run.
+        triggered_by: Who or what asked for the run.
     """
 
     asset: str
@@ -29,7 +29,7 @@ class Commit:
     code_version: str = ""
     batch: str | None = None
     note: Mapping[str, object] = field(default_factory=dict)
-    asked_by: str = ""
+    triggered_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Put:
             loses earlier values. For tables that can be computed again; older snapshots keep everything.
         version: The data version, where something else than the rows tells their content; None hashes them.
         renamed: Column -> the name that it has in tables of an earlier version of ml_assets.
+        description: What the table holds, and
+        column_descriptions: what a column means: the comments that SQL clients show. They are written in the same
+            snapshot where they differ from those that the lake has; an empty one leaves what is there.
     """
 
     table: str
@@ -58,6 +61,8 @@ class Put:
     reshape: bool = False
     version: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Rows:
         rows: One mapping a row; a missing key is NULL. Dictionaries are stored as JSON.
         key: Columns that say what a row is about: what the table holds of it already is replaced, so that a step
             that runs again leaves one row, not two. Without a key every row is an event, and stays.
-        renamed: As in `Put`.
+        renamed, description, column_descriptions: As in `Put`.
     """
 
     table: str
@@ -78,6 +83,8 @@ class Rows:
     rows: Sequence[Mapping[str, object]]
     key: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ml_assets.escaping import Marked, markdown
-from ml_assets.graph.release.evaluation.findings import Finding
 from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion
@@ -26,6 +26,7 @@ def model_card(
     model: ModelVersion,
     pin: Pin,
     findings: Sequence[Finding],
+    suspects: Sequence[str],
     served: Served | None = None,
     gates: Sequence[Mapping[str, object]] = (),
 ) -> str:
@@ -36,13 +37,14 @@ def model_card(
         model: The version.
         pin: Its training set.
         findings: Its evaluation.
+        suspects: What may be a leak in it, one sentence each.
         served: The model that answers; None where that is not settled yet.
         gates: Rows with gate, limit, found, passed, where the version has been judged.
     """
     passed = [{**gate, "passed": "yes" if gate["passed"] else "no"} for gate in gates]
     parts = [
         f"# {spec.name} {model.version}",
-        *map(markdown, narrative.answers(spec, model.version, _champion(findings), findings)),
+        *map(markdown, narrative.summary(spec, model.version, _champion(findings), findings, suspects)),
         *_section("Model details", _details(spec, model, served)),
         *_section("Intended use", [spec.description or "Not described: set `description` in the YAML."]),
         *_section("Training data", _training(spec, pin)),
@@ -53,7 +55,7 @@ def model_card(
         *_section("Fairness", _fairness(findings)),
         *_section("Robustness", [_table(_robustness(findings))]),
         *_section("What the model relies on", [_table(_importance(findings))]),
-        *_section("Signs of a leak", _leaks(spec, findings)),
+        *_section("Signs of a leak", _leaks(suspects)),
         *_section("Limitations", _bullets(narrative.limitations(spec, findings))),
         *_section("Gates", [_table(passed)]),
         *_section("Libraries", [_table(_libraries(model))]),
@@ -225,9 +227,10 @@ def _importance(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def _leaks(spec: PipelineSpec, findings: Sequence[Finding]) -> list[str]:
-    signs = narrative.alarms(spec, list(findings))
-    return _bullets(signs) if signs else ["None found: no feature tells the target alone, or repeats it or a key."]
+def _leaks(suspects: Sequence[str]) -> list[str]:
+    return (
+        _bullets(suspects) if suspects else ["None found: no feature tells the target alone, or repeats it or a key."]
+    )
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:

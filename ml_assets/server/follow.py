@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import CATALOG
+from ml_assets.lake.sqlite_files import CATALOG
 from ml_assets.server.app import Serving
 from ml_assets.server.scorer import Scorer
 from ml_assets.tables import releases, versions

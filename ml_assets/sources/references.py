@@ -8,11 +8,11 @@ from functools import cache
 import duckdb
 
 from ml_assets.errors import SourceError
+from ml_assets.lake.database import scratch
 from ml_assets.lake.faults import first_line
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal
-from ml_assets.lake.sqlite import scratch
 from ml_assets.sources.csv_faults import Fault, explain
 from ml_assets.sources.formats import reader
 from ml_assets.sources.packed import check_whole

@@ -6,7 +6,6 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.lake.sql import table
 
 if TYPE_CHECKING:
     from ml_assets.lake.lake import Lake
@@ -35,7 +34,9 @@ def snapshot_id(lake: Lake, wanted: SnapshotLike, pipeline: str | None = None) -
 
 
 def _of_version(lake: Lake, pipeline: str | None, version: str) -> int:
-    models = [name.partition(".")[0] for name in lake.tables() if name.endswith(".trained_model")]
+    from ml_assets.tables.versions import VERSIONS, with_models  # it imports the engine, which imports this
+
+    models = with_models(lake)
     if pipeline is None:
         raise LakeError(
             "A snapshot is a number, or a model version with its pipeline.",
@@ -44,7 +45,7 @@ def _of_version(lake: Lake, pipeline: str | None, version: str) -> int:
         )
     if pipeline not in models:
         raise LakeError(f"No model of a pipeline {pipeline!r} is registered.", fix=did_you_mean(pipeline, models))
-    rows = lake.rows(f"SELECT version, snapshot_id FROM {table(f'{pipeline}.trained_model')}")
+    rows = VERSIONS.query(lake, pipeline, "SELECT version, snapshot_id FROM {t}")
     found = {row["version"]: int(row["snapshot_id"]) for row in rows}
     if version not in found:
         raise LakeError(f"The pipeline {pipeline} has no model version {version!r}.", fix=did_you_mean(version, found))

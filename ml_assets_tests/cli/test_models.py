@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,37 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.graph.monitoring.performance import COLUMNS
-from ml_assets.graph.release.promotion import decision
-from ml_assets.lake.lake import Lake
+from ml_assets.graph.release.promotion import decide
+from ml_assets.lake.lake import Lake, Rows
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import versions
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.releases import RELEASES
 from ml_assets_tests.graph.release.hand_made import BY, add_version, spec
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused."""
-    (tmp_path / "pyproject.toml").touch()
-    paths = Paths(tmp_path, tmp_path / "data")
+@pytest.fixture(scope="module")
+def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused; to be copied."""
+    root = tmp_path_factory.mktemp("versions")
+    (root / "pyproject.toml").touch()
+    paths = Paths(root, root / "data")
     with Lake(paths.lake) as lake:
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
-            decision.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+            decide.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+    return root
+
+
+@pytest.fixture
+def project(three_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A copy of the project with three versions."""
+    shutil.copytree(three_versions, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
-    return paths
+    return Paths(tmp_path, tmp_path / "data")
 
 
 def run(*arguments: str) -> Result:
@@ -70,7 +79,7 @@ def test_list(project: Paths) -> None:
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
     scores = [first[name] for name in ("metric", "validation_score", "test_score", "low", "high")]
     assert scores == ["roc_auc", 0.75, 0.8, 0.75, 0.8 + 0.05]
-    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_retrain")
+    assert (first["candidate"], first["triggered_by"]) == ("tree", "sensor loans_retrain")
     text = ok("models", "list", "loans")
     for words in ("0.55 [0.5, 0.6]", "refused, now challenger", "promoted, now champion"):
         assert words in text
@@ -79,7 +88,7 @@ def test_list(project: Paths) -> None:
 def test_show(project: Paths) -> None:
     release = {"version": "1.0.0", "created_at": versions.now(), "folder": "loans/1.0.0-a", "started": False}
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.release_candidate", RELEASES, [{**release, "engine": "onnx"}])], BY)
+        lake.append([Rows("loans.release_candidate", RELEASES.types, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
     assert (found["snapshot_id"], found["git_commit"], found["code_version"]) == (1, "abc123", "c0de")
     assert found["training_set"]["batches"] == {"train": ["1", "2"], "validation": ["3"], "test": ["4"]}
@@ -135,7 +144,7 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
+        lake.append([ARRIVALS.rows("loans", [])], BY)
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
     assert re.search(
@@ -147,9 +156,11 @@ def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> No
 
 
 def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
-    types = {name: COLUMNS[name] for name in ("batch", "model_version", "metric", "value", "promised", "rows")}
+    types = {
+        name: PERFORMANCE.types[name] for name in ("batch", "model_version", "metric", "value", "test_score", "rows")
+    }
     types |= {"low": "DOUBLE", "high": "DOUBLE", "judged": "BOOLEAN", "decayed": "BOOLEAN", "seen": "BOOLEAN"}
-    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "promised": 0.8, "rows": 1200}
+    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "test_score": 0.8, "rows": 1200}
     rows = [
         {**row, "batch": "4", "value": 0.9, "judged": True, "decayed": False, "seen": False},
         {**row, "batch": "5", "value": 0.7, "judged": True, "decayed": True, "seen": False},
@@ -157,9 +168,9 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
-        lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
-    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
+        lake.append([ARRIVALS.rows("loans", [])], BY)
+        lake.append([Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
+    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; test score 0.8000: decayed"
     assert shown in run("summary", "loans").output
 
 

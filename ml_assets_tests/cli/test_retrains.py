@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         retrain_events.record(lake, "t", [waited], commit)
         retrain_events.record(lake, "t", [trained], commit)
         retrain_events.started(lake, "t", trained.tags(), commit)
-        lake.append([retrain_events.Rows("u.trained_model", VERSIONS, [])], commit)
+        lake.append([VERSIONS.rows("u", [])], commit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
     return tmp_path

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.graph.training.candidates import TRIALS
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.trials import TRIALS
 
 
 def row(pin: str, candidate: str, trial: int, score: float | None, day: int, **more: object) -> dict[str, object]:
@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row("bb", "linear", 0, 2.0, 2, state="pruned", fold_scores=[2.0, float("nan")]),
     ]
     with Lake(tmp_path / "data/lake") as lake:
-        lake.append([Rows("t.trials", TRIALS, made)], Commit("t/candidate_tree", "run", "v"))
+        lake.append([TRIALS.rows("t", made)], Commit("t/candidate_tree", "run", "v"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

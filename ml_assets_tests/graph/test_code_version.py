@@ -89,7 +89,8 @@ def test_an_own_estimator_counts_for_its_candidate_and_the_model(
     made = []
     for depth in ("3", "4"):
         write(tmp_path, {**PACKAGE, "helpers": f"def depth():\n    return {depth}\n"})
-        specs = project.defs().resolve_all_asset_specs()
+        code_location = Project(project.root, project.instance, project.spec_dict)  # a process that starts
+        specs = code_location.defs().resolve_all_asset_specs()
         made.append({spec.key.path[-1]: spec.code_version for spec in specs})
     assert {asset_name for asset_name in made[0] if made[0][asset_name] != made[1][asset_name]} == {
         "candidate_tree",

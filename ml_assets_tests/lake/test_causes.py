@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from ml_assets.errors import LakeBusy, LakeError
-from ml_assets.lake.causes import cause, lake_error, one_line
+from ml_assets.lake.faults import cause, lake_error, one_line
 
 COMMIT = "TransactionContext Error: Failed to commit: Failed to commit DuckLake transaction.\nFailed to commit: "
 FILE = "/x/lake/data/loans/features/batch=2024%2F01/ducklake-01a1ff4a-206f-7b73-a38c-4db999c5d825.parquet"

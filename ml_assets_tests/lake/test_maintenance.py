@@ -8,18 +8,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.lake import lake as lake_module
 from ml_assets.lake.audit import all_writes, last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.maintenance import SMALL_FILES, expirable, run_maintenance
-from ml_assets.lake.sqlite import PUBLIC_CATALOG, catalog_lock
+from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.lake.sqlite_files import PUBLIC_CATALOG
 from ml_assets_tests.lake.history_helpers import content, log, model, rows, write
 
 NOW = dt.timedelta(0)
@@ -167,19 +167,20 @@ def test_a_dry_run_changes_nothing(lake: Lake) -> None:
     assert would.files_merged == SMALL_FILES
 
 
-def test_the_lock_is_taken_for_one_step_at_a_time(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_taken_for_one_step_at_a_time(lake: Lake) -> None:
     """Between two steps a writer gets its turn."""
     history(lake)
     turns = []
 
-    @contextlib.contextmanager
-    def lock(folder: Path, timeout_s: float) -> Iterator[None]:
-        with catalog_lock(folder, timeout_s):
-            yield
-        with catalog_lock(folder, 0):  # fails where the lock is still held
-            turns.append(lake.snapshot())
+    class Watched(SqliteCatalog):
+        @contextlib.contextmanager
+        def write_lock(self, tables: Collection[str], timeout_s: float) -> Iterator[None]:
+            with super().write_lock(tables, timeout_s):
+                yield
+            with super().write_lock(tables, 0):  # fails where the lock is still held
+                turns.append(lake.snapshot())
 
-    monkeypatch.setattr(lake_module, "catalog_lock", lock)
+    lake.catalog = Watched(lake.folder)
     run_maintenance(lake, "t", 0)
     # Two tables: rewritten, merged, looked at again; then writes, expiry, replaced files, left-over files, the report.
     assert len(turns) >= 8

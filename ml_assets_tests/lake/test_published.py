@@ -16,8 +16,9 @@ from ml_assets.errors import LakeError
 from ml_assets.lake.database import sqlite_file
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.maintenance import run_maintenance
-from ml_assets.lake.published import publish_catalog, recover
-from ml_assets.lake.sqlite import CATALOG, PUBLIC_CATALOG, largest_snapshot, newest_snapshot
+from ml_assets.lake.recovery import recover
+from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, largest_snapshot
 from ml_assets_tests.lake.history_helpers import rows, write
 
 
@@ -59,11 +60,11 @@ def test_a_lost_catalog_is_refused_until_it_is_recovered(folder: Path, how: str)
     before = files(folder)
     text = refused(folder, "cannot be opened" if how == "broken" else "catalog is lost")
     assert "ml-assets lake recover" in text
-    for look in (lambda: value(folder), lambda: newest_snapshot(folder, "t")):
+    for look in (lambda: value(folder), lambda: SqliteCatalog(folder).newest_snapshot("t")):
         with pytest.raises(LakeError, match="lake recover"):
             look()
     assert files(folder) == before
-    done = recover(folder, None, 5)
+    done = recover(SqliteCatalog(folder), None, 5)
     assert (done.source.name, done.unknown_files) == (PUBLIC_CATALOG, 0)
     assert value(folder) == [("a", 1, 7)]
     with sqlite_file(catalog) as con:
@@ -72,7 +73,7 @@ def test_a_lost_catalog_is_refused_until_it_is_recovered(folder: Path, how: str)
         write(lake, "features", "a", rows({1: 9}))
     assert value(folder) == [("a", 1, 9)]
     with pytest.raises(LakeError, match="in order"):
-        recover(folder, None, 5)
+        recover(SqliteCatalog(folder), None, 5)
 
 
 def _other_database(file: Path) -> None:
@@ -89,8 +90,8 @@ def test_without_a_published_copy_a_backup_is_the_way_back(folder: Path, tmp_pat
         (folder / name).unlink()
     assert "recover --from BACKUP" in refused(folder, "it is missing|catalog is lost")
     with pytest.raises(LakeError, match="no copy"):
-        recover(folder, None, 5)
-    recover(folder, backup, 5)
+        recover(SqliteCatalog(folder), None, 5)
+    recover(SqliteCatalog(folder), backup, 5)
     assert value(folder) == [("a", 1, 7)]
 
 
@@ -101,11 +102,11 @@ def test_a_catalog_older_than_its_copy_writes_and_publishes_nothing(folder: Path
     shutil.copy(tmp_path / "old.sqlite", folder / CATALOG)
     assert f"snapshot {newest} in the copy" in refused(folder, "older than its published copy")
     with pytest.raises(LakeError, match="newer than the catalog"):
-        publish_catalog(folder, 5)
+        SqliteCatalog(folder).publish(5)
     assert largest_snapshot(folder / PUBLIC_CATALOG) == newest
     shutil.copy(folder / PUBLIC_CATALOG, folder / CATALOG)
     assert "makes a catalog of it" in refused(folder, "a published copy")
-    recover(folder, None, 5)
+    recover(SqliteCatalog(folder), None, 5)
     assert value(folder) == [("a", 1, 8)]
 
 
@@ -135,7 +136,7 @@ def test_upkeep_keeps_files_that_are_older_than_the_lake_or_its_recovery(folder:
     (folder / CATALOG).unlink()
     shutil.copy(data / "earlier.parquet", data / "later.parquet")
     os.utime(data / "later.parquet", (moment, moment))
-    assert recover(folder, None, 5).unknown_files == 2
+    assert recover(SqliteCatalog(folder), None, 5).unknown_files == 2
     with Lake(folder) as lake:
         assert run_maintenance(lake, "t", 30).files_removed == 0
     assert (data / "later.parquet").exists()
@@ -164,4 +165,4 @@ def test_a_lake_that_may_not_be_read_says_so(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "stat", denied)
     with pytest.raises(LakeError, match="Give this user access"):
-        newest_snapshot(folder, "t")
+        SqliteCatalog(folder).newest_snapshot("t")

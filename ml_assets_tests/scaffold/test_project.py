@@ -20,7 +20,7 @@ from dagster.components.scaffold.scaffold import get_scaffolder
 from ml_assets import MLPipeline
 from ml_assets.cli import main
 from ml_assets.component import build_pipeline
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.scaffold.draft import draft
@@ -28,7 +28,7 @@ from ml_assets.scaffold.project import project_at
 from ml_assets.scaffold.render import decisions, defs_yaml, features_sql
 from ml_assets.scaffold.scaffolder import PipelineParams
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.statistics import COLUMNS, column_statistics
+from ml_assets.tables.statistics import STATISTICS, column_statistics
 
 
 def customers(batch: int = 0, rows: int = 300) -> pd.DataFrame:
@@ -225,9 +225,9 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 lake.con, "made", dict.fromkeys(("account_id", "months", "refund"), "BIGINT") | {"plan": "VARCHAR"}
             )
             rows = [{"batch": str(batch), **row} for row in rows]
-            lake.append([Rows("churn.statistics", COLUMNS, rows)], Commit("churn/validated_data"))
+            lake.append([STATISTICS.rows("churn", rows)], Commit("churn/validated_data"))
         assert lake.count("churn.statistics") == 8
-        assert lake.columns(table("churn.statistics")) == COLUMNS
+        assert lake.columns(table("churn.statistics")) == STATISTICS.types
     shown = invoke(tmp_path, "suggest", "churn", monkeypatch=monkeypatch)
     assert shown.exit_code == 0, shown.output
     assert [yaml.safe_load(line) for line in shown.output.splitlines()] == [

@@ -18,7 +18,6 @@ from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
 from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.alerts import Alert
 from ml_assets.tables.versions import now
@@ -53,7 +52,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
         seen = json.loads(context.cursor) if context.cursor else {}
         moment = now()
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             if snapshot is None:
                 first = json.dumps({"runs": seen.get("runs") or moment.isoformat()})
                 return dg.SensorResult(skip_reason=dg.SkipReason("nothing has been ingested yet"), cursor=first)

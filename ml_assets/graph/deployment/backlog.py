@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from ml_assets.graph.requests import Request, Requests
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 def backlog(lake: Lake, pipeline: str) -> list[str]:
@@ -15,8 +17,8 @@ def backlog(lake: Lake, pipeline: str) -> list[str]:
     if champion is None:
         return []
     seen = training_sets.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
-    known = {*seen, *lake.batches(f"{pipeline}.predictions")}
-    return [batch for batch in lake.batches(f"{pipeline}.features") if batch not in known]
+    known = {*seen, *lake.batches(PREDICTIONS.of(pipeline))}
+    return [batch for batch in lake.batches(FEATURES.of(pipeline)) if batch not in known]
 
 
 def without_result(

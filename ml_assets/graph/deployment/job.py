@@ -7,7 +7,6 @@ from ml_assets.graph import declare
 from ml_assets.graph.deployment.deploy import deploy, newest_move
 from ml_assets.graph.step_errors import failure, user_errors
 from ml_assets.lake.lake import Commit
-from ml_assets.lake.locks import exclusive
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
@@ -23,16 +22,16 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
 
     @dg.op(name=f"deploy_{spec.name}", out=dg.Out(dg.Nothing))
     def deploy_champion(context: dg.OpExecutionContext, lake: LakeResource) -> None:
-        store, locks = lake.open(), lake.paths.data / "locks"
+        store = lake.open()
         # Two at once could leave the older version as the published champion. The newest move counts, not the run's.
         with (
             user_errors(pipeline=spec.name),
-            exclusive(locks / f"{spec.name}.deploy.lock", LOCK_TIMEOUT_S, "deploying"),
+            store.catalog.lock(f"{spec.name}.deploy", LOCK_TIMEOUT_S, "deploying"),
         ):
             move = newest_move(store, spec.name)
             done = deploy(store, lake.paths, spec, move)
-            asked_by = declare.asked_by(context.run.tags)
-            commit = Commit(f"{spec.name}/deployments", context.run_id, asked_by=asked_by)
+            triggered_by = declare.triggered_by(context.run.tags)
+            commit = Commit(deployments.DEPLOYMENTS.asset(spec.name), context.run_id, triggered_by=triggered_by)
             deployments.record(store, spec.name, move, done, commit)
         for step in done:
             log = context.log.info if step.ok else context.log.error

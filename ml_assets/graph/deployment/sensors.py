@@ -17,10 +17,10 @@ from ml_assets.graph.requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments, ingest_errors
 from ml_assets.tables.deployments import Move
+from ml_assets.tables.predictions import PREDICTIONS
 
 INTERVAL_S = 5
 
@@ -57,7 +57,7 @@ def release_sensor(
         asked, deploying = (requests.from_cells(seen.get(name, {})) for name in ("asked", "deploying"))
         failed = seen.get("failed", [])
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             if snapshot is None:
                 return dg.SkipReason("nothing has been ingested yet")
             undeployed = _undeployed(context.instance, deploy_job.name, deploying)
@@ -72,7 +72,7 @@ def release_sensor(
             with Lake(paths.lake, read_only=True) as lake:
                 moves = deployments.moves(lake, spec.name)
                 waiting = [] if busy else backlog(lake, spec.name)
-                failed_at = ingest_errors.newest(lake, spec.name, ["predictions"]) if scores_due else {}
+                failed_at = ingest_errors.newest(lake, spec.name, PREDICTIONS) if scores_due else {}
                 if undeployed and deployments.is_recorded(lake, spec.name, moves[-1]):
                     undeployed = deploying = {}
         except (duckdb.Error, MLAssetsError) as error:

@@ -1,4 +1,4 @@
-"""The table of arrivals: every file that was seen, what became of it, and which batches can be ingested."""
+"""What becomes of the files of a source folder, and which batches can be ingested."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from ml_assets.errors import SourceError
-from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
+from ml_assets.graph.ingest.files import WAITS, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
 from ml_assets.graph.requests import Request
 from ml_assets.lake import faults
@@ -18,45 +17,25 @@ from ml_assets.lake.paths import Paths
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import ingest_errors
+from ml_assets.tables import data, ingest_errors
+from ml_assets.tables.arrivals import ARRIVALS, Arrival, known
+from ml_assets.tables.arrivals import SET_ASIDE as SET_ASIDE
+from ml_assets.tables.arrivals import by_batch as by_batch
 from ml_assets.tables.ingest_errors import FailedIngest
 
-COLUMNS = {
-    "path": "VARCHAR",
-    "batch": "VARCHAR",
-    "sha256": "VARCHAR",
-    "size_bytes": "BIGINT",
-    "modified_at": "TIMESTAMP",
-    "seen_at": "TIMESTAMP",
-    "status": "VARCHAR",
-    "error": "VARCHAR",
-    "tag": "VARCHAR",
-}
-SET_ASIDE = ("refused", "duplicate", "unmatched")
 ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
-
-
-def known(lake: Lake, spec: PipelineSpec, asset_name: str = "arrivals") -> dict[str, Arrival]:
-    """Arrivals as last recorded, by path."""
-    rows = lake.rows_of(f"{spec.name}.{asset_name}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
-    return {row["path"]: Arrival(**{name: row[name] for name in COLUMNS if name in row}) for row in rows}
-
-
-def as_row(arrival: Arrival) -> dict[str, object]:
-    """An arrival as a row of its table."""
-    return {name: getattr(arrival, name) for name in COLUMNS}
 
 
 def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
     with Lake(paths.lake, read_only=True) as lake:
-        if not lake.is_there():
+        if not lake.catalog.exists():
             return {}
-        read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
-        made = set(lake.batches(f"{spec.name}.features"))
+        read = data.source_hashes(lake, spec.name)
+        made = set(lake.batches(data.FEATURES.of(spec.name)))
         return {
             path: arrival
-            for path, arrival in known(lake, spec).items()
+            for path, arrival in known(lake, spec.name).items()
             if arrival.batch in made
             and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
         }
@@ -145,15 +124,6 @@ def _judged(
     return arrival
 
 
-def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
-    """Batch -> paths of its ready files, both in order."""
-    found: dict[str, list[str]] = {}
-    for arrival in arrivals:
-        if arrival.status == "ready" and arrival.batch is not None:
-            found.setdefault(arrival.batch, []).append(arrival.path)
-    return dict(sorted(found.items()))
-
-
 def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> dict[str, list[str]]:
     """Batches with a ready file whose bytes were not ready in the batch before -> paths of their ready files."""
     before = {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "ready"}
@@ -203,35 +173,17 @@ def _known_to(
     lake: Lake, spec: PipelineSpec
 ) -> tuple[dict[str, set[str]], set[tuple[str, str | None]], dict[str, float]]:
     """SHA-256 of raw_data's files by batch; files in arrivals; when each batch last failed, in seconds since 1970."""
-    if not lake.is_there():
+    if not lake.catalog.exists():
         return {}, set(), {}
-    read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
-    failed_at = ingest_errors.newest(lake, spec.name, ("arrivals", "raw_data"))
-    recorded = {(one.path, one.sha256) for one in known(lake, spec).values()}
+    read = data.source_hashes(lake, spec.name)
+    failed_at = ingest_errors.newest(lake, spec.name, ARRIVALS, data.RAW_DATA)
+    recorded = {(one.path, one.sha256) for one in known(lake, spec.name).values()}
     return read, recorded, failed_at
 
 
 def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:
     """Refused files as failures."""
     return [FailedIngest(a.error or "", a.batch, a.path, a.sha256) for a in arrivals if a.status == "refused"]
-
-
-def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
-    """The ready files of a batch, as they were seen.
-
-    Raises:
-        SourceError: The batch has no file, or was refused.
-    """
-    again = f"Materialize {spec.name}/arrivals, then this batch again."
-    arrivals = [arrival for arrival in known(lake, spec).values() if arrival.batch == batch]
-    ready = sorted((a for a in arrivals if a.status == "ready"), key=lambda a: a.path)
-    for arrival in arrivals if not ready else ():
-        raise SourceError(
-            f"The batch's file is {arrival.status}.", found=arrival.error, where={"file": arrival.path}, fix=again
-        )
-    if not ready:
-        raise SourceError("No file has arrived for the batch.", where={"folder": spec.source.path}, fix=again)
-    return ready
 
 
 @dataclass(frozen=True)
@@ -249,7 +201,7 @@ class Superseded:
 
 def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
     """What the newest scan says of a batch's earlier rows."""
-    found = known(lake, spec).values()
+    found = known(lake, spec.name).values()
     moved = [a for a in found if a.batch != batch or a.status == "unmatched"]
     return Superseded(
         sorted({str(a.sha256) for a in found if a.status == "ready"}), sorted(relative(place, a.path) for a in moved)

@@ -22,10 +22,11 @@ from ml_assets.graph.requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
+from ml_assets.tables.arrivals import OUTCOME_FILES, known
+from ml_assets.tables.performance import PERFORMANCE
 
 FOLDER = ""  # stands, among requests, for all files of the folder: one run takes them all
 
@@ -92,7 +93,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
             taking = dict(zip([FOLDER], taking.values(), strict=False))  # of an earlier version: by batch
             earlier = seen if seen_by == version else _recorded(spec, paths)
             found = files.scan(source, place, earlier, time.monotonic() + READING_S)
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             new = outcomes.is_new(found, earlier, look_again=seen_by != version)
             new += [one for one in stock.set_aside(found, earlier) if one.status == "unmatched"]
             due = requests.due(taking | requests.from_cells(cursor.measuring))
@@ -121,7 +122,7 @@ def _sensor(spec: PipelineSpec, source: Outcomes, paths: Paths, job: str) -> dg.
 def _recorded(spec: PipelineSpec, paths: Paths) -> dict[str, Arrival]:
     """Files as the asset last saw them."""
     with Lake(paths.lake, read_only=True) as lake:
-        return stock.known(lake, spec, outcomes.FILES) if lake.is_there() else {}
+        return known(lake, spec.name, OUTCOME_FILES) if lake.catalog.exists() else {}
 
 
 def _not_taken(spec: PipelineSpec, paths: Paths, found: Sequence[Arrival]) -> list[Arrival]:
@@ -136,7 +137,7 @@ def _take(spec: PipelineSpec, version: str, new: Sequence[Arrival], lost: Reques
     return dg.RunRequest(
         run_key=requests.run_key(f"take-{_hash(facts)}", [FOLDER], lost),
         tags=requests.why([FOLDER], lost),
-        asset_selection=[declare.asset_key(spec, "outcomes")],
+        asset_selection=[declare.asset_key(spec, late.OUTCOMES)],
     )
 
 
@@ -155,7 +156,7 @@ def _measure(
         is_old = newest is None or (after is not None and newest <= after)
         first = [] if is_old else late.to_measure(lake, spec.name, late.late(lake, spec), after)
         left = late.to_measure(lake, spec.name, late.late(lake, spec)) if waited else []
-        failed_at = ingest_errors.newest(lake, spec.name, ["performance_report"]) if waited else {}
+        failed_at = ingest_errors.newest(lake, spec.name, PERFORMANCE) if waited else {}
     lost = {
         batch: waited[batch]
         for batch in left
@@ -168,7 +169,7 @@ def _measure(
     runs = [
         dg.RunRequest(
             run_key=requests.run_key(f"measure-{_hash([until, *some])}", some, lost),
-            asset_selection=[declare.asset_key(spec, "performance_report")],
+            asset_selection=[declare.asset_key(spec, PERFORMANCE)],
             tags={
                 "dagster/asset_partition_range_start": some[0],
                 "dagster/asset_partition_range_end": some[-1],

@@ -1,7 +1,7 @@
-"""Files of outcomes that are known later than their rows become rows of `<pipeline>.outcomes`, which only grows.
+"""Files of outcomes that are known later than their rows become rows of a table that only grows.
 
 A file's bytes are taken once; changed bytes under an old name count as newer. A file is taken whole or set aside whole:
-a wrong label is worse than a missing one. Tables: `<pipeline>.outcomes`, `<pipeline>.outcome_files` (as `arrivals`).
+a wrong label is worse than a missing one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
-from ml_assets.graph.ingest.files import Arrival
 from ml_assets.lake import faults
-from ml_assets.lake.lake import Commit, Lake, Put, Written
-from ml_assets.lake.locks import exclusive
+from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.sources.formats import SQL_TYPES
@@ -28,9 +26,9 @@ from ml_assets.sources.remote import Place
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
+from ml_assets.tables.arrivals import OUTCOME_FILES, Arrival, known, put
 from ml_assets.tables.versions import now
 
-FILES = "outcome_files"
 ROWS = "_outcome_rows"
 LOCK_TIMEOUT_S = 3600
 
@@ -62,16 +60,16 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with exclusive(paths.lake / f"{spec.name}.outcomes.lock", LOCK_TIMEOUT_S, "taking outcomes"):
-        earlier = arrivals.known(lake, spec, FILES)
-        types = {**late.OWN, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
+    with lake.catalog.lock(f"{spec.name}.outcomes", LOCK_TIMEOUT_S, "taking outcomes"):
+        earlier = known(lake, spec.name, OUTCOME_FILES)
+        types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
         found = _judged(lake, spec, place, files.scan(source, place, earlier), earlier)
         aside = arrivals.set_aside(found, earlier)
         ingest_errors.record(lake, spec.name, arrivals.failed(aside), commit)
         puts = [
-            Put(f"{spec.name}.outcomes", ROWS, append=True, version=_data_version(found)),
-            Put(f"{spec.name}.{FILES}", lake.values(arrivals.COLUMNS, [arrivals.as_row(one) for one in found])),
+            late.OUTCOMES.put(spec.name, ROWS, append=True, version=_data_version(found)),
+            put(lake, spec.name, found, OUTCOME_FILES),
         ]
         written, _ = lake.replace(puts, commit)
     return Taken(written, found, is_new(found, earlier, look_again=True), aside)

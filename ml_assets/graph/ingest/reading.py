@@ -12,12 +12,14 @@ from ml_assets.errors import LakeBusy, LakeError, SourceError
 from ml_assets.graph.ingest import files, rows, schema
 from ml_assets.graph.ingest.arrivals import Superseded
 from ml_assets.graph.ingest.files import Delivery
-from ml_assets.graph.ingest.schema import SchemaEvent
 from ml_assets.lake import faults
-from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.sql import table
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
+from ml_assets.tables import schema_events
+from ml_assets.tables.data import RAW_DATA
 from ml_assets.tables.ingest_errors import FailedIngest
+from ml_assets.tables.schema_events import SchemaEvent
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ def _write(
         relation = _with_staying(lake, spec, batch, relation, staying)
     events = schema.changes(lake, spec, batch, found)
     version = _data_version(batch, delivery, staying, commit.code_version)
-    put = Put(f"{spec.name}.raw_data", relation, batch, version=version)
+    put = RAW_DATA.put(spec.name, relation, batch, version=version)
     try:
         written, *_ = lake.replace(
-            [put, *schema.puts(lake, spec, events, commit)], commit, before_commit=delivery.check_unchanged
+            [put, *schema_events.puts(lake, spec.name, events, commit)], commit, before_commit=delivery.check_unchanged
         )
     finally:
         lake.con.execute("DROP TABLE IF EXISTS _raw_rows; DROP TABLE IF EXISTS _raw_all")
@@ -111,7 +113,7 @@ def _staying(
 
 def _earlier(lake: Lake, spec: PipelineSpec, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """What raw_data says of a batch; nothing where its data file is lost, which the new rows then take the place of."""
-    name = f"{spec.name}.raw_data"
+    name = RAW_DATA.of(spec.name)
     try:
         return lake.rows_of(name, sql, parameters)
     except LakeError as error:
@@ -125,7 +127,7 @@ def _with_staying(lake: Lake, spec: PipelineSpec, batch: str, relation: str, sta
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE _raw_all AS SELECT * FROM {relation} UNION ALL BY NAME
         SELECT * REPLACE (row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM {relation}) AS row_id)
-        FROM {table(f"{spec.name}.raw_data")}
+        FROM {RAW_DATA.sql(spec.name)}
         WHERE batch = $batch AND list_contains($staying, concat(source_sha256, ' ', source_file))""",
         {"batch": batch, "staying": [f"{sha256} {name}" for name, sha256 in staying]},
     )
@@ -150,7 +152,7 @@ def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: Delivery, count: 
 
 def _check_columns(lake: Lake, spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> None:
     """Refuse files with which raw_data would hold too many undeclared columns."""
-    name = f"{spec.name}.raw_data"
+    name = RAW_DATA.of(spec.name)
     if spec.tolerate.new_columns != "keep" or not lake.exists(name):
         return
     ours = {*OWN_COLUMNS, *(column.name.lower() for column in spec.columns)}

@@ -146,7 +146,7 @@ def _record(spec: PipelineSpec, aside: Sequence[Arrival], lost: Requests) -> dg.
 
 def _has_champion(spec: PipelineSpec, paths: Paths) -> bool:
     with Lake(paths.lake, read_only=True) as lake:
-        return lake.is_there() and versions.alias(lake, spec.name, "champion") is not None
+        return lake.catalog.exists() and versions.alias(lake, spec.name, "champion") is not None
 
 
 def _nothing_to_do(found: Sequence[Arrival]) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from ml_assets.errors import SpecError, did_you_mean
+from ml_assets.ml.drift_measures import DISTANCES, PRESENCE, Measure, Measured, beyond, quiet
 from ml_assets.ml.reference import PREDICTION
-from ml_assets.sources.evidently_reports import DISTANCES, beyond
 from ml_assets.spec.operation import ColumnDrift as Rule
 from ml_assets.spec.operation import DriftMethod
 
@@ -24,52 +22,9 @@ if TYPE_CHECKING:
 METHODS = {"number": "wasserstein", "category": "jensenshannon"}
 # A column with fewer values on either side is compared by its share of rows with a value.
 FEWEST_VALUES = 0.01
-PRESENCE = "share of rows with a value"
 PRESENCE_LIMIT = 0.1
 LOST = 0.5
 DRAWS, MOST_DRAWN = 20, 5000
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How one column is measured.
-
-    Args:
-        kind: number | category.
-        method: Evidently's name.
-        threshold: Where drift begins: from it on for a distance, below it for a p-value.
-        is_set: The threshold stands in the YAML.
-        ignored: The column has no say in the verdict.
-    """
-
-    kind: str
-    method: str
-    threshold: float
-    is_set: bool = False
-    ignored: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came out for one column.
-
-    Args:
-        measure: How it was measured in the end.
-        score: Distance, or p-value.
-        drifted: Has it moved?
-        limit: Where drift begins: the measure's threshold, or more where so few rows show more by chance.
-        rows: Rows of the batch's sample with a value.
-        reference_rows: The same of the reference's sample.
-        is_lost: Less than half of the values are there that usually are.
-    """
-
-    measure: Measure
-    score: float
-    drifted: bool
-    limit: float
-    rows: int
-    reference_rows: int
-    is_lost: bool = False
 
 
 def measures(features: Mapping[str, str], rules: Mapping[str, Rule]) -> dict[str, Measure]:
@@ -123,14 +78,6 @@ def _type(kind: str) -> Any:
     from evidently.legacy.core import ColumnType
 
     return ColumnType.Numerical if kind == "number" else ColumnType.Categorical
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Evidently's imports, measures and plots warn."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def measured(current: pd.Series, reference: pd.Series, measure: Measure) -> Measured:

@@ -14,62 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
 from ml_assets.ml import bundle, metrics, weighted
 from ml_assets.ml.weighted import Statistic
 from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.tables import outcomes, releases, versions
+from ml_assets.tables import evaluations, outcomes, predictions, releases, versions
+from ml_assets.tables.predictions import PREDICTIONS, ScoredBy
 from ml_assets.tables.versions import now
 
 Array = np.ndarray[Any, Any]
 
 SAMPLE = 50_000
-COLUMNS = {
-    "batch": "VARCHAR",
-    "model_version": "VARCHAR",
-    "role": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "low": "DOUBLE",
-    "high": "DOUBLE",
-    "rows": "BIGINT",
-    "promised": "DOUBLE",
-    "drop": "DOUBLE",
-    "gain": "DOUBLE",
-    "gain_low": "DOUBLE",
-    "gain_high": "DOUBLE",
-    "judged": "BOOLEAN",
-    "decayed": "BOOLEAN",
-    "seen": "BOOLEAN",
-    "why": "VARCHAR",
-    "measured_at": "TIMESTAMP",
-    "outcomes_until": "TIMESTAMP",
-}
-DESCRIPTIONS = {
-    "value": "NULL where it is not defined on these rows, such as roc_auc over one class.",
-    "low": "Lower end of the 95% bootstrap interval.",
-    "high": "Upper end.",
-    "rows": "Rows with a known outcome that every version of the batch has scored.",
-    "promised": "The version's score on its test rows.",
-    "drop": "How much worse than promised; of mae, rmse and log_loss as a share.",
-    "gain": "How much better than the champion on the same rows, with a paired 95% interval.",
-    "judged": "The champion's monitoring.performance.metric: the row that carries the verdict.",
-    "decayed": "The verdict; NULL where there is none, and `why` says why.",
-    "seen": "The version was trained, tuned or judged on this batch.",
-    "outcomes_until": "When the newest late outcome was received that was known.",
-}
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version that scored a batch."""
-
-    number: str
-    role: str
-    seen: bool | None
 
 
 @dataclass(frozen=True)
@@ -126,24 +83,24 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
         BatchRefused: The batch has no predictions.
     """
     measured_at, until = now(), outcomes.newest(lake, spec.name) if spec.outcomes else None
-    versions = scored_by(lake, spec.name, batch)
+    versions = predictions.scored_by(lake, spec.name, batch)
     rows = open_rows(lake, spec, batch, len(versions))
     if not rows:
         return []
     found = measure(lake, paths, spec, batch, versions, rows)
-    promises = promised(lake, spec.name, [version.number for version in versions])
+    scored = evaluations.test_scores(lake, spec.name, [version.number for version in versions])
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
         for metric in METRICS[spec.target.kind]:
             place = version.number, metric
-            line = as_row(spec, version, metric, found[place], rows, promises.get(place))
+            line = as_row(spec, version, metric, found[place], rows, scored.get(place))
             lines.append({"batch": batch, **line, **when})
     return lines
 
 
 def as_row(
-    spec: PipelineSpec, version: Version, metric: str, score: Score, rows: int, promise: float | None
+    spec: PipelineSpec, version: ScoredBy, metric: str, score: Score, rows: int, promise: float | None
 ) -> dict[str, Any]:
     """A row of `performance_report` without the batch and the times."""
     judged = version.role == "champion" and metric == spec.performance_metric
@@ -158,7 +115,7 @@ def as_row(
         "low": score.low,
         "high": score.high,
         "rows": rows,
-        "promised": promise,
+        "test_score": promise,
         "drop": metrics.drop(metric, score.value, promise),
         "gain": gain,
         "gain_low": gain_low,
@@ -168,27 +125,6 @@ def as_row(
         "seen": version.seen,
         "why": why,
     }
-
-
-def scored_by(lake: Lake, pipeline: str, batch: str) -> list[Version]:
-    """The versions that scored a batch, the champion first. What an earlier ml_assets wrote is the champion's.
-
-    Raises:
-        BatchRefused: There is none.
-    """
-    name = f"{pipeline}.predictions"
-    there = lake.columns(table(name)) if lake.exists(name) else {}
-    role = "coalesce(role, 'champion')" if "role" in there else "'champion'"
-    seen = "bool_or(seen)" if "seen" in there else "NULL::BOOLEAN"
-    found = lake.rows_of(
-        name,
-        f"""SELECT * FROM (SELECT model_version AS number, {role} AS role, {seen} AS seen FROM {{t}} WHERE batch = ?
-        GROUP BY ALL) ORDER BY role != 'champion', number""",
-        [batch],
-    )
-    if not found:
-        raise BatchRefused("predictions has no rows of the batch.", fix=f"Materialize {pipeline}/predictions for it.")
-    return [Version(**row) for row in found]
 
 
 def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
@@ -202,7 +138,7 @@ def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
         f"""CREATE OR REPLACE TEMP TABLE measured AS
         SELECT row_id, {_label_sql(spec.target.kind, lake.columns(labels)["label"])} AS label, true AS sampled
         FROM {labels} SEMI JOIN (
-            SELECT row_id FROM {table(f"{spec.name}.predictions")} WHERE batch = $batch
+            SELECT row_id FROM {PREDICTIONS.sql(spec.name)} WHERE batch = $batch
             GROUP BY row_id HAVING count(DISTINCT model_version) = $versions) USING (row_id)
         WHERE batch = $batch AND label IS NOT NULL""",
         {"batch": batch, "versions": versions},
@@ -227,7 +163,7 @@ def _label_sql(kind: str, sql_type: str) -> str:
 
 
 def measure(
-    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[Version], rows: int
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[ScoredBy], rows: int
 ) -> dict[tuple[str, str], Score]:
     """(version, metric) -> its score over the rows of `measured`. One version's answers are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0
@@ -241,9 +177,9 @@ def measure(
     return with_intervals(values, samples, kind, size, rows, spec.tuning.seed)
 
 
-def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: Version) -> tuple[Answers, Array]:
+def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy) -> tuple[Answers, Array]:
     """What a version said of the rows of `measured`, ordered by row_id, and positions of those in the sample."""
-    name, kind = table(f"{spec.name}.predictions"), spec.target.kind
+    name, kind = PREDICTIONS.sql(spec.name), spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
     columns = (
         "m.label, p.score, p.score AS decision" if kind == "regression" else "m.label, p.score, p.decision::TINYINT"
@@ -273,7 +209,7 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: V
     return Answers(label, score, decision, given), np.flatnonzero(sampled)
 
 
-def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[str] | None:
+def _classes(lake: Lake, paths: Paths, pipeline: str, version: ScoredBy) -> list[str] | None:
     """A version's classes in the order of its probabilities; None where its bundle does not tell any more."""
     try:
         served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
@@ -326,17 +262,6 @@ def with_intervals(
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def promised(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[str, str], float]:
-    """(version, metric) -> its score on the test rows."""
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        """SELECT version, metric, max_by(value, evaluated_at) AS value FROM {t}
-        WHERE scope = 'test' AND version IN (SELECT unnest($versions::VARCHAR[])) GROUP BY ALL""",
-        {"versions": list(versions)},
-    )
-    return {(row["version"], row["metric"]): row["value"] for row in rows if not math.isnan(row["value"])}
 
 
 def verdict(

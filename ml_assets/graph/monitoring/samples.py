@@ -12,6 +12,8 @@ from ml_assets.lake.sql import identifier, table
 from ml_assets.ml import bundle, estimators, reference
 from ml_assets.ml.reference import PREDICTION, Reference
 from ml_assets.tables import releases, training_sets
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def sample_of(lake: Lake, pipeline: str, batch: str, by: Watched, sample: int) -
         BatchRefused: The batch has no features.
         ModelError: The features are not those that the version was trained on.
     """
-    name, types = f"{pipeline}.features", by.loaded.schema.features
+    name, types = FEATURES.of(pipeline), by.loaded.schema.features
     rows = lake.count(name, batch)
     if not rows:
         raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
@@ -101,7 +103,7 @@ def _limit(lake: Lake, name: str, batch: str, sample: int) -> int:
 
 def _predictions(lake: Lake, pipeline: str, batch: str, version: str, limit: int) -> pd.DataFrame | None:
     """row_id and score of the drawn rows by a version. In whatever role it scored, it says the same of a row."""
-    name = f"{pipeline}.predictions"
+    name = PREDICTIONS.of(pipeline)
     if not lake.exists(name):
         return None
     return lake.con.execute(

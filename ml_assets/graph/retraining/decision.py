@@ -156,14 +156,14 @@ class Decision:
         asked = {one.trigger for one in self.evidence}
         return ", ".join(name for name in TRIGGERS if name in asked)
 
-    def as_event(self, champion: str | None, snapshot: int, asked_by: str) -> Event:
+    def as_event(self, champion: str | None, snapshot: int, triggered_by: str) -> Event:
         """The row that records it."""
         facts = [asdict(one) for one in self.evidence]
         event = Event(
             trigger=self.trigger,
             decision=self.word,
             why=self.why,
-            asked_by=asked_by,
+            triggered_by=triggered_by,
             batches=sorted({batch for one in self.evidence for batch in one.batches}),
             champion=champion,
             evidence={"snapshot": snapshot, "standing": self.standing, "facts": facts},

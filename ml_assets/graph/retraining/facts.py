@@ -10,10 +10,19 @@ from typing import Any, NamedTuple
 from ml_assets.graph.retraining.decision import Evidence, Situation, Training
 from ml_assets.lake.audit import all_writes
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifiers, table
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import feature_statistics, outcomes, retrain_events, versions
+from ml_assets.tables import (
+    decisions,
+    drift,
+    feature_statistics,
+    outcomes,
+    performance,
+    retrain_events,
+    training_sets,
+    versions,
+)
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.training_sets import PARTS
 
@@ -40,11 +49,11 @@ def read_situation(
     events = retrain_events.read(lake, spec.name)
     moves = [move for move in versions.alias_events(lake, spec.name) if move["alias"] == "champion"]
     champion = moves[-1]["version"] if moves else None
-    drift, calm = _drift(lake, spec.name)
+    drifted, calm = _drift(lake, spec.name)
     decay, steady = _decay(lake, spec.name, champion)
     labelled = {batch: rows for batch, rows in labelled_rows(lake, spec).items() if batch in arrivals}
     now = Situation(
-        evidence=[*drift, *decay, *asked],
+        evidence=[*drifted, *decay, *asked],
         arrivals=arrivals,
         labelled=labelled,
         trainings=_trainings(lake, spec.name, events, under_way),
@@ -77,7 +86,7 @@ def needed_batches(spec: PipelineSpec) -> int:
 
 def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
     """Batch -> validated rows whose target is known, by an outcome that came later too."""
-    if not lake.exists(f"{spec.name}.validated_data"):
+    if not lake.exists(VALIDATED_DATA.of(spec.name)):
         return {}
     known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
     rows = lake.rows(
@@ -107,7 +116,7 @@ def of_cron(moment: dt.datetime) -> Evidence:
 
 def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     """Batch with features -> snapshot at which they were first written; 0 where nothing tells."""
-    name = f"{pipeline}.features"
+    name = FEATURES.of(pipeline)
     if not lake.exists(name):
         return {}
     rows = lake.rows(
@@ -121,8 +130,7 @@ def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
 
 def _drift(lake: Lake, pipeline: str) -> tuple[list[Evidence], frozenset[str]]:
     """Drifted batches as evidence, and the calm ones; a batch without a verdict is neither."""
-    wanted = ("batch", "model_version", "drifted", "share", "weighted_share", "share_limit")
-    rows = _known(lake, f"{pipeline}.drift_report", wanted, "drifted IS NOT NULL")
+    rows = [row for row in drift.verdicts(lake, pipeline) if row["drifted"] is not None]
     found = []
     for row in rows:
         if row["drifted"]:
@@ -138,15 +146,14 @@ def _drift(lake: Lake, pipeline: str) -> tuple[list[Evidence], frozenset[str]]:
 
 def _decay(lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], frozenset[str]]:
     """Batches on which the live score of today's champion has decayed, and those on which it has not."""
-    wanted = ("batch", "model_version", "metric", "value", "promised", "drop", "decayed")
-    where = "judged AND decayed IS NOT NULL AND model_version = $champion"
-    rows = _known(lake, f"{pipeline}.performance_report", wanted, where, {"champion": champion})
+    verdicts = performance.verdicts(lake, pipeline, champion) if champion else []
+    rows = [row for row in verdicts if row["decayed"] is not None]
     found = [
         Evidence(
             "decay",
             f"decay {row['batch']} {row['model_version']}",
             f"{row['model_version']} scores {row['metric']} {row['value'] or 0:.4g} on batch {row['batch']}"
-            + ("" if row["promised"] is None else f", {row['promised']:.4g} were promised"),
+            + ("" if row["test_score"] is None else f", {row['test_score']:.4g} in its test"),
             (row["batch"],),
             row["drop"],
         )
@@ -156,31 +163,19 @@ def _decay(lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Eviden
     return found, frozenset(row["batch"] for row in rows if not row["decayed"])
 
 
-def _known(
-    lake: Lake, name: str, wanted: Sequence[str], where: str, parameters: Mapping[str, object] | None = None
-) -> list[dict[str, Any]]:
-    """Rows by batch; what an earlier version of ml_assets did not write is None."""
-    if not lake.exists(name):
-        return []
-    there = lake.columns(table(name))
-    chosen = identifiers([column for column in wanted if column in there])
-    rows = lake.rows(f"SELECT {chosen} FROM {table(name)} WHERE {where} ORDER BY batch", parameters or {})
-    return [dict.fromkeys(wanted) | row for row in rows]
-
-
 def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:
     """Every training set, and every training that was asked for and has none, oldest first."""
-    decided = lake.rows_of(f"{pipeline}.champion", "SELECT * FROM {t} ORDER BY decided_at")
+    decided = decisions.decisions(lake, pipeline)
     pin_of = {model.version: model.pin_id for model in versions.versions(lake, pipeline)}
     of_run = {event.run_id: event.event_id for event in events if event.run_id}
     asked_for = {one.event_id for one in under_way.values()}
     made: list[tuple[dt.datetime, Training]] = []
-    for row in lake.rows_of(f"{pipeline}.training_set", "SELECT * EXCLUDE (definition) FROM {t}"):
+    for row in training_sets.made(lake, pipeline):
         of_it = [
             one
             for one in decided
-            if one["decided_at"] >= row["created_at"]
-            and (one["run_id"] == row["run_id"] or pin_of.get(one["version"]) == row["pin_id"])
+            if one.decided_at >= row["created_at"]
+            and (one.run_id == row["run_id"] or pin_of.get(one.version) == row["pin_id"])
         ]
         event_id = of_run.get(row["run_id"])
         goes_on = row["run_id"] in under_way or (event_id and event_id in asked_for)  # a retry is another run
@@ -191,9 +186,9 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
             event_id=event_id,
             batches=frozenset(batch for part in PARTS for batch in row[f"{part}_batches"] or ()),
             rows=sum(row[f"{part}_rows"] or 0 for part in PARTS),
-            version=of_it[-1]["version"] if of_it else None,
-            decision=of_it[-1]["decision"] if of_it else None,
-            decided_at=of_it[0]["decided_at"] if of_it else None,
+            version=of_it[-1].version if of_it else None,
+            decision=of_it[-1].decision if of_it else None,
+            decided_at=of_it[0].decided_at if of_it else None,
         )
         made.append((row["created_at"], training))
     pinned = {training.event_id for _, training in made}

@@ -18,9 +18,7 @@ from ml_assets.graph.retraining.decision import Decision, Evidence, Situation, d
 from ml_assets.graph.retraining.facts import UnderWay
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.sources import evidently_reports
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import retrain_events
@@ -76,7 +74,7 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
     def retrain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = json.loads(memory.read(context.cursor) or "{}")
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
             if snapshot is None:
                 return dg.SkipReason("nothing has been ingested yet")
             reports, stamps = _new_reports(spec, paths, cursor.get("reports", {}))
@@ -116,7 +114,7 @@ def retrain_schedule(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.Sche
     def cron(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         asked = [facts.of_cron(context.scheduled_execution_time)]
         try:
-            if newest_snapshot(paths.lake, spec.name) is None:
+            if paths.catalog.newest_snapshot(spec.name) is None:
                 return dg.SkipReason("nothing has been ingested yet")
             under_way = _under_way(context.instance, spec, job)
             look = _look(context.instance, spec, paths, f"schedule {name}", asked, under_way)
@@ -131,7 +129,7 @@ def _look(
     instance: dg.DagsterInstance,
     spec: PipelineSpec,
     paths: Paths,
-    asked_by: str,
+    triggered_by: str,
     asked: Sequence[Evidence],
     under_way: Mapping[str, UnderWay],
 ) -> Look:
@@ -139,28 +137,28 @@ def _look(
 
     One look at a time: sensor and schedule may come at the same moment.
     """
-    with exclusive(paths.lake / f"{spec.name}.retrain.lock", LOCK_S, "deciding about a training"):
+    with paths.catalog.lock(f"{spec.name}.retrain", LOCK_S, "deciding about a training"):
         with Lake(paths.lake, read_only=True) as lake:
             snapshot = lake.snapshot()
             situation = facts.read_situation(lake, spec, asked, under_way)
-        lost = _lost(instance, situation, asked_by)
+        lost = _lost(instance, situation, triggered_by)
         if lost is not None:
             return Look(_request(lost), judged=False)
         decisions = decide(spec.retrain, facts.needed_batches(spec), situation)
-        events = [one.as_event(situation.champion, snapshot, asked_by) for one in decisions if not one.told]
-        written = _write(spec, paths, events, asked_by) if events else 0
+        events = [one.as_event(situation.champion, snapshot, triggered_by) for one in decisions if not one.told]
+        written = _write(spec, paths, events, triggered_by) if events else 0
     request = next((_request(event) for event in events if event.decision == "train"), None)
     # With another write in between, the next tick must look again.
     return Look(request, _why(spec, decisions), written if written == snapshot + 1 else 0)
 
 
-def _write(spec: PipelineSpec, paths: Paths, events: Sequence[Event], asked_by: str) -> int:
+def _write(spec: PipelineSpec, paths: Paths, events: Sequence[Event], triggered_by: str) -> int:
     with Lake(paths.lake, lock_timeout_s=LOCK_S) as lake:
-        commit = Commit(f"{spec.name}/{retrain_events.TABLE}", asked_by=asked_by)
+        commit = Commit(retrain_events.RETRAIN_EVENTS.asset(spec.name), triggered_by=triggered_by)
         return retrain_events.record(lake, spec.name, events, commit).snapshot_id
 
 
-def _lost(instance: dg.DagsterInstance, situation: Situation, asked_by: str) -> Event | None:
+def _lost(instance: dg.DagsterInstance, situation: Situation, triggered_by: str) -> Event | None:
     """The newest decision for a training, where the daemon ended before it asked for the run.
 
     Only whoever decided asks again, with the same key: Dagster knows the keys of one sensor or schedule.
@@ -169,7 +167,7 @@ def _lost(instance: dg.DagsterInstance, situation: Situation, asked_by: str) -> 
     event = next((one for one in reversed(situation.events) if one.decision == "train"), None)
     if event is None or last is None or last.event_id != event.event_id or last.state != "failed":
         return None
-    if event.run_id is not None or event.asked_by != asked_by:
+    if event.run_id is not None or event.triggered_by != triggered_by:
         return None
     return None if instance.get_runs(dg.RunsFilter(tags={EVENT_TAG: event.event_id}), limit=1) else event
 

@@ -15,7 +15,6 @@ from ml_assets.graph.staleness.nodes import nodes_of
 from ml_assets.graph.staleness.states import Node, Redo, Verdict, judge, plan
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite import newest_snapshot
 from ml_assets.spec import PipelineSpec
 
 INTERVAL_S = 30
@@ -49,7 +48,7 @@ def stale_sensor(
     )
     def stale(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            snapshot = newest_snapshot(paths.lake, spec.name)
+            snapshot = paths.catalog.newest_snapshot(spec.name)
         except MLAssetsError as error:
             return dg.SkipReason(str(error))
         if snapshot is None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
@@ -45,10 +44,10 @@ def train(
     Returns:
         The version, and whether it is new.
     """
-    params = json.loads(winner["params"])
+    params = winner["params"]
     recipe = _recipe(spec, pin, commit.code_version)
     print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
-    with exclusive(paths.data / "locks" / f"{spec.name}.trained_model.lock", LOCK_TIMEOUT_S, "training a model"):
+    with lake.catalog.lock(f"{spec.name}.trained_model", LOCK_TIMEOUT_S, "training a model"):
         earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:
@@ -86,7 +85,7 @@ def train(
             "code_version": commit.code_version,
             "run_id": commit.run_id,
             "git_commit": commit_of(paths.root),
-            "asked_by": commit.asked_by or versions.user(),
+            "triggered_by": commit.triggered_by or versions.user(),
         }
         versions.register(lake, spec.name, row, commit)
     return versions.of_pin(lake, spec.name, pin.pin_id), True

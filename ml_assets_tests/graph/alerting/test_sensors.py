@@ -18,7 +18,6 @@ import pytest
 
 from ml_assets.graph.alerting import sending, sensors
 from ml_assets.lake.lake import Commit, Lake, Rows
-from ml_assets.lake.sqlite import catalog_lock
 from ml_assets.tables import alerts, ingest_errors, versions
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project
@@ -39,14 +38,14 @@ DRIFT = {
     "drifted": "BOOLEAN",
     "share": "DOUBLE",
     "share_limit": "DOUBLE",
-    "page": "VARCHAR",
+    "html": "VARCHAR",
 }
 DECAY = {
     "batch": "VARCHAR",
     "model_version": "VARCHAR",
     "metric": "VARCHAR",
     "value": "DOUBLE",
-    "promised": "DOUBLE",
+    "test_score": "DOUBLE",
     "judged": "BOOLEAN",
     "decayed": "BOOLEAN",
     "why": "VARCHAR",
@@ -124,7 +123,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
     words = ("pending", "refused", "promoted")
     made = [{**decision, "version": f"1.0.{n}", "decision": words[n], "decided_at": moments[n]} for n in range(3)]
     append(project, "champion", DECISIONS, *made)
-    drift = {"model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "page": "loans/drift/8.html"}
+    drift = {"model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "html": "loans/drift/8.html"}
     append(
         project,
         "drift_report",
@@ -133,7 +132,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
         {**drift, "batch": "9", "drifted": False},
         {**drift, "batch": "10"},
     )
-    live = {"model_version": "1.0.0", "metric": "roc_auc", "value": 0.6, "promised": 0.7, "why": "0.1 below"}
+    live = {"model_version": "1.0.0", "metric": "roc_auc", "value": 0.6, "test_score": 0.7, "why": "0.1 below"}
     append(
         project,
         "performance_report",
@@ -167,7 +166,7 @@ def test_a_message_is_as_slack_takes_it(
     monkeypatch.setenv("ML_ASSETS_REPORTS_URL", "http://reports.example.org/")
     refuse(project, "7")
     drift = {"batch": "8", "model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "drifted": True}
-    append(project, "drift_report", DRIFT, {**drift, "page": "loans/drift/8.html"})
+    append(project, "drift_report", DRIFT, {**drift, "html": "loans/drift/8.html"})
     watch.tick()
     refused, drifted = sorted(receiver.bodies, key=lambda body: "Drift" in body["text"])
     for body in (refused, drifted):
@@ -311,7 +310,7 @@ def test_a_busy_lake_delays_a_look_and_loses_no_answer(
 ) -> None:
     refuse(project, "7")
     monkeypatch.setattr(sensors, "LOCK_TIMEOUT_S", 0.1)
-    with catalog_lock(project.paths.lake, 5):
+    with project.paths.catalog.write_lock((), 5):
         assert "cannot be read or written now" in watch.tick()
     assert receiver.bodies == []  # what cannot be recorded is not sent
     write, written = alerts.write, []

@@ -10,7 +10,7 @@ import pytest
 from ml_assets.graph import requests
 from ml_assets.graph.deployment import sensors
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.tables import deployments, ingest_errors
+from ml_assets.tables import deployments, ingest_errors, versions
 from ml_assets.tables.deployments import Step
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project
@@ -21,9 +21,9 @@ def tick(project: Project, cursor: str | None = None) -> Any:
     return project.tick("loans_release", cursor)
 
 
-def promote(project: Project, *versions: str) -> None:
+def promote(project: Project, *numbers: str) -> None:
     with Lake(project.paths.lake) as lake:
-        for version in versions:
+        for version in numbers:
             event = versions.alias_event("loans", "champion", version, f"why {version}", "me", "")
             lake.append([event], Commit("loans/champion"))
 

@@ -135,7 +135,7 @@ def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None
     promised = project.value(
         "SELECT value FROM {p}.evaluation_report WHERE scope = 'test' AND metric = 'roc_auc' AND version = '1.0.0'"
     )
-    assert judged["promised"] == promised
+    assert judged["test_score"] == promised
     assert judged["drop"] == pytest.approx(promised - expected["roc_auc"])
 
     deliver(project, "paid.csv", flipped(truth), minute=5)

@@ -134,13 +134,10 @@ def test_what_was_ingested_by_hand_is_not_taken_up_again(project: Project) -> No
     assert ranges(tick(project)) == [("2", "3")]
 
 
-def test_with_a_champion_everything_runs(trained: Project) -> None:
-    assert not tick(trained).run_requests
-    file = trained.write(6)
-    try:
-        result = tick(trained)
-    finally:
-        file.unlink()
+def test_with_a_champion_everything_runs(copied: Project) -> None:
+    assert not tick(copied).run_requests
+    copied.write(6)
+    result = tick(copied)
     assert result.run_requests[0].asset_selection is None
 
 
@@ -254,18 +251,18 @@ def test_a_lost_record_of_refused_files_is_requested_again(project: Project, mon
     assert keys(tick(project, second.cursor)) == []
 
 
-def test_a_settled_request_costs_no_look_into_the_lake(trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_settled_request_costs_no_look_into_the_lake(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what the memory of an earlier version knows only as seen is checked once, then never again."""
-    first = tick(trained)
-    memory = Memory(trained.paths.sensors / "loans_new_data")
+    first = tick(copied)
+    memory = Memory(copied.paths.sensors / "loans_new_data")
     version, seen, requested = sensors.read_seen(memory.read(first.cursor)) or ("", {}, {})
     assert requested == {}
     earlier = json.dumps(json.loads(sensors.write_seen(version, list(seen.values()), {}))[:2])
     later(monkeypatch, requests.WAIT_S)
-    checked = tick(trained, earlier)
+    checked = tick(copied, earlier)
     assert keys(checked) == []
     monkeypatch.setattr(sensors, "Lake", None)
-    assert isinstance(tick(trained, checked.cursor), dg.SkipReason)
+    assert isinstance(tick(copied, checked.cursor), dg.SkipReason)
 
 
 def test_requests_wait_longer_each_time_and_a_day_at_most() -> None:

@@ -12,12 +12,14 @@ from sklearn import metrics as sk
 
 from ml_assets.errors import BatchRefused
 from ml_assets.graph.monitoring import performance
-from ml_assets.graph.monitoring.performance import Answers, Score, Version, verdict
+from ml_assets.graph.monitoring.performance import Answers, Score, verdict
 from ml_assets.lake.frames import store
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import metrics, weighted
 from ml_assets.spec import METRICS, Performance, PipelineSpec
+from ml_assets.tables import predictions
+from ml_assets.tables.predictions import ScoredBy
 from ml_assets_tests.conftest import SPEC
 
 LIMITS = Performance(max_drop=0.05, min_rows=100)
@@ -165,7 +167,7 @@ def test_versions_are_scored_on_the_rows_that_all_have_answered(lake: Lake, path
     assert [row["metric"] for row in rows if row["judged"]] == ["roc_auc"]
     assert other["gain"] == pytest.approx(other["value"] - auc)
     assert 0 < other["gain_low"] < other["gain"] < other["gain_high"]
-    assert (judged["gain"], other["decayed"], other["why"], other["promised"]) == (None, None, None, None)
+    assert (judged["gain"], other["decayed"], other["why"], other["test_score"]) == (None, None, None, None)
 
 
 def test_what_an_earlier_version_wrote_is_the_champions(lake: Lake, paths: Paths) -> None:
@@ -252,7 +254,7 @@ def test_versions_are_ordered_with_the_champion_first(lake: Lake) -> None:
             [predicted(truth, "0.9.0", "shadow", 0.1, seen=True), predicted(truth, "1.0.0", "champion", 0.1)]
         ),
     )
-    assert performance.scored_by(lake, "loans", "5") == [
-        Version("1.0.0", "champion", False),
-        Version("0.9.0", "shadow", True),
+    assert predictions.scored_by(lake, "loans", "5") == [
+        ScoredBy("1.0.0", "champion", False),
+        ScoredBy("0.9.0", "shadow", True),
     ]

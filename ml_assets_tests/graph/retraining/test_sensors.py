@@ -15,7 +15,6 @@ import pytest
 from ml_assets.graph.retraining import facts, sensors
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.lake.lake import Commit, Lake, Put
-from ml_assets.lake.locks import exclusive
 from ml_assets.tables import retrain_events
 from ml_assets.tables.retrain_events import Event
 from ml_assets_tests.conftest import Project, failure_text
@@ -86,7 +85,7 @@ def test_a_drifted_batch_is_answered_by_one_run(copied: Project, monkeypatch: py
     (request,) = first.run_requests
     event = events(copied)[-1]
     assert said(copied) == [("train", "drift")]
-    assert (event.batches, event.champion, event.asked_by) == (["5"], "1.0.0", "sensor loans_retrain")
+    assert (event.batches, event.champion, event.triggered_by) == (["5"], "1.0.0", "sensor loans_retrain")
     assert request.run_key == event.run_key == event.event_id == request.tags["ml_assets/retrain_event"]
     assert (request.tags["ml_assets/retrain"], request.tags["ml_assets/batches"]) == ("drift", "5")
     assert request.tags["ml_assets/why"] == event.why == "batch 5 has drifted (60% of the model's importance)"
@@ -219,8 +218,9 @@ def test_reports_of_other_jobs_start_a_training_once(copied: Project) -> None:
 def test_a_busy_lake_is_a_reason_to_skip(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     drifted(copied, 5)
     monkeypatch.setattr(sensors, "LOCK_S", 0.1)
-    for file in ("loans.retrain.lock", "catalog.sqlite.lock"):
-        with exclusive(copied.paths.lake / file, 1, "testing"):
+    catalog = copied.paths.catalog
+    for lock in (catalog.lock("loans.retrain", 1, "testing"), catalog.write_lock((), 1)):
+        with lock:
             found = tick(copied)
             assert isinstance(found, dg.SkipReason)  # no cursor: the next tick looks again
             assert "looks again at the next tick: Another process has been" in skipped(found)
@@ -250,7 +250,7 @@ def test_the_schedule_goes_through_the_same_decision(copied: Project, tmp_path_f
     assert request.tags["ml_assets/why"] == "the schedule of 2026-01-01 03:00 UTC"
     launched(copied, request, dg.DagsterRunStatus.STARTED)
     assert "under way" in str(ask_by_schedule(copied, 2).skip_message)
-    assert [event.asked_by for event in events(copied)[1:]] == [
+    assert [event.triggered_by for event in events(copied)[1:]] == [
         "schedule loans_retrain_cron",
         "sensor loans_retrain",
         "schedule loans_retrain_cron",
@@ -271,7 +271,7 @@ def test_a_training_by_hand_is_an_event(trained: Project) -> None:
     (event,) = events(trained)
     assert (event.decision, event.trigger, event.champion, event.batches) == ("train", "manual", None, [])
     assert event.run_id == trained.value("SELECT run_id FROM {p}.training_set")
-    assert event.why == f"asked for by {event.asked_by}"
+    assert event.why == f"requested by {event.triggered_by}"
     with Lake(trained.paths.lake, read_only=True) as lake:
         situation = facts.read_situation(lake, trained.spec, [], {})
     (training,) = situation.trainings

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import tempfile
+from pathlib import Path
 
 from ml_assets.graph.staleness.facts import Facts, read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
@@ -38,4 +40,5 @@ def short(verdicts: list[Verdict]) -> dict[str, str]:
 
 def variant(project: Project) -> Project:
     """The same folder and instance under a spec and SQL that a test may change."""
-    return Project(project.root, project.instance, copy.deepcopy(project.spec_dict), dict(project.sql))
+    folder = Path(tempfile.mkdtemp(prefix="variant-", dir=project.root.parent))
+    return Project(project.root, project.instance, copy.deepcopy(project.spec_dict), dict(project.sql), folder)

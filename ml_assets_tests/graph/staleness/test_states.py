@@ -69,7 +69,7 @@ def test_another_helper_function_makes_the_assets_stale_that_call_it(
     real = code_version._module_hash
     helper = "ml_assets.graph.features.select"
     monkeypatch.setattr(code_version, "_module_hash", lambda name: "other" if name == helper else real(name))
-    assert not_fresh(trained) == {
+    assert not_fresh(variant(trained)) == {
         "lookup_region_history": "stale 1 2 3 4 5",
         "features": "stale 1 2 3 4 5",
         **BEHIND,

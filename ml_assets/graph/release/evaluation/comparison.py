@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding
 from ml_assets.lake.lake import Lake
+from ml_assets.ml.judged import Array
 from ml_assets.tables import releases, training_sets
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.versions import ModelVersion
 

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
-from ml_assets.graph.release.evaluation.findings import COLUMNS, Array, Finding, Judged, as_rows
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, estimators, metrics, weighted
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.base import METRICS
 from ml_assets.tables import training_sets
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import LABEL, Pin
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["COLUMNS", "Evaluation", "Finding", "Judged", "as_rows", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found about a version.
-
-    Args:
-        found: Every finding.
-        judged: The version's answers on the test rows.
-        baseline: Those of a model that ignores every feature.
-        champion: Those of the champion; None where there is none to compare with.
-    """
-
-    found: list[Finding]
-    judged: Judged
-    baseline: Judged
-    champion: Judged | None
 
 
 class EarlierFeatures(Protocol):
@@ -74,9 +56,9 @@ def evaluate(
     loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
         known = training_sets.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
-        judged = answers(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
+        judged = predict(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
         seen = training_sets.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-        fitted = answers(loaded, seen, model.version)
+        fitted = predict(loaded, seen, model.version)
         other, why = None, ""
         too_few: list[Finding] = []
         try:
@@ -92,8 +74,8 @@ def evaluate(
         return replace(evaluation, found=[*evaluation.found, *too_few])
 
 
-def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
-    """What a model says about rows as `pins.read` gives them."""
+def predict(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
+    """A model's predictions on rows as `training_sets.read` gives them."""
     kind = loaded.schema.kind
     scores = estimators.predict_scores(loaded.model, estimators.feature_frame(rows, loaded.schema.features), kind)
     labels = estimators.label_array(rows[LABEL], kind)
@@ -110,16 +92,16 @@ def examine(
     known: float,
     incomparable: str = "",
 ) -> Evaluation:
-    """Everything about a model that answers tell.
+    """Everything about a model that its predictions tell.
 
     Args:
         spec: The pipeline.
-        model: The fitted model, to ask it about changed rows.
-        fitted: Its answers on train and validation rows.
-        judged: Its answers on test rows.
-        champion: The champion's answers on the same test rows.
-        known: Share of test rows that stand among train or validation rows, too.
-        incomparable: Why there is a champion whose answers could not be had.
+        model: The fitted model, to predict changed rows.
+        fitted: Its predictions on train and validation rows.
+        judged: Its predictions on test rows.
+        champion: The champion's predictions on the same test rows.
+        known: Share of test rows that repeat a train or validation row.
+        incomparable: Why there is a champion without predictions.
     """
     guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
     baseline = replace(judged, scores=guesses, version="baseline")
@@ -136,21 +118,21 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, judged, baseline, champion)
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
 
 
 def _champion(
     paths: Paths, judged: Judged, champion: ModelVersion, against: Opponent, own: pd.DataFrame | None
 ) -> Judged:
-    """The champion's answers to today's question on those of the same rows that it has not seen.
+    """The champion's predictions on those of the same rows that it has not seen.
 
     Raises:
-        ModelError: Its bundle was changed, it needs features that are gone, or it answers another kind of question.
+        ModelError: Its bundle was changed, it needs features that are gone, or it predicts another kind of target.
     """
     loaded = bundle.load(paths.bundles / against.served.bundle, against.served.bundle_sha256)
     if loaded.schema.kind != judged.schema.kind:
         raise ModelError(
-            f"Version {champion.version} says {loaded.schema.kind}, and the target is {judged.schema.kind} now."
+            f"Version {champion.version} predicts a {loaded.schema.kind} target; it is {judged.schema.kind} now."
         )
     rows = judged.rows if against.unseen.all() else judged.rows[against.unseen]
     if own is not None:
@@ -160,7 +142,7 @@ def _champion(
     missing = sorted(set(loaded.schema.features) - set(rows))
     if missing:
         raise ModelError(f"Version {champion.version} needs features that are not made any more: {', '.join(missing)}.")
-    return replace(answers(loaded, rows, champion.version), note=against.note)
+    return replace(predict(loaded, rows, champion.version), note=against.note)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
@@ -189,10 +171,10 @@ def _against(
 
     Args:
         spec: The pipeline.
-        judged: The version's answers.
+        judged: The version's predictions.
         other: The other model's.
         name: baseline or champion.
-        own: The version's score on each resample of the rows; the seed draws the same for the other one.
+        own: The version's score on each resample of the rows; the seed gives the same for the other one.
         confidence: Of the gain's interval.
     """
     metric, rows = spec.metric, len(judged.labels)
@@ -208,10 +190,10 @@ def _against(
 
 
 def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:
-    """How far probabilities are from what came true: of 1 (binary), of the likeliest class (multiclass)."""
+    """How far predicted probabilities are from observed shares: of 1 (binary), of the likeliest class (multiclass)."""
     if spec.target.kind == "regression":
         return []
-    said, came = judged.probabilities()
-    by_chance = metrics.calibration_by_chance(said, spec.tuning.seed)
-    note = f"true probabilities would show up to {by_chance:.3f} on these rows"
-    return [Finding("calibration", "ece", metrics.calibration_error(said, came), len(said), note=note)]
+    predicted, observed = judged.probabilities()
+    by_chance = metrics.calibration_by_chance(predicted, spec.tuning.seed)
+    note = f"perfect calibration would show up to {by_chance:.3f} on these rows"
+    return [Finding("calibration", "ece", metrics.calibration_error(predicted, observed), len(observed), note=note)]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
 from ml_assets.ml import metrics, weighted
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 
 DOMINANT = 0.95  # a slice where one label has more than this share is named
 WITH_INTERVAL = 100  # the largest slices of a column; the others are reported without an interval

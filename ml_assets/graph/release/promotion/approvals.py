@@ -6,12 +6,12 @@ Before an alias moves, the version's bundle and release are verified file by fil
 from __future__ import annotations
 
 from ml_assets.errors import ModelError, did_you_mean
-from ml_assets.graph.release.promotion.decision import Decision, Word, decisions, newest_of, pending, record
 from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
+from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
 
 
 def approve(
@@ -127,7 +127,7 @@ def _answer(
         by.strip() if by else versions.user(),
     )
     # An answer is no work of today's code: it leaves the asset as fresh or stale as it was.
-    written = last_writes(lake, pipeline).get((f"{pipeline}/champion", None))
+    written = last_writes(lake, pipeline).get((DECISIONS.asset(pipeline), None))
     code_version = written.code_version if written else ""
-    record(lake, pipeline, made, Commit(f"{pipeline}/champion", run_id, code_version, asked_by=made.decided_by))
+    record(lake, pipeline, made, Commit(DECISIONS.asset(pipeline), run_id, code_version, triggered_by=made.decided_by))
     return made

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ml_assets.graph.release.evaluation import money, robustness, slices
-from ml_assets.graph.release.evaluation.evaluate import Evaluation
-from ml_assets.graph.release.evaluation.leakage import alarms
+from ml_assets.graph.release.evaluation.leakage import suspects
 from ml_assets.reporting import narrative
 from ml_assets.spec.base import METRICS
+from ml_assets.tables.evaluations import Evaluation
 from ml_assets_tests.graph.release.made import TYPES, examined, judged_as, of, spec_of
 
 COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
@@ -156,8 +156,8 @@ def test_a_model_that_cannot_bear_missing_values_says_so() -> None:
 
 
 def test_no_alarm_without_a_leak(binary: Evaluation) -> None:
-    assert alarms(spec_of(), binary.found) == []
-    assert of(binary, "disguise") == []
+    assert suspects(spec_of(), binary.found) == []
+    assert of(binary, "target_proxy") == []
     assert max(f.value for f in of(binary, "single")) < 0.95
 
 
@@ -173,22 +173,22 @@ def test_leaks_are_named() -> None:
 
     kinds = {"late_hint": "number", "paid": "number", "code": "number", "line": "number", "name": "category"}
     evaluation = examined(spec_of(), types={**TYPES, **kinds}, add=leaky)
-    said = {f.slice: f.note for f in of(evaluation, "disguise")}
+    said = {f.slice: f.note for f in of(evaluation, "target_proxy")}
     assert said == {
         "paid": "is the opposite of the target outcome",
         "code": "is one to one with the key column loan",
         "line": "is the number of the row",
         "name": "has another text in each row, as a key has",
     }
-    shown = alarms(spec_of(), evaluation.found)
+    shown = suspects(spec_of(), evaluation.found)
     assert "late_hint alone reaches roc_auc 1" in shown
     assert "paid is the opposite of the target outcome" in shown
-    assert "Signs of a leak" in " ".join(narrative.answers(spec_of(), "1.0.0", None, evaluation.found))
+    assert "Suspected target leakage" in " ".join(narrative.summary(spec_of(), "1.0.0", None, evaluation.found, shown))
 
 
 def test_identical_rows_alarm_beyond_the_limit(binary: Evaluation) -> None:
     gates = {"leakage": {"max_identical": 0.1}}
     (found,) = of(binary, "identical")
     worse = [f if f != found else type(f)(**{**f.__dict__, "value": 0.2}) for f in binary.found]
-    assert alarms(spec_of(gates=gates), binary.found) == []
-    assert alarms(spec_of(gates=gates), worse) == ["20.00% of the test rows stand among the train rows too"]
+    assert suspects(spec_of(gates=gates), binary.found) == []
+    assert suspects(spec_of(gates=gates), worse) == ["20.00% of the test rows repeat training rows"]

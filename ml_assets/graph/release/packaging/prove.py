@@ -92,7 +92,7 @@ def _process(folder: Path, log: TextIO) -> Iterator[subprocess.Popen[bytes]]:
         "PYTHONPATH": str(folder / release.SOURCES),
         **release.ENVIRONMENT,
     }
-    digest = manifest.sha256(folder / manifest.NAME)  # of our own making: packing has compared it with the registry
+    digest = manifest.sha256(folder / manifest.NAME)  # of our own making: pack.py has compared it with the registry
     command = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "0"]
     command += ["--sha256", digest, "--parent", str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603 - our own command

@@ -1,11 +1,11 @@
-"""Evidently's page about a model on test rows."""
+"""Evidently's report on a model's predictions of test rows."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.findings import Judged
+from ml_assets.ml.judged import Judged
 from ml_assets.reporting import html
 
 SAMPLE_ROWS = 20_000
@@ -15,8 +15,8 @@ def write_evidently(judged: Judged, file: Path, seed: int) -> None:
     """Write Evidently's classification or regression report as one HTML file.
 
     Args:
-        judged: Answers on test rows; at most 20,000 of them, drawn with the seed, go into the page.
-        file: Where the page goes; it appears whole or not at all.
+        judged: Predictions on test rows; at most 20,000 of them, sampled with the seed, go into the report.
+        file: Where the report goes; it appears whole or not at all.
         seed: Seed of the sample.
     """
     import pandas as pd

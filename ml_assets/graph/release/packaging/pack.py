@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 from ml_assets.graph.code_version import PACKAGE, closure, source_file
-from ml_assets.graph.release.evaluation.evaluate import Finding
+from ml_assets.graph.release.evaluation import leakage
 from ml_assets.graph.release.packaging import supply_chain
+from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import identifier, identifiers, literal, table
-from ml_assets.ml import bundle, manifest, metrics, release
+from ml_assets.lake.sql import identifier, literal, table
+from ml_assets.ml import bundle, manifest, release
 from ml_assets.reporting.model_card import model_card
 from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
@@ -34,10 +34,6 @@ WHAT = {
     "judged": "what metrics.json and model_card.md judge; it has never seen the test rows",
     "both": "what answers, and what metrics.json and model_card.md judge",
 }
-GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
-# What the server imports, by engine; uvicorn takes the last where it is installed.
-SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
-SKOPS_NEEDS = ("pandas", "scikit-learn", "skops")
 DOCKERFILE = """\
 FROM {image}
 RUN useradd --create-home --uid 10001 server
@@ -151,13 +147,15 @@ def pack(
         release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
         sources = function.sources if function else {}
         write_sources(new / release.SOURCES, sources)
-        libraries = requirements(loaded.schema, sources)
+        libraries = supply_chain.requirements(loaded.schema, sources)
         (new / "requirements.txt").write_text(supply_chain.locked(libraries))
         (new / "sbom.cdx.json").write_text(supply_chain.sbom(spec.name, model.version, libraries))
         image = supply_chain.base_image()
         (new / "Dockerfile").write_text(DOCKERFILE.format(image=image, sources=release.SOURCES))
         (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
-        (new / "model_card.md").write_text(model_card(spec, model, pin, found, served), encoding="utf-8")
+        (new / "model_card.md").write_text(
+            model_card(spec, model, pin, found, leakage.suspects(spec, found), served), encoding="utf-8"
+        )
         manifest.write(new, {"pipeline": spec.name, "version": model.version})
         new.rename(folder)
         registered = None
@@ -231,41 +229,6 @@ def _write_tables(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, batch:
         lake.con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet)")
 
 
-def golden_rows(
-    lake: Lake, spec: PipelineSpec, pin: Pin, batch: str, loaded: bundle.Bundle, most: int = GOLDEN_ROWS
-) -> release.Golden:
-    """Rows of a batch as requests, some of them with missing values, and their scores by the batch path.
-
-    That is: features as they lie in the lake, then the model.
-    """
-    columns = [column.name for column in spec.columns if not column.outcome]
-    any_null = " OR ".join(f"{identifier(name)} IS NULL" for name in columns)
-    version = at(pin.snapshot_id)
-    rows = lake.rows(
-        f"""SELECT row_id, {identifiers(columns)} FROM {table(f"{spec.name}.validated_data")}{version} WHERE batch = ?
-        WINDOW alike AS (PARTITION BY {any_null} ORDER BY hash(row_id), row_id)
-        ORDER BY ({any_null}) AND row_number() OVER alike <= ? DESC, row_number() OVER alike, row_id LIMIT ?""",
-        [batch, GOLDEN_WITH_NULLS, most],
-    )
-    rows = sorted((row for row in rows if _fits_json(row.values())), key=lambda row: row["row_id"])
-    ids = [row.pop("row_id") for row in rows]
-    features = lake.con.execute(
-        f"""SELECT {identifiers(list(loaded.schema.features))} FROM {table(f"{spec.name}.features")}{version}
-        WHERE batch = ? AND row_id IN (SELECT unnest(?)) ORDER BY row_id""",
-        [batch, ids],
-    ).df()
-    schema = loaded.schema
-    scores = loaded.scores(features)
-    decisions = metrics.decide(scores, schema.kind, schema.threshold, schema.classes).astype(str)
-    one_each = scores.max(axis=1) if schema.kind == "multiclass" else scores
-    return release.Golden(rows=rows, scores=one_each.tolist(), decisions=decisions.tolist())
-
-
-def _fits_json(values: Iterable[Any]) -> bool:
-    """JSON has no NaN and no infinity."""
-    return all(not isinstance(value, float) or math.isfinite(value) for value in values)
-
-
 def write_sources(file: Path, sources: Mapping[str, str]) -> None:
     """A zip, the same bytes each time, of the server's modules and of a features function's.
 
@@ -286,58 +249,6 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in sorted(texts):
             packed.writestr(zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0)), texts[path])
-
-
-def requirements(schema: bundle.Schema, sources: Mapping[str, str]) -> list[str]:
-    """Exact versions, as installed here, of all that the server of a release imports.
-
-    Args:
-        schema: The bundle's schema; its engine decides what is needed.
-        sources: Text of the features function's modules; what they import is needed, too.
-    """
-    wanted = set(SERVER_NEEDS)
-    modules = {name for text in sources.values() for name in _imported(text)} | ({"pandas"} if sources else set())
-    if schema.engine != "onnx":
-        wanted |= set(SKOPS_NEEDS)
-        modules.add(schema.estimator.partition(".")[0])
-    own = {name.partition(".")[0] for name in sources}
-    if modules - own:  # half a second, which most releases need not wait
-        packages = metadata.packages_distributions()
-        wanted |= {name for module in modules - own for name in packages.get(module, ())}
-    return sorted(f"{name}=={version}" for name, version in _with_dependencies(wanted).items())
-
-
-def _imported(text: str) -> set[str]:
-    """Top-level names of the modules that a source imports."""
-    found = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(str(node.module).partition(".")[0])
-    return found
-
-
-def _with_dependencies(names: Iterable[str]) -> dict[str, str]:
-    """Name -> version of distributions and of all that they require; of those that are installed."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: dict[str, str] = {}
-    waiting = [str(name) for name in names]
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name in found or name == "ml-assets":
-            continue
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        for text in metadata.requires(name) or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name)
-    return found
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

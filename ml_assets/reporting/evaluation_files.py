@@ -1,4 +1,4 @@
-"""An evaluation as files beside each other: its page, Evidently's page and the model card; and as numbers to plot."""
+"""An evaluation as files beside each other: our report, Evidently's and the model card; and as numbers to plot."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
-from ml_assets.graph.release.evaluation.evidently import write_evidently
 from ml_assets.lake.paths import Paths
-from ml_assets.reporting.evaluation_report import write_page
+from ml_assets.reporting.evaluation_evidently import write_evidently
+from ml_assets.reporting.evaluation_report import write_report
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 
 
 @dataclass(frozen=True)
-class Pages:
+class Reports:
     """Files of one evaluation."""
 
     evaluation: Path
@@ -27,7 +27,7 @@ class Pages:
     card: Path
 
     @classmethod
-    def of(cls, paths: Paths, pipeline: str, version: str) -> Pages:
+    def of(cls, paths: Paths, pipeline: str, version: str) -> Reports:
         folder = paths.reports / pipeline / "evaluation"
         return cls(*(folder / f"{version}.{end}" for end in ("html", "evidently.html", "md")))
 
@@ -38,9 +38,9 @@ def publish(
     model: ModelVersion,
     pin: Pin,
     evaluation: Evaluation,
-    figures: Sequence[Figure] = (),
-) -> Pages:
-    """Write the pages of an evaluation.
+    searches: Sequence[Figure] = (),
+) -> Reports:
+    """Write the reports of an evaluation.
 
     Args:
         paths: Where reports are kept.
@@ -48,16 +48,16 @@ def publish(
         model: The version.
         pin: Its training set.
         evaluation: What was found.
-        figures: Further pictures, of the search.
+        searches: Plots of the search.
     """
-    pages = Pages.of(paths, spec.name, model.version)
-    write_evidently(evaluation.judged, pages.evidently, spec.tuning.seed)
-    new = pages.card.with_suffix(".new")
-    new.write_text(model_card(spec, model, pin, evaluation.found), encoding="utf-8")
-    new.replace(pages.card)
-    links = {"model card": pages.card.name, "Evidently's page": pages.evidently.name}
-    write_page(pages.evaluation, spec, model, pin, evaluation, figures, links)
-    return pages
+    reports = Reports.of(paths, spec.name, model.version)
+    write_evidently(evaluation.judged, reports.evidently, spec.tuning.seed)
+    new = reports.card.with_suffix(".new")
+    new.write_text(model_card(spec, model, pin, evaluation.found, evaluation.suspects), encoding="utf-8")
+    new.replace(reports.card)
+    links = {"model card": reports.card.name, "Evidently's report": reports.evidently.name}
+    write_report(reports.evaluation, spec, model, pin, evaluation, searches, links)
+    return reports
 
 
 def plotted(found: Sequence[Finding]) -> dict[str, float]:

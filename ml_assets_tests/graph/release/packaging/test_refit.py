@@ -13,13 +13,13 @@ import pytest
 from ml_assets.errors import ModelError
 from ml_assets.graph.code_version import training_version
 from ml_assets.graph.monitoring import samples
-from ml_assets.graph.release.packaging import packing, refitting
-from ml_assets.graph.release.promotion import approvals, decision
+from ml_assets.graph.release.packaging import pack, refit
+from ml_assets.graph.release.promotion import approvals
 from ml_assets.graph.scoring import scoring
 from ml_assets.lake.lake import Lake, Rows
 from ml_assets.ml import bundle, release
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.conftest import Project
@@ -100,17 +100,17 @@ def test_a_fit_that_was_killed_before_it_was_recorded_is_made_again_alike(unpack
     shutil.rmtree(project.paths.releases / "loans" / "1.0.0" / "bundle")  # packing was killed, too
     (folder / "schema.json").write_text("{}")
     version = training_version(project.spec)
-    choice = refitting.choose(lake, project.paths, project.spec, pin, model, version)
+    choice = refit.choose(lake, project.paths, project.spec, pin, model, version)
     after = bundle.load(folder, choice.served.bundle_sha256)
     rows = training_sets.read(lake, "loans", pin, ("test",))
     np.testing.assert_array_equal(before.scores(rows), after.scores(rows))
     assert before.schema == after.schema
-    packed = packing.pack(lake, project.paths, project.spec, pin, model, _found(lake), None, choice.served)
+    packed = pack.pack(lake, project.paths, project.spec, pin, model, _found(lake), None, choice.served)
     assert packed.folder.name == "1.0.0"
 
 
 def _found(lake: Lake) -> list[Any]:
-    return decision.findings(lake, "loans", "1.0.0")
+    return evaluations.findings(lake, "loans", "1.0.0")
 
 
 def _with(spec: PipelineSpec, **changes: Any) -> PipelineSpec:
@@ -122,7 +122,7 @@ def test_the_judged_model_serves_where_gates_failed_and_where_the_yaml_says_so(u
     version = training_version(project.spec)
 
     def why(spec: PipelineSpec, code_version: str = version) -> tuple[str, str]:
-        choice = refitting.choose(lake, project.paths, spec, pin, model, code_version)
+        choice = refit.choose(lake, project.paths, spec, pin, model, code_version)
         assert choice.served.bundle_sha256 == model.bundle_sha256
         return choice.served.serves, choice.why
 
@@ -139,23 +139,23 @@ def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpack
     """As where a person loosens a gate that was too strict. What was packed before stays as it is."""
     lake, project, pin, model = unpacked
     paths, spec = project.paths, project.spec
-    judged = packing.pack(lake, paths, spec, pin, model, _found(lake), None, releases.judged(model))
-    row = packing.as_row(judged, paths, "1.0.0", "run") | {"serves": "judged"}
+    judged = pack.pack(lake, paths, spec, pin, model, _found(lake), None, releases.judged(model))
+    row = pack.as_row(judged, paths, "1.0.0", "run") | {"serves": "judged"}
     lake.append([_row(row)], BY)
-    choice = refitting.choose(lake, paths, spec, pin, model, training_version(spec))
-    packed = packing.pack(lake, paths, spec, pin, model, _found(lake), None, choice.served)
+    choice = refit.choose(lake, paths, spec, pin, model, training_version(spec))
+    packed = pack.pack(lake, paths, spec, pin, model, _found(lake), None, choice.served)
     assert (judged.folder.name, packed.folder.name) == ("1.0.0", "1.0.0-refit")
     assert releases.served(lake, "loans", model).serves == "judged"  # until it is recorded
-    row = packing.as_row(packed, paths, "1.0.0", "run") | choice.as_row(pin)
+    row = pack.as_row(packed, paths, "1.0.0", "run") | choice.as_row(pin)
     lake.append([_row(row)], BY)
     assert releases.served(lake, "loans", model) == choice.served
-    again = refitting.choose(lake, paths, spec, pin, model, "other code")
+    again = refit.choose(lake, paths, spec, pin, model, "other code")
     assert again == choice  # it is not fitted again
-    assert packing.pack(lake, paths, spec, pin, model, _found(lake), None, again.served).sha256 == packed.sha256
+    assert pack.pack(lake, paths, spec, pin, model, _found(lake), None, again.served).sha256 == packed.sha256
 
 
 def _row(row: dict[str, Any]) -> Rows:
-    return Rows("loans.release_candidate", releases.RELEASES, [row])
+    return Rows("loans.release_candidate", releases.RELEASES.types, [row])
 
 
 def test_a_version_that_was_champion_keeps_its_model(copied: Project) -> None:
@@ -163,7 +163,7 @@ def test_a_version_that_was_champion_keeps_its_model(copied: Project) -> None:
         lake.con.execute("DROP TABLE lake.loans.release_candidate")  # as of an ml_assets before refits
         model = versions.versions(lake, "loans")[0]
         pin = training_sets.newest(lake, "loans", pin_id=model.pin_id)
-        choice = refitting.choose(lake, copied.paths, copied.spec, pin, model, training_version(copied.spec))
+        choice = refit.choose(lake, copied.paths, copied.spec, pin, model, training_version(copied.spec))
         assert (choice.served, choice.why) == (releases.judged(model), "the version has served with it before")
 
 

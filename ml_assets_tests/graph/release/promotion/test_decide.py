@@ -9,14 +9,15 @@ import pytest
 
 from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.graph.release.promotion import approvals, decision
-from ml_assets.graph.release.promotion.decision import Decision, pending
+from ml_assets.graph.release.promotion import approvals
+from ml_assets.graph.release.promotion.decide import decide as judge_and_decide
 from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
-from ml_assets.tables import deployments, versions
+from ml_assets.tables import decisions, deployments, versions
+from ml_assets.tables.decisions import Decision, pending
+from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 
@@ -35,7 +36,7 @@ def store(paths: Paths) -> Iterator[Lake]:
 
 
 def decide(lake: Lake, version: str, commit: Commit = BY, **gates: object) -> Decision:
-    return decision.decide(lake, spec(**gates), versions.need_version(lake, "loans", version), commit)
+    return judge_and_decide(lake, spec(**gates), versions.need_version(lake, "loans", version), commit)
 
 
 def champion(lake: Lake) -> str:
@@ -43,7 +44,7 @@ def champion(lake: Lake) -> str:
 
 
 def test_the_first_version_has_nobody_to_be_compared_with(store: Lake) -> None:
-    (made,) = decision.decisions(store, "loans")
+    (made,) = decisions.decisions(store, "loans")
     gates = {gate.gate: gate for gate in made.gates}
     assert gates["champion"].passed
     assert gates["champion"].detail == "no champion to compare with yet"
@@ -58,8 +59,8 @@ def test_a_refusal_is_recorded_and_the_champion_stays(
     made = decide(store, "1.0.1")
     assert made.decision == "refused"
     assert made.why == (
-        "metrics.roc_auc: roc_auc >= 0.6, found 0.55; champion: not surely (95%) worse in roc_auc by more than 0, "
-        "found -0.25 (gain between -0.26 and -0.24)"
+        "metrics.roc_auc: roc_auc >= 0.6, found 0.55; "
+        "champion: not worse in roc_auc by more than 0, at 95% confidence, found -0.25 (gain between -0.26 and -0.24)"
     )
     print_newest(store, "loans")  # `ml-assets status` names it
     assert "version 1.0.1 refused (champion: 1.0.0): metrics.roc_auc: roc_auc >= 0.6, found" in capsys.readouterr().out
@@ -79,7 +80,7 @@ def test_without_a_comparison_a_version_passes_only_where_there_can_be_none(stor
     add_version(store, paths, "2.0.1", schema="other", more=[why])
     made = decide(store, "2.0.1")
     assert made.decision == "refused"
-    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` takes it all the same" in made.why
+    assert "Version 1.0.0 needs 'income'. `ml-assets models promote` promotes it anyway" in made.why
     approvals.promote(store, paths, "loans", "2.0.1", "income is not asked for any more")
     assert champion(store) == "2.0.1"
 
@@ -215,17 +216,17 @@ def test_an_answer_leaves_the_asset_as_fresh_as_it_was(store: Lake, paths: Paths
 
 def test_tables_of_an_earlier_version_are_read(store: Lake) -> None:
     store.con.execute(f"ALTER TABLE {table('loans.evaluation_report')} DROP COLUMN note")
-    for column in ("git_commit", "asked_by"):
+    for column in ("git_commit", "triggered_by"):
         store.con.execute(f"ALTER TABLE {table('loans.trained_model')} DROP COLUMN {column}")
     assert decide(store, "1.0.0").decision == "kept"
     (record,) = versions.records(store, "loans")
-    assert (record["git_commit"], record["asked_by"], record["params"]) == (None, None, {"max_depth": 3})
+    assert (record["git_commit"], record["triggered_by"], record["params"]) == (None, None, {"max_depth": 3})
 
 
 def test_a_lake_of_the_first_release_calls_the_names_by(store: Lake, paths: Paths) -> None:
     for name, column in (("champion", "decided_by"), ("alias_events", "moved_by")):
         store.con.execute(f'ALTER TABLE {table(f"loans.{name}")} RENAME COLUMN {column} TO "by"')
-    (made,) = decision.decisions(store, "loans")
+    (made,) = decisions.decisions(store, "loans")
     (move,) = deployments.moves(store, "loans")
     assert made.decided_by == move.by == "schedule loans_retrain_cron"
     add_version(store, paths, "1.0.1", gain=0.01)

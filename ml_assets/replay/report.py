@@ -1,4 +1,4 @@
-"""A replay as one HTML page: what the loop was worth, month by month, and what it cost."""
+"""A replay as one HTML report: what the loop gained, batch by batch, and what it cost."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from typing import Any
 
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, Training
 from ml_assets.reporting import html
+from ml_assets.reporting.html import Table, Tile
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, Figure, as_png, new_figure
 
-NAMES = {LOOP: "the loop", FROZEN: "the first champion, frozen", ALWAYS: "training after every batch"}
+NAMES = {LOOP: "the loop", FROZEN: "frozen first champion", ALWAYS: "training after every batch"}
 COLOURS = {LOOP: BLUE, FROZEN: GREY, ALWAYS: ORANGE}
 
 
-def write_pages(replay: Replay, folder: Path) -> Path:
-    """Write the page and its table (replay.csv) into a folder; returns the page's path."""
+def write_report(replay: Replay, folder: Path) -> Path:
+    """Write the report and its table (replay.csv) into a folder; returns the report's path."""
     replay.write_csv(folder / "replay.csv")
-    page = folder / "index.html"
-    html.write(page, document(replay))
-    return page
+    file = folder / "index.html"
+    html.write(file, report(replay))
+    return file
 
 
-def document(replay: Replay) -> str:
-    """The page's HTML."""
+def report(replay: Replay) -> str:
+    """The report's HTML."""
     spec = replay.spec
-    title = f"{spec.name}: a replay of {replay.later[0]} to {replay.later[-1]}"
-    said = conclusions(replay)
-    body = [
-        f"<h1>{title}</h1>",
-        *html.paragraphs([spec.description] if spec.description else []),
-        f'<div class="answer">{"".join(html.paragraphs(said))}</div>',
-        html.tiles(_tiles(replay)),
-        html.section("Score of each batch", html.figure(_scores_figure(replay)), _score_table(replay)),
-        html.section("What it cost", html.figure(_cost_figure(replay)), _training_table(replay)),
-        html.section("How it was done", *html.paragraphs(_method(replay))),
-    ]
-    return html.document(title, body)
+    return html.render(
+        "replay.html",
+        title=f"{spec.name}: a replay of {replay.later[0]} to {replay.later[-1]}",
+        description=[spec.description] if spec.description else [],
+        conclusions=conclusions(replay),
+        numbers=_tiles(replay),
+        scores_plot=_scores_plot(replay),
+        scores=_scores(replay),
+        cost_plot=_cost_plot(replay),
+        trainings=_trainings(replay),
+        method=_method(replay),
+    )
 
 
 def conclusions(replay: Replay) -> list[str]:
-    """What came out, in sentences."""
+    """The results in sentences."""
     metric, compared = replay.spec.performance_metric, replay.compared()
     if not compared:
         return [f"No batch from {replay.later[0]} on has outcomes: nothing can be compared."]
@@ -52,9 +53,8 @@ def conclusions(replay: Replay) -> list[str]:
     trained = "once" if counts[LOOP] == 1 else f"{counts[LOOP]} times"
     return [
         f"Over {len(compared)} batches the loop's mean {metric} is {means[LOOP]:.4f}, "
-        f"{_by(gain)} than the {means[FROZEN]:.4f} of the model that was frozen at the start; "
-        f"it was better on {better} of them.",
-        f"It trained {trained}; training after every batch trained {counts[ALWAYS]} times, for a mean of "
+        f"{_by(gain)} than the {means[FROZEN]:.4f} of the model frozen at the start; it is better on {better} of them.",
+        f"It trained {trained}. Training after every batch trained {counts[ALWAYS]} times and has a mean of "
         f"{means[ALWAYS]:.4f}: the loop is {_by(against)}.",
     ]
 
@@ -63,12 +63,12 @@ def _by(gain: float) -> str:
     return "no different" if abs(gain) < 5e-5 else f"{abs(gain):.4f} {'better' if gain > 0 else 'worse'}"
 
 
-def _tiles(replay: Replay) -> list[tuple[str, str, str]]:
+def _tiles(replay: Replay) -> list[Tile]:
     metric = replay.spec.performance_metric
-    tiles = [(_number(replay.mean(arm)), f"mean {metric}: {NAMES[arm]}", "") for arm in (LOOP, FROZEN, ALWAYS)]
+    tiles = [Tile(_number(replay.mean(arm)), f"mean {metric}: {NAMES[arm]}") for arm in (LOOP, FROZEN, ALWAYS)]
     for arm in (LOOP, ALWAYS):
         trainings = replay.trainings(arm)
-        tiles.append((str(len(trainings)), f"trainings: {NAMES[arm]}", f"{_seconds(trainings):.0f} s"))
+        tiles.append(Tile(str(len(trainings)), f"trainings: {NAMES[arm]}", f"{_seconds(trainings):.0f} s"))
     return tiles
 
 
@@ -76,7 +76,7 @@ def _seconds(trainings: list[Training]) -> float:
     return sum(training.seconds for training in trainings)
 
 
-def _scores_figure(replay: Replay) -> Figure:
+def _scores_plot(replay: Replay) -> Figure:
     figure = new_figure(9, 4)
     axes = figure.subplots()
     places = range(len(replay.later))
@@ -92,9 +92,9 @@ def _scores_figure(replay: Replay) -> Figure:
     axes.set(ylabel=replay.spec.performance_metric)
     axes.legend(loc="best", fontsize=9)
     return Figure(
-        "Score of each batch, by the model that scored it before it was trained on",
+        "Score of each batch before any training on it",
         as_png(figure, 110),
-        "The band is the loop's 95% interval. A green line: after this batch the loop trained; solid where the new "
+        "The band is the loop's 95% confidence interval. Green lines mark trainings of the loop: solid where the new "
         "version was promoted, dotted where it was refused.",
     )
 
@@ -105,7 +105,7 @@ def _mark_trainings(axes: Any, replay: Replay) -> None:
         axes.axvline(replay.later.index(training.batch) + 0.5, color=GREEN, linestyle=style, linewidth=1.5)
 
 
-def _cost_figure(replay: Replay) -> Figure:
+def _cost_plot(replay: Replay) -> Figure:
     figure = new_figure(9, 1.8)
     axes = figure.subplots()
     for place, arm in enumerate((ALWAYS, LOOP)):
@@ -115,12 +115,14 @@ def _cost_figure(replay: Replay) -> Figure:
             left += training.seconds
     axes.set_yticks([0, 1], [NAMES[ALWAYS], NAMES[LOOP]])
     axes.set(xlabel="seconds of training")
-    return Figure("Time spent on training", as_png(figure, 110), "Each piece is one training; they grow with the data.")
+    return Figure(
+        "Training time", as_png(figure, 110), "Each segment is one training; trainings take longer as data accumulate."
+    )
 
 
-def _score_table(replay: Replay) -> str:
-    head = ["batch", "rows", "frozen", "loop", "gain", "version", "every batch", "version", "then the loop trained"]
-    rows = []
+def _scores(replay: Replay) -> Table:
+    head = ["batch", "rows", "frozen", "loop", "gain", "version", "every batch", "version", "training of the loop"]
+    rows: list[list[str]] = []
     for row in replay.rows():
         versions = row["loop_version"], row["always_version"]
         gain = replay.gain(LOOP, row["batch"])
@@ -141,28 +143,28 @@ def _score_table(replay: Replay) -> str:
     means = [_number(replay.mean(arm)) for arm in (FROZEN, LOOP, ALWAYS)]
     gain = (replay.mean(LOOP) - replay.mean(FROZEN)) * (1 if replay.greater_is_better else -1)
     rows.append(["mean", "", means[0], means[1], _signed(gain), "", means[2], "", ""])
-    return html.table(head, rows)
+    return Table(head, rows)
 
 
-def _training_table(replay: Replay) -> str:
+def _trainings(replay: Replay) -> Table:
     rows = [
         [NAMES[arm], one.batch, one.trigger, one.version or "", one.decision, f"{one.seconds:.1f} s", one.why]
         for arm in (LOOP, ALWAYS)
         for one in replay.outcomes[arm].trainings
         if arm == LOOP or one.batch in replay.later
     ]
-    return html.table(["rule", "after", "trigger", "version", "decision", "time", "why"], rows)
+    return Table(["rule", "after", "trigger", "version", "decision", "time", "why"], rows)
 
 
 def _method(replay: Replay) -> list[str]:
     spec = replay.spec
     return [
-        f"The batches {replay.first[0]} to {replay.first[-1]} came first and trained the first champion, "
-        f"{replay.frozen}. Each further batch was scored by the champion of that moment before any training saw it.",
-        f"The loop is the pipeline as its YAML has it (retrain.on: {_on(replay)}; cooldown_batches: "
-        f"{spec.retrain.cooldown_batches}), driven by its own sensors and jobs. Training after every batch is the same "
-        "pipeline with new_batches: 1. Both judge every version by the same gates.",
-        "What is random is seeded: a second replay gives the same scores.",
+        f"The first champion, {replay.frozen}, was trained on the batches {replay.first[0]} to {replay.first[-1]}. "
+        "Each later batch was scored by the current champion before any training on it.",
+        f"The loop is the pipeline as configured in its YAML (retrain.on: {_on(replay)}; cooldown_batches: "
+        f"{spec.retrain.cooldown_batches}), run by its own sensors and jobs. Training after every batch is the same "
+        "pipeline with new_batches: 1. Both apply the same gates to every version.",
+        "Randomness is seeded: another replay gives the same scores.",
     ]
 
 

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 from ml_assets.graph.monitoring import history, samples
-from ml_assets.graph.monitoring.drift import Drift, direction, judge, judged, weights
-from ml_assets.graph.monitoring.measuring import Measure, Measured, measured, measures
+from ml_assets.graph.monitoring.measuring import measured, measures
+from ml_assets.graph.monitoring.verdict import direction, judge, judged, weights
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.ml.drift_measures import Measure, Measured
 from ml_assets.ml.reference import Reference
 from ml_assets.sources.evidently_reports import read_report
 from ml_assets.spec.operation import Monitoring
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.drift import Drift
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -64,7 +66,7 @@ def test_a_column_that_lost_its_values_is_drift_whatever_its_importance() -> Non
     assert found().drifted
     assert found().weighted_share == 0
     assert found().why.startswith(
-        "drifted: b lost its values; 0% of the importance lies in 1 drifted column (limit 50%)"
+        "Drift: b lost its values; the column that moved carries 0% of the model's importance (limit 50%)"
     )
     assert "no values any more: from 100% to 0% of the rows" in found().why
     assert not found(columns={"b": {"ignore": True}}).drifted
@@ -81,17 +83,19 @@ def test_an_ignored_column_is_measured_and_has_no_say() -> None:
 
 def test_the_sentence_names_the_most_important_columns_first() -> None:
     found = verdict({name: one(True, score=1.0) for name in "abcd"}, {"a": 0.1, "b": 0.5, "c": 0.2, "d": 0.2})
-    assert found.why.startswith("drifted: 100% of the importance lies in 4 drifted columns (limit 50%): b (50% of it)")
+    assert found.why.startswith(
+        "Drift: the 4 columns that moved carry 100% of the model's importance (limit 50%): b (50%)"
+    )
     assert found.why.endswith("; and 1 more")
     assert "moved by 1 (limit 0.1), mean up 1 std, n 600 against 1,000" in found.why
-    assert verdict({"a": one(False)}).why == "calm: none of 1 columns has drifted"
+    assert verdict({"a": one(False)}).why == "No drift: none of 1 columns has moved"
 
 
 def test_a_batch_of_few_rows_gets_no_verdict() -> None:
     frame = pd.DataFrame({"a": [1.0], "prediction": [0.5]})
     found = judged(frame, Reference(frame, {}), measures({"a": "number"}, {}), {}, Monitoring(), 99)
     assert (found.drifted, found.columns) == (None, [])
-    assert found.why == "no verdict: 99 rows are fewer than monitoring.min_rows (100)"
+    assert found.why == "No verdict: 99 rows are fewer than monitoring.min_rows (100)"
     assert found.as_row("1", "1.0.0", None, None)["weighted_share"] is None
 
 
@@ -144,13 +148,13 @@ def test_the_report_says_which_columns_and_how_far(watched: Project) -> None:
     assert max(columns, key=lambda name: columns[name]["importance"]) == "income", "by the evaluation"
     assert columns["late_share"]["reference_rows"] < columns["income"]["reference_rows"] == 600  # batch 1 has none
     assert moved["weighted_share"] > 0.9 > moved["share"]
-    assert moved["why"].startswith("drifted: ")
+    assert moved["why"].startswith("Drift: ")
     assert (moved["rows"], moved["reference_rows"]) == (150, 600)
 
 
 def test_page_json_and_history_are_kept(watched: Project) -> None:
     moved = watched.rows("SELECT * FROM {p}.drift_report WHERE batch = '6'")[0]
-    page = (watched.paths.reports / moved["page"]).read_text()
+    page = (watched.paths.reports / moved["html"]).read_text()
     assert "Batch 6 against version 1.0.0" in page
     assert "mean up 5.1 std" in page
     report = read_report(watched.paths.reports / moved["json"])
@@ -197,7 +201,7 @@ def test_an_older_table_and_a_broken_history_cost_no_report(watched: Project) ->
     result = watched.watch("5", "6")
     checks = check_results(result)
     assert (checks[("drift_report", "no_drift", "5")], checks[("drift_report", "no_drift", "6")]) == (True, False)
-    reports = watched.rows("SELECT batch, drifted, page FROM {p}.drift_report ORDER BY batch")
+    reports = watched.rows("SELECT batch, drifted, html FROM {p}.drift_report ORDER BY batch")
     assert [(row["batch"], row["drifted"]) for row in reports] == [("4", False), ("5", False), ("6", True)]
     told = [m.metadata.get("history") for m in result.asset_materializations_for_node("loans__drift_report")]
     assert all("not kept" in str(one.value) for one in told if one is not None)

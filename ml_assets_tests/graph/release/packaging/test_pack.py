@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from ml_assets.errors import ModelError
-from ml_assets.graph.release.packaging import packing, proving, supply_chain
-from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.release.packaging import pack, prove, supply_chain
+from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest, release
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import evaluations, training_sets, versions
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import Project, wait_until
 from ml_assets_tests.server.helpers import forged
@@ -72,20 +72,20 @@ def test_packing_again_keeps_a_sound_release_and_refuses_a_changed_one(trained: 
     with Lake(paths.lake, read_only=True) as lake:
         pin = training_sets.newest(lake, "loans")
         model = versions.of_pin(lake, "loans", pin.pin_id)
-        found = decision.findings(lake, "loans", model.version)
-        first = packing.pack(lake, paths, trained.spec, pin, model, found, None)
-        kept = (file.stat().st_ino, packing.pack(lake, paths, trained.spec, pin, model, found, None).sha256)
+        found = evaluations.findings(lake, "loans", model.version)
+        first = pack.pack(lake, paths, trained.spec, pin, model, found, None)
+        kept = (file.stat().st_ino, pack.pack(lake, paths, trained.spec, pin, model, found, None).sha256)
         assert kept == (file.stat().st_ino, first.sha256)
         sound = file.read_text()
         file.write_text("better than it is")
         with pytest.raises(ModelError, match="A file of the release was changed"):
-            packing.pack(lake, paths, trained.spec, pin, model, found, None)
+            pack.pack(lake, paths, trained.spec, pin, model, found, None)
         manifest.write(file.parent, {"pipeline": "loans", "version": "1.0.0"})  # as who wants it to be registered
         with pytest.raises(ModelError, match="not the one that was registered") as caught:
-            packing.pack(lake, paths, trained.spec, pin, model, found, None)
+            pack.pack(lake, paths, trained.spec, pin, model, found, None)
         assert "materialize loans/release_candidate again" in str(caught.value)
         shutil.rmtree(file.parent)
-        again = packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        again = pack.pack(lake, paths, trained.spec, pin, model, found, None)
         assert (file.read_text(), again.golden) == (sound, first.golden)
 
 
@@ -97,12 +97,12 @@ def test_a_release_that_nobody_registered_is_packed_anew(trained: Project, tmp_p
     with Lake(paths.lake) as lake:
         pin = training_sets.newest(lake, "loans")
         model = versions.of_pin(lake, "loans", pin.pin_id)
-        found = decision.findings(lake, "loans", model.version)
+        found = evaluations.findings(lake, "loans", model.version)
         lake.con.execute("DELETE FROM lake.loans.release_candidate")
         file = paths.releases / "loans" / "1.0.0" / "model_card.md"
         file.write_text("better than it is")
         manifest.write(file.parent, {})
-        packing.pack(lake, paths, trained.spec, pin, model, found, None)
+        pack.pack(lake, paths, trained.spec, pin, model, found, None)
         assert "better than it is" not in file.read_text()
 
 
@@ -118,7 +118,7 @@ def test_golden_rows_have_missing_values_where_there_are_any(lake: Lake, trained
     pin = Pin("p", lake.snapshot(), {part: ["1"] for part in training_sets.PARTS}, {}, {}, "late_days > 1", {}, 0)
     schema = bundle.Schema("regression", "y", {}, {"income": "number"}, [], None, "x.Y")
     model = type("Twice", (), {"predict": lambda self, frame: frame["income"].fillna(-1).to_numpy() * 2})()
-    golden = packing.golden_rows(lake, trained.spec, pin, "1", bundle.Bundle(schema, model), most=100)
+    golden = golden_rows(lake, trained.spec, pin, "1", bundle.Bundle(schema, model), most=100)
     incomes = [row["income"] for row in golden.rows]
     assert len(golden.rows) == 100
     assert 40 <= sum(income is None for income in incomes) <= 60
@@ -127,21 +127,21 @@ def test_golden_rows_have_missing_values_where_there_are_any(lake: Lake, trained
 
 def test_requirements_are_exact_and_follow_the_engine(trained: Project, folder: Path, tmp_path: Path) -> None:
     lines = list(supply_chain.pinned((folder / "requirements.txt").read_text()))
-    assert lines == packing.requirements(bundle.verify(folder / "bundle"), {})
+    assert lines == supply_chain.requirements(bundle.verify(folder / "bundle"), {})
     names = {line.partition("==")[0] for line in lines}
     assert {"duckdb", "msgspec", "onnxruntime", "pyarrow", "starlette", "uvicorn", "h11"} <= names
     assert not {"pandas", "scikit-learn", "dagster", "pydantic"} & names
     schema = bundle.Schema("binary", "late", {}, {}, [], None, "lightgbm.sklearn.LGBMClassifier")
     sources = {"credit.features.py": "import scipy\nfrom credit.help import x", "credit.help.py": "x = 1"}
-    more = {line.partition("==")[0] for line in packing.requirements(schema, sources)}
+    more = {line.partition("==")[0] for line in supply_chain.requirements(schema, sources)}
     assert {"pandas", "scikit-learn", "skops", "lightgbm", "scipy"} <= more
-    packing.write_sources(tmp_path / "a.zip", sources)
-    packing.write_sources(tmp_path / "b.zip", dict(reversed(sources.items())))
+    pack.write_sources(tmp_path / "a.zip", sources)
+    pack.write_sources(tmp_path / "b.zip", dict(reversed(sources.items())))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
 def test_a_sound_release_is_proven_in_a_process_of_its_own(folder: Path) -> None:
-    proof = proving.prove(folder, release.read_golden(folder), is_class=True)
+    proof = prove.prove(folder, release.read_golden(folder), is_class=True)
     assert proof.started, proof.log
     assert proof.parity <= 1e-12
     assert proof.start_s is not None
@@ -156,7 +156,7 @@ def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> No
     with (
         (tmp_path / "log").open("w+") as log,
         pytest.raises(KeyboardInterrupt),
-        proving._process(folder, log) as process,
+        prove._process(folder, log) as process,
     ):
         raise KeyboardInterrupt
     assert process.poll() is not None
@@ -164,8 +164,8 @@ def test_the_server_never_outlives_its_proof(folder: Path, tmp_path: Path) -> No
 
 def test_the_server_ends_when_the_process_that_proves_it_is_killed(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from ml_assets.graph.release import proving\n"
-        "with open(sys.argv[2], 'w+') as log, proving._process(Path(sys.argv[1]), log) as process:\n"
+        "import sys, time; from pathlib import Path; from ml_assets.graph.release.packaging import prove\n"
+        "with open(sys.argv[2], 'w+') as log, prove._process(Path(sys.argv[1]), log) as process:\n"
         "    print(process.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "log")]
@@ -187,7 +187,7 @@ def test_a_server_that_answers_otherwise_does_not_start_and_says_why(folder: Pat
     wrong = release.Golden(golden.rows, [score + 0.001 for score in golden.scores], golden.decisions)
     release.write(tmp_path / "1.0.0", facts, wrong)
     manifest.write(tmp_path / "1.0.0", {})
-    proof = proving.prove(tmp_path / "1.0.0", wrong, is_class=True)
+    proof = prove.prove(tmp_path / "1.0.0", wrong, is_class=True)
     assert (proof.started, proof.parity, proof.p95_ms) == (False, float("inf"), None)
     assert "a difference of 0.001" in proof.log
     assert "Traceback" not in proof.log

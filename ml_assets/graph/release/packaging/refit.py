@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from ml_assets.graph.release.evaluation import robustness
-from ml_assets.graph.release.evaluation.evaluate import answers
-from ml_assets.graph.release.packaging import packing
-from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.release.evaluation.evaluate import predict
+from ml_assets.graph.release.packaging.golden import golden_rows
+from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.release.promotion.gates import judge_refit
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.locks import exclusive
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.ml.fitting import fit
@@ -69,7 +68,7 @@ class Choice:
 
 def alone(paths: Paths, pipeline: str) -> AbstractContextManager[None]:
     """Keeps other runs from fitting and packing versions of the pipeline until the release is recorded."""
-    return exclusive(paths.data / "locks" / f"{pipeline}.release_candidate.lock", LOCK_TIMEOUT_S, "packing a release")
+    return paths.catalog.lock(f"{pipeline}.release_candidate", LOCK_TIMEOUT_S, "packing a release")
 
 
 def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion, code_version: str) -> Choice:
@@ -112,7 +111,7 @@ def _why_judged(lake: Lake, spec: PipelineSpec, model: ModelVersion, code_versio
     moves = versions.alias_events(lake, spec.name)
     if any(move["alias"] == "champion" and move["version"] == model.version for move in moves):
         return "the version has served with it before"
-    failed = [gate.gate for gate in decision.evaluated(lake, spec, model) if not gate.passed]
+    failed = [gate.gate for gate in decide.evaluated(lake, spec, model) if not gate.passed]
     if failed:
         return f"gates failed: {', '.join(failed)}"
     if model.code_version != code_version:
@@ -151,11 +150,11 @@ def compare(
     """
     loaded = [bundle.load(paths.bundles / one.bundle, one.bundle_sha256) for one in (releases.judged(model), served)]
     batch = max(pin.all_batches)
-    golden = [np.asarray(packing.golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
+    golden = [np.asarray(golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = training_sets.read(lake, spec.name, pin, ("test",))
-    before, after = (answers(one, test, model.version) for one in loaded)
+    before, after = (predict(one, test, model.version) for one in loaded)
     known = training_sets.read(lake, spec.name, pin, FITTED)
-    scores = [answers(one, known, model.version).score(spec.metric) for one in loaded]
+    scores = [predict(one, known, model.version).score(spec.metric) for one in loaded]
     return {
         "flips": robustness.flips(before, after),
         "negative_flips": robustness.negative_flips(before, after),

@@ -1,9 +1,8 @@
-"""A model's answers on rows, and findings about them: the rows of `evaluation_report`."""
+"""A model's predictions on labelled rows, and what they score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,62 +10,19 @@ import numpy as np
 from ml_assets.ml import metrics, weighted
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.weighted import Statistic
-from ml_assets.tables.versions import now
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, Any]
 
-COLUMNS = {
-    "version": "VARCHAR",
-    "pin_id": "VARCHAR",
-    "evaluated_at": "TIMESTAMP",
-    "scope": "VARCHAR",
-    "slice_by": "VARCHAR",
-    "slice": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "low": "DOUBLE",
-    "high": "DOUBLE",
-    "rows": "BIGINT",
-    "note": "VARCHAR",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One number of an evaluation.
-
-    Args:
-        scope: What was looked at; docs/models.md lists the scopes.
-        metric: Metric, or what else was measured: flips, ece, agreement, share, cost.
-        value: Its value; NaN where it is not defined on these rows.
-        rows: Rows that it was computed on.
-        low: Lower end of its interval, where it has one.
-        high: Upper end.
-        slice_by: Column of a slice or group; `feature` where each feature is looked at.
-        slice: Value of that column; name of the feature.
-        note: What a reader must know beside the number.
-    """
-
-    scope: str
-    metric: str
-    value: float
-    rows: int
-    low: float | None = None
-    high: float | None = None
-    slice_by: str | None = None
-    slice: str | None = None
-    note: str | None = None
-
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's answers on labelled rows.
+    """A model's predictions on labelled rows.
 
     Args:
-        rows: The rows as `pins.read` gives them.
+        rows: The rows as `training_sets.read` gives them.
         labels: As `estimators.label_array` returns them.
         scores: As `estimators.predict_scores` returns them.
         schema: Schema of the model's bundle.
@@ -104,7 +60,7 @@ class Judged:
         return weighted.statistic(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
 
     def probabilities(self) -> tuple[Array, Array]:
-        """Probabilities that were said, and whether each came true: of 1 (binary), of the likeliest class."""
+        """Predicted probabilities, and whether each event was observed: of 1 (binary), of the likeliest class."""
         if self.schema.kind == "binary":
             return self.scores, self.labels
         return self.scores.max(axis=1), (self.decisions == self.labels).astype(int)
@@ -120,9 +76,3 @@ class Judged:
         if len(other.rows) == len(self.rows):
             return self
         return self.at(self.rows.index.get_indexer(other.rows.index))
-
-
-def as_rows(found: Sequence[Finding], version: str, pin_id: str) -> list[dict[str, Any]]:
-    """Findings as rows of `evaluation_report`."""
-    shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
-    return [{**shared, **asdict(finding)} for finding in found]

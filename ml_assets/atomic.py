@@ -1,0 +1,74 @@
+"""Files and folders that appear whole or not at all, and short hashes of content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def short_hash(text: str, length: int = 16) -> str:
+    """The first hexadecimal digits of a text's SHA-256.
+
+    Args:
+        text: What is told apart; structured values as JSON with sorted keys.
+        length: Digits. Those that are stored already keep the length that they have.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file that readers see whole: as it was, or as it will be, also after a power cut."""
+    with written_file(file) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def written_file(file: Path) -> Iterator[Path]:
+    """A file beside the one meant, which takes its place when the block ends; nothing is left where it raises."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = _beside(file)
+    try:
+        yield new
+        _sync(new)
+        new.replace(file)
+        _sync(file.parent)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the one meant, which takes its name when the block ends.
+
+    What was begun by a process that was killed is removed first. A folder of that name that holds something is never
+    replaced: `OSError`, and what was written is gone.
+    """
+    new = _beside(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        for part in (*new.rglob("*"), new):
+            _sync(part)
+        new.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder, so in the same file system."""
+    return path.with_name(f".{path.name}.new")
+
+
+def _sync(path: Path) -> None:
+    """What was written, or renamed in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

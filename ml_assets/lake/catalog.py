@@ -1,0 +1,122 @@
+"""What the engine asks of the place where DuckLake keeps what it knows: the catalog.
+
+One implementation is here: `SqliteCatalog` (sqlite.py). Every further one passes the tests of
+`ml_assets_tests/lake/catalog_contract.py`. The docstrings say what each promises, and what a database server
+(PostgreSQL) would do for it; nothing outside a catalog's own module may count on a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+
+from ml_assets.lake.database import release
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection to the lake, and the database in memory that it alone uses.
+
+    Args:
+        con: The connection; the lake is attached as `lake`.
+        database: Where the extensions are loaded and the lake is attached.
+        identity: What tells this catalog from one that is put in its place later.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    database: duckdb.DuckDBPyConnection
+    identity: object = None
+
+    def close(self) -> None:
+        """Close it; its database waits for the next one. Temporary tables and variables end with the connection."""
+        self.con.close()
+        try:
+            self.database.execute("DETACH lake")
+            release(self.database)
+        except duckdb.Error:
+            self.database.close()  # somebody still reads through another cursor
+
+
+class Catalog(Protocol):
+    """A place for the catalog of one lake. Cheap to make, without state: the same value may be made in each process.
+
+    Every method raises `LakeError` where it fails, and `LakeBusy` where it may succeed a moment later.
+    """
+
+    @property
+    def data(self) -> Path:
+        """Where the Parquet files are; absolute, and found again from wherever the catalog was moved to."""
+
+    def exists(self) -> bool:
+        """Has anything made the lake yet?
+
+        A catalog that is missing or empty while the lake's files are there is lost, never absent: an error that says
+        how to recover it. On a server: has the database DuckLake's tables?
+        """
+
+    def create(self, timeout_s: float) -> None:
+        """Make the catalog unless it exists, whole or not at all; many at once make one.
+
+        Inlining of rows is off in it. On a server: DuckLake's tables in one transaction, under the lock.
+        """
+
+    def connect(self, read_only: bool, memory_limit: str | None, timeout_s: float) -> Connection:
+        """A connection with the lake attached as `lake`; made first where there is none, unless for reading.
+
+        A reader needs no right to write: where it has none it reads the published copy, on a server as a role that
+        may only SELECT. A writer is refused where the catalog is older than something that was published from it.
+        """
+
+    def attach(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Attach the lake for writing, again after a transaction that failed: on a fresh connection to the catalog."""
+
+    def is_in_place(self, connection: Connection) -> bool:
+        """Is what was attached still the catalog? One that was replaced meanwhile would take writes that nobody sees.
+
+        On a server always, as long as the connection lives.
+        """
+
+    def newest_snapshot(self, pipeline: str) -> int | None:
+        """Id of the newest snapshot that a pipeline has written; None where there is none.
+
+        In about a millisecond and without attaching the lake: sensors ask at each tick. Snapshots of maintenance that
+        name no pipeline do not count, and other pipelines' do not either.
+        """
+
+    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
+        """Hold the lock of this name alone, among all processes and threads that use the catalog.
+
+        Fair: it is given in the order in which it was asked for. It is free at once when its holder dies, however.
+        Names are independent of each other and of the lock of writers. Not re-entrant. Where others hold it for longer
+        than `timeout_s`, `LakeBusy` says what they do (`doing`) and who they are.
+
+        On a server: an advisory lock of a session of its own, because the one that writes ends with its transaction
+        and is not fair across several; a connection that is lost frees it, which its holder learns from its next
+        statement.
+        """
+
+    def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[None]:
+        """The lock around a transaction that writes these tables; without tables around one that may touch all.
+
+        Two transactions that write one table never overlap: both could find nothing to replace, and both insert. On
+        SQLite it is one lock for the whole lake. On a server: one for each table, taken in the order of their names.
+        """
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Is a transaction that failed by this worth redoing from its BEGIN on a fresh connection?
+
+        True only where it is certain that nothing was committed: of a connection that is lost during COMMIT nobody can
+        tell, so a server's catalog says no, or looks for the snapshot with the commit's own message first.
+        """
+
+    def publish(self, timeout_s: float) -> None:
+        """Let readers who may not write see the catalog as it is now: its newest commit, and never a part of one.
+
+        What was published is never replaced by something older. Where such readers read the catalog itself, as on a
+        server, there is nothing to do.
+        """

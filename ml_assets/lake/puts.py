@@ -1,0 +1,103 @@
+"""Writing the rows of one table, within a transaction of the lake."""
+
+from __future__ import annotations
+
+import json
+
+import duckdb
+
+from ml_assets.atomic import short_hash
+from ml_assets.lake import comments, damaged_files, evolution
+from ml_assets.lake.faults import cause
+from ml_assets.lake.shape import columns_of, table_exists
+from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.lake.writes import Put, stored_type
+
+# Table -> the comments that it is known to have: they are compared once a connection.
+Commented = dict[str, dict[str, str]]
+
+
+def normalised(con: duckdb.DuckDBPyConnection, put: Put) -> str:
+    """The source as a SELECT whose types the lake stores without loss."""
+    casts = []
+    for column, kind in columns_of(con, put.source).items():
+        if (stored := stored_type(kind)) != kind:
+            casts.append(f"CAST({identifier(column)} AS {stored}) AS {identifier(column)}")
+    replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
+    return f"(SELECT *{replaced} FROM {put.source})"
+
+
+def data_version(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> str:
+    """The hash of schema and rows, whatever their order."""
+    if put.version is not None:
+        return put.version
+    columns = {name: kind for name, kind in columns_of(con, source).items() if name not in put.volatile}
+    rows, total = con.execute(
+        f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
+    ).fetchall()[0]
+    # DuckDB makes no promise that hash() stays the same in its next major version.
+    return short_hash(json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total]))
+
+
+def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bool, commented: Commented) -> int:
+    """Write the rows of one table; returns their number. Rows that cannot be read end after the commit.
+
+    Raises:
+        SchemaChange: A column cannot be stored without loss.
+        Unreadable: The rows that are replaced cannot be read.
+    """
+    target = table(put.table)
+    schema = put.table.partition(".")[0]
+    columns = columns_of(con, source)
+    whole = put.batch is None and not put.append
+    reshaped = put.reshape and table_exists(con, put.table) and columns_of(con, target) != columns
+    if whole and (reshaped or not is_readable):
+        con.execute(f"DROP TABLE {target}")
+    if not table_exists(con, put.table):
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
+        con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
+        if put.batch is not None:
+            con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
+        _comment(con, put, {}, commented)
+    else:
+        is_altered = evolution.evolve(con, put, source, columns_of(con, target), columns)
+        _comment(con, put, {} if is_altered else commented.get(put.table), commented)
+        if is_readable:
+            _remove_replaced(con, put, source)
+    return int(con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
+
+
+def _comment(con: duckdb.DuckDBPyConnection, put: Put, known: dict[str, str] | None, commented: Commented) -> None:
+    """Write the comments that the table does not have; `known` is None where those that it has must be read first."""
+    wanted = comments.wanted(put)
+    if wanted == known or not wanted:
+        return
+    has = comments.stored(con, put.table) if known is None else known
+    missing = {name: text for name, text in wanted.items() if has.get(name) != text}
+    if missing:
+        comments.write(con, put.table, missing, columns_of(con, table(put.table)))
+    commented[put.table] = wanted
+
+
+def _remove_replaced(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> None:
+    """Delete the rows that a put replaces.
+
+    Raises:
+        Unreadable: Those of a batch or a whole table cannot be read.
+    """
+    target = table(put.table)
+    if put.append and not put.key:
+        return
+    try:
+        if put.key:
+            # Names alone, without brackets around one: DuckDB would take them for a struct.
+            key = identifiers(put.key) if len(put.key) == 1 else f"({identifiers(put.key)})"
+            con.execute(f"DELETE FROM {target} WHERE {key} IN (SELECT {key} FROM {source})")
+        elif put.batch is not None:
+            con.execute(f"DELETE FROM {target} WHERE batch = ?", [put.batch])
+        else:
+            con.execute(f"DELETE FROM {target}")
+    except duckdb.Error as error:
+        if not put.append and cause(error).is_of_data:
+            raise damaged_files.Unreadable(put.table) from error
+        raise

@@ -1,0 +1,342 @@
+"""What every catalog of the lake promises (`ml_assets/lake/catalog.py`); each one's tests inherit this class.
+
+A catalog is handed to other processes by pickling the value, so it must say where it is and hold nothing open.
+"""
+
+from __future__ import annotations
+
+import abc
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ml_assets.errors import LakeBusy, LakeError
+from ml_assets.lake.catalog import Catalog
+from ml_assets.lake.lake import Commit, Lake, Put
+
+WAITER = """
+import pickle, sys
+name, number, out = sys.argv[1:4]
+catalog = pickle.loads(bytes.fromhex(sys.argv[4]))  # of our own test
+print("ready", flush=True)
+sys.stdin.readline()
+with catalog.lock(name, 30, "testing"):
+    with open(out, "a") as file:
+        file.write(number + "\\n")
+    if number == "dies":
+        sys.stdin.readline()
+"""
+
+
+class Waiter:
+    """A process that asks for a lock when it is told, and writes its number into a file when it has it."""
+
+    def __init__(self, catalog: Catalog, name: str, number: str, out: Path) -> None:
+        command = [sys.executable, "-c", WAITER, name, number, str(out), pickle.dumps(catalog).hex()]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def is_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def ask(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def ended(self) -> int:
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+def _create(catalog: Catalog, start: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    catalog.create(30)
+    catalog.connect(False, None, 30).close()
+
+
+def eventually(happens: object, seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not happens():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def write(catalog: Catalog, folder: Path, value: int, table: str = "t.x") -> int:
+    with Lake(folder, catalog=catalog) as lake:
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS SELECT 'a' AS batch, {value} AS v")
+        pipeline = table.partition(".")[0]
+        return lake.replace([Put(table, "made", "a")], Commit(f"{pipeline}/x", batch="a"))[0].snapshot_id
+
+
+class CatalogContract(abc.ABC):
+    """The tests; `catalog` and `folder` are fixtures of the class that inherits it."""
+
+    @pytest.fixture
+    def folder(self) -> Iterator[Path]:
+        """The lake's folder, where its data is; other users may enter it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def catalog(self, folder: Path) -> Catalog:
+        """A catalog that does not exist yet."""
+        raise NotImplementedError
+
+    @abc.abstractmethod
+    def lose(self, catalog: Catalog) -> None:
+        """Lose the catalog of a lake whose files stay."""
+
+    @abc.abstractmethod
+    @contextmanager
+    def as_other_user(self, catalog: Catalog) -> Iterator[Catalog]:
+        """The catalog as one who may not write sees it."""
+
+    @abc.abstractmethod
+    @contextmanager
+    def busy(self, catalog: Catalog) -> Iterator[None]:
+        """Another process keeps the catalog from being opened."""
+
+    @abc.abstractmethod
+    def damage(self, catalog: Catalog) -> None:
+        """Lose the tables that DuckLake needs, while others may be connected."""
+
+    # -- existence ----------------------------------------------------------------------------------------------
+
+    def test_it_exists_once_it_is_made(self, catalog: Catalog, folder: Path) -> None:
+        assert not catalog.exists()
+        assert catalog.newest_snapshot("t") is None
+        with pytest.raises(LakeError, match="no lake yet"):
+            catalog.connect(True, None, 1)
+        assert not catalog.exists()  # reading makes none
+        catalog.create(5)
+        assert catalog.exists()
+        write(catalog, folder, 1)
+        catalog.create(5)  # again changes nothing
+        assert Lake(folder, catalog=catalog).count("t.x") == 1
+
+    def test_many_at_once_make_one(self, catalog: Catalog, folder: Path) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        start = spawn.Barrier(3)
+        workers = [spawn.Process(target=_create, args=(catalog, start)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+        with Lake(folder, catalog=catalog) as lake:
+            assert lake.snapshot() == 0
+            assert lake.tables() == []
+
+    def test_a_lost_one_is_refused_and_not_made_anew(self, catalog: Catalog, folder: Path) -> None:
+        write(catalog, folder, 1)
+        self.lose(catalog)
+        for use in (
+            catalog.exists,
+            lambda: catalog.newest_snapshot("t"),
+            lambda: catalog.create(5),
+            lambda: catalog.connect(False, None, 5),
+            lambda: catalog.connect(True, None, 5),
+        ):
+            with pytest.raises(LakeError, match="lost"):
+                use()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def test_what_is_attached_can_be_attached_again(self, catalog: Catalog, folder: Path) -> None:
+        write(catalog, folder, 7)
+        connection = catalog.connect(False, "1GiB", 5)
+        assert catalog.is_in_place(connection)
+        connection.con.execute("CREATE TEMP TABLE mine AS SELECT 1 AS v; DETACH lake")
+        catalog.attach(connection.con)
+        assert connection.con.execute("SELECT v FROM lake.t.x UNION ALL FROM mine").fetchall() == [(7,), (1,)]
+        connection.con.execute("INSERT INTO lake.t.x VALUES ('b', 8)")
+        connection.close()
+        reader = catalog.connect(True, None, 5)
+        with pytest.raises(duckdb.Error, match="read-only"):
+            reader.con.execute("INSERT INTO lake.t.x VALUES ('c', 9)")
+        reader.close()
+
+    def test_the_newest_snapshot_is_the_pipelines(self, catalog: Catalog, folder: Path) -> None:
+        first = write(catalog, folder, 1, "t.x")
+        other = write(catalog, folder, 1, "t_2.x")
+        assert (catalog.newest_snapshot("t"), catalog.newest_snapshot("t_2")) == (first, other)
+        assert [catalog.newest_snapshot(name) for name in ("none", "t%", "")] == [None, None, None]
+        second = write(catalog, folder, 2, "t.x")
+        assert catalog.newest_snapshot("t") == second > other
+
+    # -- locks --------------------------------------------------------------------------------------------------
+
+    def test_a_lock_is_given_in_the_order_in_which_processes_ask(self, catalog: Catalog, tmp_path: Path) -> None:
+        out = tmp_path / "order"
+        waiters = [Waiter(catalog, "t.train", str(number), out) for number in range(5)]
+        for waiter in waiters:
+            waiter.is_ready()
+        with catalog.lock("t.train", 5, "testing"):
+            for waiter in waiters:
+                waiter.ask()
+                time.sleep(0.06)
+            assert not out.exists()
+        # Who asks again and again does not come before those that wait.
+        with catalog.lock("t.train", 30, "testing"):
+            assert out.read_text().split() == ["0", "1", "2", "3", "4"]
+        assert [waiter.ended() for waiter in waiters] == [0] * 5
+
+    def test_threads_wait_their_turn_too(self, catalog: Catalog) -> None:
+        order: list[int] = []
+        inside: list[int] = []
+
+        def take(number: int) -> None:
+            with catalog.lock("t.train", 10, "testing"):
+                inside.append(number)
+                order.append(number)
+                time.sleep(0.01)
+                assert inside == [number]
+                inside.clear()
+
+        threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
+        with catalog.lock("t.train", 10, "testing"):
+            for thread in threads:
+                thread.start()
+                time.sleep(0.03)
+        for thread in threads:
+            thread.join()
+        assert order == [0, 1, 2, 3]
+
+    def test_names_are_independent(self, catalog: Catalog) -> None:
+        with (
+            catalog.lock("t.train", 0, "testing"),
+            catalog.lock("t.deploy", 0, "testing"),
+            catalog.write_lock(["t.x"], 0),
+            pytest.raises(LakeBusy),
+            catalog.lock("t.train", 0, "testing"),
+        ):
+            pass
+        with catalog.lock("t.train", 0, "testing"):
+            pass
+
+    def test_writers_of_one_table_exclude_each_other(self, catalog: Catalog) -> None:
+        for held, wanted in ((["t.x"], ["t.x", "t.y"]), ([], ["t.x"]), (["t.x"], [])):
+            with catalog.write_lock(held, 0), pytest.raises(LakeBusy), catalog.write_lock(wanted, 0.02):
+                pass
+
+    def test_one_who_waits_too_long_is_told_who_holds_it(self, catalog: Catalog) -> None:
+        started = time.monotonic()
+        with (
+            catalog.lock("t.train", 0, "training a model"),
+            pytest.raises(LakeBusy, match="training a model") as caught,
+            catalog.lock("t.train", 0.2, "training a model"),
+        ):
+            pass
+        assert 0.2 <= time.monotonic() - started < 2
+        assert str(os.getpid()) in str(caught.value.found)
+
+    def test_a_lock_is_free_when_its_holder_or_a_waiter_is_killed(self, catalog: Catalog, tmp_path: Path) -> None:
+        out = tmp_path / "order"
+        holder, waiting, last = (Waiter(catalog, "t.train", number, out) for number in ("dies", "dies", "last"))
+        for waiter in (holder, waiting, last):
+            waiter.is_ready()
+        holder.ask()
+        eventually(out.exists)
+        for waiter in (waiting, last):
+            waiter.ask()
+            time.sleep(0.1)
+        for waiter in (waiting, holder):
+            waiter.process.send_signal(signal.SIGKILL)
+            waiter.process.communicate()
+        assert last.ended() == 0
+        assert out.read_text().split() == ["dies", "last"]
+        with catalog.lock("t.train", 0, "testing"):
+            pass
+
+    # -- errors -------------------------------------------------------------------------------------------------
+
+    def test_another_writer_is_transient_and_other_errors_are_not(self, catalog: Catalog, folder: Path) -> None:
+        write(catalog, folder, 1)
+        with Lake(folder, catalog=catalog) as lake, Lake(folder, catalog=catalog) as other:
+            lake.con.execute("BEGIN; UPDATE lake.t.x SET v = 2")
+            other.con.execute("UPDATE lake.t.x SET v = 3")
+            with pytest.raises(duckdb.Error) as met:
+                lake.con.execute("COMMIT")
+            assert catalog.is_transient(met.value)
+            with pytest.raises(duckdb.Error) as wrong:
+                other.con.execute("SELECT none FROM lake.t.x")
+            assert not catalog.is_transient(wrong.value)
+
+    def test_a_busy_catalog_is_a_busy_error_and_works_afterwards(self, catalog: Catalog, folder: Path) -> None:
+        write(catalog, folder, 1)
+        lakes = [Lake(folder, read_only=is_read, catalog=catalog) for is_read in (True, False)]
+        with self.busy(catalog):
+            for lake in lakes:
+                with pytest.raises(LakeBusy):
+                    lake.count("t.x")
+            with pytest.raises(LakeBusy):
+                catalog.newest_snapshot("t")
+        assert [lake.count("t.x") for lake in lakes] == [1, 1]
+
+    @pytest.mark.parametrize("is_open", [True, False])
+    def test_a_damaged_catalog_is_an_error_of_ours(self, catalog: Catalog, folder: Path, is_open: bool) -> None:
+        write(catalog, folder, 1)
+        with Lake(folder, catalog=catalog) as lake:
+            if is_open:
+                assert lake.count("t.x") == 1
+                lake.con.execute("CREATE TEMP TABLE made AS SELECT 'a' AS batch, 2 AS v")
+            self.damage(catalog)
+            uses = (
+                (*READS, lambda lake: lake.replace([Put("t.x", "made", "a")], Commit("t/x"))) if is_open else READS[:2]
+            )
+            for use in uses:
+                with pytest.raises(LakeError, match="recover") as caught:
+                    use(lake)
+                assert not isinstance(caught.value, LakeBusy)
+
+    # -- the published copy -------------------------------------------------------------------------------------
+
+    def test_others_read_what_was_published_and_nothing_newer_or_older(self, catalog: Catalog, folder: Path) -> None:
+        write(catalog, folder, 1)  # closing the lake publishes
+        with self.as_other_user(catalog) as seen:
+            assert value(seen, folder) == 1
+        with Lake(folder, catalog=catalog) as lake:
+            lake.con.execute("BEGIN; UPDATE lake.t.x SET v = 2")
+            with self.as_other_user(catalog) as seen:
+                assert value(seen, folder) == 1  # not committed
+            lake.con.execute("COMMIT")
+            catalog.publish(5)
+            with self.as_other_user(catalog) as seen:
+                assert value(seen, folder) == 2
+        newest = write(catalog, folder, 3)
+        with self.as_other_user(catalog) as seen:
+            assert (value(seen, folder), seen.newest_snapshot("t")) == (3, newest)
+
+
+def value(catalog: Catalog, folder: Path) -> object:
+    with Lake(folder, read_only=True, catalog=catalog) as lake:
+        return lake.rows("SELECT v FROM lake.t.x")[0]["v"]
+
+
+READS = (
+    lambda lake: lake.exists("t.x"),
+    lambda lake: lake.batches("t.x"),
+    lambda lake: lake.count("t.x"),
+    lambda lake: lake.count("t.x", "a"),
+    lambda lake: lake.row_ids("t.x", "a"),
+    lambda lake: lake.values_by_batch("t.x", "v"),
+    lambda lake: lake.tables(),
+    lambda lake: lake.columns("lake.t.x"),
+    lambda lake: lake.rows("FROM lake.t.x"),
+    lambda lake: lake.fetch("FROM lake.t.x"),
+    lambda lake: lake.rows_of("t.x", "FROM {t}"),
+    lambda lake: lake.table("t.x"),
+    lambda lake: lake.snapshot(),
+    lambda lake: lake.damaged_files("t"),
+)
