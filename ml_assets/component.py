@@ -54,7 +54,8 @@ from ml_assets.ml import bundle, signatures
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets
+from ml_assets.tables import data, training_sets
+from ml_assets.tables.data import FEATURES
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets.templates import rendered
@@ -137,7 +138,7 @@ class MLPipeline(dg.Component):
         """
         return spec
 
-    def more_definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def more_definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - for subclasses
         """Assets, checks, jobs and sensors to add to the pipeline's; override it. `self.spec` is the YAML.
 
         An exception here is shown as one of the YAML is: this pipeline is not loaded, the others are.
@@ -261,8 +262,8 @@ def catalogue_of(
     bound: Bound,
 ) -> Catalogue:
     """What the UI and catalogues are told of the pipeline's assets beyond their declarations."""
-    lookups = {f"lookup_{name}": bound.views[name] for name in spec.lookups}
-    known = {name: columns for name, columns in {**lookups, "features": bound.features}.items() if columns}
+    lookups = {data.lookup(name).name: bound.views[name] for name in spec.lookups}
+    known = {name: columns for name, columns in {**lookups, FEATURES.name: bound.features}.items() if columns}
     return Catalogue(
         spec,
         folder,
@@ -271,7 +272,7 @@ def catalogue_of(
         lineage=pipeline_lineage(spec, texts, bound),
         columns={name: {"batch": "VARCHAR", **columns} for name, columns in known.items()},
         function=(function.file, function.line) if function else None,
-        more={"features": {NOTES: "; ".join(bound.notes)}} if bound.notes else {},
+        more={FEATURES.name: {NOTES: "; ".join(bound.notes)}} if bound.notes else {},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,30 +11,40 @@ import dagster as dg
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 
 from ml_assets.graph.code_version import source_file
-from ml_assets.graph.declare import column_schema, table_of
+from ml_assets.graph.declare import column_schema
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.data import FEATURES, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.families import table_of
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 Reference = dg.LocalFileCodeReference
-# Asset name -> the key of the YAML that declares it; lookups and candidates have their own.
+# Table of an asset -> the key of the YAML that declares the asset; lookups and candidates have their own.
 YAML_KEYS = {
-    "arrivals": "source",
-    "raw_data": "columns",
-    "validated_data": "columns",
-    "quarantine": "rules",
-    "outcomes": "outcomes",
-    "features": "features",
-    "training_set": "split",
-    "trained_model": "tuning",
-    "evaluation_report": "gates",
-    "release_candidate": "gates",
-    "champion": "gates",
-    "predictions": "serving",
-    "drift_report": "monitoring",
-    "performance_report": "monitoring",
-    "mlflow_run": "tracking",
+    ARRIVALS: "source",
+    RAW_DATA: "columns",
+    VALIDATED_DATA: "columns",
+    QUARANTINE: "rules",
+    OUTCOMES: "outcomes",
+    FEATURES: "features",
+    TRAINING_SETS: "split",
+    VERSIONS: "tuning",
+    EVALUATIONS: "gates",
+    RELEASES: "gates",
+    DECISIONS: "gates",
+    PREDICTIONS: "serving",
+    DRIFT: "monitoring",
+    PERFORMANCE: "monitoring",
 }
-NO_TABLE = frozenset({"mlflow_run"})
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,8 @@ class Catalogue:
     def _metadata(self, asset: dg.AssetSpec) -> dict[str, object]:
         name = asset.key.path[-1]
         made: dict[str, object] = {**self.more.get(name, {})}
-        if name not in NO_TABLE:
-            made |= table_metadata(asset.key, self.paths)
+        if table_of(name):  # the candidates share one, and a catalogue takes its name for an asset's own
+            made |= table_metadata(self.spec.name, name, self.paths)
         if name in self.columns:
             made["dagster/column_schema"] = column_schema(self.columns[name])
         if self.lineage.get(name):
@@ -89,19 +99,19 @@ class Catalogue:
 
     def _references(self, name: str) -> Iterator[Reference]:
         """The lines that make the asset what it is: SQL, Python, then YAML."""
-        kind, _, own = name.partition("_")
-        key = YAML_KEYS.get(name, "")
-        if kind == "lookup" and own in self.spec.lookups:
-            key = f"lookups.{own}"
-            yield self._file(self.spec.lookups[own].sql)
-        elif kind == "candidate" and own in self.spec.candidates:
-            key = f"candidates.{own}"
-            yield from _estimator(self.spec.candidates[own].estimator)
-        elif name == "features":
-            if self.function:
-                yield Reference(file_path=str(self.function[0]), line_number=self.function[1], label=self.spec.features)
-            else:
-                yield self._file(self.spec.features)
+        key, table = "", table_of(name)
+        if lookup := _of(name, "lookup", self.spec.lookups):
+            key = f"lookups.{lookup}"
+            yield self._file(self.spec.lookups[lookup].sql)
+        elif candidate := _of(name, "candidate", self.spec.candidates):
+            key = f"candidates.{candidate}"
+            yield from _estimator(self.spec.candidates[candidate].estimator)
+        elif table in YAML_KEYS:
+            key = YAML_KEYS[table]
+        if table is FEATURES and self.function:
+            yield Reference(file_path=str(self.function[0]), line_number=self.function[1], label=self.spec.features)
+        elif table is FEATURES:
+            yield self._file(self.spec.features)
         yield from self._yaml(key)
 
     def _file(self, name: str) -> Reference:
@@ -114,12 +124,18 @@ class Catalogue:
             yield Reference(file_path=str(file.absolute()), line_number=found.start.line, label=f"{file.name}: {key}")
 
 
-def table_metadata(key: dg.AssetKey, paths: Paths) -> dict[str, object]:
-    """An asset's table as SQL clients name it, and the folder of its Parquet files."""
+def table_metadata(pipeline: str, table: str, paths: Paths) -> dict[str, object]:
+    """A table as SQL clients name it, and the folder of its Parquet files."""
     return {
-        "dagster/table_name": f"lake.{table_of(key)}",
-        "dagster/uri": paths.lake.joinpath("data", *key.path).as_uri(),
+        "dagster/table_name": f"lake.{pipeline}.{table}",
+        "dagster/uri": (paths.catalog.data / pipeline / table).as_uri(),
     }
+
+
+def _of(asset_name: str, kind: str, declared: Container[str]) -> str:
+    """NAME of the asset `kind_NAME` that the YAML declares; empty where it is another asset."""
+    name = asset_name.removeprefix(f"{kind}_")
+    return name if name != asset_name and name in declared else ""
 
 
 def _estimator(path: str) -> Iterator[Reference]:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from ml_assets.graph.features.binding import OWN, Bound
 from ml_assets.graph.features.select_lineage import Origins, select_lineage
-from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables import data
+from ml_assets.tables.data import FEATURES, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.predictions import PREDICTIONS
 
 Lineage = dict[str, Origins]  # column -> the (asset name, column)s that it is computed from
 OF_RAW_DATA = (*OWN, "source_file", "source_sha256")
@@ -22,14 +26,14 @@ def pipeline_lineage(spec: PipelineSpec, texts: Mapping[str, str], bound: Bound)
         bound: What their check has found.
     """
     validated = [*OF_RAW_DATA, *(column.name for column in spec.columns)]
-    same = {column: frozenset({("raw_data", column)}) for column in validated}
-    found = {"validated_data": same, "quarantine": same}
+    same = {column: frozenset({(RAW_DATA.name, column)}) for column in validated}
+    found = {VALIDATED_DATA.name: same, QUARANTINE.name: same}
     for name, lookup in spec.lookups.items():
-        found[f"lookup_{name}"] = _of_lookup(spec, texts[lookup.sql], validated)
+        found[data.lookup(name).name] = _of_lookup(spec, texts[lookup.sql], validated)
     if spec.features in texts:
-        found["features"] = _of_features(spec, texts[spec.features], bound)
+        found[FEATURES.name] = _of_features(spec, texts[spec.features], bound)
     if bound.features is not None:
-        found["predictions"] = _of_predictions(bound.features)
+        found[PREDICTIONS.name] = _of_predictions(bound.features)
     return {name: {c: origins for c, origins in lineage.items() if origins} for name, lineage in found.items()}
 
 
@@ -46,13 +50,13 @@ def _of_lookup(spec: PipelineSpec, sql: str, validated: list[str]) -> Lineage:
 
 def _known(spec: PipelineSpec, column: str) -> Origins:
     """A validated column as lookups see it: an outcome may have come later."""
-    late = {("outcomes", column)} if spec.outcomes and column in spec.outcome_columns else set()
-    return frozenset({("validated_data", column), *late})
+    late = {(OUTCOMES.name, column)} if spec.outcomes and column in spec.outcome_columns else set()
+    return frozenset({(VALIDATED_DATA.name, column), *late})
 
 
 def _of_features(spec: PipelineSpec, sql: str, bound: Bound) -> Lineage:
     """A reference is no asset, so what comes from it has no origin here."""
-    asset_of = {"batch": "validated_data", **{name: f"lookup_{name}" for name in spec.lookups}}
+    asset_of = {"batch": VALIDATED_DATA.name, **{name: data.lookup(name).name for name in spec.lookups}}
     found = select_lineage(sql, bound.views)
     return {
         column: frozenset((asset_of[view], name) for view, name in origins if view in asset_of)
@@ -62,9 +66,9 @@ def _of_features(spec: PipelineSpec, sql: str, bound: Bound) -> Lineage:
 
 
 def _of_predictions(features: Iterable[str]) -> Lineage:
-    origins = frozenset(("features", column) for column in features if column not in OWN)
+    origins = frozenset((FEATURES.name, column) for column in features if column not in OWN)
     return {
-        **{column: frozenset({("features", column)}) for column in OWN},
+        **{column: frozenset({(FEATURES.name, column)}) for column in OWN},
         **dict.fromkeys(OF_ALL_FEATURES, origins),
     }
 

@@ -144,9 +144,7 @@ def select_lineage(sql: str, views: Mapping[str, Iterable[str] | None]) -> dict[
     except RecursionError:
         return {}
     return {
-        name: origins
-        for name, origins in made.columns.items()
-        if origins is not None and not name.startswith(UNNAMED)
+        name: origins for name, origins in made.columns.items() if origins is not None and not name.startswith(UNNAMED)
     }
 
 

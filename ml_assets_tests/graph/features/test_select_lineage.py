@@ -45,7 +45,10 @@ KNOWN: list[tuple[str, dict[str, str]]] = [
     ),
     ("WITH batch AS (SELECT income AS i FROM batch) SELECT i FROM batch", {"i": "batch.income"}),
     ("WITH a(p, q) AS (SELECT region, income FROM batch) SELECT q FROM a", {"q": "batch.income"}),
-    ("WITH a AS (SELECT 1 AS rate) SELECT (WITH a AS (SELECT 2 AS x) SELECT x FROM a) + 1 AS n, rate FROM a", {"rate": ""}),
+    (
+        "WITH a AS (SELECT 1 AS rate) SELECT (WITH a AS (SELECT 2 AS x) SELECT x FROM a) + 1 AS n, rate FROM a",
+        {"rate": ""},
+    ),
     ("SELECT s.i FROM (SELECT income AS i FROM batch) s", {"i": "batch.income"}),
     ("SELECT l.y FROM batch b, LATERAL (SELECT b.income + 1 AS y) l", {"y": "batch.income"}),
     (
@@ -78,7 +81,12 @@ KNOWN: list[tuple[str, dict[str, str]]] = [
     ),
     (
         "SELECT * FROM history JOIN regions USING (region)",
-        {"region": "history.region", "late_share": "history.late_share", "rate": "regions.rate", "size": "regions.size"},
+        {
+            "region": "history.region",
+            "late_share": "history.late_share",
+            "rate": "regions.rate",
+            "size": "regions.size",
+        },
     ),
     # unions
     ("SELECT income AS x FROM batch UNION ALL SELECT rate FROM regions", {"x": "batch.income regions.rate"}),
