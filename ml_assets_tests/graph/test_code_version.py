@@ -6,6 +6,7 @@ import ast
 import copy
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def code_versions(project: Project) -> dict[str, str]:
     for cached in vars(module).values():
         if hasattr(cached, "cache_clear"):
             cached.cache_clear()
-    specs = project.defs().resolve_all_asset_specs()
+    specs = replace(project, _built=None).defs().resolve_all_asset_specs()
     return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
 
 

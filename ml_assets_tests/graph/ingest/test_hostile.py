@@ -19,6 +19,7 @@ from ml_assets.graph.ingest import reading, rows, validation
 from ml_assets.graph.ingest.arrivals import changed_batches, scan_source, superseded
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
 from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.lake import puts
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.pipeline_summary import summarize
 from ml_assets.sources.references import load_references
@@ -227,14 +228,14 @@ def test_a_file_that_changes_while_it_is_read_leaves_the_lake_as_it_was(
     file = project.write(1)
     ingest(project, lake, "1")
     project.write(1, loans(1, rows=40))
-    real = Lake._put
+    real = puts.write
 
-    def slow(lake: Lake, put: Put, *rest: Any) -> int:
+    def slow(con: Any, put: Put, *rest: Any) -> int:
         if put.table == "loans.raw_data":
             loans(1, rows=39).to_parquet(file)
-        return real(lake, put, *rest)
+        return real(con, put, *rest)
 
-    monkeypatch.setattr(Lake, "_put", slow)
+    monkeypatch.setattr(puts, "write", slow)
     with pytest.raises(SourceError, match="changed while it was read"):
         ingest(project, lake, "1")
     assert rows_by_file(lake) == {"loans_1.parquet": 150}
