@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -89,10 +88,10 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
     )
 
 
-def page_links(paths: Paths, page: Path) -> Metadata:
-    """Metadata that leads to an HTML page under the reports folder: its path, and its address under `make ui`."""
+def page_links(paths: Paths, name: str) -> Metadata:
+    """Metadata that leads to a report of this name: where it is, and its address under `make ui`."""
     base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
     return {
-        "page": dg.MetadataValue.url(f"{base.rstrip('/')}/{page.relative_to(paths.reports).as_posix()}"),
-        "page_file": dg.MetadataValue.path(str(page)),
+        "page": dg.MetadataValue.url(f"{base.rstrip('/')}/{name}"),
+        "page_file": dg.MetadataValue.path(paths.artifacts.reports.link(name)),
     }

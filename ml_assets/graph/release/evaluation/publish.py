@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_assets.atomic import write_text
 from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
 from ml_assets.graph.release.evaluation.evidently import write_evidently
 from ml_assets.lake.paths import Paths
@@ -21,16 +20,15 @@ from ml_assets.tables.versions import ModelVersion
 
 @dataclass(frozen=True)
 class Pages:
-    """Files of one evaluation."""
+    """Names of one evaluation's files among the reports."""
 
-    evaluation: Path
-    evidently: Path
-    card: Path
+    evaluation: str
+    evidently: str
+    card: str
 
     @classmethod
-    def of(cls, paths: Paths, pipeline: str, version: str) -> Pages:
-        folder = paths.reports / pipeline / "evaluation"
-        return cls(*(folder / f"{version}.{end}" for end in ("html", "evidently.html", "md")))
+    def of(cls, pipeline: str, version: str) -> Pages:
+        return cls(*(f"{pipeline}/evaluation/{version}.{end}" for end in ("html", "evidently.html", "md")))
 
 
 def publish(
@@ -51,11 +49,14 @@ def publish(
         evaluation: What was found.
         figures: Further pictures, of the search.
     """
-    pages = Pages.of(paths, spec.name, model.version)
-    write_evidently(evaluation.judged, pages.evidently, spec.tuning.seed)
-    write_text(pages.card, model_card(spec, model, pin, evaluation.found))
-    links = {"model card": pages.card.name, "Evidently's page": pages.evidently.name}
-    write_page(pages.evaluation, spec, model, pin, evaluation, figures, links)
+    pages, reports = Pages.of(spec.name, model.version), paths.artifacts.reports
+    with reports.put(pages.evidently) as file:
+        write_evidently(evaluation.judged, file, spec.tuning.seed)
+    with reports.put(pages.card) as file:
+        file.write_text(model_card(spec, model, pin, evaluation.found), encoding="utf-8")
+    links = {"model card": Path(pages.card).name, "Evidently's page": Path(pages.evidently).name}
+    with reports.put(pages.evaluation) as file:
+        write_page(file, spec, model, pin, evaluation, figures, links)
     return pages
 
 
