@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -91,10 +90,10 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
     )
 
 
-def report_links(paths: Paths, report: Path) -> Metadata:
-    """Metadata that leads to a report under the reports folder: its path, and its address under `make ui`."""
+def report_links(paths: Paths, name: str) -> Metadata:
+    """Metadata that leads to a report of this name: where it is, and its address under `make ui`."""
     base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
     return {
-        "report": dg.MetadataValue.url(f"{base.rstrip('/')}/{report.relative_to(paths.reports).as_posix()}"),
-        "report_file": dg.MetadataValue.path(str(report)),
+        "report": dg.MetadataValue.url(f"{base.rstrip('/')}/{name}"),
+        "report_file": dg.MetadataValue.path(paths.artifacts.reports.link(name)),
     }

@@ -175,14 +175,14 @@ def explained(error: Exception) -> MLAssetsError:
             return lake_error(error, "DuckDB cannot compute or read this.")
         return SourceError(
             "DuckDB cannot compute this from the data.",
-            found=f"{type(error).__name__}: {first_line(error)}",
+            found=named(error),
             fix="Correct the value in the file, or the SQL that reads it: TRY_CAST gives NULL where CAST fails.",
         )
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return SourceError(
         "It fails with an error that ml_assets does not expect of data.",
-        found=f"{type(error).__name__}: {first_line(error)}{place}",
+        found=f"{named(error)}{place}",
         fix="Compare the file with others that are ingested; if it is as they are, report the error.",
     )
 
@@ -190,3 +190,8 @@ def explained(error: Exception) -> MLAssetsError:
 def first_line(error: BaseException) -> str:
     """What an exception says first."""
     return next(iter(str(error).splitlines()), "")
+
+
+def named(error: BaseException) -> str:
+    """The class of an exception, and what it says first."""
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_assets.atomic import write_text
 from ml_assets.lake.paths import Paths
 from ml_assets.reporting.evaluation_evidently import write_evidently
 from ml_assets.reporting.evaluation_report import write_report
@@ -21,16 +20,15 @@ from ml_assets.tables.versions import ModelVersion
 
 @dataclass(frozen=True)
 class Reports:
-    """Files of one evaluation."""
+    """Names of one evaluation's files among the reports."""
 
-    evaluation: Path
-    evidently: Path
-    card: Path
+    evaluation: str
+    evidently: str
+    card: str
 
     @classmethod
-    def of(cls, paths: Paths, pipeline: str, version: str) -> Reports:
-        folder = paths.reports / pipeline / "evaluation"
-        return cls(*(folder / f"{version}.{end}" for end in ("html", "evidently.html", "md")))
+    def of(cls, pipeline: str, version: str) -> Reports:
+        return cls(*(f"{pipeline}/evaluation/{version}.{end}" for end in ("html", "evidently.html", "md")))
 
 
 def publish(
@@ -51,12 +49,15 @@ def publish(
         evaluation: What was found.
         searches: Plots of the search.
     """
-    reports = Reports.of(paths, spec.name, model.version)
-    write_evidently(evaluation.judged, reports.evidently, spec.tuning.seed)
-    write_text(reports.card, model_card(spec, model, pin, evaluation.found, evaluation.suspects))
-    links = {"model card": reports.card.name, "Evidently's report": reports.evidently.name}
-    write_report(reports.evaluation, spec, model, pin, evaluation, searches, links)
-    return reports
+    names, reports = Reports.of(spec.name, model.version), paths.artifacts.reports
+    with reports.put(names.evidently) as file:
+        write_evidently(evaluation.judged, file, spec.tuning.seed)
+    with reports.put(names.card) as file:
+        file.write_text(model_card(spec, model, pin, evaluation.found, evaluation.suspects), encoding="utf-8")
+    links = {"model card": Path(names.card).name, "Evidently's report": Path(names.evidently).name}
+    with reports.put(names.evaluation) as file:
+        write_report(file, spec, model, pin, evaluation, searches, links)
+    return names
 
 
 def plotted(found: Sequence[Finding]) -> dict[str, float]:

@@ -18,6 +18,7 @@ import duckdb
 
 from ml_assets.errors import FeatureError, ServingError
 from ml_assets.lake.database import in_memory
+from ml_assets.lake.faults import named
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts
@@ -92,7 +93,7 @@ class Features:
         except ServingError:
             raise
         except Exception as error:  # of DuckDB, and of whatever the module of a features function does
-            raise ServingError("The release's features cannot be computed.", found=_first_line(error)) from error
+            raise ServingError("The release's features cannot be computed.", found=named(error)) from error
 
     def _load(self, folder: Path) -> None:
         """Lookups and references as tables, and the views over the current request."""
@@ -138,13 +139,13 @@ class Features:
         try:
             self._source.fill(rows, count)
         except (ValueError, TypeError, OverflowError) as error:  # of pyarrow
-            raise ValuesRefused(_first_line(error)) from error
+            raise ValuesRefused(named(error)) from error
         try:
             return self._compute()
         except BROKEN:
             raise
         except duckdb.Error as error:
-            raise ValuesRefused(_first_line(error)) from error
+            raise ValuesRefused(named(error)) from error
 
     def _first_refused(self, rows: Columns, count: int) -> int | None:
         """The first row whose features cannot be computed, by halving; None where it is not one row alone."""
@@ -221,7 +222,3 @@ def imported(sources: Path, module: str) -> Any:
         return importlib.import_module(module)
     finally:
         sys.path.remove(str(sources))
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,8 +1,7 @@
 """drift_report as a Dagster asset."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -56,10 +55,9 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             current, rows = samples.sample_of(store, spec.name, batch, by, rules.sample)
             found = verdict.judged(current, by.reference, how, importance, rules, rows)
-            file = paths.reports / spec.name / "drift" / f"{batch}.html"
-            shown = _keep(context, paths, spec.name, batch, by, how, found, current, file) if found.columns else {}
-            names = [str(f.relative_to(paths.reports)) if shown else None for f in (file, file.with_suffix(".json"))]
-            row = found.as_row(batch, model.version, *names)
+            names = [f"{spec.name}/drift/{batch}.{end}" for end in ("html", "json")]
+            shown = _keep(context, paths, spec.name, batch, by, how, found, current, names) if found.columns else {}
+            row = found.as_row(batch, model.version, *(names if shown else (None, None)))
             put = drift.put(store, spec.name, row, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(found, model.version) | shown)}
@@ -78,7 +76,7 @@ def _keep(
     how: Mapping[str, Measure],
     found: drift.Drift,
     current: Any,
-    file: Path,
+    names: Sequence[str],
 ) -> declare.Metadata:
     """Keep the report, its JSON and the run in the history; where the history fails, only the history is lost."""
     project = history.project_folder(paths.evidently, pipeline)
@@ -88,7 +86,8 @@ def _keep(
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
     run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    drift_report.write(run, found, batch, by.model.version, file)
+    with paths.artifacts.reports.put(names[0]) as page, paths.artifacts.reports.put(names[1]) as figures:
+        drift_report.write(run, found, batch, by.model.version, page, figures)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
@@ -98,7 +97,7 @@ def _keep(
             trouble = f"{type(error).__name__}: {error}"
     if trouble:
         context.log.warning(f"The run is not in the history of `ml-assets monitor`: {trouble}")
-    return declare.report_links(paths, file) | ({"history": f"not kept: {trouble}"} if trouble else {})
+    return declare.report_links(paths, names[0]) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
 def _metadata(found: drift.Drift, version: str) -> declare.Metadata:

@@ -50,7 +50,8 @@ def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Ent
     tuned = list(candidates.newest(lake, pipeline, model.pin_id).values())
     tried = trials.newest(lake, pipeline, model.pin_id)
     winner = next((row for row in tuned if row["candidate"] == model.candidate), {})
-    report = paths.reports / pipeline / "evaluation"
+    folder, reports = f"{pipeline}/evaluation", paths.artifacts.reports
+    report = [name for name in reports.names(folder) if name.startswith(f"{model.version}.")]
     return Entry(
         name=f"{pipeline} {model.version}",
         tags={
@@ -65,7 +66,7 @@ def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Ent
         metrics=_evaluated(lake, pipeline, model.version) | _defined({"validation_score": model.validation_score}),
         files={
             "bundle": sorted(paths.artifacts.bundles.fetch(model.bundle).iterdir()),
-            "report": sorted(file for file in report.glob(f"{model.version}.*") if file.is_file()),
+            "report": [reports.fetch(f"{folder}/{name}") for name in report],
         },
         children=[_candidate(row, [t for t in tried if t["candidate"] == row["candidate"]]) for row in tuned],
     )
