@@ -58,7 +58,7 @@ def test_a_drop_is_how_much_worse(metric: str, value: float | None, promise: flo
             True,
             "Decayed: roc_auc 0.7 [0.66, 0.74] on 1,000 rows; test score",
         ),
-        (Score(0.76, 0.74, 0.78), 1000, 0.8, False, False, "Worse by 0.04, at most 0.05 is borne"),
+        (Score(0.76, 0.74, 0.78), 1000, 0.8, False, False, "Worse by 0.04, the limit is 0.05"),
         (Score(0.70, 0.50, 0.85), 1000, 0.8, False, False, "the interval includes the test score"),
         (Score(0.82, 0.80, 0.84), 1000, 0.8, False, False, "Not worse"),
         (Score(0.70, 0.66, 0.74), 99, 0.8, False, None, "99 rows with a known outcome are fewer than 100"),
@@ -79,7 +79,7 @@ def test_verdicts(
 def test_the_verdict_on_a_loss_looks_the_other_way() -> None:
     worse, better = Score(12.0, 11.0, 13.0), Score(8.0, 7.0, 9.0)
     assert verdict("rmse", worse, 1000, 10.0, False, LIMITS)[0] is True
-    assert "Worse by 20.0%, more than 5.0%" in verdict("rmse", worse, 1000, 10.0, False, LIMITS)[1]
+    assert "Worse by 20.0%, more than the limit of 5.0%" in verdict("rmse", worse, 1000, 10.0, False, LIMITS)[1]
     assert verdict("rmse", better, 1000, 10.0, False, LIMITS)[0] is False
 
 
