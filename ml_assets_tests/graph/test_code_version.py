@@ -106,6 +106,7 @@ def code_versions(project: Project) -> dict[str, str]:
     for cached in vars(module).values():
         if hasattr(cached, "cache_clear"):
             cached.cache_clear()
+    project._built = None  # as a process that starts
     specs = project.defs().resolve_all_asset_specs()
     return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
 
