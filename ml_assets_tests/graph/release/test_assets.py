@@ -247,7 +247,7 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["champion"].value == "1.0.1"
     assert (event.asset_materialization.tags or {})["dagster/data_version"] == "1.0.1"
-    assert "does not wait" in failure_text(answer(answer="reject"))
+    assert "does not wait" in failure_text(answer(decision="reject"))
 
 
 def test_a_rollback_scores_the_next_batch(second: Project) -> None:
