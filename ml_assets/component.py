@@ -51,6 +51,7 @@ from ml_assets.io_manager import LakeIOManager
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, signatures
+from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
@@ -71,7 +72,6 @@ M_MMAP_THRESHOLD = -3
 if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
-YAML_FILE = "defs.yaml"
 MapSpec = Callable[[dg.AssetSpec], dg.AssetSpec]
 
 
@@ -339,11 +339,11 @@ def earlier_features(
     Raises:
         MLAssetsError: They cannot be made any more.
     """
-    own, bundle_ = (paths.bundles / one.bundle for one in (model, champion))
+    own, bundle_ = (paths.artifacts.bundles.fetch(one.bundle) for one in (model, champion))
     if earlier.same_features(own, bundle_):
         return None
     schema = bundle.verify(bundle_, champion.bundle_sha256)
-    release = paths.releases / spec.name / champion.version
+    release = paths.artifacts.releases.fetch(f"{spec.name}/{champion.version}")
     target = training_sets.newest(lake, spec.name, pin_id=champion.pin_id).target
     of = earlier.Earlier(champion.version, bundle_, release, schema, target)
     return earlier.features_of(lake, paths, spec, of, pin, pin.batches["test"])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -379,4 +380,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(0.5)
 
 
+def with_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """DuckDB with one thread: on tables of a few rows, a second one makes a query cost half as much again."""
+
+    def connected(*arguments: Any, config: dict[str, str] | None = None, **options: Any) -> Any:
+        return connect(*arguments, config={"threads": "1", **(config or {})}, **options)
+
+    return connected
+
+
 os.environ.pop("ML_ASSETS_DATA", None)  # a developer's setting must not reach the tests
+duckdb.connect = with_one_thread(duckdb.connect)

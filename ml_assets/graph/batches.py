@@ -7,7 +7,6 @@ run passes, the step fails.
 
 import contextlib
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import LakeError, MLAssetsError
 from ml_assets.graph.declare import Metadata, commit, table_of, written_metadata
 from ml_assets.graph.step_errors import failure
@@ -148,4 +148,4 @@ def _not_tried(batches: Sequence[str]) -> MLAssetsError:
 
 def combined_version(versions: Sequence[str]) -> str:
     """The data version of several batches; of one batch, its own."""
-    return versions[0] if len(versions) == 1 else hashlib.sha256(" ".join(versions).encode()).hexdigest()[:16]
+    return versions[0] if len(versions) == 1 else short_hash(" ".join(versions))

@@ -5,9 +5,9 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.maintenance import run_maintenance
 
 # Behind everything else in the queue. Not tagged as a run of the pipeline: those wait for each other, this need not.
 TAGS = {"dagster/priority": "-1"}

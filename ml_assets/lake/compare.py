@@ -68,8 +68,8 @@ def _key(
         exact = [column for column in shared if types[column] not in INEXACT][:LONGEST_KEY]
         tried = [exact[:length] for length in range(1, len(exact) + 1)]
     for columns in tried:
-        doubles = f"SELECT count(*) - count(DISTINCT row({identifiers(columns)})) FROM "
-        if not any(lake.con.execute(doubles + side, values).fetchall()[0][0] for side in sides):
+        duplicates = f"SELECT count(*) - count(DISTINCT row({identifiers(columns)})) FROM "
+        if not any(lake.fetch(duplicates + side, values)[0][0] for side in sides):
             return columns
     return []
 
@@ -91,7 +91,7 @@ def _by_key(
     same = " AND ".join(f"a.{identifier(column)} IS NOT DISTINCT FROM b.{identifier(column)}" for column in key)
     both = "a.is_before AND b.is_after"
     counts = "".join(f", count(*) FILTER ({both} AND {one})" for one in differs.values())
-    rows = lake.con.execute(
+    rows = lake.fetch(
         f"""
         SELECT {"NULL" if part == "NULL" else "coalesce(a.batch, b.batch)"} AS part,
             count(*) FILTER (a.is_before IS NULL), count(*) FILTER (b.is_after IS NULL),
@@ -101,7 +101,7 @@ def _by_key(
         GROUP BY part ORDER BY part
         """,
         values,
-    ).fetchall()
+    )
     found = []
     for batch, added, removed, changed, *per_column in rows:
         columns = sorted(zip(differs, per_column, strict=True), key=lambda item: -item[1])
@@ -111,7 +111,7 @@ def _by_key(
 
 def _by_row(lake: Lake, sides: Sequence[str], columns: str, part: str, values: dict[str, object]) -> list[BatchChange]:
     """Without a key a row that changed is one removed and one added."""
-    rows = lake.con.execute(
+    rows = lake.fetch(
         f"""
         SELECT part, sum(greatest(surplus, 0)), sum(greatest(-surplus, 0)) FROM (
             SELECT part, sum(side) AS surplus FROM (
@@ -121,5 +121,5 @@ def _by_row(lake: Lake, sides: Sequence[str], columns: str, part: str, values: d
         ) GROUP BY part ORDER BY part
         """,
         values,
-    ).fetchall()
+    )
     return [BatchChange(batch, int(added), int(removed)) for batch, added, removed in rows if added or removed]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.compare import BatchChange, compare
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.sql import table
@@ -76,17 +77,21 @@ class TableChange:
 
 
 def snapshots(
-    lake: Lake, pipeline: str | None = None, batch: str | None = None, limit: int | None = None
+    lake: Lake,
+    models: Mapping[int, list[str]],
+    pipeline: str | None = None,
+    batch: str | None = None,
+    limit: int | None = None,
 ) -> list[Snapshot]:
     """Snapshots that are kept, newest first.
 
     Args:
         lake: The lake.
+        models: Snapshot -> model versions that were trained on it, such as `flights@1.2.0`.
         pipeline: Only what this pipeline wrote, and what its models were trained on.
         batch: Only writes of this batch.
-        limit: At most so many.
+        limit: Maximum number of snapshots.
     """
-    models = pinned(lake)
     own = [number for number, names in models.items() if any(name.startswith(f"{pipeline}@") for name in names)]
     rows = lake.rows(
         """
@@ -118,26 +123,13 @@ def _snapshot(row: dict[str, Any], models: list[str]) -> Snapshot:
     )
 
 
-def pinned(lake: Lake) -> dict[int, list[str]]:
-    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
-    found: dict[int, set[str]] = {}
-    for name in [name for name in lake.tables() if name.endswith(".trained_model")]:
-        pipeline = name.partition(".")[0]
-        sql, pins = f"SELECT version, snapshot_id FROM {table(name)}", f"{pipeline}.training_set"
-        if lake.exists(pins):
-            sql += f" UNION SELECT m.version, p.snapshot_id FROM {table(name)} m JOIN {table(pins)} p USING (pin_id)"
-        for version, snapshot in lake.con.execute(sql).fetchall():
-            found.setdefault(int(snapshot), set()).add(f"{pipeline}@{version}")
-    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}
-
-
 def check_snapshot(lake: Lake, snapshot: int) -> None:
     """Refuse an id that no snapshot has, or no longer has.
 
     Raises:
         LakeError: There is no such snapshot.
     """
-    ids = [int(row[0]) for row in lake.con.execute("SELECT snapshot_id FROM lake.snapshots() ORDER BY 1").fetchall()]
+    ids = [int(row[0]) for row in lake.fetch("SELECT snapshot_id FROM lake.snapshots() ORDER BY 1")]
     if snapshot in ids:
         return
     near = sorted(sorted(ids, key=lambda other: abs(other - snapshot))[:2])
@@ -163,14 +155,15 @@ def diff(
         name: Only this table.
 
     Raises:
-        LakeError: There is no such snapshot or pipeline.
+        LakeError: There is no such snapshot.
+        UnknownPipeline: There is no such pipeline.
     """
     for snapshot in (before, after):
         check_snapshot(lake, snapshot)
     there = {snapshot: tables_at(lake, snapshot) for snapshot in (before, after)}
     known = sorted({one.partition(".")[0] for one in there[before] | there[after]})
     if pipeline is not None and pipeline not in known:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+        raise UnknownPipeline(pipeline, known)
     touched, sides = _touched(lake, before, after), {"old": before, "new": after}
     changes = []
     for one in sorted(there[before] | there[after]):
@@ -191,7 +184,7 @@ def diff(
 
 def tables_at(lake: Lake, snapshot: int) -> set[str]:
     """Names of the tables that there were at a snapshot."""
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         SELECT s.schema_name || '.' || t.table_name
         FROM __ducklake_metadata_lake.ducklake_table t
@@ -200,7 +193,7 @@ def tables_at(lake: Lake, snapshot: int) -> set[str]:
             AND s.begin_snapshot <= $at AND coalesce(s.end_snapshot > $at, true)
         """,
         {"at": snapshot},
-    ).fetchall()
+    )
     return {row[0] for row in rows}
 
 
@@ -213,7 +206,7 @@ def _touched(lake: Lake, before: int, after: int) -> dict[str, list[str | None]]
 
     A file that maintenance has merged holds rows of several snapshots, up to `partial_max`.
     """
-    rows = lake.con.execute(
+    rows = lake.fetch(
         """
         WITH sides AS (SELECT unnest([$before, $after]) AS side),
         named AS (
@@ -241,14 +234,12 @@ def _touched(lake: Lake, before: int, after: int) -> dict[str, list[str | None]]
         WHERE differs ORDER BY ALL
         """,
         {"before": before, "after": after},
-    ).fetchall()
+    )
     return {name: [batch for _, batch in group] for name, group in groupby(rows, lambda row: str(row[0]))}
 
 
 def _one_sided(lake: Lake, name: str, snapshot: int, old: dict[str, str], new: dict[str, str]) -> TableChange:
     batch = "batch" if "batch" in (old or new) else "NULL"
-    rows = lake.con.execute(
-        f"SELECT {batch}, count(*) FROM {table(name)}{at(snapshot)} GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    rows = lake.fetch(f"SELECT {batch}, count(*) FROM {table(name)}{at(snapshot)} GROUP BY ALL ORDER BY ALL")
     batches = [BatchChange(one, 0, count) if old else BatchChange(one, count, 0) for one, count in rows]
     return TableChange(name, "dropped" if old else "created", [], old, new, batches)

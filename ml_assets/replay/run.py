@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.atomic import written_file
 from ml_assets.component import MLPipeline, build_pipeline
 from ml_assets.errors import LakeError, ModelError, SourceError, did_you_mean
 from ml_assets.graph.ingest import files
@@ -42,7 +43,7 @@ class Arm:
         folder: Where its SQL files lie.
         paths: Folders of its lake.
         instance: Its Dagster instance.
-        ran: Every run that its sensors asked for: batch that had just arrived, and the run.
+        ran: Every run that its sensors requested: the batch that had just arrived, and the run.
     """
 
     name: str
@@ -171,18 +172,16 @@ def arrive(delivery: files.Delivery, incoming: Path) -> None:
     """Let the files of one batch arrive."""
     for local, name in zip(delivery.local, delivery.names, strict=True):
         target = incoming / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}")
-        shutil.copy2(local, new)
-        new.replace(target)
+        with written_file(target) as new:
+            shutil.copy2(local, new)
 
 
 def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> None:
-    def told(job: str, tags: Mapping[str, str]) -> None:
+    def progress(job: str, tags: Mapping[str, str]) -> None:
         why = tags.get("ml_assets/retrain", "")
         say(f"{batch}, {arm.name}: {job.removeprefix(arm.spec.name + '_')}{f' ({why})' if why else ''}")
 
-    driver.say = told
+    driver.say = progress
     ran = driver.settle()
     arm.ran += [(batch, one) for one in ran]
     for one in ran:
@@ -196,10 +195,10 @@ def _champion(arm: Arm, first: Sequence[str]) -> str:
         decision = decisions.newest(lake, arm.spec.name)
         events = retrain_events.read(lake, arm.spec.name, limit=1)
     if champion is None:
-        said = f"{decision.version}: {decision.why}" if decision else "".join(f"{e.decision}: {e.why}" for e in events)
+        why = f"{decision.version}: {decision.why}" if decision else "".join(f"{e.decision}: {e.why}" for e in events)
         raise ModelError(
             f"The batches {first[0]} to {first[-1]} make no champion.",
-            found=said or "no training was started",
+            found=why or "no training was started",
             where={"pipeline": arm.spec.name, "lake": arm.paths.lake},
             fix="Begin with a later batch: --from.",
         )

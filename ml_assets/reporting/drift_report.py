@@ -52,7 +52,7 @@ def run(
 
         columns = {c.column: c for c in found.columns if c.method != PRESENCE}
         counted = [name for name, column in columns.items() if not column.ignored]
-        told = current[list(columns)].assign(**{VERDICT: found.weighted_share or 0.0})
+        with_verdict = current[list(columns)].assign(**{VERDICT: found.weighted_share or 0.0})
         definition = DataDefinition(
             numerical_columns=[*(name for name in columns if how[name].kind == "number"), VERDICT],
             categorical_columns=[name for name in columns if how[name].kind == "category"],
@@ -67,7 +67,7 @@ def run(
             ValueDrift(column=name, method=how[name].method, threshold=how[name].threshold) for name in plotted(found)
         ]
         return Report([MeanValue(column=VERDICT), *([count] if counted else []), *shown]).run(
-            Dataset.from_pandas(told, definition),
+            Dataset.from_pandas(with_verdict, definition),
             Dataset.from_pandas(reference[list(columns)].assign(**{VERDICT: 0.0}), definition),
             name=batch,
             timestamp=moment,

@@ -36,7 +36,7 @@ OUTCOME_FILES = replace(
     description="A file that was seen in the folder of outcomes, and whether its rows were added.",
     written_by="asset outcomes",
 )
-SET_ASIDE = ("refused", "duplicate", "unmatched")
+REJECTED = ("refused", "duplicate", "unmatched")
 
 
 class Stamped(Protocol):

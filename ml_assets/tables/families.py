@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_assets.tables.alerts import ALERTS
 from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES
+from ml_assets.tables.audit import WRITES
 from ml_assets.tables.candidates import CANDIDATES
 from ml_assets.tables.data import FEATURES, LOOKUP, PREFIX, QUARANTINE, RAW_DATA, VALIDATED_DATA
 from ml_assets.tables.decisions import DECISIONS
@@ -24,7 +25,6 @@ from ml_assets.tables.table import Table
 from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.trials import TRIALS
 from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS
-from ml_assets.tables.writes import WRITES
 
 TABLES = (
     ARRIVALS,

@@ -1,7 +1,7 @@
 """Why trainings were started, held back or not started: a row for each decision.
 
 Belongs here: writing and reading the events, and the names of a run's tags that lead back to them.
-Does not: what is decided (graph/retraining/decision.py).
+Does not: what is decided (graph/retraining/rules.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ RETRAIN_EVENTS = Table(
     written_by="sensor PIPELINE_retrain",
     format=2,
 )
-TRIGGERS = ("first", "drift", "decay", "new_batches", "report", "cron", "manual")
 # Tags of a training's run.
 TRIGGER_TAG = "ml_assets/retrain"
 BATCHES_TAG = "ml_assets/batches"
@@ -50,14 +49,14 @@ class Event:
     """One decision about a training.
 
     Args:
-        trigger: What asked for it, of `TRIGGERS`; several joined by ", ".
-        decision: train (a run was asked for), wait (looked at again later) or skip (never again).
+        trigger: What it is about (graph/retraining/triggers.py) or manual; several joined by ", ".
+        decision: train (a run was requested), wait (decided again later) or skip (never again).
         why: The evidence, and what holds it back.
         triggered_by: The sensor, the schedule or the person.
         batches: Batches that the evidence is about.
         champion: Version that was champion.
-        evidence: Its `facts` one by one, and the `snapshot` of the lake that was looked at.
-        run_key: The key that Dagster runs once; None where nothing was asked for.
+        evidence: Its `facts` one by one, and the `snapshot` of the lake that was read.
+        run_key: The key that Dagster runs once; None where nothing was requested.
         run_id: The run, once its training set is being made.
         event_id: Names the event.
         decided_at: When, UTC.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
 
 from ml_assets.errors import LakeError, did_you_mean
-
-if TYPE_CHECKING:
-    from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Lake
+from ml_assets.tables.versions import VERSIONS, with_models
 
 SnapshotLike = int | str | dt.datetime
 
@@ -34,8 +32,6 @@ def snapshot_id(lake: Lake, wanted: SnapshotLike, pipeline: str | None = None) -
 
 
 def _of_version(lake: Lake, pipeline: str | None, version: str) -> int:
-    from ml_assets.tables.versions import VERSIONS, with_models  # it imports the engine, which imports this
-
     models = with_models(lake)
     if pipeline is None:
         raise LakeError(

@@ -20,7 +20,7 @@ from ml_assets.ml.feature_types import LABEL as LABEL
 from ml_assets.tables import outcomes
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.table import Column, Table
-from ml_assets.tables.versions import now
+from ml_assets.tables.versions import now, records, with_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,6 +124,17 @@ def newest_id(lake: Lake, pipeline: str) -> str | None:
     """The pin that was made last; None where there is none."""
     rows = TRAINING_SETS.query(lake, pipeline, "SELECT max_by(pin_id, created_at) AS pin_id FROM {t}")
     return rows[0]["pin_id"] if rows else None
+
+
+def pinned(lake: Lake) -> dict[int, list[str]]:
+    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
+    found: dict[int, set[str]] = {}
+    for pipeline in with_models(lake):
+        snapshot_of = {row["pin_id"]: row["snapshot_id"] for row in made(lake, pipeline)}
+        for row in records(lake, pipeline):
+            for snapshot in {row["snapshot_id"], snapshot_of.get(row["pin_id"], row["snapshot_id"])}:
+                found.setdefault(int(snapshot), set()).add(f"{pipeline}@{row['version']}")
+    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}
 
 
 def made(lake: Lake, pipeline: str) -> list[dict[str, Any]]:

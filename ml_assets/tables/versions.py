@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.tables.pipelines import need_pipeline
 from ml_assets.tables.table import Column, Table
 
 VERSIONS = Table(
@@ -130,12 +131,12 @@ def check_pipeline(lake: Lake, pipeline: str) -> None:
     """Refuse a pipeline without models.
 
     Raises:
+        UnknownPipeline: There is no such pipeline.
         ModelError: No model of it is registered.
     """
-    models = with_models(lake)
-    if pipeline not in models:
-        fix = did_you_mean(pipeline, models) if models else f"Run the job {pipeline}_train."
-        raise ModelError(f"No model of a pipeline {pipeline!r} is registered.", fix=fix)
+    if pipeline not in with_models(lake):
+        need_pipeline(lake, pipeline)
+        raise ModelError(f"The pipeline {pipeline} has no model yet.", fix=f"Run the job {pipeline}_train.")
 
 
 def need_version(lake: Lake, pipeline: str, number: str) -> ModelVersion:

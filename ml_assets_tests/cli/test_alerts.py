@@ -51,6 +51,7 @@ def test_a_test_message_is_sent_and_recorded(paths: Paths, monkeypatch: pytest.M
     assert "s3cret" not in said
     assert [set(body) for body in receiver.bodies] == [{"text", "blocks"}] * 2
     found = json.loads(run("loans", "--json")[1])
+    assert [list(row) for row in found] == [list(alerts.Alert.__dataclass_fields__)] * 3
     assert [row["state"] for row in found] == ["gave_up", "gave_up", "sent"]
     assert "s3cret" not in json.dumps(found)
     assert len(json.loads(run("loans", "--json", "--limit", "1")[1])) == 1

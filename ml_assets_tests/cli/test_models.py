@@ -31,6 +31,7 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pyproject.toml").touch()
     paths = Paths(root, root / "data")
     with Lake(paths.lake) as lake:
+        lake.append([ARRIVALS.rows("loans", [])], BY)
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
@@ -74,6 +75,11 @@ def champion() -> str:
 
 def test_list(project: Paths) -> None:
     newest, waiting, first = parsed("models", "list", "loans")
+    assert list(first) == [
+        *("version", "created_at", "candidate", "validation_score", "metric", "test_score", "low", "high"),
+        *("decision", "aliases", "triggered_by"),
+    ]
+    assert parsed("models", "list", "loans", "--limit", "1") == [newest]
     assert (newest["version"], newest["decision"], newest["aliases"]) == ("1.0.2", "refused", ["challenger"])
     assert (waiting["version"], waiting["decision"], waiting["aliases"]) == ("1.0.1", "pending", [])
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
@@ -90,6 +96,11 @@ def test_show(project: Paths) -> None:
     with Lake(project.lake) as lake:
         lake.append([Rows("loans.release_candidate", RELEASES.types, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
+    assert set(found) == {
+        *(column.name for column in versions.VERSIONS.columns),
+        *("training_set", "schema", "files", "scores", "decisions", "aliases", "alias_events", "release"),
+        "read_training_set",
+    }
     assert (found["snapshot_id"], found["git_commit"], found["code_version"]) == (1, "abc123", "c0de")
     assert found["training_set"]["batches"] == {"train": ["1", "2"], "validation": ["3"], "test": ["4"]}
     assert [gate["gate"] for gate in found["decisions"][0]["gates"]] == ["metrics.roc_auc", "champion"]
@@ -104,6 +115,7 @@ def test_show(project: Paths) -> None:
 
 
 def test_diff_shows_only_what_differs(project: Paths) -> None:
+    assert list(_diff("1.0.0", "1.0.2")[0]) == ["section", "what", "first", "second"]
     rows = {f"{row['section']} {row['what']}": (row["first"], row["second"]) for row in _diff("1.0.0", "1.0.2")}
     assert rows.pop("parameters max_depth") == (0, 2)
     assert rows.pop("scores test roc_auc") == (0.8, 0.55)
@@ -123,7 +135,8 @@ def test_promote_and_rollback(project: Paths) -> None:
     said = ok("models", "promote", "loans", "1.0.2", "--why", "the gate was too strict")
     assert said == "loans 1.0.2 is the champion; before: 1.0.0\n"
     assert champion() == "1.0.2"
-    assert parsed("models", "champion", "loans", "--as-of", between)["version"] == "1.0.0"
+    model = parsed("models", "champion", "loans", "--as-of", between)
+    assert (model["version"], set(model)) == ("1.0.0", set(versions.ModelVersion.__dataclass_fields__))
     said = ok("models", "rollback", "loans", "--why", "it was not")
     assert said == "loans 1.0.0 is the champion again; taken back: 1.0.2\n"
     assert champion() == "1.0.0"
@@ -143,19 +156,23 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 
 
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
-    with Lake(project.lake) as lake:
-        lake.append([ARRIVALS.rows("loans", [])], BY)
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
     assert re.search(
         r"newest version +│ 1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output
     )
+    (listed,) = json.loads(run("summary", "loans", "--json").output)
+    assert set(listed) == {
+        *("pipeline", "rows", "batches", "seen", "quarantine", "candidates", "champion", "test", "live", "newest"),
+        *("drift", "problems"),
+    }
+    assert (listed["champion"]["version"], listed["newest"]["version"]) == ("1.0.0", "1.0.2")
     assert re.search(r"problem version 1\.0\.1 waits since .* for `ml-assets approve loans 1\.0\.1`", shown.output)
     ok("approve", "loans", "1.0.1", "--why", "fine")
     assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody
 
 
-def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
+def test_the_summary_shows_the_live_score_beside_the_test_score(project: Paths) -> None:
     types = {
         name: PERFORMANCE.types[name] for name in ("batch", "model_version", "metric", "value", "test_score", "rows")
     }
@@ -168,7 +185,6 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
     with Lake(project.lake) as lake:
-        lake.append([ARRIVALS.rows("loans", [])], BY)
         lake.append([Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
     shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; test score 0.8000: decayed"
     assert shown in run("summary", "loans").output

@@ -15,10 +15,10 @@ import pytest
 from ml_assets.errors import LakeError
 from ml_assets.lake.database import sqlite_file
 from ml_assets.lake.lake import Commit, Lake, Rows
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.lake.recovery import recover
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, largest_snapshot
+from ml_assets.tables.maintenance import run_maintenance
 from ml_assets_tests.lake.history_helpers import rows, write
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
+from ml_assets import metrics
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import report
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
-from ml_assets.spec.base import METRICS
 from ml_assets.tables.evaluations import Finding
-from ml_assets_tests.graph.release.made import PIN, VERSION, examined, of, spec_of
+from ml_assets_tests.graph.release.made import PIN, TYPES, VERSION, examined, of, spec_of
 
 PLOTS = {
     "binary": ["Calibration", "Decision threshold"],
@@ -30,7 +32,7 @@ HEADINGS = (
     "Slices",
     "Fairness",
     "Robustness",
-    "Signs of a leak",
+    "Target leakage",
     "Limitations",
     "Libraries",
     "How to rebuild it",
@@ -55,7 +57,7 @@ def test_report_and_card(kind: str) -> None:
     for title in [*shared, *PLOTS[kind], "How the search went", "Lower is better."]:
         assert title in text
     for words in (text, card):
-        for metric in METRICS[kind]:
+        for metric in metrics.names(kind):
             assert metric in words
         (test,) = [f for f in of(evaluation, "test") if f.metric == spec.metric]
         assert interval(test) in words
@@ -67,6 +69,22 @@ def test_report_and_card(kind: str) -> None:
     assert "scikit-learn | 1." in card
     assert "region=C" in card  # too small to judge, named among the limitations
     assert "Too few test rows to judge (below 30): region=C" in card
+
+
+HOSTILE = "<script>alert(1)</script>{{7*7}}\"'&"
+
+
+def test_names_and_values_of_the_data_are_text() -> None:
+    types = {**TYPES, HOSTILE: "number"}
+    spec = spec_of(description=HOSTILE)
+    evaluation = examined(
+        spec, types=types, add=lambda rows: {HOSTILE: rows["income"], "slice_region": rows["region"] + HOSTILE}
+    )
+    shown = report(spec, replace(VERSION, params={HOSTILE: HOSTILE}), PIN, evaluation, [], {HOSTILE: HOSTILE})
+    assert "<script" not in shown
+    assert str(escape(f"{HOSTILE}: {HOSTILE}")) in shown
+    assert str(escape(f"region=C{HOSTILE}")) in shown  # a slice among the limitations
+    assert shown.count(str(escape(HOSTILE))) > 5
 
 
 def gains(low: float, high: float) -> list[Finding]:

@@ -13,6 +13,7 @@ import pytest
 
 from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Lake
+from ml_assets.notebook import OpenLake
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.lake.history_helpers import model, rows, write
 
@@ -26,7 +27,7 @@ def written(lake: Lake) -> list[int]:
 
 
 def values(lake: Lake, snapshot: int | str | dt.datetime) -> list[int]:
-    return [row[2] for row in lake.table("t.features", snapshot=snapshot).fetchall()]
+    return [row[2] for row in OpenLake(lake.folder).table("t.features", snapshot=snapshot).fetchall()]
 
 
 def written_at(lake: Lake, snapshot: int) -> dt.datetime:

@@ -1,7 +1,7 @@
-"""What happened that people are told of, read from the lake's tables and from failed runs.
+"""Events that people are notified of, read from the lake's tables and from failed runs.
 
-All events are found at each look, old and new: their ids tell which are known. So no cursor can lose one. Tables and
-columns that a pipeline lacks are events that it has not.
+Each check finds all events, old and new: their ids tell which are known. So no cursor can lose one. A table or column
+that is missing means that there are no such events.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ml_assets.tables import alerts, decisions, deployments, drift, ingest_error
 from ml_assets.tables.alerts import Alert
 from ml_assets.tables.decisions import Decision
 
-# Decisions that a person must know of: a version waits, or was refused by a gate.
-TOLD = ("pending", "refused")
+# Decisions that need attention: a version waits for approval, or was refused by a gate.
+NOTIFIED = ("pending", "refused")
 MOST_TEXT = 1500  # characters of an error; Slack takes 3,000 in a block
 
 
@@ -64,11 +64,11 @@ def happened(lake: Lake, pipeline: str, runs: Iterable[FailedRun], pages: str | 
     batches = ingest_errors.by_run(lake, pipeline)
     return [
         *map(_batch_alert, batches),
-        *(_decision_alert(made) for made in decisions.decisions(lake, pipeline) if made.decision in TOLD),
+        *(_decision_alert(made) for made in decisions.decisions(lake, pipeline) if made.decision in NOTIFIED),
         *(_drift_alert(row, pages) for row in drift.verdicts(lake, pipeline) if row["drifted"]),
         *(_decay_alert(row) for row in performance.verdicts(lake, pipeline) if row["decayed"]),
         *map(_champion_alert, deployments.moves(lake, pipeline)),
-        *(_run_alert(run) for run in runs if not _is_told_otherwise(run, batches)),
+        *(_run_alert(run) for run in runs if not _is_notified_otherwise(run, batches)),
     ]
 
 
@@ -79,7 +79,7 @@ def _batch_alert(row: Mapping[str, Any]) -> Alert:
 
 
 def _decision_alert(made: Decision) -> Alert:
-    word = "waits for a person" if made.decision == "pending" else "was refused"
+    word = "waits for approval" if made.decision == "pending" else "was refused"
     text = f"version {made.version} {word}: {shortened(made.why)}"
     return alerts.raised(made.decision, made.version, text, [made.decided_at])
 
@@ -92,8 +92,8 @@ def _drift_alert(row: Mapping[str, Any], pages: str | None) -> Alert:
 
 
 def _decay_alert(row: Mapping[str, Any]) -> Alert:
-    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, {row['test_score']:.4g} in its test"
-    text = f"version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
+    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, test score {row['test_score']:.4g}"
+    text = f"the live score of version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
     return alerts.raised("decay", row["batch"], text, [row["model_version"], row["metric"]])
 
 
@@ -105,12 +105,12 @@ def _champion_alert(move: deployments.Move) -> Alert:
 
 
 def _run_alert(run: FailedRun) -> Alert:
-    said = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process ended without a word"
-    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(said)}", [], run.link)
+    errors = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process exited silently"
+    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(errors)}", [], run.link)
 
 
-def _is_told_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
-    """Did it fail only because batches were refused? Those are told already."""
+def _is_notified_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
+    """Did it fail only because batches were refused? Those have alerts of their own."""
     errors = [error for row in batches if row["run_id"] == run.run_id for error in row["errors"]]
     return bool(run.steps and errors) and all(
         step.is_check or any(error in step.text for error in errors) for step in run.steps

@@ -21,11 +21,11 @@ from ml_assets.errors import FeatureError, LakeError, SpecError, did_you_mean
 from ml_assets.graph.code_version import closure, module_hashes, source_file
 from ml_assets.graph.features.select import leaks
 from ml_assets.lake import frames
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def check_steady(lake: Lake, spec: PipelineSpec, function: Function, made: str, 
     now = {column: feature_type(kind) for column, kind in lake.columns(made).items()}
     if before == now:
         return
-    asset = f"{spec.name}/features"
+    asset = FEATURES.asset(spec.name)
     same_code = [
         write.batch
         for (key, _), write in last_writes(lake, spec.name).items()

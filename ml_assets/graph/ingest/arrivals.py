@@ -9,52 +9,49 @@ import duckdb
 
 from ml_assets.graph.ingest.files import WAITS, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
-from ml_assets.graph.requests import Request
+from ml_assets.graph.run_requests import Request
 from ml_assets.lake import faults
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import data, ingest_errors
 from ml_assets.tables.arrivals import ARRIVALS, Arrival, known
-from ml_assets.tables.arrivals import SET_ASIDE as SET_ASIDE
+from ml_assets.tables.arrivals import REJECTED as REJECTED
 from ml_assets.tables.arrivals import by_batch as by_batch
 from ml_assets.tables.ingest_errors import FailedIngest
 
-ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
+REJECTED_FILES = ""  # stands, among requested batches, for rejected files: no batch has this name
 
 
-def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
+def ingested(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
-    with Lake(paths.lake, read_only=True) as lake:
-        if not lake.catalog.exists():
-            return {}
-        read = data.source_hashes(lake, spec.name)
-        made = set(lake.batches(data.FEATURES.of(spec.name)))
-        return {
-            path: arrival
-            for path, arrival in known(lake, spec.name).items()
-            if arrival.batch in made
-            and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
-        }
+    if not lake.catalog.exists():
+        return {}
+    read = data.source_hashes(lake, spec.name)
+    made = set(lake.batches(data.FEATURES.of(spec.name)))
+    return {
+        path: arrival
+        for path, arrival in known(lake, spec.name).items()
+        if arrival.batch in made and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
+    }
 
 
-def take_stock(
+def scan_source(
     spec: PipelineSpec,
     place: Place,
     earlier: Mapping[str, Arrival],
-    look_again: bool = True,
+    check_refused: bool = True,
     deadline: float | None = None,
 ) -> list[Arrival]:
-    """Scan the folder and set aside what cannot be ingested: the same bytes again, unreadable files, wrong headers.
+    """Scan the folder and reject what cannot be ingested: the same bytes again, unreadable files, wrong headers.
 
     Opens only files that are new or have changed.
 
     Args:
         earlier: Files as they were last seen, by path.
-        look_again: Open files that were refused before, too: the YAML may have changed.
+        check_refused: Open files that were refused before, too: the YAML may have changed.
         deadline: Time (`time.monotonic`) after which no further file is read; those left are settling.
 
     Raises:
@@ -71,7 +68,7 @@ def take_stock(
                 judged.append(_duplicate(arrival, original))
                 continue
             if arrival.status == "ready" and (before is None or before.status != "ready"):
-                arrival = _judged(con, spec, place, arrival, before, look_again, deadline)
+                arrival = _judged(con, spec, place, arrival, before, check_refused, deadline)
             if arrival.sha256 and arrival.status in ("ready", "vanished"):
                 originals.setdefault(arrival.sha256, arrival)
             judged.append(arrival)
@@ -103,11 +100,11 @@ def _judged(
     place: Place,
     arrival: Arrival,
     before: Arrival | None,
-    look_again: bool,
+    check_refused: bool,
     deadline: float | None,
 ) -> Arrival:
     """A ready file as it is, or refused where it is damaged or its header is not as declared."""
-    if before is not None and before.status == "refused" and not look_again:
+    if before is not None and before.status == "refused" and not check_refused:
         return replace(arrival, status="refused", error=before.error)
     if is_past(deadline):
         return replace(arrival, status="settling", error=WAITS)
@@ -133,13 +130,13 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
     return {batch: paths for batch, paths in by_batch(listed).items() if batch in changed}
 
 
-def set_aside(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
-    """Files that are refused, doubled or of no batch, and were not so before."""
+def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
+    """Files that are refused, duplicates or of no batch, and were not so before."""
     found = []
     for arrival in arrivals:
         before = earlier.get(arrival.path)
         same = before is not None and (before.sha256, before.status) == (arrival.sha256, arrival.status)
-        if arrival.status in SET_ASIDE and not same:
+        if arrival.status in REJECTED and not same:
             found.append(arrival)
     return found
 
@@ -149,23 +146,23 @@ def without_result(
 ) -> set[str]:
     """Batches that were requested and of which the lake knows nothing: no rows of their bytes, and no failure since.
 
-    What follows raw_data is not asked about: the stale sensor makes what is missing there.
+    What follows raw_data does not count: the stale sensor makes what is missing there.
 
     Args:
         found: Today's files.
-        requests: Batch, or ASIDE -> when it was requested.
+        requests: Batch, or REJECTED_FILES -> when it was requested.
     """
     read, recorded, failed_at = _known_to(lake, spec)
-    wanted_of: dict[str, set[str | None]] = {}
+    expected: dict[str, set[str | None]] = {}
     for one in found:
         if one.status == "ready" and one.batch is not None and one.batch in requests:
-            wanted_of.setdefault(one.batch, set()).add(one.sha256)
-        elif one.status in SET_ASIDE and ASIDE in requests and (one.path, one.sha256) not in recorded:
-            wanted_of[ASIDE] = {one.path}
+            expected.setdefault(one.batch, set()).add(one.sha256)
+        elif one.status in REJECTED and REJECTED_FILES in requests and (one.path, one.sha256) not in recorded:
+            expected[REJECTED_FILES] = {one.path}
     return {
         batch
-        for batch, wanted in wanted_of.items()
-        if not wanted <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
+        for batch, contents in expected.items()
+        if not contents <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
     }
 
 

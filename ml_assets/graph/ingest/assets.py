@@ -13,7 +13,7 @@ from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
@@ -36,7 +36,7 @@ def ingest_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, ARRIVALS)
-    version = code_version([stock], spec.source, spec.columns, spec.tolerate)
+    version = code_version([scanned], spec.source, spec.columns, spec.tolerate)
 
     @dg.asset(
         key=key,
@@ -53,14 +53,14 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             store = lake.open()
             earlier = arrived.known(store, spec.name)
-            found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
+            found = scanned.scan_source(spec, files.place_of(spec, lake.paths), earlier)
             ingest_errors.record(
-                store, spec.name, stock.failed(stock.set_aside(found, earlier)), declare.commit(context, key)
+                store, spec.name, scanned.failed(scanned.newly_rejected(found, earlier)), declare.commit(context, key)
             )
             (written,) = store.replace([arrived.put(store, spec.name, found)], declare.commit(context, key))
-        batches = list(stock.by_batch(found))
+        batches = list(arrived.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
-        for arrival in (arrival for arrival in found if arrival.status in stock.SET_ASIDE):
+        for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
@@ -109,7 +109,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
             listed = arrived.files_of(store, spec.name, spec.source.path, batch)
             delivery = files.deliver(place, listed)
             here = declare.commit(context, key, batch)
-            superseded = stock.superseded(store, spec, place, batch)
+            superseded = scanned.superseded(store, spec, place, batch)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             ingest_errors.record(store, spec.name, made.bad, here)
             for arrival in listed:
@@ -167,10 +167,10 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            checked = validation.check_batch(store, spec, batch)
+            checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
             puts = [
-                VALIDATED_DATA.put(spec.name, "_valid_batch", batch),
-                QUARANTINE.put(spec.name, "_broken_batch", batch),
+                VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
+                QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
             ]
             try:
                 validation.refuse_if_intolerable(spec, checked)

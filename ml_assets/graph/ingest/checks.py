@@ -35,7 +35,7 @@ def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> 
         description="No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning).",
     )
     def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
-        files = arrivals.of_status(lake.open(), spec.name, *arrivals.SET_ASIDE, listed=listed)
+        files = arrivals.of_status(lake.open(), spec.name, *arrivals.REJECTED, listed=listed)
         bad = [{"path": one.path, "status": one.status, "error": one.error or ""} for one in files]
         is_rejected = any(row["status"] == "refused" for row in bad)
         return dg.AssetCheckResult(

@@ -47,7 +47,7 @@ def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             taken = outcomes.take(store, spec, source, lake.paths, declare.commit(context, key))
             waiting = late.unmatched(store, spec.name, late.late(store, spec))
-        for arrival in taken.aside:
+        for arrival in taken.rejected:
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         shown = [
             {"file": one.path.rpartition("/")[2], "batch": one.batch, "bytes": one.size_bytes, "status": one.status}

@@ -207,7 +207,7 @@ def refuse_if_intolerable(spec: PipelineSpec, checked: Checked) -> None:
             found=f"{checked.quarantined:,} of {checked.rows:,} rows; most often {worst.rule} ({worst.rows:,} rows, "
             f"such as row_id {', '.join(map(str, worst.examples))})",
             where={"column": worst.rule.removeprefix("type of ").partition(".")[0]},
-            fix=f"Look at {QUARANTINE.of(spec.name)}; then mend the file, the rule, or tolerate.quarantined.",
+            fix=f"Query {QUARANTINE.of(spec.name)}; then fix the file, the rule, or tolerate.quarantined.",
         )
 
 

@@ -13,7 +13,7 @@ def monitoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
     calm = BatchCheck(
         "no_drift",
-        f"Less than {spec.monitoring.drift_share:.0%} of the model's importance lies in drifted columns.",
+        f"Less than {spec.monitoring.drift_share:.0%} of the model's importance is in drifted columns.",
         lambda lake, batch: _no_drift(lake, spec.name, batch),
         blocking=False,
     )

@@ -1,4 +1,4 @@
-"""How far each column has moved: Evidently's measures of two samples, and its report as a page and as JSON."""
+"""How far each column has moved, by Evidently's measures of two samples."""
 
 from __future__ import annotations
 
@@ -84,24 +84,24 @@ def measured(current: pd.Series, reference: pd.Series, measure: Measure) -> Meas
     """How far a column has moved.
 
     The threshold of a distance that nobody set is raised to what so few rows show by chance: the largest of 20
-    distances between the reference and rows that are drawn from it with a seed. A column that has values in less than
+    distances between the reference and rows that are sampled from it with a seed. A column that has values in less than
     1 % of the rows of either side is measured by its share of rows with a value; so is one whose values have not
     moved, but went missing in a tenth of the rows or more.
     """
     new, old = _values(current, measure.kind), _values(reference, measure.kind)
     shares = [len(values) / max(len(column), 1) for values, column in ((new, current), (old, reference))]
     lost, is_lost = shares[1] - shares[0], shares[0] < LOST * shares[1]
-    told = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
+    by_presence = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
     if min(shares) < FEWEST_VALUES:
         drifted = abs(lost) >= PRESENCE_LIMIT
-        return Measured(told, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
+        return Measured(by_presence, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
     score, limit = _score(new, old, measure), measure.threshold
     if beyond(measure.method, score, limit) and not measure.is_set and measure.method in DISTANCES:
         limit = max(limit, _by_chance(len(new), old, measure))
     drifted = beyond(measure.method, score, limit)
     by_chance = 3 * math.sqrt(shares[1] * (1 - shares[1]) / max(len(current), 1))
     if lost >= PRESENCE_LIMIT + by_chance and (is_lost or not drifted):
-        return Measured(told, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
+        return Measured(by_presence, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
     return Measured(measure, score, drifted, limit, len(new), len(old))
 
 

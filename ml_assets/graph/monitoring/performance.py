@@ -1,4 +1,4 @@
-"""Live scores: what versions said of a batch, against the outcomes that are known, beside what their tests promised.
+"""Live scores: what versions predicted for a batch, against its known outcomes, and compared with their test scores.
 
 All versions are scored on the same rows. Values are over all of them; intervals are a bootstrap, of large batches over
 a seeded sample of about `SAMPLE` rows. The deviations found there are scaled by sqrt(sample / rows), as those of
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.ml import bundle, metrics, weighted
-from ml_assets.ml.weighted import Statistic
-from ml_assets.spec import METRICS, Performance, PipelineSpec
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle
+from ml_assets.spec import Performance, PipelineSpec
 from ml_assets.tables import evaluations, outcomes, predictions, releases, versions
 from ml_assets.tables.predictions import PREDICTIONS, ScoredBy
 from ml_assets.tables.versions import now
@@ -30,33 +31,31 @@ SAMPLE = 50_000
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a version said of rows, and what came true.
+class StoredPredictions:
+    """What a version predicted for rows, as the lake holds it, and what was observed.
 
     Args:
+        kind: Kind of the target.
         labels: 0/1 (binary), a code of the class (multiclass), the value (regression); shape (n,).
         scores: Probability of 1 (binary), the value (regression).
         decisions: As the labels.
-        given: Probability that was given to what came true (multiclass); None where it is not known.
+        given: Probability that was given to the observed class (multiclass); None where it is not known.
     """
 
+    kind: str
     labels: Array
     scores: Array
     decisions: Array
     given: Array | None = None
 
-    def at(self, rows: Array) -> Answers:
+    @property
+    def outcome_probability(self) -> Array | None:
+        return metrics.outcome_probability(self.labels, self.scores) if self.kind == "binary" else self.given
+
+    def at(self, rows: Array) -> StoredPredictions:
         """The same on some of the rows."""
         given = None if self.given is None else self.given[rows]
-        return Answers(self.labels[rows], self.scores[rows], self.decisions[rows], given)
-
-    def statistic(self, metric: str, kind: str) -> Statistic | None:
-        """The metric as a function of row weights; None where it cannot be told from what was kept."""
-        if metric == "log_loss" and kind == "multiclass":
-            return None if self.given is None else weighted.mean(metrics.losses_of(self.given))
-        if kind == "regression" or metric in ("roc_auc", "average_precision", "log_loss", "brier"):
-            return weighted.statistic(metric, self.labels, self.scores, kind)
-        return weighted.of_decisions(metric, self.labels, self.decisions)
+        return StoredPredictions(self.kind, self.labels[rows], self.scores[rows], self.decisions[rows], given)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
-        for metric in METRICS[spec.target.kind]:
+        for metric in metrics.names(spec.target.kind):
             place = version.number, metric
             line = as_row(spec, version, metric, found[place], rows, scored.get(place))
             lines.append({"batch": batch, **line, **when})
@@ -100,12 +99,12 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
 
 
 def as_row(
-    spec: PipelineSpec, version: ScoredBy, metric: str, score: Score, rows: int, promise: float | None
+    spec: PipelineSpec, version: ScoredBy, metric: str, score: Score, rows: int, test_score: float | None
 ) -> dict[str, Any]:
     """A row of `performance_report` without the batch and the times."""
     judged = version.role == "champion" and metric == spec.performance_metric
     limits = spec.monitoring.performance
-    decayed, why = verdict(metric, score, rows, promise, version.seen, limits) if judged else (None, None)
+    decayed, why = verdict(metric, score, rows, test_score, version.seen, limits) if judged else (None, None)
     gain, gain_low, gain_high = score.gain
     return {
         "model_version": version.number,
@@ -115,8 +114,8 @@ def as_row(
         "low": score.low,
         "high": score.high,
         "rows": rows,
-        "test_score": promise,
-        "drop": metrics.drop(metric, score.value, promise),
+        "test_score": test_score,
+        "drop": metrics.METRICS[metric].drop(score.value, test_score),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
@@ -165,20 +164,22 @@ def _label_sql(kind: str, sql_type: str) -> str:
 def measure(
     lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[ScoredBy], rows: int
 ) -> dict[tuple[str, str], Score]:
-    """(version, metric) -> its score over the rows of `measured`. One version's answers are in memory at a time."""
+    """(version, metric) -> its score over the rows of `measured`. One version's predictions are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0
     for version in versions:
-        said, sampled = answers(lake, paths, spec, batch, version)
-        for metric in METRICS[kind]:
-            statistic = said.statistic(metric, kind)
-            values[version.number, metric] = statistic(np.ones(rows)) if statistic else math.nan
-        samples[version.number] = said.at(sampled)
+        predicted, sampled = predicted_and_observed(lake, paths, spec, batch, version)
+        for metric in metrics.of_kind(kind):
+            known = metric.is_known(predicted)
+            values[version.number, metric.name] = metric.weigh(predicted)(np.ones(rows)) if known else math.nan
+        samples[version.number] = predicted.at(sampled)
         size = len(sampled)
     return with_intervals(values, samples, kind, size, rows, spec.tuning.seed)
 
 
-def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy) -> tuple[Answers, Array]:
-    """What a version said of the rows of `measured`, ordered by row_id, and positions of those in the sample."""
+def predicted_and_observed(
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy
+) -> tuple[StoredPredictions, Array]:
+    """A version's predictions for the rows of `measured`, ordered by row_id, and positions of those in the sample."""
     name, kind = PREDICTIONS.sql(spec.name), spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
     columns = (
@@ -206,21 +207,21 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: S
     ).to_arrow_table()
     sampled, label, score, decision, *others = (column.to_numpy() for column in found.columns)
     given = others[0] if others and not others[1].any() else None
-    return Answers(label, score, decision, given), np.flatnonzero(sampled)
+    return StoredPredictions(kind, label, score, decision, given), np.flatnonzero(sampled)
 
 
 def _classes(lake: Lake, paths: Paths, pipeline: str, version: ScoredBy) -> list[str] | None:
-    """A version's classes in the order of its probabilities; None where its bundle does not tell any more."""
+    """A version's classes in the order of its probabilities; None where its bundle is gone."""
     try:
         served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
-        return bundle.verify(paths.bundles / served.bundle, served.bundle_sha256).classes
+        return bundle.verify(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256).classes
     except ModelError:
         return None
 
 
 def with_intervals(
     values: Mapping[tuple[str, str], float],
-    samples: Mapping[str, Answers],
+    samples: Mapping[str, StoredPredictions],
     kind: str,
     size: int,
     rows: int,
@@ -228,33 +229,33 @@ def with_intervals(
 ) -> dict[tuple[str, str], Score]:
     """Values with intervals from samples of the same `size` rows, and the gains of others over the first version."""
     statistics = {
-        (version, metric): statistic
-        for version, said in samples.items()
-        for metric in METRICS[kind]
-        if (statistic := said.statistic(metric, kind)) is not None
+        (version, metric.name): metric.weigh(predicted)
+        for version, predicted in samples.items()
+        for metric in metrics.of_kind(kind)
+        if metric.is_known(predicted)
     }
-    drawn = dict(
+    resampled = dict(
         zip(statistics, weighted.bootstrap(list(statistics.values()), size, seed).T, strict=True) if size else []
     )
     ones, scale, first = np.ones(size), math.sqrt(size / rows), next(iter(samples))
-    centres = {place: statistics[place](ones) for place in drawn}
+    centres = {place: statistics[place](ones) for place in resampled}
 
     def between(value: float, deviations: Array) -> tuple[float | None, float | None]:
-        low, high = metrics.interval(value + scale * deviations)
+        low, high = weighted.interval(value + scale * deviations)
         return _or_none(low), _or_none(high)
 
     found = {}
     for place, value in values.items():
         version, metric = place
-        if math.isnan(value) or place not in drawn:
+        if math.isnan(value) or place not in resampled:
             found[place] = Score()
             continue
-        found[place] = score = Score(value, *between(value, drawn[place] - centres[place]))
+        found[place] = score = Score(value, *between(value, resampled[place] - centres[place]))
         beside = (first, metric)
-        if version != first and beside in drawn and not math.isnan(values[beside]):
-            sign = 1 if metrics.greater_is_better(metric) else -1
+        if version != first and beside in resampled and not math.isnan(values[beside]):
+            sign = metrics.METRICS[metric].sign
             gain = sign * (value - values[beside])
-            gains = sign * (drawn[place] - drawn[beside])
+            gains = sign * (resampled[place] - resampled[beside])
             centre = sign * (centres[place] - centres[beside])
             found[place] = replace(score, gain=(gain, *between(gain, gains - centre)))
     return found
@@ -265,13 +266,13 @@ def _or_none(value: float) -> float | None:
 
 
 def verdict(
-    metric: str, score: Score, rows: int, promise: float | None, seen: bool | None, limits: Performance
+    metric: str, score: Score, rows: int, test_score: float | None, seen: bool | None, limits: Performance
 ) -> tuple[bool | None, str]:
-    """Has the score decayed, and why; None where nothing can be said.
+    """Has the score decayed, and why; None where there is no verdict.
 
-    It has where the drop is larger than is borne and the interval leaves out the promised score.
+    It has where the drop exceeds the limit and the interval excludes the test score.
     """
-    lost = metrics.drop(metric, score.value, promise)
+    lost = metrics.METRICS[metric].drop(score.value, test_score)
     if seen or seen is None:
         known = "The version has seen" if seen else "It is not known whether the version has seen"
         return None, f"No verdict: {known[0].lower()}{known[1:]} this batch."
@@ -279,15 +280,17 @@ def verdict(
         return None, f"No verdict: {rows:,} rows with a known outcome are fewer than {limits.min_rows:,}."
     if score.value is None or score.low is None or score.high is None:
         return None, f"No verdict: {metric} is not defined on these rows."
-    if promise is None or lost is None:
+    if test_score is None or lost is None:
         return None, f"No verdict: evaluation_report has no {metric} of the version on its test rows."
-    greater = metrics.greater_is_better(metric)
-    excluded = score.high < promise if greater else score.low > promise
-    said = f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; promised {promise:.4g}"
-    much = f"{lost:.1%}" if metric in metrics.AS_SHARE else f"{lost:.4g}"
-    most = f"{limits.max_drop:.1%}" if metric in metrics.AS_SHARE else f"{limits.max_drop:.4g}"
+    greater = metrics.METRICS[metric].is_higher_better
+    excluded = score.high < test_score if greater else score.low > test_score
+    measured = (
+        f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; test score {test_score:.4g}"
+    )
+    much = metrics.METRICS[metric].format_drop(lost)
+    most = metrics.METRICS[metric].format_drop(limits.max_drop)
     if lost <= limits.max_drop:
-        return False, f"Holds: {said}. " + (f"Worse by {much}, at most {most} is borne." if lost > 0 else "Not worse.")
+        return False, f"Holds: {measured}. " + (f"Worse by {much}, the limit is {most}." if lost > 0 else "Not worse.")
     if not excluded:
-        return False, f"Holds: {said}. Worse by {much}, but the interval holds the promised score."
-    return True, f"Decayed: {said}. Worse by {much}, more than {most}."
+        return False, f"Holds: {measured}. Worse by {much}, but the interval includes the test score."
+    return True, f"Decayed: {measured}. Worse by {much}, more than the limit of {most}."

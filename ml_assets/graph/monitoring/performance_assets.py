@@ -34,7 +34,7 @@ def performance_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The check of live scores."""
     holds = BatchCheck(
         "no_decay",
-        f"The champion's {spec.performance_metric} holds what its test promised, as far as outcomes are known.",
+        f"The champion's {spec.performance_metric} keeps up with its test score, as far as outcomes are known.",
         lambda lake, batch: _no_decay(lake, spec.name, batch),
         blocking=False,
     )
@@ -58,7 +58,7 @@ def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
         key=key,
         deps=[declare.asset_key(spec, table) for table in read],
         description="Every version that scored the batch against the outcomes that are known, on the same rows, beside "
-        "what its test promised. Without an outcome it is empty.",
+        "its test score. Without an outcome it is empty.",
         metadata={"dagster/column_schema": declare.column_schema(PERFORMANCE.types, PERFORMANCE.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}, by_batch=True),
     )

@@ -14,7 +14,7 @@ from ml_assets.tables.drift import ColumnDrift, Drift
 if TYPE_CHECKING:
     import pandas as pd
 
-MOVED = 0.05  # standard deviations, from which on a mean is said to have moved
+MOVED = 0.05  # standard deviations, from which on a mean counts as moved
 
 
 def judged(

@@ -84,8 +84,8 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
 def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineSpec) -> None:
     """No failure: the first version may have been refused, and a later champion scores what nobody has scored."""
     text = (
-        f"There is no champion yet, so nothing was scored. lake.{spec.name}.champion says why no version was promoted; "
-        "the first champion scores the batches that it was not trained on."
+        f"There is no champion yet, so nothing was scored. lake.{DECISIONS.of(spec.name)} says why no version was "
+        "promoted; the first champion scores the batches that it was not trained on."
     )
     context.log.warning(text)
     context.log_event(dg.AssetObservation(declare.asset_key(spec, PREDICTIONS), description=text))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ml_assets.lake.audit import Place, Trail, read_trail
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import (
     arrivals,
@@ -18,6 +17,7 @@ from ml_assets.tables import (
     training_sets,
     versions,
 )
+from ml_assets.tables.audit import Place, Trail, read_trail
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS
 from ml_assets.tables.releases import RELEASES

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.code_version import is_other_code
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifiers
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.training_sets import PARTS, Pin
 
@@ -47,7 +47,7 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         "seed": spec.tuning.seed,
     }
     pin = Pin(
-        pin_id=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12],
+        pin_id=short_hash(json.dumps(definition, sort_keys=True), 12),
         snapshot_id=snapshot,
         batches=batches,
         rows=dict.fromkeys(PARTS, 0),

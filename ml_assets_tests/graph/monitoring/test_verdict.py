@@ -87,7 +87,7 @@ def test_the_sentence_names_the_most_important_columns_first() -> None:
         "Drift: the 4 columns that moved carry 100% of the model's importance (limit 50%): b (50%)"
     )
     assert found.why.endswith("; and 1 more")
-    assert "moved by 1 (limit 0.1), mean up 1 std, n 600 against 1,000" in found.why
+    assert "moved by 1 (limit 0.1), mean up 1 std, 600 rows against 1,000" in found.why
     assert verdict({"a": one(False)}).why == "No drift: none of 1 columns has moved"
 
 
@@ -155,7 +155,7 @@ def test_the_report_says_which_columns_and_how_far(watched: Project) -> None:
 def test_page_json_and_history_are_kept(watched: Project) -> None:
     moved = watched.rows("SELECT * FROM {p}.drift_report WHERE batch = '6'")[0]
     page = (watched.paths.reports / moved["html"]).read_text()
-    assert "Batch 6 against version 1.0.0" in page
+    assert "Batch 6 compared with the training data of version 1.0.0" in page
     assert "mean up 5.1 std" in page
     report = read_report(watched.paths.reports / moved["json"])
     assert (report.error, report.drifted, report.share) == ("", True, pytest.approx(moved["share"]))

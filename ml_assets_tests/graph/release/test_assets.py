@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from ml_assets.graph.release.promotion import approvals
-from ml_assets.graph.retraining import facts
+from ml_assets.graph.retraining import observed
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.pipeline_summary import summarize
 from ml_assets.provenance import commit_of
-from ml_assets.summary import summarize
 from ml_assets.tables import decisions, evaluations, versions
 from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.training_sets import Pin, share_seen_before
@@ -81,6 +81,11 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
     row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
     lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
     assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
+
+
+def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
+    evaluations.record(lake, "p", [Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
+    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
 
 
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
@@ -169,7 +174,7 @@ def test_without_any_champion_nothing_is_scored_and_no_run_fails(project: Projec
         assert not lake.exists("loans.predictions")
         (problem,) = summarize(lake, "loans").problems
         assert problem.startswith("no champion: version 1.0.0 was refused: metrics.roc_auc: roc_auc >= 0.999, found")
-        now = facts.read_situation(lake, project.spec, [], {})
+        now = observed.read_situation(lake, project.spec, [], {})
     assert [(one.state, one.decision) for one in now.trainings] == [("done", "refused")]
     assert now.in_vain == list(now.trainings)  # so the next one waits for longer
 
@@ -224,19 +229,19 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     job = second.defs().resolve_job_def("loans_approve")
 
     def answer(**given: str) -> dg.ExecuteInProcessResult:
-        config = {"version": "1.0.1", "answer": "approve", "why": "looked at the slices", "by": "ana", **given}
-        run_config = {"ops": {"answer_loans": {"config": config}}}
+        config = {"version": "1.0.1", "decision": "approve", "why": "checked the slices", "by": "ana", **given}
+        run_config = {"ops": {"approve_loans": {"config": config}}}
         return job.execute_in_process(run_config=run_config, instance=second.instance, raise_on_error=False)
 
     assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))
     assert "needs a reason and a name" in failure_text(answer(by=" "))
     with pytest.raises(dg.DagsterInvalidConfigError, match="maybe"):
-        answer(answer="maybe")
+        answer(decision="maybe")
     result = answer()
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
-    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "checked the slices", result.run_id)
     event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
     assert event is not None
     assert event.asset_materialization is not None

@@ -62,9 +62,9 @@ def opponent(lake: Lake, pipeline: str, champion: ModelVersion, rows: pd.DataFra
     if not known.any():
         return Opponent(served, ~known)
     fitted = known if served == judged else training_sets.seen(lake, pipeline, pin, rows, judged.parts)
-    said = []
+    notes = []
     if served != judged:
-        said.append(f"its judged model: the one that serves knows {known.sum():,} of the {len(rows):,} test rows")
+        notes.append(f"its judged model: the one that serves knows {known.sum():,} of the {len(rows):,} test rows")
     if fitted.any():
-        said.append(f"on the {int((~fitted).sum()):,} test rows that it was not fitted on")
-    return Opponent(judged, ~fitted, ", ".join(said))
+        notes.append(f"on the {int((~fitted).sum()):,} test rows that it was not fitted on")
+    return Opponent(judged, ~fitted, ", ".join(notes))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml import estimators, metrics
+from ml_assets import metrics
+from ml_assets.ml import estimators
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
@@ -79,7 +80,7 @@ class _Probe:
             shuffled = repeated.assign(**{name: values[order]})
             scores = estimators.predict_scores(self.model, shuffled, judged.schema.kind)
             lost = [
-                metrics.gain(metric, before, replace(judged, scores=part).score(metric))
+                metrics.METRICS[metric].gain(before, replace(judged, scores=part).score(metric))
                 for part in np.split(scores, REPEATS)
             ]
             value, low, high = float(np.mean(lost)), min(lost), max(lost)
@@ -122,9 +123,9 @@ def negative_flips(before: Judged, after: Judged) -> float:
 
 def _sample(rows: int, features: int, seconds: float, seed: int) -> Array:
     """Positions of the rows that are predicted again and again, in order."""
-    asked = (REPEATS + 1) * features
-    most = min(rows, MOST_ROWS, max(MOST_PREDICTIONS // asked, 1))
-    while most > 100 and most * asked * seconds / rows > MOST_SECONDS:
+    per_row = (REPEATS + 1) * features
+    most = min(rows, MOST_ROWS, max(MOST_PREDICTIONS // per_row, 1))
+    while most > 100 and most * per_row * seconds / rows > MOST_SECONDS:
         most //= 2  # by halves: the same number on any machine of about the same speed
     sampled: Array = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     return sampled

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ml_assets.lake.lake import Lake, at
-from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml import bundle, metrics, release
+from ml_assets import metrics
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier, identifiers
+from ml_assets.ml import bundle, release
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin
 
 GOLDEN_ROWS, GOLDEN_WITH_NULLS = 200, 50
@@ -24,9 +26,8 @@ def golden_rows(
     """
     columns = [column.name for column in spec.columns if not column.outcome]
     any_null = " OR ".join(f"{identifier(name)} IS NULL" for name in columns)
-    version = at(pin.snapshot_id)
     rows = lake.rows(
-        f"""SELECT row_id, {identifiers(columns)} FROM {table(f"{spec.name}.validated_data")}{version} WHERE batch = ?
+        f"""SELECT row_id, {identifiers(columns)} FROM {VALIDATED_DATA.sql(spec.name, pin.snapshot_id)} WHERE batch = ?
         WINDOW alike AS (PARTITION BY {any_null} ORDER BY hash(row_id), row_id)
         ORDER BY ({any_null}) AND row_number() OVER alike <= ? DESC, row_number() OVER alike, row_id LIMIT ?""",
         [batch, GOLDEN_WITH_NULLS, most],
@@ -34,7 +35,7 @@ def golden_rows(
     rows = sorted((row for row in rows if _fits_json(row.values())), key=lambda row: row["row_id"])
     ids = [row.pop("row_id") for row in rows]
     features = lake.con.execute(
-        f"""SELECT {identifiers(list(loaded.schema.features))} FROM {table(f"{spec.name}.features")}{version}
+        f"""SELECT {identifiers(list(loaded.schema.features))} FROM {FEATURES.sql(spec.name, pin.snapshot_id)}
         WHERE batch = ? AND row_id IN (SELECT unnest(?)) ORDER BY row_id""",
         [batch, ids],
     ).df()

@@ -1,4 +1,4 @@
-"""A release under proof: started as a real server process, asked its golden rows, timed, and stopped in any case."""
+"""A release under test: started as a real server process, sent its golden rows, timed, and stopped in any case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ml_assets.ml import manifest, release
 
-START_S, STOP_S, ANSWER_S = 60, 5, 30
+START_S, STOP_S, RESPONSE_S = 60, 5, 30
 WARM_UP, TIMED, TIMED_S = 30, 300, 5.0
 ROWS_A_REQUEST = 100
 LOG_LINES = 20
@@ -32,7 +32,7 @@ class Proof:
     Args:
         started: Did it become ready?
         start_s: Seconds until then.
-        parity: Largest difference from the golden scores; infinite where an answer is missing or decides otherwise.
+        parity: Largest difference from the golden scores; infinite where a prediction is missing or decides otherwise.
         p50_ms: Median of one-row requests, one after the other, in milliseconds.
         p95_ms: Their 95th percentile.
         rss_mib: Most memory that was seen, in MiB.
@@ -49,9 +49,9 @@ class Proof:
 
 
 def prove(folder: Path, golden: release.Golden, is_class: bool) -> Proof:
-    """Start a release's server from its own sources and ask it.
+    """Start a release's server from its own sources and test it.
 
-    A server that dies or answers wrongly is an outcome, not an error: its parity is infinite.
+    A server that exits or predicts wrongly is an outcome, not an error: its parity is infinite.
 
     Args:
         folder: The release.
@@ -65,7 +65,7 @@ def prove(folder: Path, golden: release.Golden, is_class: bool) -> Proof:
         port = _ready(process, log)
         if port is not None:
             start_s = time.monotonic() - started
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)) as connection:
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=RESPONSE_S)) as connection:
                 try:
                     parity = _parity(connection, golden, is_class)
                     p50, p95 = _latency(connection, golden)
@@ -121,7 +121,7 @@ def _ready(process: subprocess.Popen[bytes], log: TextIO) -> int | None:
     return None
 
 
-def _ask(connection: http.client.HTTPConnection, body: bytes) -> Any:
+def _post(connection: http.client.HTTPConnection, body: bytes) -> Any:
     connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read()
@@ -138,9 +138,9 @@ def _parity(connection: http.client.HTTPConnection, golden: release.Golden, is_c
     scores: list[float] = []
     decisions: list[str] = []
     for start in range(0, len(golden.rows), ROWS_A_REQUEST):
-        answer = _ask(connection, _body(golden.rows[start : start + ROWS_A_REQUEST]))
-        scores += answer["scores"]
-        decisions += answer["decisions"]
+        response = _post(connection, _body(golden.rows[start : start + ROWS_A_REQUEST]))
+        scores += response["scores"]
+        decisions += response["decisions"]
     return release.difference(golden, scores, decisions, is_class)
 
 
@@ -148,12 +148,12 @@ def _latency(connection: http.client.HTTPConnection, golden: release.Golden) -> 
     """Median and 95th percentile of one-row requests on one connection, in milliseconds."""
     bodies = [_body([row]) for row in golden.rows]
     for number in range(WARM_UP):
-        _ask(connection, bodies[number % len(bodies)])
+        _post(connection, bodies[number % len(bodies)])
     taken: list[float] = []
     deadline = time.monotonic() + TIMED_S
     while len(taken) < TIMED and time.monotonic() < deadline:
         before = time.perf_counter()
-        _ask(connection, bodies[len(taken) % len(bodies)])
+        _post(connection, bodies[len(taken) % len(bodies)])
         taken.append(1000 * (time.perf_counter() - before))
     p50, p95 = np.percentile(taken, [50, 95])
     return float(p50), float(p95)

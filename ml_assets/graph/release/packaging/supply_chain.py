@@ -42,16 +42,16 @@ def requirements(schema: bundle.Schema, sources: Mapping[str, str]) -> list[str]
         schema: The bundle's schema; its engine decides what is needed.
         sources: Text of the features function's modules; what they import is needed, too.
     """
-    wanted = set(SERVER_NEEDS)
+    needed = set(SERVER_NEEDS)
     modules = {name for text in sources.values() for name in _imported(text)} | ({"pandas"} if sources else set())
     if schema.engine != "onnx":
-        wanted |= set(SKOPS_NEEDS)
+        needed |= set(SKOPS_NEEDS)
         modules.add(schema.estimator.partition(".")[0])
     own = {name.partition(".")[0] for name in sources}
     if modules - own:  # half a second, which most releases need not wait
         packages = metadata.packages_distributions()
-        wanted |= {name for module in modules - own for name in packages.get(module, ())}
-    return sorted(f"{name}=={version}" for name, version in _with_dependencies(wanted).items())
+        needed |= {name for module in modules - own for name in packages.get(module, ())}
+    return sorted(f"{name}=={version}" for name, version in _with_dependencies(needed).items())
 
 
 def _imported(text: str) -> set[str]:

@@ -31,7 +31,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     failed = [gate for gate in gates if not gate.passed]
     shortfalls = "; ".join(gate.shortfall() for gate in failed)
     asks = {gate.gate for gate in failed} <= ASKS
-    against = _answered_no(lake, spec.name, model.version)
+    against = _decided_against(lake, spec.name, model.version)
     decision: Word
     if champion is not None and champion.version == model.version:
         decision, why = "kept", "it is the champion already"
@@ -39,9 +39,9 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
     elif not asks:
         decision, why = "refused", shortfalls
     elif against is not None:
-        answer = "rejected" if against.decision == "rejected" else "rolled back"
+        verb = "rejected" if against.decision == "rejected" else "rolled back"
         decision = "refused"
-        why = f"{answer} by {against.decided_by}: {against.why}; `ml-assets models promote` takes that back"
+        why = f"{verb} by {against.decided_by}: {against.why}; `ml-assets models promote` takes that back"
     elif failed:
         decision = "pending"
         why = f"too good to be true: {shortfalls}; waits for `ml-assets approve {spec.name} {model.version}`"
@@ -57,7 +57,7 @@ def decide(lake: Lake, spec: PipelineSpec, model: ModelVersion, commit: Commit) 
 
 
 def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champion: ModelVersion | None) -> Gate:
-    """A score that is too good is asked about once: not where the champion of the same features has one, too."""
+    """A score that is too good needs approval once: not where the champion of the same features has one, too."""
     if gate.passed or gate.gate != TOO_GOOD or champion is None or champion.recipe["schema"] != model.recipe["schema"]:
         return gate
     made = newest_of(lake, pipeline, champion.version)
@@ -68,7 +68,7 @@ def _accepted(lake: Lake, pipeline: str, gate: Gate, model: ModelVersion, champi
 
 
 def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]:
-    """How the gates that need no release are judged today, without those that only ask a person.
+    """How the gates that need no release are judged today, without those that only ask for approval.
 
     Raises:
         ModelError: The version has not been evaluated.
@@ -95,7 +95,7 @@ def _comparable(
     return found, ""
 
 
-def _answered_no(lake: Lake, pipeline: str, version: str) -> Decision | None:
+def _decided_against(lake: Lake, pipeline: str, version: str) -> Decision | None:
     """A person's decision against a version, which no later training takes back: rejected, or rolled back from it."""
     for made in reversed(decisions(lake, pipeline)):
         if made.decision == "rolled_back" and made.previous_champion == version:

@@ -11,11 +11,11 @@ from ml_assets.cli.status import print_newest
 from ml_assets.errors import ModelError
 from ml_assets.graph.release.promotion import approvals
 from ml_assets.graph.release.promotion.decide import decide as judge_and_decide
-from ml_assets.lake.audit import last_writes
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.tables import decisions, deployments, versions
+from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import Decision, pending
 from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec

@@ -353,9 +353,9 @@ def test_a_score_that_is_too_good_names_what_makes_it() -> None:
 
 def test_a_model_that_does_not_bear_missing_values_says_so() -> None:
     found = [f for f in findings() if f.scope != "missing"]
-    found.append(Finding("missing", "flips", NAN, 1000, note="the model does not answer: NaN"))
+    found.append(Finding("missing", "flips", NAN, 1000, note="the model cannot predict: NaN"))
     gate = judged(found)["sensitivity.missing"]
-    assert (gate.passed, gate.detail) == (False, "the model does not answer: NaN")
+    assert (gate.passed, gate.detail) == (False, "the model cannot predict: NaN")
 
 
 def test_a_gate_is_a_row_that_json_can_hold() -> None:
