@@ -48,15 +48,13 @@ def test_code_references_point_at_the_lines(load: Callable[..., Any]) -> None:  
 
 def test_tables_have_names_uris_columns_and_rows(trained: Project) -> None:
     found = metadata_of(trained.defs())
-    folder = Path(found["features"]["dagster/uri"].value.removeprefix("file://"))
+    folder = Path(found["features"]["dagster/uri"].removeprefix("file://"))
     assert list(folder.rglob("*.parquet"))
-    assert found["features"]["dagster/table_name"].value == "lake.loans.features"
+    assert found["features"]["dagster/table_name"] == "lake.loans.features"
     assert not {"dagster/table_name", "dagster/uri"} & found["candidate_tree"].keys()
-    lineage = found["features"]["dagster/column_lineage"].value.deps_by_column
+    lineage = found["features"]["dagster/column_lineage"].deps_by_column
     assert lineage["late_share"] == [dg.TableColumnDep(dg.AssetKey(["loans", "lookup_region_history"]), "late_share")]
-    columns = {
-        column.name: column.type for column in found["lookup_region_history"]["dagster/column_schema"].value.columns
-    }
+    columns = {column.name: column.type for column in found["lookup_region_history"]["dagster/column_schema"].columns}
     assert columns == {"batch": "VARCHAR", "region": "VARCHAR", "late_share": "DOUBLE"}
     event = trained.instance.get_latest_materialization_event(dg.AssetKey(["loans", "features"]))
     assert event
