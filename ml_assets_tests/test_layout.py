@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_a_wheel_has_every_file_that_is_not_python() -> None:
     there = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
     assert there - packaged == set()
     assert package / "reporting" / "templates" / "base.html" in there
+
+
+def test_every_stage_is_in_the_contract_of_stages() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / "setup.cfg")
+    listed = contracts["importlinter:contract:stages"]["modules"].split()
+    folders = [path.parent.name for path in (ROOT / "ml_assets" / "graph").glob("*/__init__.py")]
+    assert sorted(listed) == sorted(f"ml_assets.graph.{name}" for name in folders)
 
 
 def test_tests_mirror_the_stages() -> None:

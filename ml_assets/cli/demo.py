@@ -12,7 +12,7 @@ from ml_assets.cli.pipelines import reading
 from ml_assets.cli.summary import print_summary
 from ml_assets.home import prepare_home
 from ml_assets.lake.paths import Paths
-from ml_assets.summary import summarize
+from ml_assets.pipeline_summary import summarize
 
 
 @click.command()

@@ -128,7 +128,7 @@ def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[s
 
 def print_newest(lake: Lake, pipeline: str) -> None:
     """What was decided about the newest version, where that is not the champion."""
-    from ml_assets.summary import newest_decision
+    from ml_assets.pipeline_summary import newest_decision
 
     champion = versions.alias(lake, pipeline, "champion")
     newest = newest_decision(lake, pipeline, champion)

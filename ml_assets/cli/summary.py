@@ -14,7 +14,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.escaping import visible
-from ml_assets.summary import Summary, summarize
+from ml_assets.pipeline_summary import Summary, summarize
 from ml_assets.tables import pipelines
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ml_assets import errors
+from ml_assets.atomic import short_hash
 from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
 from ml_assets.spec import PipelineSpec
@@ -59,7 +60,7 @@ def code_version(logic: Iterable[ModuleType | str], *parts: Any, revision: int =
     names = {name for root in logic for name in computing(root if isinstance(root, str) else root.__name__)}
     hashes = [_module_hash(name) for name in sorted(names)]
     text = json.dumps([revision, hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
-    return SCHEME + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return SCHEME + short_hash(text, 12)
 
 
 def is_other_code(one: str, other: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ml_assets.atomic import written_file
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.metrics import METRICS, Metric
@@ -152,13 +153,10 @@ class Replay:
 
     def write_csv(self, file: Path) -> None:
         """The rows as a file; it appears whole or not at all."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        with new.open("w", newline="", encoding="utf-8") as opened:
+        with written_file(file) as new, new.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.DictWriter(opened, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows())
-        new.replace(file)
 
 
 def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> Outcome:

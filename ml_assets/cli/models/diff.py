@@ -13,7 +13,7 @@ from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.models.values import number, shown_value
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_argument
 from ml_assets.lake.paths import Paths
-from ml_assets.models import describe, differences
+from ml_assets.version_overview import describe, differences
 
 
 @click.command()

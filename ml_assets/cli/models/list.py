@@ -9,7 +9,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.models.values import number, scored
 from ml_assets.cli.pipelines import pipeline_argument, reading
-from ml_assets.models import overview
+from ml_assets.version_overview import overview
 
 
 @click.command("list")

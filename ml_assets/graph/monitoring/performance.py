@@ -214,7 +214,7 @@ def _classes(lake: Lake, paths: Paths, pipeline: str, version: ScoredBy) -> list
     """A version's classes in the order of its probabilities; None where its bundle is gone."""
     try:
         served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
-        return bundle.verify(paths.bundles / served.bundle, served.bundle_sha256).classes
+        return bundle.verify(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256).classes
     except ModelError:
         return None
 

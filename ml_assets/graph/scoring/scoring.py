@@ -67,7 +67,7 @@ def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str
     """A version, ready to score."""
     pin = training_sets.newest(lake, pipeline, pin_id=model.pin_id)
     served = releases.served(lake, pipeline, model)
-    loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256)
     return Scorer(model, role, loaded, frozenset(pin.all_batches))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ml_assets import metrics
+from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
@@ -149,7 +149,7 @@ def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_ver
         spec.target.kind,
     ]
     decides += [spec.split.model_dump(), [_version(library) for library in libraries]]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    digest = short_hash(json.dumps(decides, sort_keys=True, default=str))
     file = paths.data / "search" / spec.name / f"{name}-{digest}.jsonl"
     for other in file.parent.glob("*.jsonl"):
         if other.stem.rpartition("-")[0] == name and other != file:

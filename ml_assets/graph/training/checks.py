@@ -71,7 +71,7 @@ def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = versions.of_pin(store, spec.name, pin.pin_id)
         try:
-            loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)
+            loaded = bundle.load(lake.paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         rows = training_sets.read(store, spec.name, pin, ("test",)).head(SAMPLE_ROWS)

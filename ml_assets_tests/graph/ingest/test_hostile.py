@@ -20,8 +20,8 @@ from ml_assets.graph.ingest.arrivals import changed_batches, scan_source, supers
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.pipeline_summary import summarize
 from ml_assets.sources.references import load_references
-from ml_assets.summary import summarize
 from ml_assets.tables.arrivals import files_of, known, put
 from ml_assets_tests.conftest import Project, failure_text, loans
 

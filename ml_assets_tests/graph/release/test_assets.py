@@ -11,8 +11,8 @@ import pytest
 from ml_assets.graph.release.promotion import approvals
 from ml_assets.graph.retraining import observed
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.pipeline_summary import summarize
 from ml_assets.provenance import commit_of
-from ml_assets.summary import summarize
 from ml_assets.tables import decisions, evaluations, versions
 from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.training_sets import Pin, share_seen_before

@@ -55,7 +55,7 @@ def evaluate(
     from threadpoolctl import threadpool_limits
 
     extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
-    loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
         known = training_sets.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
         judged = predict(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
@@ -131,7 +131,7 @@ def _champion(
     Raises:
         ModelError: Its bundle was changed, it needs features that are gone, or it predicts another kind of target.
     """
-    loaded = bundle.load(paths.bundles / against.served.bundle, against.served.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(against.served.bundle), against.served.bundle_sha256)
     if loaded.schema.kind != judged.schema.kind:
         raise ModelError(
             f"Version {champion.version} predicts a {loaded.schema.kind} target; it is {judged.schema.kind} now."
