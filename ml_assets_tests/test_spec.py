@@ -122,7 +122,7 @@ def test_every_field_is_described() -> None:
 
 @pytest.mark.parametrize("metric", metrics.METRICS)
 def test_the_yaml_accepts_the_metrics_of_the_kind(metric: str) -> None:
-    attributes = _set("tuning.metric", metric)
+    attributes = copy.deepcopy(SPEC) | {"tuning": {"metric": metric}}
     if "binary" in metrics.METRICS[metric].kinds:
         assert PipelineSpec.model_validate(attributes).metric == metric
     else:

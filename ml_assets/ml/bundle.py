@@ -1,7 +1,7 @@
 """The bundle: the immutable folder that a model version ships as.
 
 model.skops    the fitted scikit-learn Pipeline, audited before it is loaded; never a pickle
-model.onnx     the same as an ONNX graph, where it answers the same; then it is what answers, everywhere
+model.onnx     the same as an ONNX graph, where it predicts the same; then it is what predicts, everywhere
 features.sql   the SELECT that makes its features; or each Python file of the function that does, by its module's name
 schema.json    columns of a request, features and their types, kind of target, classes, threshold, engine
 reference.*    a sample of the rows that it was fitted on, and facts of all of them: what drift is measured against
@@ -35,7 +35,7 @@ ENGINES, KINDS = ("onnx", "skops"), ("binary", "multiclass", "regression")
 COLUMN_TYPES = ("string", "integer", "number", "boolean", "date", "timestamp")
 FEATURE_TYPES = ("number", "category")
 LIBRARIES = ("scikit-learn", "skops", "numpy", "duckdb", "onnxruntime")
-PARITY = 1e-12  # largest difference from scikit-learn with which the ONNX graph answers
+PARITY = 1e-12  # largest difference from scikit-learn with which the ONNX graph is used
 PARITY_ROWS = 50_000
 # What models hold beyond the types that skops trusts by itself. All are data, or code of scikit-learn or ours. A
 # Booster restores itself from text (LightGBM) or bytes (XGBoost, CatBoost) that its library's parser reads, no Python.
@@ -97,7 +97,7 @@ class Schema:
         estimator: Module and name of the estimator's class. Where the digest of the bundle is known, the audit trusts
             this type beside those of the libraries: the training wrote it.
         nullable: Columns of a request that may be null.
-        engine: What answers: onnx or skops.
+        engine: What predicts: onnx or skops.
         why: Why it is not onnx; empty otherwise.
         categories: Feature -> values that the model knows, in the order of their codes (onnx).
     """
@@ -130,7 +130,7 @@ class Bundle:
     def scores_of(self, columns: Mapping[str, Sequence[Any]]) -> np.ndarray[Any, Any]:
         """The same for plain columns, without pandas where the engine needs none."""
         if isinstance(self.model, OnnxModel):
-            return estimators.scores_of(self.model.answer(columns), self.schema.kind)
+            return estimators.scores_of(self.model.predict_columns(columns), self.schema.kind)
         import pandas as pd
 
         return self.scores(pd.DataFrame(dict(columns)))
@@ -151,7 +151,7 @@ def save(
         model: Fitted Pipeline.
         schema: What the bundle needs and says.
         texts: Further files by name, such as features.sql.
-        rows: Feature frame of train rows, on which the ONNX graph must agree; without them skops answers.
+        rows: Feature frame of train rows, on which the ONNX graph must agree; without them skops predicts.
         reference: What later batches are compared with.
     """
     from skops import io
@@ -173,10 +173,10 @@ def save(
 
 
 def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[Schema, bytes | None]:
-    """The schema with the engine that shall answer, and the ONNX graph where that is it.
+    """The schema with the engine that shall predict, and the ONNX graph where that is it.
 
-    The graph is asked beside the model about up to 50,000 of the rows, drawn with a seed, and about rows with
-    missing and unknown values. It answers where no two answers differ by more than 1e-12.
+    The graph is compared with the model on up to 50,000 of the rows, sampled with a seed, and on rows with
+    missing and unknown values. It is used where no two predictions differ by more than 1e-12.
     """
     from ml_assets.ml import onnx
 
@@ -201,7 +201,7 @@ def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[
 
 
 def parity_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Up to 50,000 of the rows, drawn with a seed."""
+    """Up to 50,000 of the rows, sampled with a seed."""
     return rows.sample(PARITY_ROWS, random_state=0) if len(rows) > PARITY_ROWS else rows
 
 

@@ -1,4 +1,4 @@
-"""An ONNX model that answers like a scikit-learn one: from a feature frame, or from plain columns without pandas."""
+"""An ONNX model that predicts like a scikit-learn one: from a feature frame, or from plain columns without pandas."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class OnnxModel:
 
     def predict_proba(self, frame: pd.DataFrame) -> Array:
         """Probabilities, shape (rows, classes)."""
-        return self.answer({name: frame[name].to_numpy() for name in self._features})
+        return self.predict_columns({name: frame[name].to_numpy() for name in self._features})
 
     def predict(self, frame: pd.DataFrame) -> Array:
         """Values of a regression, shape (rows,)."""
         return self.predict_proba(frame)[:, 0]
 
-    def answer(self, columns: Mapping[str, Sequence[Any] | Array]) -> Array:
-        """Answers for columns of numbers and texts; None and NaN are missing. Shape (rows, classes), or (rows, 1)."""
+    def predict_columns(self, columns: Mapping[str, Sequence[Any] | Array]) -> Array:
+        """Predictions for columns of numbers and texts; None and NaN are missing; (rows, classes) or (rows, 1)."""
         matrix = np.empty((len(next(iter(columns.values()))), len(self._features)))
         for number, (name, kind) in enumerate(self._features.items()):
             matrix[:, number] = columns[name] if kind == "number" else self._coded(name, columns[name])

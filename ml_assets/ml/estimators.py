@@ -189,9 +189,11 @@ def prepare_model(
 
 def fit_last(model: Any, matrix: Any, labels: Any, candidate: Candidate, seed: int) -> Any:
     """The second half of `fit_model`: the model, its last step fitted on preprocessed rows."""
+    from ml_assets.ml.balanced_fit import fit
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        balancing.fit(model.steps[-1][1], matrix, labels, candidate.preprocess.balance, seed)
+        fit(model.steps[-1][1], matrix, labels, candidate.preprocess.balance, seed)
     return model
 
 
@@ -260,11 +262,11 @@ def predict_scores(model: Any, features: Any, kind: str) -> np.ndarray[Any, Any]
     return scores_of(np.asarray(model.predict_proba(features), dtype="float64"), kind)
 
 
-def scores_of(answers: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def scores_of(predictions: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     """Scores from probabilities (rows, classes), or from values (rows, 1)."""
     if kind == "multiclass":
-        return answers
-    return answers[:, 1] if kind == "binary" else answers[:, 0]
+        return predictions
+    return predictions[:, 1] if kind == "binary" else predictions[:, 0]
 
 
 def class_names(model: Any, kind: str) -> list[str]:

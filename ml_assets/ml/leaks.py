@@ -70,11 +70,11 @@ def _learned(train: pd.Series, targets: Array, test: pd.Series) -> Array:
     import pandas as pd
 
     codes, _ = pd.factorize(pd.concat([train, test]), use_na_sentinel=False)
-    known, asked = codes[: len(train)], codes[len(train) :]
+    known, unseen = codes[: len(train)], codes[len(train) :]
     size = int(codes.max()) + 1
     rows = np.bincount(known, minlength=size)
     sums = np.bincount(known, np.asarray(targets, dtype="float64"), size)
-    means: Array = np.where(rows > 0, sums / np.maximum(rows, 1), float(np.mean(targets)))[asked]
+    means: Array = np.where(rows > 0, sums / np.maximum(rows, 1), float(np.mean(targets)))[unseen]
     return means
 
 
@@ -84,13 +84,13 @@ def _tree_r2(type_: str, train: pd.Series, train_labels: Array, test: pd.Series,
     if np.ptp(test_labels) == 0:
         return float("nan")
     if type_ == "number":
-        known, asked = train.to_numpy(), test.to_numpy()
+        known, unseen = train.to_numpy(), test.to_numpy()
     else:
-        known, asked = _learned(train, train_labels, train), _learned(train, train_labels, test)
+        known, unseen = _learned(train, train_labels, train), _learned(train, train_labels, test)
     step = -(-len(known) // TREE_ROWS)
     tree = DecisionTreeRegressor(max_depth=8, min_samples_leaf=5, random_state=0)
     tree.fit(known[::step, None], train_labels[::step])
-    return statistic("r2", test_labels, tree.predict(asked[:, None]), "regression")(np.ones(len(test_labels)))
+    return statistic("r2", test_labels, tree.predict(unseen[:, None]), "regression")(np.ones(len(test_labels)))
 
 
 def small_set(
@@ -122,12 +122,12 @@ def small_set(
     tried = list(types)[:SET_TRIED]
     if len(tried) < 2 or len(np.unique(test_labels)) < 2:
         return [], float("nan")
-    known, asked = (slice(None, None, -(-len(part) // SET_ROWS)) for part in (train_labels, test_labels))
-    known_labels, asked_labels = train_labels[known], test_labels[asked]
+    known, unseen = (slice(None, None, -(-len(part) // SET_ROWS)) for part in (train_labels, test_labels))
+    known_labels, unseen_labels = train_labels[known], test_labels[unseen]
     targets = _targets(kind, known_labels)
     columns = {}
     for name in tried:
-        sides = train[name].iloc[known], test[name].iloc[asked]
+        sides = train[name].iloc[known], test[name].iloc[unseen]
         columns[name] = _as_numbers(types[name], *sides, targets)
     chosen, value = tried[:1], -np.inf
     while len(chosen) < min(SET_SIZE, len(tried)) and not value >= enough:
@@ -135,7 +135,7 @@ def small_set(
         for name in tried:
             if name not in chosen:
                 left, right = (np.column_stack([columns[one][side] for one in [*chosen, name]]) for side in (0, 1))
-                found[name] = _explained_by(kind, left, targets, right, np.unique(known_labels), asked_labels)
+                found[name] = _explained_by(kind, left, targets, right, np.unique(known_labels), unseen_labels)
         best = max(found, key=lambda name: found[name])
         chosen, value = [*chosen, best], found[best]
     return chosen, float(value)
@@ -152,11 +152,11 @@ def _as_numbers(type_: str, train: pd.Series, test: pd.Series, targets: Array) -
     """A feature of both sides as columns of numbers near 0: a category as the mean of each target."""
     if type_ != "number":
         means = [(_learned(train, one, train), _learned(train, one, test)) for one in targets.T]
-        return np.column_stack([known for known, _ in means]), np.column_stack([asked for _, asked in means])
-    known, asked = (column.to_numpy("float64") for column in (train, test))
+        return np.column_stack([known for known, _ in means]), np.column_stack([unseen for _, unseen in means])
+    known, unseen = (column.to_numpy("float64") for column in (train, test))
     there = known[np.isfinite(known)]
     middle, spread = (float(np.median(there)), float(np.std(there)) or 1.0) if len(there) else (0.0, 1.0)
-    sides = [(np.where(np.isfinite(side), side, middle) - middle) / spread for side in (known, asked)]
+    sides = [(np.where(np.isfinite(side), side, middle) - middle) / spread for side in (known, unseen)]
     return sides[0][:, None], sides[1][:, None]
 
 
@@ -167,15 +167,17 @@ def _explained_by(kind: str, train: Array, targets: Array, test: Array, classes:
     with_one = [np.column_stack([side, np.ones(len(side))]) for side in (train, test)]
     linear = with_one[1] @ np.linalg.lstsq(with_one[0], targets, rcond=None)[0]
     tree = DecisionTreeRegressor(max_depth=SET_DEPTH, min_samples_leaf=2, random_state=0).fit(train, targets)
-    return max(score_of(kind, said, classes, labels) for said in (linear, tree.predict(test).reshape(len(test), -1)))
+    return max(
+        score_of(kind, predicted, classes, labels) for predicted in (linear, tree.predict(test).reshape(len(test), -1))
+    )
 
 
-def score_of(kind: str, said: Array, classes: Array, labels: Array) -> float:
+def score_of(kind: str, predicted: Array, classes: Array, labels: Array) -> float:
     """R2 of the first column, or the mean ROC AUC of one class against the rest; a column for each class."""
     if kind == "regression":
-        return statistic("r2", labels, said[:, 0], "regression")(np.ones(len(labels)))
+        return statistic("r2", labels, predicted[:, 0], "regression")(np.ones(len(labels)))
     truths = {n: (labels == name).astype(int) for n, name in enumerate(classes)}
-    found = [_auc(truth, said[:, n]) for n, truth in truths.items() if 0 < truth.sum() < len(truth)]
+    found = [_auc(truth, predicted[:, n]) for n, truth in truths.items() if 0 < truth.sum() < len(truth)]
     return float(np.mean(found)) if found else 0.0
 
 

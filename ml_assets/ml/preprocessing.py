@@ -1,11 +1,11 @@
 """What happens to features before an estimator sees them: the first steps of the model's Pipeline, and their fit.
 
     preprocess   ColumnTransformer: `numbers` (passthrough, or imputer and scaler), `categories` (encoder)
-    select       SelectKBest, where asked for
-    reduce       PCA, where asked for
+    select       SelectKBest, where requested
+    reduce       PCA, where requested
     estimator    made in ml/estimators.py
 
-Missing numbers and unknown categories are part of real data: each combination bears both, or is refused.
+Missing numbers and unknown categories are part of real data: each combination handles both, or is refused.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def _columns(estimator: Any, types: FeatureTypes, options: Preprocess, kind: str
 
     tags = get_tags(estimator).input_tags
     narrowed = options.select is not None or options.reduce is not None
-    bears_missing = tags.allow_nan and not narrowed
+    handles_missing = tags.allow_nan and not narrowed
     numbers = [name for name, word in types.items() if word == "number"]
     categories = [name for name, word in types.items() if word == "category"]
-    impute = options.impute or ("none" if bears_missing else "median")
+    impute = options.impute or ("none" if handles_missing else "median")
     scale = options.scale or ("none" if tags.allow_nan and options.reduce is None else "standard")
     encode = options.encode or ("ordinal" if tags.allow_nan else "onehot")
-    if impute == "none" and numbers and not bears_missing:
+    if impute == "none" and numbers and not handles_missing:
         who = "select and reduce take" if narrowed else f"{type(estimator).__name__} takes"
         raise TrainingError(
             f"{who} no missing numbers, and new rows may have them.",
@@ -87,7 +87,7 @@ def _columns(estimator: Any, types: FeatureTypes, options: Preprocess, kind: str
     return ColumnTransformer(
         [
             ("numbers", _numbers(impute, scale), numbers),
-            ("categories", _encoder(encode, bears_missing, sparse, kind, seed), categories),
+            ("categories", _encoder(encode, handles_missing, sparse, kind, seed), categories),
         ]
     )
 
@@ -103,14 +103,14 @@ def _numbers(impute: str, scale: str) -> Any:
     return make_pipeline(*steps) if steps else "passthrough"
 
 
-def _encoder(encode: str, bears_missing: bool, sparse: bool, kind: str, seed: int) -> Any:
+def _encoder(encode: str, handles_missing: bool, sparse: bool, kind: str, seed: int) -> Any:
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
     if encode == "onehot":
         return OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE_BELOW_ROWS, sparse_output=sparse)
     if encode == "target":
         return TargetEncoder(target_type=TARGET_TYPES.get(kind, kind), shuffle=True, random_state=seed)
-    missing = np.nan if bears_missing else -1
+    missing = np.nan if handles_missing else -1
     return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=missing)
 
 

@@ -43,7 +43,7 @@ def take(features: pd.DataFrame, types: Mapping[str, str], rows: int, seed: int)
     Args:
         features: Feature frame of all of them.
         types: Feature -> number | category.
-        rows: At most so many are kept.
+        rows: Maximum number that is kept.
         seed: Draws them.
     """
     sample = features.sample(min(rows, len(features)), random_state=seed, ignore_index=True)
@@ -51,7 +51,7 @@ def take(features: pd.DataFrame, types: Mapping[str, str], rows: int, seed: int)
 
 
 def answered(rows: pd.DataFrame, scores: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Rows with a model's answers: probability of 1 (binary), of the likeliest class (multiclass), or the value."""
+    """Rows with a model's predictions: probability of 1 (binary), of the likeliest class (multiclass), or the value."""
     return rows.assign(**{PREDICTION: scores.max(axis=1) if scores.ndim == 2 else scores})
 
 

@@ -38,8 +38,8 @@ def validation_error(
     """
     rows = len(labels)
     if rows > SAMPLE:
-        drawn = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
-        labels, scores = labels[drawn], scores[drawn]
+        sampled = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+        labels, scores = labels[sampled], scores[sampled]
     statistic = metrics.statistic(metric, labels, scores, kind, threshold, classes)
     values = weighted.bootstrap([statistic], len(labels), seed)[:, 0]
     defined = values[~np.isnan(values)]

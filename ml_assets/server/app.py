@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ml_assets.errors import MLAssetsError
-from ml_assets.server.requests import Answer, RowRefused
+from ml_assets.server.requests import PredictResponse, RowRefused
 from ml_assets.server.scorer import Scorer
 
 MAX_BYTES = 8 * 2**20
@@ -71,8 +71,8 @@ class BodyRefused(Exception):
     """A body that is not taken.
 
     Args:
-        status: Of the answer.
-        text: Of the answer.
+        status: Of the response.
+        text: Of the response.
     """
 
     def __init__(self, status: int, text: str) -> None:
@@ -86,7 +86,7 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
 
     async def predict(request: Request) -> Response:
         try:
-            answer = serving.scorer.answer(await bodies.read(request))
+            predicted = serving.scorer.predict(await bodies.read(request))
         except BodyRefused as refused:
             return _error(refused.status, str(refused))
         except ClientDisconnect:
@@ -98,7 +98,7 @@ def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) ->
         except Exception as error:  # of the features function, for example: the process goes on
             log.exception("a request failed")
             return _error(500, str(error) if isinstance(error, MLAssetsError) else f"{type(error).__name__}: {error}")
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+        return Response(msgspec.json.encode(predicted), media_type="application/json")
 
     async def health(_: Request) -> Response:
         facts = serving.scorer.facts
@@ -138,8 +138,8 @@ def _error(status: int, text: str) -> JSONResponse:
 
 
 def _openapi(scorer: Scorer) -> dict[str, Any]:
-    (request, answer), components = msgspec.json.schema_components(
-        [scorer.request, Answer], ref_template="#/components/schemas/{name}"
+    (request, response), components = msgspec.json.schema_components(
+        [scorer.request, PredictResponse], ref_template="#/components/schemas/{name}"
     )
 
     def of(schema: Any) -> dict[str, Any]:
@@ -153,9 +153,11 @@ def _openapi(scorer: Scorer) -> dict[str, Any]:
         "500": "not answered",
         "503": "too busy",
     }
-    answers: dict[str, Any] = {"200": {"description": "Scores and decisions in the order of the rows.", **of(answer)}}
-    answers |= {status: {"description": why, **of(text)} for status, why in refused.items()}
-    predict = {"summary": "Score rows", "requestBody": {"required": True, **of(request)}, "responses": answers}
+    responses: dict[str, Any] = {
+        "200": {"description": "Scores and decisions in the order of the rows.", **of(response)}
+    }
+    responses |= {status: {"description": why, **of(text)} for status, why in refused.items()}
+    predict = {"summary": "Score rows", "requestBody": {"required": True, **of(request)}, "responses": responses}
     return {
         "openapi": "3.1.0",
         "info": {"title": scorer.facts.pipeline, "version": scorer.facts.version},

@@ -80,7 +80,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: not for ever."""
+        """The client does not read its responses: not for ever."""
         self._reading = self._reading or self.loop.call_later(READ_S, self.transport.abort)
         super().pause_writing()
 
@@ -110,11 +110,11 @@ class Connection(HttpToolsProtocol):
             self.arriving.pop(self, None)
 
     def _refuse(self, status: http.HTTPStatus) -> None:
-        """Close; with a word where no answer has begun."""
+        """Close; with a word where no response has begun."""
         cycle = self.cycle
         waits = cycle is None or not cycle.response_started or (cycle.response_complete and self._part == "head")
         if waits:
-            answer = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            self.transport.write(answer.encode())
+            response = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            self.transport.write(response.encode())
         self.transport.close()
         self._watch()

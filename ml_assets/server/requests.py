@@ -31,8 +31,8 @@ class RowRefused(Exception):
         super().__init__(why + place)
 
 
-class Answer(msgspec.Struct):
-    """What the server answers, in the order of the request's rows."""
+class PredictResponse(msgspec.Struct):
+    """What the server responds, in the order of the request's rows."""
 
     version: str
     scores: list[float]

@@ -1,4 +1,4 @@
-"""A loaded release: verified, its golden rows replayed, ready to answer."""
+"""A loaded release: verified, its golden rows replayed, ready to predict."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ml_assets import metrics
 from ml_assets.errors import ServingError
 from ml_assets.ml import bundle, manifest, release
 from ml_assets.server.features import Features
-from ml_assets.server.requests import MAX_ROWS, Answer, RowRefused, columns, not_utf8, request_type
+from ml_assets.server.requests import MAX_ROWS, PredictResponse, RowRefused, columns, not_utf8, request_type
 
 
 class Scorer:
-    """A release that answers.
+    """A release that predicts.
 
     Args:
         folder: The release.
@@ -45,8 +45,8 @@ class Scorer:
         self._decoder = msgspec.json.Decoder(self.request)
         self._replay(release.read_golden(folder))
 
-    def answer(self, body: bytes | bytearray) -> Answer:
-        """Answer a request.
+    def predict(self, body: bytes | bytearray) -> PredictResponse:
+        """Score the rows of a request.
 
         Raises:
             msgspec.ValidationError: The body is JSON, but not a request; the text names the field.
@@ -65,7 +65,7 @@ class Scorer:
             raise RowRefused("The model gives no score: it does not handle these values", int(is_number.argmin()))
         decisions = metrics.decide(scores, self.schema.kind, self.schema.threshold, self.schema.classes).astype(str)
         one_each = scores.max(axis=1) if self.schema.kind == "multiclass" else scores
-        return Answer(self.facts.version, one_each.tolist(), decisions.tolist())
+        return PredictResponse(self.facts.version, one_each.tolist(), decisions.tolist())
 
     def close(self) -> None:
         """Free what the release holds."""
@@ -77,7 +77,7 @@ class Scorer:
         decisions: list[str] = []
         for start in range(0, len(golden.rows), MAX_ROWS):
             try:
-                made = self.answer(msgspec.json.encode({"rows": golden.rows[start : start + MAX_ROWS]}))
+                made = self.predict(msgspec.json.encode({"rows": golden.rows[start : start + MAX_ROWS]}))
             except Exception as error:  # of the features function, for example
                 found = f"{type(error).__name__}: {error}"
                 raise ServingError("The golden rows cannot be answered.", found=found) from error

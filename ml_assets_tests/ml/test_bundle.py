@@ -67,7 +67,7 @@ def test_the_engine_onnx_needs_neither_skops_nor_scikit_learn(tmp_path: Path) ->
     code = (
         "import sys; from pathlib import Path; from ml_assets.ml import bundle; "
         f"loaded = bundle.load(Path({str(tmp_path / '1.0.0')!r})); "
-        "print(loaded.model.answer({'a': [1.0, None], 'c': ['x', None]}).shape, "
+        "print(loaded.model.predict_columns({'a': [1.0, None], 'c': ['x', None]}).shape, "
         "sorted({'skops', 'sklearn', 'pandas', 'onnx', 'pydantic'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

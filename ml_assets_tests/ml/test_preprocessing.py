@@ -106,12 +106,12 @@ def test_weights_and_draws_make_classes_equal() -> None:
     weights = balancing.row_weights(labels, "weights", 0)
     assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
     for balance, size in (("undersample", 20), ("oversample", 180)):
-        drawn = balancing.drawn(np.arange(100), labels, balancing.row_weights(labels, balance, 3))
-        again = balancing.drawn(np.arange(100), labels, balancing.row_weights(labels, balance, 3))
+        drawn = balancing.sampled(np.arange(100), labels, balancing.row_weights(labels, balance, 3))
+        again = balancing.sampled(np.arange(100), labels, balancing.row_weights(labels, balance, 3))
         assert (len(drawn[1]), drawn[1].mean()) == (size, 0.5)
         np.testing.assert_array_equal(drawn[0], again[0])
     assert (
-        len(np.unique(balancing.drawn(np.arange(100), labels, balancing.row_weights(labels, "oversample", 0))[0]))
+        len(np.unique(balancing.sampled(np.arange(100), labels, balancing.row_weights(labels, "oversample", 0))[0]))
         == 100
     )
 

@@ -100,7 +100,7 @@ def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
     _, openapi = server.ask("/openapi.json")
     assert openapi["info"] == {"title": "loans", "version": "1.0.0"}
     assert "422" in openapi["paths"]["/predict"]["post"]["responses"]
-    assert {"Row", "Request", "Answer"} <= openapi["components"]["schemas"].keys()
+    assert {"Row", "Request", "PredictResponse"} <= openapi["components"]["schemas"].keys()
 
 
 def test_it_imports_no_dagster_no_pandas_and_no_pydantic(server: Server) -> None:
@@ -193,5 +193,5 @@ def test_features_that_double_a_row_are_an_error(folder: Path) -> None:
     scorer._features.con.execute("INSERT INTO regions SELECT * FROM regions")
     body = b'{"rows": [{"loan": 1, "income": 2, "region": "A", "signed": "2024-01-01T00:00:00"}]}'
     with pytest.raises(FeatureError, match="exactly one row"):
-        scorer.answer(body)
+        scorer.predict(body)
     scorer.close()

@@ -97,13 +97,13 @@ def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> 
     features = list(dict.fromkeys(feature for scorer in by for feature in scorer.loaded.schema.features))
     for rows in _chunks(lake, name, batch, features):
         for scorer in by:
-            _append(lake, batch, scorer, _answers(rows, scorer.loaded))
+            _append(lake, batch, scorer, _predicted(rows, scorer.loaded))
 
 
 def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None:
     """Take the batch's predictions by other versions over into `scored`, beside those of a rescoring version.
 
-    What the rows of the version are called is settled here: they are the answers only where the batch has no others.
+    The role of the version's rows is settled here: they are the champion's only where the batch has no others.
     """
     name = PREDICTIONS.of(pipeline)
     if lake.count(name, batch):
@@ -128,26 +128,26 @@ def _chunks(lake: Lake, name: str, batch: str, features: Sequence[str]) -> Itera
             yield pa.Table.from_batches([rows])
 
 
-def _answers(rows: pa.Table, loaded: bundle.Bundle) -> pa.Table:
+def _predicted(rows: pa.Table, loaded: bundle.Bundle) -> pa.Table:
     """Row ids, scores, decisions and probabilities of a chunk."""
     import pyarrow as pa
 
     schema = loaded.schema
     scores = loaded.scores(rows.select(list(schema.features)).to_pandas(date_as_object=False))
-    answers = {
+    predicted = {
         "row_id": rows.column("row_id"),
         "decision": metrics.decide(scores, schema.kind, schema.threshold, schema.classes),
     }
     if schema.kind != "multiclass":
-        return pa.table({**answers, "score": scores})
-    return pa.table({**answers, "score": scores.max(axis=1), "probabilities": list(scores)})
+        return pa.table({**predicted, "score": scores})
+    return pa.table({**predicted, "score": scores.max(axis=1), "probabilities": list(scores)})
 
 
-def _append(lake: Lake, batch: str, scorer: Scorer, answers: pa.Table) -> None:
-    lake.con.register("answers", answers)
+def _append(lake: Lake, batch: str, scorer: Scorer, predicted: pa.Table) -> None:
+    lake.con.register("predicted", predicted)
     lake.con.execute(
         f"""INSERT INTO {SCORED} BY NAME SELECT *, $batch AS batch, $version AS model_version, $role AS role,
-        $threshold AS threshold, $seen AS seen FROM answers""",
+        $threshold AS threshold, $seen AS seen FROM predicted""",
         {
             "batch": batch,
             "version": scorer.model.version,
@@ -156,4 +156,4 @@ def _append(lake: Lake, batch: str, scorer: Scorer, answers: pa.Table) -> None:
             "seen": batch in scorer.knows,
         },
     )
-    lake.con.unregister("answers")
+    lake.con.unregister("predicted")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ml_assets import metrics
 from ml_assets.errors import MLAssetsError
-from ml_assets.ml import balancing, estimators
+from ml_assets.ml import estimators
 from ml_assets.spec import Candidate
 
 Array = np.ndarray[Any, Any]
@@ -106,14 +106,16 @@ class Task:
         return Fit(score, time.perf_counter() - started, warning, error)
 
     def scores(self, params: dict[str, Any], fold: Fold, threads: int) -> Array:
-        """What a model that was fitted on a fold's train rows says of its validation rows."""
+        """What a model that was fitted on a fold's train rows predicts for its validation rows."""
+        from ml_assets.ml.balanced_fit import fit
+
         candidate = self.candidate
         balance = candidate.preprocess.balance
         with _openmp(threads):
             model = estimators.make_last(
                 candidate.estimator, params, self.seed, self.kind, balance, candidate.calibrate, threads
             )
-            balancing.fit(model, fold.train, fold.train_labels, balance, self.seed)
+            fit(model, fold.train, fold.train_labels, balance, self.seed)
             scores = estimators.predict_scores(model, fold.validation, self.kind)
         return _aligned(scores, list(model.classes_), self.classes) if self.kind == "multiclass" else scores
 

@@ -2,12 +2,12 @@
 
 Own code, because converters are not safe unattended: skl2onnx 1.20 answers wrongly and in silence for native
 categories and for forests with missing numbers. Here whatever is not known to be exact is refused, and what was
-exported is asked beside the model before anyone trusts it.
+exported is compared with the model before anyone trusts it.
 
 graph         nodes and constants of an ONNX graph
 preprocess    imputers, scalers, encoders, selection, components
 trees         tree ensembles, and interpolation as a tree
-estimators    what an estimator answers: boosting, forests, linear models, calibration
+estimators    what an estimator predicts: boosting, forests, linear models, calibration
 export        the whole Pipeline
 compare       the largest difference, on real rows and on rows with missing and unknown values
 """

@@ -16,7 +16,7 @@ HARD_ROWS = 2000
 
 
 def parity(exported: Exported, model: Any, frame: pd.DataFrame) -> float:
-    """The largest difference of any answer; relative for values beyond 1, infinite where one is not a number.
+    """The largest difference of any prediction; relative for values beyond 1, infinite where one is not a number.
 
     Args:
         exported: The exported model.

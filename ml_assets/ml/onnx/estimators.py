@@ -1,4 +1,4 @@
-"""What an estimator answers: sums of trees or of weighted columns, then a link, then calibration."""
+"""What an estimator predicts: sums of trees or of weighted columns, then a link, then calibration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Raw:
     link: str
 
 
-def answers(graph: Graph, estimator: Any, x: str) -> str:
+def predictions(graph: Graph, estimator: Any, x: str) -> str:
     """Probabilities [rows, classes], or values [rows, 1]."""
     if type(estimator).__name__ == "CalibratedClassifierCV":
         return _calibrated(graph, estimator, x)

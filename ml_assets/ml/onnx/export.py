@@ -34,7 +34,7 @@ def export(model: Any, types: Mapping[str, str]) -> Exported:
         types: Feature name -> number | category, of the frame that it takes.
 
     Raises:
-        NotExportable: A step or estimator whose answers are not known to be the same in ONNX.
+        NotExportable: A step or estimator whose predictions are not known to be the same in ONNX.
     """
     steps = dict(getattr(model, "steps", {}))
     if list(steps)[:1] != ["preprocess"] or list(steps)[-1:] != ["estimator"]:
@@ -44,5 +44,5 @@ def export(model: Any, types: Mapping[str, str]) -> Exported:
     estimator = steps.pop("estimator")
     for step in steps.values():
         x = preprocess.numbers(graph, step, x)
-    proto = graph.finish(estimators.answers(graph, estimator, x), len(types))
+    proto = graph.finish(estimators.predictions(graph, estimator, x), len(types))
     return Exported(proto=proto, categories=categories, features=dict(types))

@@ -13,7 +13,7 @@ INPUT, OUTPUT = "X", "Y"
 
 
 class NotExportable(Exception):
-    """A model, or a part of it, whose answers are not known to be the same in ONNX; says which and why."""
+    """A model, or a part of it, whose predictions are not known to be the same in ONNX; says which and why."""
 
 
 class Graph:
@@ -54,12 +54,12 @@ class Graph:
         """Matrices side by side."""
         return values[0] if len(values) == 1 else self.add("Concat", *values, axis=1)
 
-    def finish(self, answer: str, features: int) -> bytes:
-        """The model file: input X [rows, features] and output Y [rows, answers], both double."""
+    def finish(self, prediction: str, features: int) -> bytes:
+        """The model file: input X [rows, features] and output Y [rows, predictions], both double."""
         import onnx
         from onnx import TensorProto, helper
 
-        self._nodes.append(helper.make_node("Identity", [answer], [OUTPUT]))
+        self._nodes.append(helper.make_node("Identity", [prediction], [OUTPUT]))
         given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [None, features])
         made = helper.make_tensor_value_info(OUTPUT, TensorProto.DOUBLE, [None, None])
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(TREES, TREES_OPSET)]

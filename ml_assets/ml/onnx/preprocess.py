@@ -68,9 +68,9 @@ def _tables(encoder: Any, known: Sequence[list[str]]) -> list[np.ndarray[Any, An
     """What an encoder makes of each value of each category: known ones, missing, unknown."""
     import pandas as pd
 
-    asked = [[*values, np.nan, UNSEEN] for values in known]
-    rows = max(map(len, asked))
-    frame = pd.DataFrame({str(n): [*values, *[UNSEEN] * (rows - len(values))] for n, values in enumerate(asked)})
+    probes = [[*values, np.nan, UNSEEN] for values in known]
+    rows = max(map(len, probes))
+    frame = pd.DataFrame({str(n): [*values, *[UNSEEN] * (rows - len(values))] for n, values in enumerate(probes)})
     if hasattr(encoder, "feature_names_in_"):
         frame.columns = encoder.feature_names_in_
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ def _tables(encoder: Any, known: Sequence[list[str]]) -> list[np.ndarray[Any, An
     made = np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
     widths = getattr(encoder, "_n_features_outs", None) or [made.shape[1] // len(known)] * len(known)
     blocks = np.split(made, np.cumsum(widths)[:-1], axis=1)
-    return [block[: len(values)] for block, values in zip(blocks, asked, strict=True)]
+    return [block[: len(values)] for block, values in zip(blocks, probes, strict=True)]
 
 
 def numbers(graph: Graph, step: Any, x: str) -> str:
@@ -106,9 +106,9 @@ def _imputer(graph: Graph, step: Any, x: str) -> str:
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
         raise NotExportable(f"an imputer of {step.missing_values!r}")
     statistics = np.asarray(step.statistics_, dtype=np.float64)
-    kept = np.flatnonzero(~np.isnan(statistics))  # a column without any value is dropped
-    values = graph.columns(x, kept)
-    pieces = [graph.add("Where", graph.add("IsNaN", values), graph.constant(statistics[kept]), values)]
+    used = np.flatnonzero(~np.isnan(statistics))  # a column without any value is dropped
+    values = graph.columns(x, used)
+    pieces = [graph.add("Where", graph.add("IsNaN", values), graph.constant(statistics[used]), values)]
     if step.add_indicator and len(step.indicator_.features_):
         missing = graph.add("IsNaN", graph.columns(x, step.indicator_.features_))
         pieces.append(graph.cast(missing, np.float64))
