@@ -28,45 +28,46 @@ def write_text(file: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def written_file(file: Path) -> Iterator[Path]:
-    """A file beside the one meant, which takes its place when the block ends; nothing is left where it raises."""
+    """A hidden path beside a file's, whose file takes its place when the block ends; none stays where it raises."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = _beside(file)
     try:
         yield new
-        _sync(new)
-        new.replace(file)
-        _sync(file.parent)
+        move(new, file)
     finally:
         new.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def written_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the one meant, which takes its name when the block ends.
+    """An empty hidden folder beside the one meant, which takes its name when the block ends.
 
-    What was begun by a process that was killed is removed first. A folder of that name that holds something is never
-    replaced: `OSError`, and what was written is gone.
+    What a process that was killed has left of one is removed first. A folder of the name that holds something is never
+    replaced: that is an `OSError`, and what was written is gone.
     """
     new = _beside(folder)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
         yield new
-        for part in (*new.rglob("*"), new):
-            _sync(part)
-        new.rename(folder)
-        _sync(folder.parent)
+        move(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def move(new: Path, target: Path) -> None:
+    """Give a file or folder that is written its name, when it is on the disk; a file of the name is replaced."""
+    for part in (*new.rglob("*"), new) if new.is_dir() else (new,):
+        _sync(part)
+    new.replace(target)
+    _sync(target.parent)
+
+
 def _beside(path: Path) -> Path:
-    """A hidden name in the same folder, so in the same file system."""
     return path.with_name(f".{path.name}.new")
 
 
 def _sync(path: Path) -> None:
-    """What was written, or renamed in a folder, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

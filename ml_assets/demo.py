@@ -16,6 +16,7 @@ import duckdb
 from rich.console import Console
 from rich.text import Text
 
+from ml_assets.atomic import written_file
 from ml_assets.errors import SourceError
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
@@ -117,10 +118,8 @@ def write_months(paths: Paths, batches: Sequence[str]) -> list[Path]:
     for batch in batches:
         target = paths.data / "incoming" / "flights" / f"flights_{batch}.parquet"
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f".{target.name}.new")
-            shutil.copy2(folder / target.name, new)
-            new.replace(target)
+            with written_file(target) as new:
+                shutil.copy2(folder / target.name, new)
             arrived.append(target)
     return arrived
 
@@ -155,7 +154,5 @@ def _package_file(name: str) -> str:
 
 def _copy(con: duckdb.DuckDBPyConnection, sql: str, target: Path) -> None:
     """Write a query's rows as Parquet; the file appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new")
-    con.sql(sql).write_parquet(str(new))
-    new.replace(target)
+    with written_file(target) as new:
+        con.sql(sql).write_parquet(str(new))

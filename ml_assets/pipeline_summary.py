@@ -69,7 +69,7 @@ def _read(lake: Lake, pipeline: str) -> Summary:
         batches=data.validated_batches(lake, pipeline),
         seen=read_facts(lake, pipeline).batches(),
         champion=versions.alias(lake, pipeline, "champion"),
-        quarantine=data.reasons(lake, pipeline),
+        quarantine=[{"reason": row["rule"], "rows": row["rows"]} for row in data.broken_rules(lake, pipeline)],
         drift=drift.verdicts(lake, pipeline),
     )
     tuned = list(candidates.newest(lake, pipeline).values())

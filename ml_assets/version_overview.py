@@ -69,7 +69,8 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
     """
     versions.need_version(lake, pipeline, version)
     record = next(one for one in versions.records(lake, pipeline) if one["version"] == version)
-    folder = paths.bundles / record["bundle"]
+    stores = paths.artifacts
+    folder = stores.bundles.fetch(record["bundle"])
     pin = training_sets.newest(lake, pipeline, pin_id=record["pin_id"])
     released = releases.newest_row(lake, pipeline, version)
     moved = [event for event in versions.alias_events(lake, pipeline) if event["version"] == version]
@@ -87,7 +88,7 @@ def describe(lake: Lake, paths: Paths, pipeline: str, version: str) -> Row:
         ],
         "aliases": [alias for alias, named in _aliases(lake, pipeline).items() if named == version],
         versions.ALIAS_EVENTS.name: moved,
-        "release": {**released, "folder": str(paths.releases / released["folder"])} if released else None,
+        "release": {**released, "folder": stores.releases.link(released["folder"])} if released else None,
         "read_training_set": f'open_lake().table("{data.FEATURES.of(pipeline)}", snapshot="{version}")',
     }
 

@@ -11,11 +11,12 @@ from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
 from ml_assets.project import declared, project_at
 from ml_assets.scaffold.evidence import is_id_name
 from ml_assets.scaffold.render import column_line
 from ml_assets.scaffold.suggest import Suggestion, holds, suggest_columns
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.statistics import STATISTICS, read
 
 CONSTRAINTS = ("min", "max", "allowed", "regex")
 
@@ -51,14 +52,14 @@ def suggestions_of(lake: Lake, pipeline: str) -> dict[str, Suggestion]:
     Raises:
         LakeError: There are no statistics yet.
     """
-    name = f"{pipeline}.statistics"
-    if not lake.exists(name):
-        raise LakeError(f"The lake has no table {name} yet.", fix=f"Materialize {pipeline}/validated_data first.")
-    statistics = lake.rows(f"SELECT * FROM {table(name)} ORDER BY batch")
+    if not lake.exists(STATISTICS.of(pipeline)):
+        fix = f"Materialize {VALIDATED_DATA.asset(pipeline)} first."
+        raise LakeError(f"The lake has no table {STATISTICS.of(pipeline)} yet.", fix=fix)
+    statistics = read(lake, pipeline)
     identifiers = {row["column_name"] for row in statistics if is_id_name(row["column_name"])}
     found = suggest_columns(statistics, identifiers)
-    rows = f"{pipeline}.validated_data"
-    if lake.exists(rows):
-        names = lake.columns(table(rows))
-        found = [holds(lake.con, table(rows), one) if one.name in names else one for one in found]
+    rows = VALIDATED_DATA.relation(lake, pipeline)
+    if rows is not None:
+        names = lake.columns(rows)
+        found = [holds(lake.con, rows, one) if one.name in names else one for one in found]
     return {one.name: one for one in found}

@@ -13,9 +13,8 @@ from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
 from ml_assets.tables.pipelines import only_pipeline
-from ml_assets.tables.trials import newest
+from ml_assets.tables.trials import need_newest
 
 
 @click.command()
@@ -48,20 +47,8 @@ def newest_trials(lake: Lake, pipeline: str, candidate: str | None, pin: str | N
     Raises:
         LakeError: There are no trials, no such candidate or no such training set.
     """
-    name = f"{pipeline}.trials"
-    if not lake.exists(name):
-        raise LakeError(f"The pipeline {pipeline} has no trials yet.", fix=f"Run the job {pipeline}_train.")
-    pins = [
-        row["pin_id"]
-        for row in lake.rows(f"SELECT pin_id FROM {table(name)} GROUP BY pin_id ORDER BY max(finished_at) DESC")
-    ]
-    if pin is not None and pin not in pins:
-        raise LakeError(f"No trial of {pipeline} was on training set {pin!r}.", fix=did_you_mean(pin, pins))
-    found = newest(lake, pipeline, pin or pins[0])
-    names = sorted({row["candidate"] for row in found})
-    if candidate is not None and candidate not in names:
-        raise LakeError(f"{pipeline} has no trials of a candidate {candidate!r}.", fix=did_you_mean(candidate, names))
-    return [{**row, "spread": _spread(row["fold_scores"])} for row in found if candidate in (None, row["candidate"])]
+    found = need_newest(lake, pipeline, candidate, pin)
+    return [{**row, "spread": _spread(row["fold_scores"])} for row in found]
 
 
 def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:
@@ -76,13 +63,13 @@ def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]
     Raises:
         LakeError: There is no such column.
     """
-    from ml_assets.ml.metrics import greater_is_better
+    from ml_assets.metrics import METRICS
 
     column = (sort or "score").removeprefix("-")
     if column not in rows[0]:
         raise LakeError(f"Trials have no column {column!r}.", fix=did_you_mean(column, rows[0]))
     with_value = [row for row in rows if row.get(column) is not None]
-    down = sort.startswith("-") if sort else greater_is_better(rows[0]["metric"])
+    down = sort.startswith("-") if sort else METRICS[rows[0]["metric"]].is_higher_better
     made = sorted(with_value, key=lambda row: _comparable(row[column]), reverse=down)
     if sort is None:
         made.sort(key=lambda row: row.get("state") == "pruned")

@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ml_assets import errors
+from ml_assets.atomic import short_hash
 from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
 from ml_assets.spec import PipelineSpec
@@ -33,7 +34,8 @@ SCHEME = "2."  # what a version begins with
 # Versions of release 0.1 also counted engine, texts and wiring: they say nothing about the code of today.
 EARLIER_SCHEME = re.compile(r"[0-9a-f]{12}")
 PACKAGE = "ml_assets"
-COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
+# Packages whose modules compute rows, beside the logic of the stages.
+COMPUTING = ("ml", "metrics", "sources", "server")
 # How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
 FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
 # Which rows a model is fitted on, which outcome a row has, and when a batch has drifted, is decided by these.
@@ -58,7 +60,7 @@ def code_version(logic: Iterable[ModuleType | str], *parts: Any, revision: int =
     names = {name for root in logic for name in computing(root if isinstance(root, str) else root.__name__)}
     hashes = [_module_hash(name) for name in sorted(names)]
     text = json.dumps([revision, hashes, [_plain(part) for part in parts]], sort_keys=True, default=str)
-    return SCHEME + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return SCHEME + short_hash(text, 12)
 
 
 def is_other_code(one: str, other: str) -> bool:
@@ -214,7 +216,7 @@ def _file_hash(file: Path) -> str:
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, what an error says, lines of a log, what columns mean."""
+    """Takes away what a person reads: docstrings, descriptions, what errors, logs and declarations say."""
 
     def visit_body(self, node: Any) -> Any:
         if ast.get_docstring(node, clean=False) is not None:
@@ -230,6 +232,10 @@ class _WithoutTexts(ast.NodeTransformer):
         if isinstance(node.func, ast.Name) and _only_says(node.func.id):
             node.args, node.keywords = [], []
         return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.keyword | None:
+        self.generic_visit(node)
+        return None if node.arg == "description" and isinstance(node.value, ast.Constant) else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = node.value

@@ -45,6 +45,7 @@ def common(
         "owners": spec.owners,
         "code_version": code_version,
         "kinds": kinds,
+        "tags": {"ml_assets/pipeline": spec.name, "ml_assets/stage": stage},
         # `dagster asset materialize --partition-range` asks it of every selected asset, partitioned or not.
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
@@ -71,14 +72,14 @@ def triggered_by(tags: Mapping[str, str]) -> str:
     return user()
 
 
-def written_metadata(written: Written, seconds: float) -> Metadata:
-    """Numbers of a write that Dagster shows and plots."""
+def written_metadata(written: Written, seconds: float, by_batch: bool = False) -> Metadata:
+    """Numbers of a write that Dagster shows and plots; the rows are those of the table, or of one batch of it."""
     return {
-        "dagster/row_count": written.rows,
+        "dagster/partition_row_count" if by_batch else "dagster/row_count": written.rows,
         "seconds": round(seconds, 3),
         "size_bytes": written.bytes,
         "snapshot": written.snapshot_id,
-        "table": f"lake.{written.table}",
+        "dagster/table_name": f"lake.{written.table}",
     }
 
 

@@ -9,7 +9,6 @@ next one starts from the same place and loses nothing:
 Every other exception is a bug: the tick fails, and Dagster shows it.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from ml_assets import atomic
 from ml_assets.errors import LakeBusy, MLAssetsError
 from ml_assets.graph import declare, run_requests
 from ml_assets.graph.batches import RANGE_TAG, ranges, unfinished_run
@@ -215,4 +215,4 @@ def run(
 
 def short_hash(value: object) -> str:
     """16 hex digits that name a value made of what JSON has."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return atomic.short_hash(json.dumps(value, sort_keys=True, default=str))

@@ -7,10 +7,10 @@ content and outlives the tick that wrote it, because Dagster may keep the cursor
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.atomic import write_text
 from ml_assets.errors import LakeError
 
 
@@ -41,16 +41,11 @@ class Memory:
             LakeError: The folder cannot be written.
         """
         cursor = _digest(text)
-        file, part = self.folder / cursor, self.folder / f".{cursor}.part"
+        file = self.folder / cursor
         if file.exists():
             return cursor
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(file)
+            write_text(file, text)
             for other in self.folder.iterdir():
                 if other.name not in (cursor, before):
                     other.unlink()

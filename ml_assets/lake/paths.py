@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.lake.artifacts import Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.sqlite import SqliteCatalog
 
@@ -41,6 +42,11 @@ class Paths:
     def catalog(self) -> Catalog:
         """The lake's catalog; all locks between runs are its locks."""
         return SqliteCatalog(self.lake)
+
+    @property
+    def artifacts(self) -> Stores:
+        """Bundles, releases and reports; whoever reads one asks here for a local path."""
+        return Stores.of(artifacts_at(self.data, self.data / "cache"))
 
     @property
     def bundles(self) -> Path:

@@ -14,13 +14,13 @@ evaluated is what serves.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.atomic import written_folder
 from ml_assets.errors import ModelError
 from ml_assets.ml import archives, documents, estimators, manifest
 from ml_assets.ml import reference as references
@@ -158,22 +158,18 @@ def save(
 
     if folder.exists():
         raise ModelError("A bundle is never written twice.", where={"folder": folder})
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    io.dump(model, new / "model.skops")
-    schema, proto = with_engine(model, schema, rows)
-    if proto is not None:
-        (new / "model.onnx").write_bytes(proto)
-    (new / "schema.json").write_text(json.dumps(asdict(schema), indent=2))
-    for name, text in texts.items():
-        (new / name).write_text(text)
-    if reference is not None:
-        references.write(new, reference)
-    libraries = {name: library_version(name) for name in LIBRARIES}
-    digest = manifest.write(new, {"libraries": libraries})
-    new.rename(folder)
-    return digest
+    with written_folder(folder) as new:
+        io.dump(model, new / "model.skops")
+        schema, proto = with_engine(model, schema, rows)
+        if proto is not None:
+            (new / "model.onnx").write_bytes(proto)
+        (new / "schema.json").write_text(json.dumps(asdict(schema), indent=2))
+        for name, text in texts.items():
+            (new / name).write_text(text)
+        if reference is not None:
+            references.write(new, reference)
+        libraries = {name: library_version(name) for name in LIBRARIES}
+        return manifest.write(new, {"libraries": libraries})
 
 
 def with_engine(model: Any, schema: Schema, rows: pd.DataFrame | None) -> tuple[Schema, bytes | None]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml import metrics, weighted
+from ml_assets import metrics
+from ml_assets.metrics import weighted
+from ml_assets.metrics.weighted import Statistic
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.weighted import Statistic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,24 +41,27 @@ class Judged:
     note: str = ""
 
     @property
+    def predictions(self) -> metrics.ScoredPredictions:
+        schema = self.schema
+        return metrics.ScoredPredictions(self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+
+    @property
     def decisions(self) -> Array:
-        return metrics.decide(self.scores, self.schema.kind, self.schema.threshold, self.schema.classes)
+        return self.predictions.decisions
 
     def score(self, metric: str) -> float:
-        schema = self.schema
-        return metrics.score(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+        return metrics.METRICS[metric].value(self.predictions)
 
     def all_scores(self) -> dict[str, float]:
         """Every metric of the kind."""
-        schema = self.schema
-        return metrics.all_scores(self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+        predictions = self.predictions
+        return {metric.name: metric.value(predictions) for metric in metrics.of_kind(self.schema.kind)}
 
     def statistic(self, metric: str) -> Statistic:
         """The metric, or `selection_rate`, as a function of row weights."""
         if metric == "selection_rate":
             return weighted.mean(self.decisions == self.favoured)
-        schema = self.schema
-        return weighted.statistic(metric, self.labels, self.scores, schema.kind, schema.threshold, schema.classes)
+        return metrics.METRICS[metric].weigh(self.predictions)
 
     def probabilities(self) -> tuple[Array, Array]:
         """Predicted probabilities, and whether each event was observed: of 1 (binary), of the likeliest class."""

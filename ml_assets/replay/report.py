@@ -47,8 +47,8 @@ def conclusions(replay: Replay) -> list[str]:
         return [f"No batch from {replay.later[0]} on has outcomes: nothing can be compared."]
     means = {arm: replay.mean(arm) for arm in (LOOP, FROZEN, ALWAYS)}
     counts = {arm: len(replay.trainings(arm)) for arm in (LOOP, ALWAYS)}
-    gain = (means[LOOP] - means[FROZEN]) * (1 if replay.greater_is_better else -1)
-    against = (means[LOOP] - means[ALWAYS]) * (1 if replay.greater_is_better else -1)
+    gain = replay.metric.gain(means[LOOP], means[FROZEN])
+    against = replay.metric.gain(means[LOOP], means[ALWAYS])
     better = sum(replay.gain(LOOP, batch) > 0 for batch in compared)
     trained = "once" if counts[LOOP] == 1 else f"{counts[LOOP]} times"
     return [
@@ -141,7 +141,7 @@ def _scores(replay: Replay) -> Table:
             ]
         )
     means = [_number(replay.mean(arm)) for arm in (FROZEN, LOOP, ALWAYS)]
-    gain = (replay.mean(LOOP) - replay.mean(FROZEN)) * (1 if replay.greater_is_better else -1)
+    gain = replay.metric.gain(replay.mean(LOOP), replay.mean(FROZEN))
     rows.append(["mean", "", means[0], means[1], _signed(gain), "", means[2], "", ""])
     return Table(head, rows)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ml_assets.atomic import written_file
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.metrics import METRICS, Metric
 from ml_assets.replay.drive import Ran
-from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets.spec import PipelineSpec
 from ml_assets.tables import decisions, performance
 from ml_assets.tables.decisions import Decision
 
@@ -100,8 +102,9 @@ class Replay:
     outcomes: dict[str, Outcome]
 
     @property
-    def greater_is_better(self) -> bool:
-        return METRICS[self.spec.target.kind][self.spec.performance_metric]
+    def metric(self) -> Metric:
+        """The metric of live predictions."""
+        return METRICS[self.spec.performance_metric]
 
     def score(self, arm: str, batch: str) -> Score | None:
         """The live score of the loop, the frozen model or the training after every batch."""
@@ -129,7 +132,7 @@ class Replay:
         one, other = self.score(arm, batch), self.score(FROZEN, batch)
         if one is None or other is None:
             return math.nan
-        return (one.value - other.value) * (1 if self.greater_is_better else -1)
+        return self.metric.gain(one.value, other.value)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a batch, with `COLUMNS`; trainings are those of the loop."""
@@ -150,13 +153,10 @@ class Replay:
 
     def write_csv(self, file: Path) -> None:
         """The rows as a file; it appears whole or not at all."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        with new.open("w", newline="", encoding="utf-8") as opened:
+        with written_file(file) as new, new.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.DictWriter(opened, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows())
-        new.replace(file)
 
 
 def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> Outcome:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.atomic import written_file
 from ml_assets.component import MLPipeline, build_pipeline
 from ml_assets.errors import LakeError, ModelError, SourceError, did_you_mean
 from ml_assets.graph.ingest import files
@@ -171,10 +172,8 @@ def arrive(delivery: files.Delivery, incoming: Path) -> None:
     """Let the files of one batch arrive."""
     for local, name in zip(delivery.local, delivery.names, strict=True):
         target = incoming / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}")
-        shutil.copy2(local, new)
-        new.replace(target)
+        with written_file(target) as new:
+            shutil.copy2(local, new)
 
 
 def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.atomic import write_text
 from ml_assets.lake.paths import Paths
 from ml_assets.reporting.evaluation_evidently import write_evidently
 from ml_assets.reporting.evaluation_report import write_report
@@ -52,9 +53,7 @@ def publish(
     """
     reports = Reports.of(paths, spec.name, model.version)
     write_evidently(evaluation.judged, reports.evidently, spec.tuning.seed)
-    new = reports.card.with_suffix(".new")
-    new.write_text(model_card(spec, model, pin, evaluation.found, evaluation.suspects), encoding="utf-8")
-    new.replace(reports.card)
+    write_text(reports.card, model_card(spec, model, pin, evaluation.found, evaluation.suspects))
     links = {"model card": reports.card.name, "Evidently's report": reports.evidently.name}
     write_report(reports.evaluation, spec, model, pin, evaluation, searches, links)
     return reports

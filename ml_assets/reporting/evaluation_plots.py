@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.ml import metrics
+from ml_assets import metrics
+from ml_assets.ml import calibration
 from ml_assets.ml.costs import constant_costs
 from ml_assets.ml.judged import Judged
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, RED, Figure, as_markdown, as_png, new_figure
@@ -19,7 +20,6 @@ SHOWN = 15  # of slices, features or classes; a plot of more cannot be read
 DOTS = 3000
 WIDTH, DPI = 9.0, 110
 # Metrics that lie between 0 and 1 share an axis; each of the others has its own.
-UNBOUNDED = ("log_loss", "r2", "mae", "rmse")
 
 
 def evaluation_plot(evaluation: Evaluation) -> str:
@@ -69,7 +69,7 @@ def report_plots(spec: PipelineSpec, evaluation: Evaluation) -> dict[str, list[F
 
 def shown(found: Sequence[Finding], metric: str) -> tuple[list[Finding], int]:
     """The largest and the worst slices that have a value, by column from worst to best; how many are left out."""
-    sign = 1 if metric == "selection_rate" or metrics.greater_is_better(metric) else -1
+    sign = 1 if metric == "selection_rate" else metrics.METRICS[metric].sign
     defined = [f for f in found if not math.isnan(f.value)]
     largest = sorted(defined, key=lambda f: -f.rows)[: SHOWN // 2 + 1]
     worst = sorted((f for f in defined if f not in largest), key=lambda f: sign * f.value)[: SHOWN - len(largest)]
@@ -91,8 +91,8 @@ def _metrics(evaluation: Evaluation) -> Figure:
     if evaluation.champion is not None:
         label = f"champion {evaluation.champion.version}"
         others.insert(0, (label, evaluation.champion.all_scores(), ORANGE, "D"))
-    bounded = [name for name in test if name not in UNBOUNDED]
-    alone = [name for name in test if name in UNBOUNDED]
+    bounded = [name for name in test if metrics.METRICS[name].is_bounded]
+    alone = [name for name in test if not metrics.METRICS[name].is_bounded]
     widths = [*([3.2] if bounded else []), *[1.2] * len(alone)]
     figure = new_figure(WIDTH, max(2.8, 0.6 + 0.36 * len(bounded)))
     axes = list(figure.subplots(1, len(widths), gridspec_kw={"width_ratios": widths}, squeeze=False)[0])
@@ -113,7 +113,7 @@ def _metrics(evaluation: Evaluation) -> Figure:
         place.set(title=name, xlim=(-0.5, len(sides) - 0.5), xticks=range(len(sides)))
         place.set_xticklabels([side[0].split(" ")[0] for side in sides], fontsize=8, rotation=30)
         place.title.set_fontsize(10)
-    less = [name for name in test if not metrics.greater_is_better(name)]
+    less = [name for name in test if not metrics.METRICS[name].is_higher_better]
     return _finished(
         figure,
         "Metrics on test rows",
@@ -133,7 +133,7 @@ def _open(end: float | None) -> bool:
 
 
 def _calibration(axes: Any, judged: Judged) -> None:
-    predicted, observed, _ = metrics.calibration_curve(*judged.probabilities())
+    predicted, observed, _ = calibration.curve(*judged.probabilities())
     axes.plot([0, 1], [0, 1], color=GREY, lw=1)
     axes.plot(predicted, observed, marker="o", color=BLUE)
     axes.set(title="Calibration on test rows", xlabel="predicted probability", ylabel="observed share")

@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ml_assets.atomic import write_text
 from ml_assets.escaping import script_data
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -73,10 +74,7 @@ def _environment() -> Environment:
 
 def write(file: Path, page: str) -> None:
     """Write a page; it appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
-    new.write_text(page, encoding="utf-8")
-    new.replace(file)
+    write_text(file, page)
 
 
 def policy(page: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ml_assets.ml import metrics
+from ml_assets import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.evaluations import Finding
 
@@ -41,7 +41,7 @@ def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str)
         return f"It was not compared with {whom}: {why}" if why and name == "champion" else NO_CHAMPION
     sure = 2 * spec.gates.champion.confidence - 1 if name == "champion" else 0.95
     compared = f"{spec.metric} {number(own.value)} against {number(other.value)}"
-    better = "higher" if metrics.greater_is_better(spec.metric) else "lower"
+    better = "higher" if metrics.METRICS[spec.metric].is_higher_better else "lower"
     size = f"{number(abs(gain.value))} ({sure:.0%} CI of the gain: {interval(gain)}; {better} is better)"
     if gain.low is None or gain.high is None or math.isnan(gain.low) or math.isnan(gain.high):
         return f"How it compares with {whom} is not defined on these rows."
@@ -107,8 +107,8 @@ def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
 
 
 def _significantly_worse(finding: Finding, test: Finding) -> bool:
-    end = finding.high if metrics.greater_is_better(test.metric) else finding.low
-    return end is not None and not math.isnan(end) and metrics.gain(test.metric, end, test.value) < 0
+    end = finding.high if metrics.METRICS[test.metric].is_higher_better else finding.low
+    return end is not None and not math.isnan(end) and metrics.METRICS[test.metric].gain(end, test.value) < 0
 
 
 def _named(found: Sequence[Finding]) -> str:

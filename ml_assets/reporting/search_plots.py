@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml.metrics import greater_is_better
+from ml_assets.metrics import METRICS
 from ml_assets.reporting.plots import new_figure
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def _plot_lines(
     columns.append(_scaled(scores))
     norm, colors = (
         Normalize(min(scores), max(scores)),
-        colormaps["viridis" if greater_is_better(metric) else "viridis_r"],
+        colormaps["viridis" if METRICS[metric].is_higher_better else "viridis_r"],
     )
-    sign = 1 if greater_is_better(metric) else -1
+    sign = METRICS[metric].sign
     for row in sorted(range(len(trials)), key=lambda row: sign * scores[row]):
         heights = [places[row] for places, _ in columns]
         style = "-" if trials[row]["state"] == "complete" else ":"
@@ -125,7 +125,7 @@ def _importance(trials: Sequence[Mapping[str, Any]], names: Sequence[str], metri
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaces = {name: _space([trial["params"][name] for trial in trials]) for name in names}
-    study = optuna.create_study(direction="maximize" if greater_is_better(metric) else "minimize")
+    study = optuna.create_study(direction=METRICS[metric].direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # choices that are lists
         for trial in trials:

@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sqlite_files import CATALOG
 from ml_assets.server.app import Serving
 from ml_assets.server.scorer import Scorer
 from ml_assets.tables import releases, versions
@@ -52,7 +51,7 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
             where={"pipeline": pipeline},
             fix=f"Run the job {pipeline}_train, or materialize {pipeline}/release_candidate.",
         )
-    return Place(version, paths.releases / found.folder, found.sha256)
+    return Place(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 
 class Follower:
@@ -66,7 +65,7 @@ class Follower:
 
     def __init__(self, paths: Paths, pipeline: str, serving: Serving) -> None:
         self._paths, self._pipeline, self._serving = paths, pipeline, serving
-        self._seen = self._catalog_state()
+        self._seen: int | None = None  # asked for at the first check
         self._loading = asyncio.Lock()
         serving.reload = self.look
 
@@ -84,11 +83,11 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            state = self._catalog_state()
-            if state == self._seen:
-                continue
-            self._seen = state
             try:
+                newest = await asyncio.to_thread(self._newest)
+                if newest == self._seen:
+                    continue
+                self._seen = newest
                 await self.look()
             except Exception as error:  # whatever is wrong with the new release, the old one goes on
                 log.error("the champion's release was not loaded; %s goes on: %s", self._now(), error)
@@ -111,11 +110,5 @@ class Follower:
     def _now(self) -> str:
         return self._serving.scorer.facts.version
 
-    def _catalog_state(self) -> list[tuple[int, int]]:
-        """Size and time of the catalog's files: any write to the lake changes them, and a look costs no query."""
-        found = []
-        for name in (CATALOG, CATALOG + "-wal"):
-            with contextlib.suppress(FileNotFoundError):
-                entry = (self._paths.lake / name).stat()
-                found.append((entry.st_size, entry.st_mtime_ns))
-        return found
+    def _newest(self) -> int | None:
+        return self._paths.catalog.newest_snapshot(self._pipeline)

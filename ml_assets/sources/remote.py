@@ -7,7 +7,6 @@ the spool folder, under a name that says which content it is; whoever has stored
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 from unicodedata import category
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import SourceError
 
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -119,7 +119,7 @@ class Place:
             shutil.rmtree(self._spooled(path, version), ignore_errors=True)
 
     def _spooled(self, path: str, version: str) -> Path:
-        return self.spool / hashlib.sha256(f"{path} {version}".encode()).hexdigest()[:16]
+        return self.spool / short_hash(f"{path} {version}")
 
     def _local_entries(self, folder: Path, deep: bool) -> Iterator[Entry]:
         if not folder.is_dir():

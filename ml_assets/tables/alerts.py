@@ -12,12 +12,12 @@ alert is its state now, and all of them are its history.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from ml_assets.atomic import short_hash
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables.table import Column, Table
 from ml_assets.tables.versions import now
@@ -83,7 +83,7 @@ class Alert:
 
 def identity(event: str, subject: str, own: Sequence[object]) -> str:
     """The id of an event: a hash of its kind, its subject, and what tells it from others about the same subject."""
-    return hashlib.sha256(json.dumps([event, subject, *own], default=str).encode()).hexdigest()[:20]
+    return short_hash(json.dumps([event, subject, *own], default=str), 20)
 
 
 def raised(event: str, subject: str, text: str, own: Sequence[object], link: str | None = None) -> Alert:

@@ -5,9 +5,11 @@ Their other columns are those of the YAML and of its SELECTs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifiers
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.table import Column, Table
 
@@ -100,13 +102,39 @@ def validated_batches(lake: Lake, pipeline: str, before: str | None = None, limi
     return found if limit is None else found[-limit:]
 
 
-def reasons(lake: Lake, pipeline: str, batches: Sequence[str] | None = None) -> list[dict[str, object]]:
-    """Rules that rows of the quarantine break: reason, rows; most rows first."""
+def broken_rules(lake: Lake, pipeline: str, batches: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Rules that rows of the quarantine break: rule, rows, batches, first and last batch; most rows first."""
     return QUARANTINE.query(
         lake,
         pipeline,
-        """SELECT split_part(reason, ': ', 1) AS reason, count(*) AS rows
-        FROM (SELECT unnest(reasons) AS reason FROM {t} WHERE $batches IS NULL OR list_contains($batches, batch))
-        GROUP BY 1 ORDER BY 2 DESC""",
+        """SELECT split_part(reason, ': ', 1) AS rule, count(*) AS rows, count(DISTINCT batch) AS batches,
+            min(batch) AS first, max(batch) AS last
+        FROM (SELECT batch, unnest(reasons) AS reason FROM {t} WHERE $batches IS NULL OR list_contains($batches, batch))
+        GROUP BY 1 ORDER BY 2 DESC, 1""",
         {"batches": None if batches is None else list(batches)},
+    )
+
+
+def quarantined(
+    lake: Lake, pipeline: str, batches: Sequence[str], rule: str | None, columns: Collection[str], limit: int
+) -> list[dict[str, Any]]:
+    """The first rows of the quarantine, with the columns in question and the reasons.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        batches: Rows of these batches.
+        rule: Only rows that break this rule.
+        columns: Columns in question; those that the table does not have are left out.
+        limit: Maximum number of rows.
+    """
+    there = lake.columns(QUARANTINE.sql(pipeline)) if lake.exists(QUARANTINE.of(pipeline)) else {}
+    shown = ["batch", "row_id", "source_file", *(column for column in there if column in columns), "reasons"]
+    return QUARANTINE.query(
+        lake,
+        pipeline,
+        f"""SELECT {identifiers(shown)} FROM {{t}} WHERE list_contains($batches, batch)
+        AND ($rule IS NULL OR len(list_filter(reasons, lambda r: split_part(r, ': ', 1) = $rule)) > 0)
+        ORDER BY batch, row_id LIMIT $limit""",
+        {"batches": list(batches), "rule": rule, "limit": limit},
     )

@@ -141,6 +141,7 @@ def changed_by(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         ("lake/lake.py", "def snapshot(", "def newest(self): ...\n\n    def snapshot("),
         ("lake/frames.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
         ("tables/versions.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+        ("metrics/registry.py", "Share of right decisions.", "How often it is right."),
         ("ml/manifest.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
     ],
 )
@@ -165,6 +166,7 @@ MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "perf
         ("graph/monitoring/performance.py", {"performance_report"}),
         ("ml/estimators.py", MODEL),
         ("ml/preprocessing.py", MODEL),
+        ("metrics/registry.py", MODEL),
         ("server/features.py", {"release_candidate"}),
     ],
 )

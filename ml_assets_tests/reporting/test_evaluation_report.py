@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from markupsafe import escape
 
+from ml_assets import metrics
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import report
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
-from ml_assets.spec.base import METRICS
 from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.made import PIN, TYPES, VERSION, examined, of, spec_of
 
@@ -57,7 +57,7 @@ def test_report_and_card(kind: str) -> None:
     for title in [*shared, *PLOTS[kind], "How the search went", "Lower is better."]:
         assert title in text
     for words in (text, card):
-        for metric in METRICS[kind]:
+        for metric in metrics.names(kind):
             assert metric in words
         (test,) = [f for f in of(evaluation, "test") if f.metric == spec.metric]
         assert interval(test) in words

@@ -8,6 +8,7 @@ from rich.table import Table
 from ml_assets.cli.group import console
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.lake.lake import Lake
+from ml_assets.tables.data import QUARANTINE
 
 batch_option = click.option("--batch", "batches", multiple=True, help="Only this batch; may be given several times.")
 
@@ -18,7 +19,8 @@ def held_batches(lake: Lake, pipeline: str, batches: tuple[str, ...]) -> list[st
     Raises:
         MLAssetsError: Nothing of such a batch is in quarantine.
     """
-    held = lake.batches(f"{pipeline}.quarantine") if lake.exists(f"{pipeline}.quarantine") else []
+    name = QUARANTINE.of(pipeline)
+    held = lake.batches(name) if lake.exists(name) else []
     for batch in batches:
         if batch not in held:
             hint = did_you_mean(batch, held) if held else "the quarantine is empty"

@@ -11,6 +11,7 @@ from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.quarantine.held import batch_option, held_batches, print_rows
 from ml_assets.lake.paths import Paths
 from ml_assets.materialize import materialize
+from ml_assets.tables.data import FEATURES, QUARANTINE, VALIDATED_DATA, lookups
 
 
 @click.command()
@@ -23,18 +24,18 @@ def retry(pipeline: str, batches: tuple[str, ...]) -> None:
     """
     with reading(pipeline) as lake:
         held = held_batches(lake, pipeline, batches)
-        before = {batch: lake.count(f"{pipeline}.quarantine", batch) for batch in held}
-        lookups = [name.partition(".")[2] for name in lake.tables() if name.startswith(f"{pipeline}.lookup_")]
+        before = {batch: lake.count(QUARANTINE.of(pipeline), batch) for batch in held}
+        made = lookups(lake, pipeline)
     if not held:
         console.print(f"The quarantine of {pipeline} is empty.")
         return
-    names = ["validated_data", "quarantine", *lookups, "features"]
+    names = [VALIDATED_DATA.name, QUARANTINE.name, *made, FEATURES.name]
     select = ",".join(f'key:"{pipeline}/{name}"' for name in names)
     ok = True
     for batch in held:
         ok &= materialize(Paths.of(), console, ["--select", select, "--partition", batch], log_name="quarantine")
     with reading() as lake:
-        after = {batch: lake.count(f"{pipeline}.quarantine", batch) for batch in held}
+        after = {batch: lake.count(QUARANTINE.of(pipeline), batch) for batch in held}
     print_rows(
         f"{pipeline}: quarantined rows",
         [{"batch": batch, "before": before[batch], "now": after[batch]} for batch in held],

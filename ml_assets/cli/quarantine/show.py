@@ -12,8 +12,8 @@ from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.quarantine.held import batch_option, held_batches, print_rows
 from ml_assets.errors import MLAssetsError, did_you_mean
-from ml_assets.lake.sql import identifiers, table
 from ml_assets.project import declared, project_at
+from ml_assets.tables.data import broken_rules, quarantined
 
 
 @click.command()
@@ -24,30 +24,13 @@ from ml_assets.project import declared, project_at
 @json_option
 def show(pipeline: str, batches: tuple[str, ...], rule: str | None, limit: int, as_json: bool) -> None:
     """How often each rule is broken, and the rows with the values in question."""
-    name = f"{pipeline}.quarantine"
     with reading(pipeline) as lake:
         chosen = held_batches(lake, pipeline, batches)
-        counts = lake.rows_of(
-            name,
-            """SELECT split_part(reason, ': ', 1) AS rule, count(*) AS rows, count(DISTINCT batch) AS batches,
-                min(batch) AS first, max(batch) AS last
-            FROM (SELECT batch, unnest(reasons) AS reason FROM {t} WHERE list_contains($batches, batch))
-            GROUP BY 1 ORDER BY 2 DESC, 1""",
-            {"batches": chosen},
-        )
+        counts = broken_rules(lake, pipeline, chosen)
         names = [row["rule"] for row in counts]
         if rule is not None and rule not in names:
             raise MLAssetsError(f"No quarantined row breaks the rule {rule!r}; {did_you_mean(rule, names)}")
-        present = lake.columns(table(name)) if counts else {}
-        broken = _columns_of(pipeline, [rule] if rule else names)
-        shown = ["batch", "row_id", "source_file", *(column for column in present if column in broken), "reasons"]
-        rows = lake.rows_of(
-            name,
-            f"""SELECT {identifiers(shown)} FROM {{t}} WHERE list_contains($batches, batch)
-            AND ($rule IS NULL OR len(list_filter(reasons, lambda r: split_part(r, ': ', 1) = $rule)) > 0)
-            ORDER BY batch, row_id LIMIT $limit""",
-            {"batches": chosen, "rule": rule, "limit": limit},
-        )
+        rows = quarantined(lake, pipeline, chosen, rule, _columns_of(pipeline, [rule] if rule else names), limit)
     if as_json:
         print_json({"rules": counts, "rows": rows})
         return

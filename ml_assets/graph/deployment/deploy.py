@@ -82,7 +82,7 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
     """
     model = versions.need_version(lake, pipeline, version)
     for one in releases.models(lake, pipeline, model):
-        bundle.verify(paths.bundles / one.bundle, one.bundle_sha256)
+        bundle.verify(paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
     found = releases.newest(lake, pipeline, version)
     if found is None:
         raise ModelError(
@@ -90,8 +90,8 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
             where={"pipeline": pipeline},
             fix=f"Materialize {pipeline}/release_candidate, then run the job {pipeline}_deploy.",
         )
-    manifest.verify(paths.releases / found.folder, found.sha256, "release")
-    return Release(paths.releases / found.folder, found.sha256)
+    manifest.verify(paths.artifacts.releases.fetch(found.folder), found.sha256, "release")
+    return Release(paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 
 def _place(spec: PipelineSpec, paths: Paths) -> str | None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_assets.atomic import write_text
 from ml_assets.errors import ModelError, ServingError
 from ml_assets.ml import manifest
 from ml_assets.sources.remote import is_url
@@ -65,12 +65,7 @@ def _to_folder(release: Path, sha256: str, place: Path, version: str, champion: 
             done = "copied over other content"
         new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-    part = place / f".{CHAMPION}.new"
-    with part.open("w", encoding="utf-8") as file:
-        file.write(champion)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(place / CHAMPION)
+    write_text(place / CHAMPION, champion)
     return done
 
 

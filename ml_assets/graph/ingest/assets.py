@@ -167,10 +167,10 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            checked = validation.check_batch(store, spec, batch)
+            checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
             puts = [
-                VALIDATED_DATA.put(spec.name, "_valid_batch", batch),
-                QUARANTINE.put(spec.name, "_broken_batch", batch),
+                VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
+                QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
             ]
             try:
                 validation.refuse_if_intolerable(spec, checked)

@@ -7,13 +7,13 @@ a wrong label is worse than a missing one.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
 from ml_assets.lake import faults
@@ -24,7 +24,7 @@ from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
-from ml_assets.tables import ingest_errors
+from ml_assets.tables import data, ingest_errors
 from ml_assets.tables import outcomes as late
 from ml_assets.tables.arrivals import OUTCOME_FILES, Arrival, known, put
 from ml_assets.tables.versions import now
@@ -60,7 +60,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with lake.catalog.lock(f"{spec.name}.outcomes", LOCK_TIMEOUT_S, "taking outcomes"):
+    with lake.catalog.lock(late.OUTCOMES.of(spec.name), LOCK_TIMEOUT_S, "taking outcomes"):
         earlier = known(lake, spec.name, OUTCOME_FILES)
         types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
@@ -68,7 +68,9 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         rejected = arrivals.newly_rejected(found, earlier)
         ingest_errors.record(lake, spec.name, arrivals.failed(rejected), commit)
         puts = [
-            late.OUTCOMES.put(spec.name, ROWS, append=True, version=_data_version(found)),
+            late.OUTCOMES.put(
+                spec.name, ROWS, None, data.descriptions(spec), append=True, version=_data_version(found)
+            ),
             put(lake, spec.name, found, OUTCOME_FILES),
         ]
         written, _ = lake.replace(puts, commit)
@@ -212,4 +214,4 @@ def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival:
 def _data_version(found: Iterable[Arrival]) -> str:
     """The files that were taken decide the rows."""
     facts = sorted((one.path, one.sha256 or "") for one in found if one.status in ("ready", "vanished"))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(facts))

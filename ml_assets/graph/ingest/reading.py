@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import LakeBusy, LakeError, SourceError
 from ml_assets.graph.ingest import files, rows, schema
 from ml_assets.graph.ingest.arrivals import Superseded
@@ -16,7 +16,7 @@ from ml_assets.lake import faults
 from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.sql import table
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
-from ml_assets.tables import schema_events
+from ml_assets.tables import data, schema_events
 from ml_assets.tables.data import RAW_DATA
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets.tables.schema_events import SchemaEvent
@@ -81,7 +81,7 @@ def _write(
         relation = _with_staying(lake, spec, batch, relation, staying)
     events = schema.changes(lake, spec, batch, found)
     version = _data_version(batch, delivery, staying, commit.code_version)
-    put = RAW_DATA.put(spec.name, relation, batch, version=version)
+    put = RAW_DATA.put(spec.name, relation, batch, data.descriptions(spec), version=version)
     try:
         written, *_ = lake.replace(
             [put, *schema_events.puts(lake, spec.name, events, commit)], commit, before_commit=delivery.check_unchanged
@@ -94,7 +94,7 @@ def _write(
 def _data_version(batch: str, delivery: Delivery, staying: list[tuple[str, str]], code_version: str) -> str:
     """Bytes and code decide the rows, so they need not be hashed themselves; that would read the files twice."""
     facts = [batch, sorted(zip(delivery.names, delivery.sha256, strict=True)), staying, code_version]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(facts))
 
 
 def _staying(
@@ -113,11 +113,10 @@ def _staying(
 
 def _earlier(lake: Lake, spec: PipelineSpec, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """What raw_data says of a batch; nothing where its data file is lost, which the new rows then take the place of."""
-    name = RAW_DATA.of(spec.name)
     try:
-        return lake.rows_of(name, sql, parameters)
+        return RAW_DATA.query(lake, spec.name, sql, parameters)
     except LakeError as error:
-        if error.where.get("table") != name:
+        if error.where.get("table") != RAW_DATA.of(spec.name):
             raise
         return []
 

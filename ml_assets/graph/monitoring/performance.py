@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.ml import bundle, metrics, weighted
-from ml_assets.ml.weighted import Statistic
-from ml_assets.spec import METRICS, Performance, PipelineSpec
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle
+from ml_assets.spec import Performance, PipelineSpec
 from ml_assets.tables import evaluations, outcomes, predictions, releases, versions
 from ml_assets.tables.predictions import PREDICTIONS, ScoredBy
 from ml_assets.tables.versions import now
@@ -30,33 +31,31 @@ SAMPLE = 50_000
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a version predicted for rows, and what was observed.
+class StoredPredictions:
+    """What a version predicted for rows, as the lake holds it, and what was observed.
 
     Args:
+        kind: Kind of the target.
         labels: 0/1 (binary), a code of the class (multiclass), the value (regression); shape (n,).
         scores: Probability of 1 (binary), the value (regression).
         decisions: As the labels.
         given: Probability that was given to the observed class (multiclass); None where it is not known.
     """
 
+    kind: str
     labels: Array
     scores: Array
     decisions: Array
     given: Array | None = None
 
-    def at(self, rows: Array) -> Predictions:
+    @property
+    def outcome_probability(self) -> Array | None:
+        return metrics.outcome_probability(self.labels, self.scores) if self.kind == "binary" else self.given
+
+    def at(self, rows: Array) -> StoredPredictions:
         """The same on some of the rows."""
         given = None if self.given is None else self.given[rows]
-        return Predictions(self.labels[rows], self.scores[rows], self.decisions[rows], given)
-
-    def statistic(self, metric: str, kind: str) -> Statistic | None:
-        """The metric as a function of row weights; None where the stored predictions do not tell it."""
-        if metric == "log_loss" and kind == "multiclass":
-            return None if self.given is None else weighted.mean(metrics.losses_of(self.given))
-        if kind == "regression" or metric in ("roc_auc", "average_precision", "log_loss", "brier"):
-            return weighted.statistic(metric, self.labels, self.scores, kind)
-        return weighted.of_decisions(metric, self.labels, self.decisions)
+        return StoredPredictions(self.kind, self.labels[rows], self.scores[rows], self.decisions[rows], given)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
-        for metric in METRICS[spec.target.kind]:
+        for metric in metrics.names(spec.target.kind):
             place = version.number, metric
             line = as_row(spec, version, metric, found[place], rows, scored.get(place))
             lines.append({"batch": batch, **line, **when})
@@ -116,7 +115,7 @@ def as_row(
         "high": score.high,
         "rows": rows,
         "test_score": test_score,
-        "drop": metrics.drop(metric, score.value, test_score),
+        "drop": metrics.METRICS[metric].drop(score.value, test_score),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
@@ -169,9 +168,9 @@ def measure(
     kind, values, samples, size = spec.target.kind, {}, {}, 0
     for version in versions:
         predicted, sampled = predicted_and_observed(lake, paths, spec, batch, version)
-        for metric in METRICS[kind]:
-            statistic = predicted.statistic(metric, kind)
-            values[version.number, metric] = statistic(np.ones(rows)) if statistic else math.nan
+        for metric in metrics.of_kind(kind):
+            known = metric.is_known(predicted)
+            values[version.number, metric.name] = metric.weigh(predicted)(np.ones(rows)) if known else math.nan
         samples[version.number] = predicted.at(sampled)
         size = len(sampled)
     return with_intervals(values, samples, kind, size, rows, spec.tuning.seed)
@@ -179,7 +178,7 @@ def measure(
 
 def predicted_and_observed(
     lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy
-) -> tuple[Predictions, Array]:
+) -> tuple[StoredPredictions, Array]:
     """A version's predictions for the rows of `measured`, ordered by row_id, and positions of those in the sample."""
     name, kind = PREDICTIONS.sql(spec.name), spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
@@ -208,21 +207,21 @@ def predicted_and_observed(
     ).to_arrow_table()
     sampled, label, score, decision, *others = (column.to_numpy() for column in found.columns)
     given = others[0] if others and not others[1].any() else None
-    return Predictions(label, score, decision, given), np.flatnonzero(sampled)
+    return StoredPredictions(kind, label, score, decision, given), np.flatnonzero(sampled)
 
 
 def _classes(lake: Lake, paths: Paths, pipeline: str, version: ScoredBy) -> list[str] | None:
     """A version's classes in the order of its probabilities; None where its bundle is gone."""
     try:
         served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
-        return bundle.verify(paths.bundles / served.bundle, served.bundle_sha256).classes
+        return bundle.verify(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256).classes
     except ModelError:
         return None
 
 
 def with_intervals(
     values: Mapping[tuple[str, str], float],
-    samples: Mapping[str, Predictions],
+    samples: Mapping[str, StoredPredictions],
     kind: str,
     size: int,
     rows: int,
@@ -230,10 +229,10 @@ def with_intervals(
 ) -> dict[tuple[str, str], Score]:
     """Values with intervals from samples of the same `size` rows, and the gains of others over the first version."""
     statistics = {
-        (version, metric): statistic
+        (version, metric.name): metric.weigh(predicted)
         for version, predicted in samples.items()
-        for metric in METRICS[kind]
-        if (statistic := predicted.statistic(metric, kind)) is not None
+        for metric in metrics.of_kind(kind)
+        if metric.is_known(predicted)
     }
     resampled = dict(
         zip(statistics, weighted.bootstrap(list(statistics.values()), size, seed).T, strict=True) if size else []
@@ -242,7 +241,7 @@ def with_intervals(
     centres = {place: statistics[place](ones) for place in resampled}
 
     def between(value: float, deviations: Array) -> tuple[float | None, float | None]:
-        low, high = metrics.interval(value + scale * deviations)
+        low, high = weighted.interval(value + scale * deviations)
         return _or_none(low), _or_none(high)
 
     found = {}
@@ -254,7 +253,7 @@ def with_intervals(
         found[place] = score = Score(value, *between(value, resampled[place] - centres[place]))
         beside = (first, metric)
         if version != first and beside in resampled and not math.isnan(values[beside]):
-            sign = 1 if metrics.greater_is_better(metric) else -1
+            sign = metrics.METRICS[metric].sign
             gain = sign * (value - values[beside])
             gains = sign * (resampled[place] - resampled[beside])
             centre = sign * (centres[place] - centres[beside])
@@ -273,7 +272,7 @@ def verdict(
 
     It has where the drop exceeds the limit and the interval excludes the test score.
     """
-    lost = metrics.drop(metric, score.value, test_score)
+    lost = metrics.METRICS[metric].drop(score.value, test_score)
     if seen or seen is None:
         known = "The version has seen" if seen else "It is not known whether the version has seen"
         return None, f"No verdict: {known[0].lower()}{known[1:]} this batch."
@@ -283,13 +282,13 @@ def verdict(
         return None, f"No verdict: {metric} is not defined on these rows."
     if test_score is None or lost is None:
         return None, f"No verdict: evaluation_report has no {metric} of the version on its test rows."
-    greater = metrics.greater_is_better(metric)
+    greater = metrics.METRICS[metric].is_higher_better
     excluded = score.high < test_score if greater else score.low > test_score
     measured = (
         f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; test score {test_score:.4g}"
     )
-    much = f"{lost:.1%}" if metric in metrics.AS_SHARE else f"{lost:.4g}"
-    most = f"{limits.max_drop:.1%}" if metric in metrics.AS_SHARE else f"{limits.max_drop:.4g}"
+    much = metrics.METRICS[metric].format_drop(lost)
+    most = metrics.METRICS[metric].format_drop(limits.max_drop)
     if lost <= limits.max_drop:
         return False, f"Holds: {measured}. " + (f"Worse by {much}, the limit is {most}." if lost > 0 else "Not worse.")
     if not excluded:

@@ -35,7 +35,7 @@ class Watched:
 def watched(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, sample: int) -> Watched:
     """A version with the reference that its bundle keeps, or that its pin still gives, of at most `sample` rows."""
     served = releases.served(lake, pipeline, model)
-    folder = paths.bundles / served.bundle
+    folder = paths.artifacts.bundles.fetch(served.bundle)
     loaded = bundle.load(folder, served.bundle_sha256)
     kept = reference.read(folder, sample)
     return Watched(model, loaded, kept or _of_pin(lake, pipeline, model, loaded, sample, served.parts))

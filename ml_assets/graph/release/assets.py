@@ -122,7 +122,7 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
             proof = None
             if spec.gates.serving is not None:
                 proof = prove.prove(packed.folder, packed.golden, spec.target.kind != "regression")
-            row = pack.as_row(packed, paths, model.version, context.run.run_id)
+            row = pack.as_row(packed, model.version, context.run.run_id)
             row |= {**choice.as_row(pin), **prove.as_row(proof)}
             releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}

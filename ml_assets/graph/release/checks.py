@@ -129,7 +129,7 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         if release is None:
             return dg.AssetCheckResult(passed=False, description=f"version {version} was never packed")
         try:
-            manifest.verify(lake.paths.releases / release.folder, release.sha256, "release")
+            manifest.verify(lake.paths.artifacts.releases.fetch(release.folder), release.sha256, "release")
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         return dg.AssetCheckResult(passed=True, metadata={"version": version, "size_bytes": release.size_bytes})
@@ -153,7 +153,7 @@ def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             )
         try:
             for one in releases.models(store, spec.name, model):
-                bundle.verify(lake.paths.bundles / one.bundle, one.bundle_sha256)
+                bundle.verify(lake.paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         return dg.AssetCheckResult(passed=True, metadata={"champion": model.version})

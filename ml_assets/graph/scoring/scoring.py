@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets import metrics
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml import bundle, metrics
+from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases, training_sets, versions
 from ml_assets.tables.data import FEATURES
@@ -66,7 +67,7 @@ def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str
     """A version, ready to score."""
     pin = training_sets.newest(lake, pipeline, pin_id=model.pin_id)
     served = releases.served(lake, pipeline, model)
-    loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256)
     return Scorer(model, role, loaded, frozenset(pin.all_batches))
 
 

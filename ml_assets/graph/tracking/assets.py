@@ -36,7 +36,7 @@ def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            fitted = bundle.load_sklearn(paths.bundles / model.bundle, model.bundle_sha256)
+            fitted = bundle.load_sklearn(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
             entry = collect(store, paths, spec.name, model)
             run_id = export(uri, spec.name, entry, fitted)
         return dg.MaterializeResult(

@@ -64,7 +64,7 @@ def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Ent
         params={"candidate": model.candidate, "threshold": str(model.threshold), **_params(winner)},
         metrics=_evaluated(lake, pipeline, model.version) | _defined({"validation_score": model.validation_score}),
         files={
-            "bundle": sorted((paths.bundles / model.bundle).iterdir()),
+            "bundle": sorted(paths.artifacts.bundles.fetch(model.bundle).iterdir()),
             "report": sorted(file for file in report.glob(f"{model.version}.*") if file.is_file()),
         },
         children=[_candidate(row, [t for t in tried if t["candidate"] == row["candidate"]]) for row in tuned],

@@ -179,7 +179,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
                 f"validation_{spec.metric}": model.validation_score,
                 "selection": ranked[0]["selection_why"],
                 "ranking": dg.MetadataValue.md(markdown_table([{c: row[c] for c in columns} for row in ranked])),
-                "bundle": dg.MetadataValue.path(str(lake.paths.bundles / model.bundle)),
+                "bundle": dg.MetadataValue.path(lake.paths.artifacts.bundles.link(model.bundle)),
                 "pin": pin.pin_id,
             },
             data_version=dg.DataVersion(f"{model.version}-{model.fingerprint}"),

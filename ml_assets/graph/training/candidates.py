@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -13,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
+from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.ml import estimators, metrics, selection
+from ml_assets.ml import baseline, estimators, selection, thresholds
 from ml_assets.ml.folds import folds
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets
@@ -93,7 +94,7 @@ def compete(
         validation_se=error,
         validation_score=metrics.score(metric, validation.labels, scores, kind, threshold, names),
         train_score=metrics.score(metric, train_labels, train_scores, kind, threshold, names),
-        baseline_score=metrics.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
+        baseline_score=baseline.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
         threshold=threshold,
         seconds=time.monotonic() - started,
         journal=journal,
@@ -132,7 +133,7 @@ def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None
         return None
     if not spec.costs:
         return 0.5
-    return metrics.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
+    return thresholds.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
 
 
 def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
@@ -148,7 +149,7 @@ def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_ver
         spec.target.kind,
     ]
     decides += [spec.split.model_dump(), [_version(library) for library in libraries]]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    digest = short_hash(json.dumps(decides, sort_keys=True, default=str))
     file = paths.data / "search" / spec.name / f"{name}-{digest}.jsonl"
     for other in file.parent.glob("*.jsonl"):
         if other.stem.rpartition("-")[0] == name and other != file:

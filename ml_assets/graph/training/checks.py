@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
 from ml_assets.graph.training.pinning import stale_features
-from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.ml import bundle, estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import candidates, training_sets, versions
@@ -48,7 +49,7 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
         store = lake.open()
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         row = candidates.newest(store, spec.name, pin.pin_id, spec.metric)[name]
-        gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
+        gain = metrics.METRICS[spec.metric].gain(row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
             passed=gain > 0,
             severity=dg.AssetCheckSeverity.WARN,
@@ -70,7 +71,7 @@ def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = versions.of_pin(store, spec.name, pin.pin_id)
         try:
-            loaded = bundle.load(lake.paths.bundles / model.bundle, model.bundle_sha256)
+            loaded = bundle.load(lake.paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         rows = training_sets.read(store, spec.name, pin, ("test",)).head(SAMPLE_ROWS)

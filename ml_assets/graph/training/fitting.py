@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from ml_assets.atomic import short_hash
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
@@ -51,11 +50,11 @@ def train(
         earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:
-                bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
+                bundle.verify(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
                 return model, False
         number = versions.next_version(recipe, earlier)
-        folder = paths.bundles / spec.name / number
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that died before its version was registered
+        name = f"{spec.name}/{number}"
+        paths.artifacts.bundles.remove(name)  # of a run that died before its version was registered
         fitted = fit(  # no name for the rows here: a fit may need their memory
             training_sets.read(lake, spec.name, pin, FITTED),
             LABEL,
@@ -65,7 +64,8 @@ def train(
             params,
             winner["threshold"],
         )
-        digest = fitted.save(folder, texts)
+        with paths.artifacts.bundles.put(name) as folder:
+            digest = fitted.save(folder, texts)
         row = {
             "version": number,
             "candidate": winner["candidate"],
@@ -80,7 +80,7 @@ def train(
             "selection_score": winner["selection_score"],
             "selection_why": winner["selection_why"],
             "threshold": winner["threshold"],
-            "bundle": f"{spec.name}/{number}",
+            "bundle": name,
             "bundle_sha256": digest,
             "code_version": commit.code_version,
             "run_id": commit.run_id,
@@ -107,4 +107,4 @@ def _recipe(spec: PipelineSpec, pin: Pin, code_version: str) -> dict[str, str]:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(value, sort_keys=True, default=str))

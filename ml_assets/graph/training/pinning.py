@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
+from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.code_version import is_other_code
 from ml_assets.lake.lake import Lake
@@ -47,7 +47,7 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         "seed": spec.tuning.seed,
     }
     pin = Pin(
-        pin_id=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12],
+        pin_id=short_hash(json.dumps(definition, sort_keys=True), 12),
         snapshot_id=snapshot,
         batches=batches,
         rows=dict.fromkeys(PARTS, 0),

@@ -92,8 +92,8 @@ def test_one_run_makes_everything_fresh(project: Project, monkeypatch: pytest.Mo
     assert "unchanged since the last check" in skipped(tick(project, fourth.cursor))
 
 
-def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
-    changed = variant(trained)
+def test_a_request_names_what_is_stale_and_since_when(copied: Project) -> None:
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 1 AS income,")
     first = tick(changed)
     (request,) = first.run_requests
@@ -116,16 +116,16 @@ def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
     [(dg.DagsterRunStatus.FAILURE, True), (dg.DagsterRunStatus.CANCELED, True), (dg.DagsterRunStatus.SUCCESS, False)],
 )
 def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
-    trained: Project, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus, again: bool
+    copied: Project, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus, again: bool
 ) -> None:
-    changed = variant(trained)
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 3 AS income,")
     first = tick(changed)
     (request,) = first.run_requests
     ended = dg.DagsterRun(
         job_name="loans_ingest", status=status, tags={**request.tags, "dagster/run_key": str(request.run_key)}
     )
-    trained.instance.add_run(ended)
+    copied.instance.add_run(ended)
     moment = run_requests.now() + run_requests.WAIT_S
     try:
         assert "unchanged" in skipped(tick(changed, first.cursor))
@@ -141,7 +141,7 @@ def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
             assert "no result of request 1" in repeat.tags["ml_assets/why"]
             assert "unchanged" in skipped(tick(changed, result.cursor))
     finally:
-        trained.instance.delete_run(ended.run_id)
+        copied.instance.delete_run(ended.run_id)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
     ],
     ids=["a job of ours", "a run by hand", "another pipeline's"],
 )
-def test_it_waits_for_runs_of_the_pipeline(trained: Project, facts: dict[str, Any], waits: bool) -> None:
+def test_it_waits_for_runs_of_the_pipeline(copied: Project, facts: dict[str, Any], waits: bool) -> None:
     """Half of an ingest is in the lake: that is not stale."""
     busy = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED, **facts)
-    trained.instance.add_run(busy)
+    copied.instance.add_run(busy)
     try:
-        reason = skipped(tick(trained))
+        reason = skipped(tick(copied))
     finally:
-        trained.instance.delete_run(busy.run_id)
+        copied.instance.delete_run(busy.run_id)
     assert (f"run {busy.run_id} of the pipeline is STARTED" in reason) == waits
 
 
@@ -183,8 +183,8 @@ def test_a_batch_beyond_tolerance_is_requested_when_the_tolerance_changes(projec
     assert "nothing stale" in skipped(tick(patient, second.cursor))
 
 
-def test_a_new_dagster_instance_learns_the_batches(trained: Project) -> None:
-    changed = variant(trained)
+def test_a_new_dagster_instance_learns_the_batches(copied: Project) -> None:
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 2 AS income,")
     with dg.DagsterInstance.ephemeral() as instance:
         changed.instance = instance

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ml_assets import metrics
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.ml import bundle, estimators, metrics, weighted
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle, calibration, estimators
+from ml_assets.ml.baseline import dummy_scores, most_frequent
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
-from ml_assets.spec.base import METRICS
 from ml_assets.tables import training_sets
 from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import LABEL, Pin
@@ -53,7 +55,7 @@ def evaluate(
     from threadpoolctl import threadpool_limits
 
     extra = tuple(dict.fromkeys((*slices.columns(spec), *spec.key)))
-    loaded = bundle.load(paths.bundles / model.bundle, model.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
         known = training_sets.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
         judged = predict(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
@@ -79,7 +81,7 @@ def predict(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
     kind = loaded.schema.kind
     scores = estimators.predict_scores(loaded.model, estimators.feature_frame(rows, loaded.schema.features), kind)
     labels = estimators.label_array(rows[LABEL], kind)
-    favoured = str(metrics.most_frequent(labels)) if kind == "multiclass" else 1
+    favoured = str(most_frequent(labels)) if kind == "multiclass" else 1
     return Judged(rows, labels, scores, loaded.schema, version, favoured)
 
 
@@ -103,7 +105,7 @@ def examine(
         known: Share of test rows that repeat a train or validation row.
         incomparable: Why there is a champion without predictions.
     """
-    guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
+    guesses = dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
     baseline = replace(judged, scores=guesses, version="baseline")
     found = [
         *_metrics(spec, judged, baseline, champion),
@@ -129,7 +131,7 @@ def _champion(
     Raises:
         ModelError: Its bundle was changed, it needs features that are gone, or it predicts another kind of target.
     """
-    loaded = bundle.load(paths.bundles / against.served.bundle, against.served.bundle_sha256)
+    loaded = bundle.load(paths.artifacts.bundles.fetch(against.served.bundle), against.served.bundle_sha256)
     if loaded.schema.kind != judged.schema.kind:
         raise ModelError(
             f"Version {champion.version} predicts a {loaded.schema.kind} target; it is {judged.schema.kind} now."
@@ -147,11 +149,11 @@ def _champion(
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
-    names, rows = list(METRICS[spec.target.kind]), len(judged.labels)
+    names, rows = metrics.names(spec.target.kind), len(judged.labels)
     resampled = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
-        Finding("test", name, values[name], rows, *metrics.interval(resampled[:, place]))
+        Finding("test", name, values[name], rows, *weighted.interval(resampled[:, place]))
         for place, name in enumerate(names)
     ]
     own = resampled[:, names.index(spec.metric)]
@@ -180,12 +182,14 @@ def _against(
     metric, rows = spec.metric, len(judged.labels)
     resampled = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
     value = other.score(metric)
-    gains = own - resampled if metrics.greater_is_better(metric) else resampled - own
-    gain = metrics.gain(metric, judged.score(metric), value)
+    gains = own - resampled if metrics.METRICS[metric].is_higher_better else resampled - own
+    gain = metrics.METRICS[metric].gain(judged.score(metric), value)
     note = other.version if name == "champion" else None
     return [
-        Finding(name, metric, value, rows, *metrics.interval(resampled), note=note),
-        Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, confidence), note=other.note or None),
+        Finding(name, metric, value, rows, *weighted.interval(resampled), note=note),
+        Finding(
+            f"gain_over_{name}", metric, gain, rows, *weighted.interval(gains, confidence), note=other.note or None
+        ),
     ]
 
 
@@ -194,6 +198,6 @@ def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:
     if spec.target.kind == "regression":
         return []
     predicted, observed = judged.probabilities()
-    by_chance = metrics.calibration_by_chance(predicted, spec.tuning.seed)
+    by_chance = calibration.error_by_chance(predicted, spec.tuning.seed)
     note = f"perfect calibration would show up to {by_chance:.3f} on these rows"
-    return [Finding("calibration", "ece", metrics.calibration_error(predicted, observed), len(observed), note=note)]
+    return [Finding("calibration", "ece", calibration.error(predicted, observed), len(observed), note=note)]

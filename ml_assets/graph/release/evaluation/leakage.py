@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.ml import estimators
 from ml_assets.ml import leaks as signs
 from ml_assets.ml.judged import Array, Judged
@@ -54,7 +55,7 @@ def _too_good(
     names, together = signs.small_set(kind, types, *sides, enough=(spec.gates.leakage or LeakageGate()).max_score or 1)
     metric, note, rows = _metric(kind), None, len(test)
     # Of ten classes, each is far from nine others: their mean ROC AUC is near 1 in many an honest model.
-    of_own = "balanced_accuracy" if kind == "multiclass" else metric
+    of_own = metrics.UNITLESS[kind]
     own = judged.score(of_own)
     rare = rows - int(np.unique(judged.labels, return_counts=True)[1].max())
     if kind != "regression" and rare < SURE_ROWS:

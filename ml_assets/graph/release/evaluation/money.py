@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_assets.ml import metrics, weighted
+from ml_assets.metrics import weighted
 from ml_assets.ml.costs import constant_costs, row_costs
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
@@ -33,4 +33,4 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
 def _total(scope: str, values: Array, note: str | None, seed: int) -> Finding:
     """An amount with its interval: the same seed draws the same resamples of the same rows."""
     resampled = weighted.bootstrap([weighted.total(values)], len(values), seed)
-    return Finding(scope, "cost", float(values.sum()), len(values), *metrics.interval(resampled[:, 0]), note=note)
+    return Finding(scope, "cost", float(values.sum()), len(values), *weighted.interval(resampled[:, 0]), note=note)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml import estimators, metrics
+from ml_assets import metrics
+from ml_assets.ml import estimators
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
@@ -79,7 +80,7 @@ class _Probe:
             shuffled = repeated.assign(**{name: values[order]})
             scores = estimators.predict_scores(self.model, shuffled, judged.schema.kind)
             lost = [
-                metrics.gain(metric, before, replace(judged, scores=part).score(metric))
+                metrics.METRICS[metric].gain(before, replace(judged, scores=part).score(metric))
                 for part in np.split(scores, REPEATS)
             ]
             value, low, high = float(np.mean(lost)), min(lost), max(lost)

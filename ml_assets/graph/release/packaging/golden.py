@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from ml_assets import metrics
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers
-from ml_assets.ml import bundle, metrics, release
+from ml_assets.ml import bundle, release
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin

@@ -15,6 +15,7 @@ from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation import leakage
 from ml_assets.graph.release.packaging import supply_chain
 from ml_assets.graph.release.packaging.golden import golden_rows
+from ml_assets.lake.artifacts import Artifacts
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal
@@ -81,13 +82,15 @@ class Packed:
     """A release folder.
 
     Args:
-        folder: Where it is.
+        name: What it is called among the releases.
+        folder: Where it can be read.
         sha256: SHA-256 of its manifest.
         schema: Schema of its bundle.
         golden: Its golden rows.
         size_bytes: Size of all its files.
     """
 
+    name: str
     folder: Path
     sha256: str
     schema: bundle.Schema
@@ -121,48 +124,49 @@ def pack(
         ModelError: The bundle, or the release that is there, is not the one that was registered.
     """
     served = served or releases.served(lake, spec.name, model)
-    folder = _folder(lake, paths, spec.name, model, served)
-    registered = releases.digest(lake, spec.name, folder.relative_to(paths.releases).as_posix())
-    if not folder.exists():
-        new = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
-        loaded = bundle.load(paths.bundles / served.bundle, served.bundle_sha256)
-        shutil.copytree(paths.bundles / served.bundle, new / "bundle")
-        if served.serves != releases.JUDGED:
-            bundle.verify(paths.bundles / model.bundle, model.bundle_sha256)
-            shutil.copytree(paths.bundles / model.bundle, new / release.JUDGED)
-        batch = max(pin.all_batches)
-        _write_tables(lake, paths, spec, pin, batch, new)
-        facts = release.Facts(
-            pipeline=spec.name,
-            version=model.version,
-            batch=batch,
-            sql=None if function else spec.features,
-            function=f"{function.module}:{function.function}" if function else None,
-            parameters=list(function.parameters) if function else [],
-            lookups={name: lookup.key for name, lookup in spec.lookups.items()},
-            references=list(spec.references),
-            parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
-            models=_models(pin, model, served),
-        )
-        release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
-        sources = function.sources if function else {}
-        write_sources(new / release.SOURCES, sources)
-        libraries = supply_chain.requirements(loaded.schema, sources)
-        (new / "requirements.txt").write_text(supply_chain.locked(libraries))
-        (new / "sbom.cdx.json").write_text(supply_chain.sbom(spec.name, model.version, libraries))
-        image = supply_chain.base_image()
-        (new / "Dockerfile").write_text(DOCKERFILE.format(image=image, sources=release.SOURCES))
-        (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
-        (new / "model_card.md").write_text(
-            model_card(spec, model, pin, found, leakage.suspects(spec, found), served), encoding="utf-8"
-        )
-        manifest.write(new, {"pipeline": spec.name, "version": model.version})
-        new.rename(folder)
+    store, bundles = paths.artifacts.releases, paths.artifacts.bundles
+    name = _name(lake, store, spec.name, model, served)
+    registered = releases.digest(lake, spec.name, name)
+    if not store.exists(name):
+        loaded = bundle.load(bundles.fetch(served.bundle), served.bundle_sha256)
+        with store.put(name) as new:
+            shutil.copytree(bundles.fetch(served.bundle), new / "bundle")
+            if served.serves != releases.JUDGED:
+                bundle.verify(bundles.fetch(model.bundle), model.bundle_sha256)
+                shutil.copytree(bundles.fetch(model.bundle), new / release.JUDGED)
+            batch = max(pin.all_batches)
+            _write_tables(lake, paths, spec, pin, batch, new)
+            facts = release.Facts(
+                pipeline=spec.name,
+                version=model.version,
+                batch=batch,
+                sql=None if function else spec.features,
+                function=f"{function.module}:{function.function}" if function else None,
+                parameters=list(function.parameters) if function else [],
+                lookups={name: lookup.key for name, lookup in spec.lookups.items()},
+                references=list(spec.references),
+                parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
+                models=_models(pin, model, served),
+            )
+            release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
+            sources = function.sources if function else {}
+            write_sources(new / release.SOURCES, sources)
+            libraries = supply_chain.requirements(loaded.schema, sources)
+            (new / "requirements.txt").write_text(supply_chain.locked(libraries))
+            (new / "sbom.cdx.json").write_text(supply_chain.sbom(spec.name, model.version, libraries))
+            image = supply_chain.base_image()
+            (new / "Dockerfile").write_text(DOCKERFILE.format(image=image, sources=release.SOURCES))
+            (new / "metrics.json").write_text(json.dumps([_plain(asdict(finding)) for finding in found], indent=1))
+            (new / "model_card.md").write_text(
+                model_card(spec, model, pin, found, leakage.suspects(spec, found), served), encoding="utf-8"
+            )
+            manifest.write(new, {"pipeline": spec.name, "version": model.version})
         registered = None
+    folder = store.fetch(name)
     fix = f"Put it back from a backup, or remove it and materialize {spec.name}/release_candidate again."
     manifest.verify(folder, registered, "release", fix)
     return Packed(
+        name=name,
         folder=folder,
         sha256=manifest.sha256(folder / manifest.NAME),
         schema=bundle.verify(folder / "bundle", served.bundle_sha256),
@@ -171,17 +175,17 @@ def pack(
     )
 
 
-def _folder(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, served: Served) -> Path:
-    """Where the release with that model is, or shall be. A folder that holds another model is left as it is."""
+def _name(lake: Lake, store: Artifacts, pipeline: str, model: ModelVersion, served: Served) -> str:
+    """The release with that model, as it is called or shall be. One that holds another model is left as it is."""
     known = releases.newest(lake, pipeline, model.version)
     if known is not None and (known.bundle_sha256 or model.bundle_sha256) == served.bundle_sha256:
-        return paths.releases / known.folder
+        return known.folder
     taken = releases.folders(lake, pipeline)
     name = f"{pipeline}/{model.version}"
     name = f"{name}-{served.serves}" if name in taken else name
-    if name not in taken:  # of a run that was killed before its release was recorded
-        shutil.rmtree(paths.releases / name, ignore_errors=True)
-    return paths.releases / name
+    if name not in taken:
+        store.remove(name)  # of a run that was killed before its release was recorded
+    return name
 
 
 def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
@@ -201,12 +205,12 @@ def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
     }
 
 
-def as_row(packed: Packed, paths: Paths, version: str, run_id: str) -> dict[str, Any]:
+def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
     """What was packed, as columns of `release_candidate`."""
     return {
         "version": version,
         "created_at": now(),
-        "folder": packed.folder.relative_to(paths.releases).as_posix(),
+        "folder": packed.name,
         "sha256": packed.sha256,
         "engine": packed.schema.engine,
         "engine_why": packed.schema.why,

@@ -10,7 +10,6 @@ What serves is settled once: a version that has been champion, or was refit, kee
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -88,7 +87,7 @@ def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelV
     release = releases.newest(lake, spec.name, model.version)
     if release is not None and release.serves == REFIT:
         served = releases.served(lake, spec.name, model)
-        bundle.verify(paths.bundles / served.bundle, served.bundle_sha256)
+        bundle.verify(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256)
         return Choice(served, release.serves_why or "", {name: getattr(release, name) for name in COMPARED})
     against = _why_judged(lake, spec, model, code_version)
     if against:
@@ -97,7 +96,7 @@ def choose(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelV
     compared = compare(lake, paths, spec, pin, model, served)
     too_far = [gate.shortfall() for gate in judge_refit(spec, compared) if not gate.passed]
     if too_far:  # the judged model has passed every gate, and serves
-        shutil.rmtree(paths.bundles / served.bundle)
+        paths.artifacts.bundles.remove(served.bundle)
         return Choice(
             releases.judged(model), f"the model fitted on all rows is too far from it: {too_far[0]}", compared
         )
@@ -121,10 +120,10 @@ def _why_judged(lake: Lake, spec: PipelineSpec, model: ModelVersion, code_versio
 
 def _refit(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelVersion) -> Served:
     """Fit the recipe of the judged model on all rows of its training set, and save the bundle."""
-    judged = paths.bundles / model.bundle
+    judged = paths.artifacts.bundles.fetch(model.bundle)
     judged_schema = bundle.verify(judged, model.bundle_sha256)
-    folder = judged.with_name(f"{judged.name}-{REFIT}")
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its release was recorded
+    name = f"{model.bundle}-{REFIT}"
+    paths.artifacts.bundles.remove(name)  # of a run that was killed before its release was recorded
     fitted = fit(
         training_sets.read(lake, spec.name, pin, PARTS),
         LABEL,
@@ -136,8 +135,9 @@ def _refit(lake: Lake, paths: Paths, spec: PipelineSpec, pin: Pin, model: ModelV
     )
     # A request is what it was for the judged model, whatever the YAML says of columns today.
     schema = replace(fitted.schema, columns=judged_schema.columns, nullable=judged_schema.nullable)
-    digest = replace(fitted, schema=schema).save(folder, bundle.texts(judged))
-    return Served(model.version, REFIT, folder.relative_to(paths.bundles).as_posix(), digest, PARTS)
+    with paths.artifacts.bundles.put(name) as folder:
+        digest = replace(fitted, schema=schema).save(folder, bundle.texts(judged))
+    return Served(model.version, REFIT, name, digest, PARTS)
 
 
 def compare(
@@ -148,7 +148,8 @@ def compare(
     Decisions are compared on the test rows, and the tuning metric on the train and validation rows. Only the refit
     model was fitted on the test rows, so that most flips there are corrections; negative ones tell of a broken fit.
     """
-    loaded = [bundle.load(paths.bundles / one.bundle, one.bundle_sha256) for one in (releases.judged(model), served)]
+    both, bundles = (releases.judged(model), served), paths.artifacts.bundles
+    loaded = [bundle.load(bundles.fetch(one.bundle), one.bundle_sha256) for one in both]
     batch = max(pin.all_batches)
     golden = [np.asarray(golden_rows(lake, spec, pin, batch, one).scores) for one in loaded]
     test = training_sets.read(lake, spec.name, pin, ("test",))

@@ -94,10 +94,10 @@ def _check_waits(lake: Lake, pipeline: str, version: str) -> None:
 def _check_sound(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
     model = versions.need_version(lake, pipeline, version)
     for one in releases.models(lake, pipeline, model):
-        bundle.verify(paths.bundles / one.bundle, one.bundle_sha256)
+        bundle.verify(paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
     release = releases.newest(lake, pipeline, version)
     if release is not None:
-        manifest.verify(paths.releases / release.folder, release.sha256, "release")
+        manifest.verify(paths.artifacts.releases.fetch(release.folder), release.sha256, "release")
 
 
 def _check_other(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml_assets import metrics
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
 from ml_assets.tables.decisions import Gate
@@ -124,7 +124,7 @@ def _overfit(evidence: Evidence) -> list[Gate]:
     train, test = evidence.one("train", spec.metric), evidence.one("test", spec.metric)
     if train is None or test is None:
         return [evidence.not_evaluated("overfit", limit)]
-    gap = metrics.gain(spec.metric, train.value, test.value)
+    gap = metrics.METRICS[spec.metric].gain(train.value, test.value)
     return [Gate("overfit", limit, gap, gap <= most, _undefined(gap))]
 
 
@@ -195,7 +195,7 @@ def _slices(evidence: Evidence) -> list[Gate]:
     if not judged:
         return [Gate("slices", limit, math.nan, False, f"{metric} is defined in no slice of that many rows")]
     bad = [f for f in judged if not _limit(f.value, rule.min, rule.max)[1]]
-    worst = min(judged, key=lambda f: metrics.gain(metric, f.value, 0.0))
+    worst = min(judged, key=lambda f: metrics.METRICS[metric].gain(f.value, 0.0))
     detail = _named(bad) if bad else f"worst: {worst.slice_by}={worst.slice}"
     undefined = [f"{f.slice_by}={f.slice}" for f in large if math.isnan(f.value)]
     if undefined:  # such as ROC AUC where all labels are equal: nobody is served badly there
@@ -294,7 +294,7 @@ def _too_good(evidence: Evidence) -> list[Gate]:
     rule = spec.gates.leakage
     if rule is None or rule.max_score is None:
         return []
-    metric = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}[spec.target.kind]
+    metric = metrics.UNITLESS[spec.target.kind]
     limit = f"{metric} on test rows <= {rule.max_score:g} (gates.leakage.max_score), or a person approves"
     score = next((f for f in found if f.scope == "score"), None)
     if score is None:
@@ -328,7 +328,7 @@ def judge_refit(spec: PipelineSpec, compared: Mapping[str, Any] | None, why: str
     drop = f"{spec.metric} lost by the refit on all rows, on rows that both models know, <= {rule.max_drop:g}"
     if compared is None:
         return [Gate("refit.negative_flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
-    lost = metrics.drop(spec.metric, compared["known_served"], compared["known_judged"])
+    lost = metrics.METRICS[spec.metric].drop(compared["known_served"], compared["known_judged"])
     return [
         _kept_to("refit.negative_flips", flips, compared["negative_flips"], rule.max_negative_flips),
         _kept_to("refit.drop", drop, lost, rule.max_drop),

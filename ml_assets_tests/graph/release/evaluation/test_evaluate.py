@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from ml_assets import metrics
 from ml_assets.graph.release.evaluation import money, robustness, slices
 from ml_assets.graph.release.evaluation.leakage import suspects
 from ml_assets.reporting import narrative
-from ml_assets.spec.base import METRICS
 from ml_assets.tables.evaluations import Evaluation
 from ml_assets_tests.graph.release.made import TYPES, examined, judged_as, of, spec_of
 
@@ -24,7 +24,7 @@ def binary() -> Evaluation:
 
 def test_every_metric_has_an_interval_around_it(binary: Evaluation) -> None:
     found = of(binary, "test")
-    assert [f.metric for f in found] == list(METRICS["binary"])
+    assert [f.metric for f in found] == (metrics.names("binary"))
     for finding in found:
         assert finding.low is not None
         assert finding.high is not None

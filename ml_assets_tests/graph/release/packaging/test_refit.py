@@ -140,13 +140,13 @@ def test_gates_that_pass_later_pack_the_refit_model_beside_the_judged_one(unpack
     lake, project, pin, model = unpacked
     paths, spec = project.paths, project.spec
     judged = pack.pack(lake, paths, spec, pin, model, _found(lake), None, releases.judged(model))
-    row = pack.as_row(judged, paths, "1.0.0", "run") | {"serves": "judged"}
+    row = pack.as_row(judged, "1.0.0", "run") | {"serves": "judged"}
     lake.append([_row(row)], BY)
     choice = refit.choose(lake, paths, spec, pin, model, training_version(spec))
     packed = pack.pack(lake, paths, spec, pin, model, _found(lake), None, choice.served)
     assert (judged.folder.name, packed.folder.name) == ("1.0.0", "1.0.0-refit")
     assert releases.served(lake, "loans", model).serves == "judged"  # until it is recorded
-    row = pack.as_row(packed, paths, "1.0.0", "run") | choice.as_row(pin)
+    row = pack.as_row(packed, "1.0.0", "run") | choice.as_row(pin)
     lake.append([_row(row)], BY)
     assert releases.served(lake, "loans", model) == choice.served
     again = refit.choose(lake, paths, spec, pin, model, "other code")
