@@ -114,8 +114,9 @@ def parsed(sql: str) -> str:
 
 
 def _plain(part: Any) -> Any:
-    if isinstance(part, BaseModel):
-        return {name: _plain(getattr(part, name)) for name in type(part).model_fields if name not in TEXTS}
+    if isinstance(part, BaseModel):  # without what is null: a new optional field makes nothing stale that lacks it
+        values = {name: getattr(part, name) for name in type(part).model_fields if name not in TEXTS}
+        return {name: _plain(value) for name, value in values.items() if value is not None}
     if isinstance(part, dict):
         return {key: _plain(value) for key, value in part.items()}
     return [_plain(value) for value in part] if isinstance(part, list | tuple) else part

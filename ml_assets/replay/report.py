@@ -169,7 +169,8 @@ def _method(replay: Replay) -> list[str]:
 
 
 def _on(replay: Replay) -> str:
-    words = [word if isinstance(word, str) else f"new_batches: {word.new_batches}" for word in replay.spec.retrain.on]
+    given = [{one: None} if isinstance(one, str) else one.model_dump() for one in replay.spec.retrain.on]
+    words = [key if value is None else f"{key}: {value}" for one in given for key, value in one.items()]
     return ", ".join(words) or "nothing"
 
 

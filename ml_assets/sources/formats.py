@@ -1,8 +1,12 @@
-"""File formats that DuckDB reads, how paths reach it, and the SQL types of the YAML's type words."""
+"""File formats that DuckDB reads, how paths reach it, and the SQL types of the YAML's type words.
+
+A new format is one more `Format` in `FORMATS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ml_assets.errors import SourceError
@@ -20,24 +24,48 @@ SQL_TYPES = {
 COMMON = "filename = '__file', union_by_name = true, hive_partitioning = {hive}, hive_types_autocast = false"
 # DuckDB takes a path for a pattern: unescaped, report[1].csv would read the rows of report1.csv.
 EXACTLY = "list_transform({files}, lambda path: regexp_replace(path, '([*?\\[])', '[\\1]', 'g'))"
-READERS = {
-    "parquet": f"read_parquet({EXACTLY}, {COMMON})",
+
+
+def _json_as_text(names: Sequence[str]) -> str:
+    """Types are told from a sample; a value that does not fit would end the whole file, not its row."""
+    if names:
+        return f", columns = {{{', '.join(f'{identifier(name)}: VARCHAR' for name in names)}}}"
+    return ", sample_size = -1, maximum_depth = 1"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that DuckDB reads.
+
+    Args:
+        suffixes: Of its files; .gz or .zst may follow.
+        function: DuckDB's table function.
+        options: Of the function, in every case.
+        as_text: Its options that leave the values of these columns untyped; None where a file has types of its own.
+    """
+
+    suffixes: tuple[str, ...]
+    function: str
+    options: str = ""
+    as_text: Callable[[Sequence[str]], str] | None = None
+
+    @property
+    def is_typed(self) -> bool:
+        """Have the values the file's own types?"""
+        return self.as_text is None
+
+
+FORMATS: Mapping[str, Format] = {
+    "parquet": Format((".parquet",), "read_parquet"),
     # Left to itself, DuckDB takes rows that begin with # for comments and drops them.
-    "csv": f"read_csv({EXACTLY}, header = true, comment = '', {COMMON}{{as_text}})",
-    "json": f"read_json({EXACTLY}, {COMMON}{{as_text}})",
+    "csv": Format((".csv", ".tsv"), "read_csv", "header = true, comment = ''", lambda _: ", all_varchar = true"),
+    "json": Format((".json", ".jsonl", ".ndjson"), "read_json", as_text=_json_as_text),
 }
-SUFFIXES = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-}
+SUFFIXES = {suffix: name for name, one in FORMATS.items() for suffix in one.suffixes}
 
 
 def format_of(paths: Sequence[str]) -> str:
-    """parquet, csv or json, told by the suffixes.
+    """The name in `FORMATS`, told by the suffixes.
 
     Raises:
         SourceError: A suffix that cannot be read, or two formats at once.
@@ -72,16 +100,11 @@ def reader(
     Raises:
         SourceError: A suffix that cannot be read, or two formats at once.
     """
-    text = {
-        "parquet": "",
-        "csv": ", all_varchar = true",
-        # Types are told from a sample; a value that does not fit would end the whole file, not its row.
-        "json": f", columns = {{{', '.join(f'{identifier(name)}: VARCHAR' for name in names)}}}"
-        if names
-        else ", sample_size = -1, maximum_depth = 1",
-    }
-    kind = format_of(paths)
-    return READERS[kind].format(files=files, as_text=text[kind] if as_text else "", hive=str(hive).lower())
+    made = FORMATS[format_of(paths)]
+    text = made.as_text(names) if as_text and made.as_text else ""
+    own = f"{made.options}, " if made.options else ""
+    common = COMMON.format(hive=str(hive).lower())
+    return f"{made.function}({EXACTLY.format(files=files)}, {own}{common}{text})"
 
 
 def without_words(relation: str, words: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import ml_assets
 from ml_assets.graph import code_version as module
@@ -185,6 +186,20 @@ def test_texts_of_the_yaml_do_not_count(project: Project) -> None:
     project.spec_dict["alerts"] = {"webhook": "https://chat.example/hook"}
     project.spec_dict["owners"] = ["team:loans"]
     assert code_versions(project) == before
+
+
+def test_a_new_optional_field_counts_where_it_is_set() -> None:
+    class Before(BaseModel):
+        low: int | None = 1
+
+    class After(Before):
+        high: int | None = None
+
+    def version(part: BaseModel) -> str:
+        return code_version([], part)
+
+    assert version(After()) == version(Before())
+    assert len({version(one) for one in (After(), After(low=None), After(high=2), After(low=None, high=2))}) == 4
 
 
 def test_a_raised_revision_is_another_version() -> None:

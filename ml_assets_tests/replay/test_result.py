@@ -79,6 +79,11 @@ def test_the_table_and_the_page_have_every_batch(project: Project, tmp_path: Pat
     assert rows[2]["loop"] == ""
 
 
+def test_the_report_names_the_triggers(project: Project) -> None:
+    project.spec_dict = {**project.spec_dict, "retrain": {"on": ["drift", {"new_batches": 4}]}}
+    assert "retrain.on: drift, new_batches: 4; cooldown_batches" in report(made(project))
+
+
 def test_no_outcomes_at_all_are_said(project: Project) -> None:
     found = made(project)
     empty = Outcome({}, {}, [], 0.0)

@@ -14,7 +14,7 @@ from ml_assets.errors import SourceError
 from ml_assets.graph.ingest.files import HIVE, Delivery
 from ml_assets.lake.sql import identifier
 from ml_assets.sources import casts, csv_faults
-from ml_assets.sources.formats import SQL_TYPES, format_of, reader, without_words
+from ml_assets.sources.formats import FORMATS, SQL_TYPES, format_of, reader, without_words
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
 
 # Undeclared columns that raw_data holds in all; beyond some hundreds every later batch takes several times as long.
@@ -126,8 +126,8 @@ def open_rows(
 ) -> tuple[str, dict[str, str]]:
     """The rows of files, typed as declared, as a relation of the connection.
 
-    Text is parsed now, into the temporary table `_raw_rows`. Parquet is read when the relation is: a copy of a large
-    batch would have to go to disk.
+    Text is parsed now, into the temporary table `_raw_rows`. Files with types of their own are read when the relation
+    is: a copy of a large batch would have to go to disk.
 
     Returns:
         Name of the relation, and column name -> SQL type as found.
@@ -138,7 +138,7 @@ def open_rows(
     found = header(con, spec, delivery)
     for name, value in _variables(spec, found, delivery, batch).items():
         con.execute(f"SET VARIABLE {name} = $value", {"value": value})
-    kind, name = ("VIEW", "_raw_view") if format_of(delivery.local) == "parquet" else ("TABLE", "_raw_rows")
+    kind, name = ("VIEW", "_raw_view") if FORMATS[format_of(delivery.local)].is_typed else ("TABLE", "_raw_rows")
     try:
         con.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {typed_select(spec, found, delivery)}")
     except duckdb.Error as error:
@@ -227,7 +227,7 @@ def _lists_of_words(spec: PipelineSpec, found: Mapping[str, str], delivery: Deli
 
 def _kind(found: str, delivery: Delivery) -> str:
     """The SQL type that a column is read with: text formats give text, whatever their values look like."""
-    return found if format_of(delivery.local) == "parquet" else casts.TEXT
+    return found if FORMATS[format_of(delivery.local)].is_typed else casts.TEXT
 
 
 def _variables(

@@ -64,7 +64,9 @@ def retrain_sensor(spec: PipelineSpec, paths: Paths, job: str) -> dg.SensorDefin
         snapshot = tick.snapshot()
         reports, stamps = _new_reports(tick, before.get("reports", {}))
         under_way = _under_way(tick.instance, spec, job)
-        seen = {"snapshot": snapshot, "runs": sorted(under_way), "rules": rules}
+        # A trigger may count days, which no write announces.
+        day = dt.datetime.now(dt.UTC).date().isoformat()
+        seen = {"snapshot": snapshot, "runs": sorted(under_way), "rules": rules, "day": day}
         if not reports and {name: before.get(name) for name in seen} == seen:
             return Found(reason="nothing has changed since the last check")
         decided = _decide(tick.instance, spec, paths, f"sensor {spec.name}_retrain", reports, under_way)

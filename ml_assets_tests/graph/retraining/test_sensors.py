@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_a_drifted_batch_starts_one_run(copied: Project, monkeypatch: pytest.Mon
     monkeypatch.setattr(sensing, "Lake", None)  # an unchanged lake is not even opened
     assert skipped(tick(copied, second.cursor)) == "nothing has changed since the last check"
     assert len(said(copied)) == 1
+
+
+def test_a_new_day_is_checked_though_nothing_was_written(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tomorrow(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+            return dt.datetime.now(tz) + dt.timedelta(days=1)
+
+    calm = tick(copied)
+    monkeypatch.setattr(sensors, "dt", types.SimpleNamespace(**{**vars(dt), "datetime": Tomorrow}))
+    assert skipped(tick(copied, calm.cursor)) == "nothing triggers a training"
 
 
 def test_a_daemon_that_is_killed_before_it_requests_the_run_loses_nothing(copied: Project) -> None:
