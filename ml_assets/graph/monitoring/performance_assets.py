@@ -11,6 +11,7 @@ from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import performance
 from ml_assets.lake.lake import Lake
+from ml_assets.ml import estimators
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.score_plot import score_plot
 from ml_assets.resources import LakeResource
@@ -52,7 +53,7 @@ def _no_decay(lake: Lake, pipeline: str, batch: str) -> Verdict:
 def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, PERFORMANCE)
     read = [PREDICTIONS, VALIDATED_DATA, *([OUTCOMES] if spec.outcomes else [])]
-    version = code_version([performance], spec.target, spec.performance_metric, spec.monitoring.performance)
+    version = code_version([performance, estimators], spec.target, spec.performance_metric, spec.monitoring.performance)
 
     @dg.asset(
         key=key,

@@ -13,6 +13,7 @@ from ml_assets.graph.scoring import scoring
 from ml_assets.graph.scoring.scoring import SCORED
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
+from ml_assets.ml import estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
@@ -49,7 +50,11 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": declare.column_schema(PREDICTIONS.types, PREDICTIONS.descriptions)},
         output_required=False,  # without a champion there is nothing to score with, and what follows is skipped
         **declare.common(
-            spec, STAGE, code_version([scoring], spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
+            spec,
+            STAGE,
+            code_version([scoring, estimators], spec.target, spec.serving),
+            {"scikitlearn", "duckdb"},
+            by_batch=True,
         ),
     )
     def predictions(
