@@ -124,6 +124,7 @@ def changed_by(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         real = module._parsed.__wrapped__
         other = ast.parse(text.replace(was, becomes, 1))
         monkeypatch.setattr(module, "_parsed", functools.cache(lambda one: other if one == path else real(one)))
+        project._built = None  # the YAML is the same, the code is not
         after = code_versions(project)
         return {name for name in before if before[name] != after[name]}
 
