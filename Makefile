@@ -42,8 +42,8 @@ ui: $(READY)
 monitor: $(READY)
 	@$(BIN)/ml-assets monitor
 
-test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY)  # three processes for two cores: tests of servers and of the daemon mostly wait
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -179,7 +179,7 @@ def print_left(folder: Path) -> None:
 
     with Lake(folder / "data" / "lake", read_only=True) as lake:
         (row,) = lake.rows("SELECT * FROM lake.wide.drift_report WHERE batch = ?", [LARGE])
-    page, text = folder / "data" / "reports" / row["page"], folder / "data" / "reports" / row["json"]
+    page, text = folder / "data" / "reports" / row["html"], folder / "data" / "reports" / row["json"]
     runs = max(file.stat().st_size for file in (folder / "data" / "evidently").glob("*/snapshots/*.json"))
     print(f"{row['reference_rows']:,} rows of the reference, {len(row['columns'])} columns in the table")
     print(f"page {page.stat().st_size:,} bytes, JSON {text.stat().st_size:,}, run of the history {runs:,}")

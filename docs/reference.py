@@ -1,8 +1,9 @@
-"""Writes docs/yaml.md from the descriptions in ml_assets/spec/: `python -m docs.reference [--check]`."""
+"""Writes the pages of the YAML and the tables, and the YAML's JSON schema: `python -m docs.reference [--check]`."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets.metrics import METRICS, Metric
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables.families import TABLES
+from ml_assets.tables.table import Table
 
 PAGE = Path(__file__).parent / "yaml.md"
+TABLES_PAGE = Path(__file__).parent / "tables.md"
+SCHEMA = Path(__file__).parents[1] / "ml_assets" / "spec" / "pipeline.schema.json"
 HEAD = """# The YAML, key by key
 
 A pipeline is a folder under `defs/` with one file `defs.yaml` and its SQL files. `make fix` generates this page from
@@ -27,6 +33,9 @@ attributes:
   ...
 ```
 
+Editors with a YAML language server (VS Code, Neovim, JetBrains) complete and check the keys with the JSON schema
+that the first line of the file names ([start.md](start.md#in-an-editor)).
+
 Invalid YAML is rejected when the pipeline is loaded, with file, line, the rule, what was found and the nearest valid
 word. `ml-assets validate` and `dagster definitions validate` check all pipelines with their SQL and estimators
 ([running.md](running.md#errors)); `dg check yaml` checks only one file per kind of component.
@@ -36,15 +45,63 @@ string (`{{ env.NAME | int }}` gives a number for `params`), or None if it is no
 default. All other strings are used exactly as written.
 """
 
+TABLES_HEAD = """# The tables
+
+Every pipeline has these tables in its schema of [the lake](lake.md): `lake.flights.predictions`. `make fix` generates
+this page from `ml_assets/tables/`. The same descriptions are comments in the lake, so that a SQL client shows them:
+
+```sql
+SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'flights' AND table_name = 'predictions';
+```
+
+Rows of a table with a key take the place of earlier rows with the same key, those of a batch all at once; without a
+key they are events, and stay. A
+table that a release has changed has a higher format. Tables of an earlier format are read as if they had today's
+columns, and changed by the first write.
+"""
+
 
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for title, model in sections(PipelineSpec, "attributes"):
         parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{rows(model)}")
-    metrics = "\n".join(f"- {kind}: {', '.join(f'`{name}`' for name in names)}" for kind, names in METRICS.items())
-    parts.append(f"## Metrics\n\n{metrics}\n")
+    lines = ["| metric | targets | better | range | scikit-learn's scorer | meaning |", "|---|---|---|---|---|---|"]
+    table = "\n".join(lines + [metric_row(metric) for metric in METRICS.values()])
+    parts.append(f"## Metrics\n\n{table}\n")
     return "\n".join(parts)
+
+
+def metric_row(metric: Metric) -> str:
+    """A metric as a row of a table."""
+    better = "higher" if metric.is_higher_better else "lower"
+    low, high = (f"{bound:g}".replace("inf", "∞") for bound in metric.bounds)
+    scorer = f"`{metric.scorer}`" if metric.scorer else "none"
+    kinds = ", ".join(metric.kinds)
+    return f"| `{metric.name}` | {kinds} | {better} | {low} to {high} | {scorer} | {metric.description} |"
+
+
+def schema() -> str:
+    """JSON schema of defs.yaml, for editors and for checks without Python."""
+    attributes = PipelineSpec.model_json_schema()
+    definitions = attributes.pop("$defs")
+    properties = {
+        "type": {"const": "ml_assets.MLPipeline"},
+        "attributes": {"$ref": "#/$defs/PipelineSpec"},
+        "requirements": {"type": "object", "description": "Dagster's own: environment variables that must be set."},
+        "post_processing": {"type": "object", "description": "Dagster's own: changes of the definitions once made."},
+        "template_vars_module": {"type": "string", "description": "Dagster's own: a module of template variables."},
+    }
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A pipeline of ml_assets",
+        "type": "object",
+        "properties": properties,
+        "required": ["type", "attributes"],
+        "additionalProperties": False,
+        "$defs": {**definitions, "PipelineSpec": attributes},
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def sections(model: type[BaseModel], title: str) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -89,13 +146,38 @@ def default(field: FieldInfo) -> str:
     return f"`[{', '.join(map(str, value))}]`" if isinstance(value, list) else f"`{value}`"
 
 
+def tables_page() -> str:
+    """The page of the tables."""
+    return "\n".join([TABLES_HEAD, *map(described, TABLES)])
+
+
+def described(table: Table) -> str:
+    """A table's part of the page."""
+    key = ", ".join(f"`{name}`" for name in table.key) or "none"
+    changes = [f"`{column.name}` was `{column.earlier}`" for column in table.columns if column.earlier]
+    changes += [f"the table was `{table.earlier_name}`"] if table.earlier_name else []
+    lines = [
+        f"## {table.name}\n",
+        f"{table.description}\n",
+        f"Written by: {table.written_by}. Key: {key}. Format {table.format}"
+        + (f": {', '.join(changes)}.\n" if changes else ".\n"),
+        "| column | type | meaning |",
+        "|---|---|---|",
+    ]
+    for column in table.columns:
+        kind = " ".join(column.type.split()).replace("|", r"\|")
+        lines.append(f"| `{column.name}` | {kind} | {column.description.replace('|', chr(92) + '|')} |")
+    lines += [f"\nAnd {table.further}."] if table.further else []
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Write the page, or with --check fail where it is not up to date."""
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text() != page():
-            sys.exit(f"{PAGE} is not up to date: make fix")
-        return
-    PAGE.write_text(page())
+    """Write the files, or with --check fail where one is not up to date."""
+    for file, text in ((PAGE, page()), (SCHEMA, schema()), (TABLES_PAGE, tables_page())):
+        if "--check" not in sys.argv:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            sys.exit(f"{file} is not up to date: make fix")
 
 
 if __name__ == "__main__":

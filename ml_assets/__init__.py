@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import ml_assets.telemetry  # noqa: F401 - before any library that would report its use
 
 if TYPE_CHECKING:
-    from ml_assets.api import open_lake, training_rows
     from ml_assets.component import MLPipeline
     from ml_assets.io_manager import LakeIOManager
     from ml_assets.loading import load_from_defs_folder
+    from ml_assets.notebook import open_lake, training_rows
 
 __all__ = ["LakeIOManager", "MLPipeline", "__version__", "load_from_defs_folder", "open_lake", "training_rows"]
 __version__ = "0.1.0"
@@ -20,8 +20,8 @@ _LAZY = {
     "LakeIOManager": "ml_assets.io_manager",
     "MLPipeline": "ml_assets.component",
     "load_from_defs_folder": "ml_assets.loading",
-    "open_lake": "ml_assets.api",
-    "training_rows": "ml_assets.api",
+    "open_lake": "ml_assets.notebook",
+    "training_rows": "ml_assets.notebook",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
 from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
 from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.alerting.sensors import alerts_sensor
+from ml_assets.graph.catalog_metadata import Catalogue
 from ml_assets.graph.deployment.job import deploy_job
 from ml_assets.graph.deployment.sensors import release_sensor
 from ml_assets.graph.features import earlier
 from ml_assets.graph.features.assets import feature_assets
-from ml_assets.graph.features.binding import check_selects
+from ml_assets.graph.features.binding import Bound, check_selects
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
+from ml_assets.graph.features.lineage import pipeline_lineage
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
@@ -48,10 +51,12 @@ from ml_assets.io_manager import LakeIOManager
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, signatures
+from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets
+from ml_assets.tables import data, training_sets
+from ml_assets.tables.data import FEATURES
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets.templates import rendered
@@ -67,7 +72,7 @@ M_MMAP_THRESHOLD = -3
 if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
-YAML_FILE = "defs.yaml"
+MapSpec = Callable[[dg.AssetSpec], dg.AssetSpec]
 
 
 @dg.scaffold_with(PipelineScaffolder)
@@ -114,7 +119,9 @@ class MLPipeline(dg.Component):
         """Assets, checks, jobs, sensors and schedules of the pipeline; where it is wrong, one asset that says why."""
         try:
             self._refuse_namesakes(context)
-            return build_pipeline(self.spec, self.folder, Paths.of(context.project_root))
+            paths = Paths.of(context.project_root)
+            made = build_pipeline(self.spec, self.folder, paths, self.positions, self.get_asset_spec)
+            return dg.Definitions.merge(made, self.more_definitions(context))
         except Exception as error:
             if isinstance(error, MLAssetsError):
                 place = self._position(error) or self.folder / YAML_FILE
@@ -122,6 +129,21 @@ class MLPipeline(dg.Component):
             if strict() or self.positions is None:
                 raise
             return stand_in(place_of(context), self.folder / YAML_FILE, text_of(error))
+
+    def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """Each asset of the pipeline as it is declared; override it to change tags, owners, metadata and the like.
+
+        Args:
+            spec: What the pipeline declares. The key has to stay.
+        """
+        return spec
+
+    def more_definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - for subclasses
+        """Assets, checks, jobs and sensors to add to the pipeline's; override it. `self.spec` is the YAML.
+
+        An exception here is shown as one of the YAML is: this pipeline is not loaded, the others are.
+        """
+        return dg.Definitions()
 
     def _position(self, error: MLAssetsError) -> object:
         """File and line of the key that an error names."""
@@ -162,30 +184,44 @@ def place_of(context: dg.ComponentLoadContext) -> tuple[str, ...]:
     return (*parts, str(number)) if number else parts
 
 
-def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definitions:
+def build_pipeline(
+    spec: PipelineSpec,
+    folder: Path,
+    paths: Paths,
+    positions: SourcePositionTree | None = None,
+    map_spec: MapSpec = lambda spec: spec,
+) -> dg.Definitions:
     """Definitions of one pipeline.
 
     Args:
         spec: The pipeline.
         folder: Where its SQL files lie.
         paths: Folders of the project.
+        positions: Lines of the YAML; None where the pipeline is made in Python.
+        map_spec: Changes the spec of each asset.
 
     Raises:
         MLAssetsError: A SQL file, rule, target or estimator that cannot work, found without any data.
     """
     texts = sql_texts(spec, folder)
     function = features_function(spec, folder)
-    notes = check(spec, texts, paths)
-    features = noted(feature_assets(spec, texts, function), notes)
-    before_champion = [*ingest_assets(spec), *features]
-    late, performance = outcome_assets(spec), performance_assets(spec)
-    after_champion = [*scoring_assets(spec), *monitoring_assets(spec), *performance]
+    bound = check(spec, texts, paths)
+    catalogue = catalogue_of(spec, folder, paths, positions, texts, function, bound)
+
+    def described(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+        return [made.map_asset_specs(lambda one: map_spec(catalogue.described(one))) for made in assets]
+
+    before_champion = described([*ingest_assets(spec), *feature_assets(spec, texts, function)])
+    late, performance = described(outcome_assets(spec)), described(performance_assets(spec))
+    after_champion = [*described([*scoring_assets(spec), *monitoring_assets(spec)]), *performance]
     sources = {**texts, **(function.sources if function else {}), earlier.RECIPE: earlier.recipe_text(spec)}
-    trained = [
-        *training_assets(spec, sources),
-        *release_assets(spec, function, earlier_features),
-        *tracking_assets(spec),
-    ]
+    trained = described(
+        [
+            *training_assets(spec, sources),
+            *release_assets(spec, function, earlier_features),
+            *tracking_assets(spec),
+        ]
+    )
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
@@ -216,17 +252,28 @@ def build_pipeline(spec: PipelineSpec, folder: Path, paths: Paths) -> dg.Definit
     )
 
 
-def noted(assets: list[dg.AssetsDefinition], notes: list[str]) -> list[dg.AssetsDefinition]:
-    """The assets; `features` says what of the SELECTs only a run can check."""
-    if not notes:
-        return assets
-    shown = {NOTES: "; ".join(notes)}
-    return [
-        made.map_asset_specs(
-            lambda spec: spec.merge_attributes(metadata=shown) if spec.key.path[-1] == "features" else spec
-        )
-        for made in assets
-    ]
+def catalogue_of(
+    spec: PipelineSpec,
+    folder: Path,
+    paths: Paths,
+    positions: SourcePositionTree | None,
+    texts: dict[str, str],
+    function: Function | None,
+    bound: Bound,
+) -> Catalogue:
+    """What the UI and catalogues are told of the pipeline's assets beyond their declarations."""
+    lookups = {data.lookup(name).name: bound.views[name] for name in spec.lookups}
+    known = {name: columns for name, columns in {**lookups, FEATURES.name: bound.features}.items() if columns}
+    return Catalogue(
+        spec,
+        folder,
+        paths,
+        positions,
+        lineage=pipeline_lineage(spec, texts, bound),
+        columns={name: {"batch": "VARCHAR", **columns} for name, columns in known.items()},
+        function=(function.file, function.line) if function else None,
+        more={FEATURES.name: {NOTES: "; ".join(bound.notes)}} if bound.notes else {},
+    )
 
 
 @cache
@@ -302,11 +349,11 @@ def earlier_features(
     return earlier.features_of(lake, paths, spec, of, pin, pin.batches["test"])
 
 
-def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> list[str]:
+def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> Bound:
     """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators.
 
     Returns:
-        What only a run can tell, and why.
+        What is known of the SELECTs.
     """
     check_sql(spec)
     for name in spec.candidates:

@@ -20,28 +20,34 @@ from ml_assets.atomic import written_file
 from ml_assets.errors import SourceError
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
-from ml_assets.graph.staleness.states import judge
+from ml_assets.graph.staleness.states import evaluate
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.project import definitions
-from ml_assets.runs import materialize
+from ml_assets.loading import definitions
+from ml_assets.materialize import materialize
+from ml_assets.tables import candidates, data
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 DEMO = Path(__file__).parent / "defs" / "flights"
 YEAR = 2013
 BATCHES = tuple(f"{YEAR}-{month:02d}" for month in range(1, 13))
 FIRST, LATER = BATCHES[:10], BATCHES[10:]
-BY_BATCH = ("raw_data", "validated_data", "lookup_carrier_history", "features")
+LOOKUP = data.lookup("carrier_history")
+BY_BATCH = tuple(table.name for table in (data.RAW_DATA, data.VALIDATED_DATA, LOOKUP, data.FEATURES))
 TRAINED = (
-    "training_set",
-    "candidate_boosting",
-    "candidate_logistic",
-    "trained_model",
-    "evaluation_report",
-    "release_candidate",
-    "champion",
+    TRAINING_SETS.name,
+    *(candidates.asset_name(name) for name in ("boosting", "logistic")),
+    *(table.name for table in (VERSIONS, EVALUATIONS, RELEASES, DECISIONS)),
 )
-WATCHED = ("predictions", "drift_report", "performance_report")
+WATCHED = tuple(table.name for table in (PREDICTIONS, DRIFT, PERFORMANCE))
 
 
 def run_demo(paths: Paths, console: Console) -> bool:
@@ -77,8 +83,8 @@ def _keys(asset_names: Sequence[str]) -> str:
 def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
     """Assets that are not fresh, or not there, for some batch."""
     with Lake(paths.lake, read_only=True) as lake:
-        verdicts = judge(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
-    fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "kept")}
+        verdicts = evaluate(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
+    fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "frozen")}
     return [
         asset_name
         for asset_name in _asset_names(batches)

@@ -1,6 +1,7 @@
 """Every error that a user can cause, as one tree.
 
 MLAssetsError
+├── UnknownPipeline   no pipeline has that name
 ├── SpecError         the YAML, or a SQL or Python file that it names, is wrong
 ├── SourceError       a folder, file, header or value of the source cannot be read
 ├── BatchRefused      a batch breaks more rules than the YAML tolerates, or an earlier stage refused it
@@ -20,7 +21,7 @@ A bug of ours stays an ordinary exception with its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ml_assets.escaping import visible, without_secrets
 
@@ -58,6 +59,26 @@ class MLAssetsError(Exception):
         if self.fix:
             lines.append(f"  next:  {self.fix}")
         return without_secrets(visible("\n".join(lines)))
+
+
+class UnknownPipeline(MLAssetsError):
+    """No pipeline has that name: one text, wherever it was looked for.
+
+    Args:
+        name: As the user gave it.
+        known: Every pipeline that there is.
+        where: Place names, as in MLAssetsError.
+    """
+
+    def __init__(self, name: str, known: Iterable[str], where: Mapping[str, object] | None = None) -> None:
+        words = sorted(set(known))
+        near = nearest(name, words)
+        super().__init__(
+            f"There is no pipeline {name!r}.",
+            found=f"the pipelines {', '.join(words)}" if words else "no pipeline at all",
+            where=where,
+            fix=f"did you mean {near!r}?" if near else "`ml-assets validate` lists the pipelines of the project.",
+        )
 
 
 class SpecError(MLAssetsError):
@@ -107,7 +128,11 @@ class LakeBusy(LakeError):
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """`did you mean 'target'?` for a near miss, else the whole list of valid words."""
     words = sorted(set(valid))
+    near = nearest(word, words)
+    return f"did you mean {near!r}?" if near else "valid: " + ", ".join(words)
+
+
+def nearest(word: str, words: Sequence[str]) -> str | None:
+    """The valid word that was probably meant."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if not near:
-        near = [w for w in words if w.lower() == word.lower()]
-    return f"did you mean {near[0]!r}?" if near else "valid: " + ", ".join(words)
+    return next(iter([*near, *(one for one in words if one.lower() == word.lower())]), None)

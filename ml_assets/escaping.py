@@ -1,7 +1,7 @@
 """Text from data and addresses, made safe for the place where it is shown: a terminal, Markdown, a page, a chat.
 
-Belongs here: what every writer of such a text calls. Does not: HTML pages themselves (`reporting/html.py`),
-which escape with `html.escape`.
+Belongs here: what every writer of such a text calls. Does not: HTML reports (`reporting/html.py`), whose templates
+escape every value.
 """
 
 from __future__ import annotations

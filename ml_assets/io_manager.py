@@ -15,10 +15,11 @@ from ml_assets.errors import LakeError, SpecError, did_you_mean
 from ml_assets.graph import declare
 from ml_assets.graph.batches import combined_version
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake import audit, frames
+from ml_assets.lake import frames
 from ml_assets.lake.lake import Commit, Lake, Put, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifiers
+from ml_assets.tables.audit import writer_of
 
 FORMS = "pandas.DataFrame, pyarrow.Table, duckdb.DuckDBPyRelation"
 RETURNED = "returned_rows"
@@ -158,7 +159,7 @@ def _commit(context: dg.OutputContext) -> Commit:
 
 def _write(lake: Lake, commit: Commit, name: str, batches: Sequence[str] | None) -> list[Written]:
     """Replace a table by the returned rows, or these batches of it, one snapshot each."""
-    other = audit.writer_of(lake, name)
+    other = writer_of(lake, name)
     if lake.exists(name) and other != commit.asset:
         raise LakeError(
             f"The table {name} is not this asset's to write.",

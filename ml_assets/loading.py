@@ -1,7 +1,10 @@
-"""Every pipeline of a project, each on its own: one whose YAML cannot be read costs the others nothing."""
+"""What a project's YAML becomes: all definitions, or one pipeline. One that cannot be read costs the others nothing."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +15,9 @@ from dagster.components.core import decl
 from dagster_shared.check import CheckError
 
 from ml_assets.broken import stand_in, strict, text_of
-
-YAML_FILE = "defs.yaml"
+from ml_assets.component import BrokenPipeline, MLPipeline
+from ml_assets.errors import MLAssetsError, SpecError, UnknownPipeline
+from ml_assets.project import YAML_FILE, module_name
 
 
 def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
@@ -41,6 +45,75 @@ def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
         stand_in(folder.relative_to(root).parts, folder / YAML_FILE, problem) for folder, problem in skipped.items()
     ]
     return dg.Definitions.merge(*found, *stand_ins)
+
+
+def definitions(root: Path) -> dg.Definitions:
+    """What the module that pyproject.toml names as `[tool.dagster] module_name` defines.
+
+    Raises:
+        SpecError: pyproject.toml names no module, or the module cannot be loaded.
+        MLAssetsError: A pipeline of it is wrong.
+    """
+    module = module_name(root)
+    _importable(root)
+    # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
+    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
+        warnings.filterwarnings("ignore", category=category)
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # whatever a user's module may raise
+        raise _as_ours(error, module) from error
+    for value in vars(loaded).values():
+        if isinstance(value, dg.Definitions):
+            return value
+    raise SpecError(
+        f"{module} holds no dagster.Definitions.",
+        where={"file": loaded.__file__},
+        fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/running.md.",
+    )
+
+
+def load_pipeline(root: Path, name: str) -> MLPipeline:
+    """The component of that name, its YAML read and its templates rendered.
+
+    Raises:
+        UnknownPipeline: The project has no such pipeline.
+        SpecError: It cannot be loaded.
+    """
+    _importable(root)
+    with _skipping_unreadable() as problems:
+        try:
+            components = dg.ComponentTree.for_project(root).get_all_components(MLPipeline)
+        except Exception as error:  # whatever a user's module may raise
+            raise _as_ours(error, str(root)) from error
+    broken = {folder.name: problem for folder, problem in problems.items()}
+    broken |= {one.folder.name: one.problem for one in components if isinstance(one, BrokenPipeline)}
+    found = {one.spec.name: one for one in components if not isinstance(one, BrokenPipeline)}
+    if name in found:
+        return found[name]
+    if name in broken:
+        raise SpecError(f"The pipeline {name!r} cannot be loaded.", found=broken[name])
+    raise UnknownPipeline(name, [*found, *broken])
+
+
+def _importable(root: Path) -> None:
+    """Let the project's own packages be imported, wherever this process was started and whatever is installed."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+
+
+def _as_ours(error: BaseException, module: str) -> MLAssetsError:
+    """Our own error where Dagster has wrapped one, else one that says what was raised."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, MLAssetsError):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return SpecError(
+        f"The definitions of {module} cannot be loaded.",
+        found=f"{type(error).__name__}: {error}",
+        fix="`dagster definitions validate` shows the traceback.",
+    )
 
 
 @contextmanager

@@ -1,52 +1,97 @@
-"""The project around the working directory, as Dagster sees it."""
+"""The project around a folder: its root, the YAML of its pipelines, the name of the module of its definitions.
+
+What belongs here: finding. What is found is built by loading.py; what is not there yet is written by scaffold/.
+"""
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tomllib
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ml_assets.errors import MLAssetsError, SpecError
+import yaml
 
-if TYPE_CHECKING:
-    import dagster as dg
+from ml_assets.errors import SpecError, UnknownPipeline
+
+PYPROJECT_FILE = "pyproject.toml"
+YAML_FILE = "defs.yaml"
 
 
-def definitions(root: Path) -> dg.Definitions:
-    """What the module that pyproject.toml names as `[tool.dagster] module_name` defines.
+@dataclass(frozen=True)
+class Project:
+    """A Dagster project, as `[tool.dg.project]` of its pyproject.toml says.
+
+    Args:
+        root: Folder of pyproject.toml.
+        module: Its Python package.
+        defs: Folder of pipelines.
+    """
+
+    root: Path
+    module: str
+    defs: Path
+
+
+def find_project(folder: Path) -> Project | None:
+    """The project around a folder, if there is one.
 
     Raises:
-        SpecError: pyproject.toml names no module, or the module cannot be loaded.
-        MLAssetsError: A pipeline of it is wrong.
+        SpecError: A pyproject.toml cannot be parsed.
     """
-    import dagster as dg
-
-    module = module_name(root)
-    importable(root)
-    # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
-    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
-        warnings.filterwarnings("ignore", category=category)
-    try:
-        loaded = importlib.import_module(module)
-    except Exception as error:  # whatever a user's module may raise
-        raise mendable(error, module) from error
-    for value in vars(loaded).values():
-        if isinstance(value, dg.Definitions):
-            return value
-    raise SpecError(
-        f"{module} holds no dagster.Definitions.",
-        where={"file": loaded.__file__},
-        fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/running.md.",
-    )
+    folder = folder.resolve()
+    for root in (folder, *folder.parents):
+        declared = _tool(root).get("dg", {}).get("project", {})
+        if isinstance(declared, dict) and "root_module" in declared:
+            module = str(declared["root_module"])
+            parts = str(declared.get("defs_module") or f"{module}.defs").split(".")
+            base = root / "src" if (root / "src" / module).is_dir() else root
+            return Project(root, module, base.joinpath(*parts))
+    return None
 
 
-def importable(root: Path) -> None:
-    """Let the project's own packages be imported, wherever this process was started and whatever is installed."""
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+def project_at(folder: Path) -> Project:
+    """The project around a folder.
+
+    Raises:
+        SpecError: There is none.
+    """
+    found = find_project(folder)
+    if found is None:
+        raise SpecError(
+            "There is no Dagster project here: no pyproject.toml with [tool.dg.project] and root_module.",
+            where={"folder": folder.resolve()},
+            fix="Go to the project, or make one: `ml-assets init`.",
+        )
+    return found
+
+
+def pipelines(project: Project) -> dict[str, dict[str, Any]]:
+    """Pipeline -> its attributes as the YAML has them; what cannot be parsed is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+    for file in sorted(project.defs.rglob(YAML_FILE)):
+        try:
+            documents = list(yaml.load_all(file.read_text(encoding="utf-8"), Loader=loader))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            continue  # `ml-assets validate` says what is wrong with it
+        for document in documents:
+            attributes = document.get("attributes") if isinstance(document, dict) else None
+            if isinstance(attributes, dict) and isinstance(attributes.get("name"), str):
+                found[attributes["name"]] = attributes
+    return found
+
+
+def declared(project: Project, pipeline: str) -> dict[str, Any]:
+    """The attributes of a pipeline as its YAML has them; loading the definitions would take seconds.
+
+    Raises:
+        UnknownPipeline: The project has no such pipeline, or its YAML cannot be parsed.
+    """
+    found = pipelines(project)
+    if pipeline not in found:
+        raise UnknownPipeline(pipeline, found, {"folder": project.defs})
+    return found[pipeline]
 
 
 def module_name(root: Path) -> str:
@@ -55,28 +100,26 @@ def module_name(root: Path) -> str:
     Raises:
         SpecError: There is no pyproject.toml, it cannot be parsed, or it names none.
     """
-    file = root / "pyproject.toml"
-    fix = 'Add to it: [tool.dagster] module_name = "PACKAGE.definitions".'
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dagster", {}).get("module_name")
-    except FileNotFoundError:
-        raise SpecError("There is no pyproject.toml here.", where={"folder": root}, fix="Go to the project.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError("pyproject.toml cannot be parsed.", found=error, where={"file": file}) from error
+    file = root / PYPROJECT_FILE
+    if not file.is_file():
+        raise SpecError("There is no pyproject.toml here.", where={"folder": root}, fix="Go to the project.")
+    found = _tool(root).get("dagster", {}).get("module_name")
     if not found:
-        raise SpecError("pyproject.toml does not name the module of the definitions.", where={"file": file}, fix=fix)
+        raise SpecError(
+            "pyproject.toml does not name the module of the definitions.",
+            where={"file": file},
+            fix='Add to it: [tool.dagster] module_name = "PACKAGE.definitions".',
+        )
     return str(found)
 
 
-def mendable(error: BaseException, module: str) -> MLAssetsError:
-    """Our own error where Dagster has wrapped one, else one that says what was raised."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, MLAssetsError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return SpecError(
-        f"The definitions of {module} cannot be loaded.",
-        found=f"{type(error).__name__}: {error}",
-        fix="`dagster definitions validate` shows the traceback.",
-    )
+def _tool(root: Path) -> dict[str, Any]:
+    """[tool] of a folder's pyproject.toml; empty where there is none."""
+    file = root / PYPROJECT_FILE
+    if not file.is_file():
+        return {}
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError("pyproject.toml cannot be parsed.", found=error, where={"file": file}) from error
+    return dict(found)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
+import gc
+import json
 import os
 import shutil
 import textwrap
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,13 +106,16 @@ class Project:
     instance: dg.DagsterInstance
     spec_dict: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(SPEC))
     sql: dict[str, str] = field(default_factory=lambda: dict(SQL))
+    sql_folder: Path | None = None
+    _built: tuple[str, dg.Definitions] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        (self.root / "pyproject.toml").touch()
         self.source.mkdir(parents=True, exist_ok=True)
-        reference = self.root / "data/reference/regions.csv"
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text(REGIONS)
+        for name, text in (("pyproject.toml", ""), ("data/reference/regions.csv", REGIONS)):
+            file = self.root / name
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
 
     @property
     def spec(self) -> PipelineSpec:
@@ -134,13 +142,19 @@ class Project:
         return file
 
     def defs(self) -> dg.Definitions:
-        folder = self.root / "sql"
+        """The definitions; those that were built last where YAML and files beside it are the same."""
+        folder = self.sql_folder or self.root / "sql"
         folder.mkdir(exist_ok=True)
         for name, text in self.sql.items():
-            (folder / name).write_text(textwrap.dedent(text))
-        return dg.Definitions.merge(
-            build_pipeline(self.spec, folder, self.paths), dg.Definitions(executor=dg.in_process_executor)
-        )
+            file, text = folder / name, textwrap.dedent(text)
+            if not file.exists() or file.read_text() != text:
+                file.write_text(text)
+        files = {str(file): file.read_text() for file in sorted(folder.iterdir()) if file.is_file()}
+        made_from = json.dumps([self.spec_dict, files], default=repr)
+        if self._built is None or self._built[0] != made_from:
+            built = build_pipeline(self.spec, folder, self.paths)
+            self._built = made_from, dg.Definitions.merge(built, dg.Definitions(executor=dg.in_process_executor))
+        return self._built[1]
 
     def tick(self, name: str, cursor: str | None = None) -> Any:
         """Evaluate a sensor once."""
@@ -158,7 +172,7 @@ class Project:
         )
         job = self.defs().resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
-            asset_selection=[dg.AssetKey([self.spec.name, asset_name]) for asset_name in asset_names],
+            asset_selection=[dg.AssetKey([self.spec_dict["name"], asset_name]) for asset_name in asset_names],
             instance=self.instance,
             tags=tags,
             run_config=run_config,
@@ -191,7 +205,7 @@ class Project:
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of a query; {p} is the pipeline's schema in the lake."""
         with Lake(self.paths.lake, read_only=True) as lake:
-            return lake.rows(sql.replace("{p}", f"lake.{self.spec.name}"), parameters)
+            return lake.rows(sql.replace("{p}", f"lake.{self.spec_dict['name']}"), parameters)
 
     def value(self, sql: str) -> Any:
         (row,) = self.rows(sql)
@@ -209,13 +223,27 @@ def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str
     return {(e.asset_key.path[-1], e.check_name, e.partition): e.passed for e in result.get_asset_check_evaluations()}
 
 
-# Tests of real processes take longest: begun last, one would keep the suite waiting alone.
-LONG_FILES = ("test_daemon.py", "test_commands.py", "test_demo.py")
+# Begun last, one of these would keep the suite waiting alone; the daemon's test mostly waits for others.
+LONG_FILES = (
+    "test_daemon.py",
+    "test_pipelines.py",
+    "test_commands.py",
+    "test_run.py",
+    "test_champions.py",
+    "test_small_runs.py",
+    "test_demo.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
     items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of each later garbage collection; one of all takes most of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -225,16 +253,68 @@ def project(tmp_path: Path) -> Iterator[Project]:
         yield Project(tmp_path, instance)
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Four batches ingested, a champion trained, the fifth batch scored and watched. For reading only."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        made = Project(tmp_path_factory.mktemp("trained"), instance)
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker of a run makes and all others find."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
+def train(folder: Path) -> None:
+    """Four batches ingested, a champion trained, the fifth batch scored and watched; Dagster's records beside it."""
+    with instance_in(folder / "dagster") as instance:
+        made = Project(folder / "project", instance)
         for batch in range(1, 6):
             made.write(batch)
         for result in (made.ingest("1", "2", "3", "4"), made.train(), made.ingest("5"), made.watch("5")):
             assert result.success, failure_text(result)
+
+
+@contextlib.contextmanager
+def instance_in(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance whose records are files."""
+    folder.mkdir(exist_ok=True)
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Four batches ingested, a champion trained, the fifth batch scored and watched. For reading only: see below."""
+    folder = tmp_path_factory.mktemp("trained") / "copy"
+    shutil.copytree(shared(tmp_path_factory, "shared_trained", train), folder)
+    with instance_in(folder / "dagster") as instance:
+        made = Project(folder / "project", instance)
+        made.defs()  # writes the SQL files
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _trained_is_for_reading(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that changes a file of `trained` fails; `copied` is for changing. File modes would not stop root."""
+    if "trained" not in request.fixturenames:
+        yield
+        return
+    project = request.getfixturevalue("trained")
+    root, before, built = project.root, files_of(project.root), project._built
+    yield
+    project._built = built  # a test may have changed what definitions are built from
+    changed = sorted(name for name, _ in before.symmetric_difference(files_of(root)))
+    assert changed == [], "the project of `trained` is for reading; `copied` is a copy of it"
+
+
+def files_of(root: Path) -> set[tuple[str, tuple[int, int]]]:
+    """Name, size and time of change of every file, but for what SQLite keeps beside an open database."""
+    files = (file for file in root.rglob("*") if file.is_file() and not file.name.endswith(("-wal", "-shm")))
+    return {(str(file.relative_to(root)), (file.stat().st_size, file.stat().st_mtime_ns)) for file in files}
 
 
 @pytest.fixture
@@ -300,4 +380,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(0.5)
 
 
+def with_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """DuckDB with one thread: on tables of a few rows, a second one makes a query cost half as much again."""
+
+    def connected(*arguments: Any, config: dict[str, str] | None = None, **options: Any) -> Any:
+        return connect(*arguments, config={"threads": "1", **(config or {})}, **options)
+
+    return connected
+
+
 os.environ.pop("ML_ASSETS_DATA", None)  # a developer's setting must not reach the tests
+duckdb.connect = with_one_thread(duckdb.connect)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_assets.lake.lake import Lake
-from ml_assets.summary import summarize
+from ml_assets.pipeline_summary import summarize
 from ml_assets_tests.conftest import Project, failure_text
 
 COUNTS = """SELECT (SELECT count(*) FROM {p}.training_set) AS training_set, (SELECT count(*) FROM {p}.trials) AS trials,

@@ -19,6 +19,8 @@ from ml_assets.errors import FeatureError
 from ml_assets.graph import code_version
 from ml_assets_tests.conftest import SPEC, SQL, Project
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def load(tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
@@ -88,7 +90,7 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
 
 def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
-    jobs = ("approve", "deploy", "ingest", "train", "maintenance")
+    jobs = ("approve", "deploy", "ingest", "maintenance", "train")
     assert sorted(job.name for job in defs.jobs) == [f"loans_{asset_name}" for asset_name in jobs]
     sensors = ("alerts", "new_data", "release", "retrain", "stale")
     assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{asset_name}" for asset_name in sensors]
@@ -209,6 +211,58 @@ def test_a_component_made_in_python_raises_its_error(project: Project) -> None:
     (project.root / "sql/features.sql").write_text(project.sql["features.sql"])
     with pytest.raises(FeatureError, match="names the outcome column 'late_days'"):
         dg.build_defs_for_component(made)
+
+
+TEAM = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), flags=re.DOTALL)[0]
+
+
+def document(**more: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump({"type": "credit.components.TeamPipeline", "attributes": SPEC, **more}, sort_keys=False)
+
+
+def load_team(load: Callable[..., Any], tmp_path: Path, code: str, text: str) -> Any:
+    """A project with a component of its own; the package has to be there before its module is imported."""
+    (tmp_path / "credit").mkdir()
+    (tmp_path / "credit/components.py").write_text(code)
+    return load(text=text)
+
+
+def test_the_pipeline_type_of_the_docs_changes_and_adds_assets(load: Callable[..., Any], tmp_path: Path) -> None:
+    marked = {"target": "key:loans/features", "operation": "merge", "attributes": {"tags": {"by": "yaml"}}}
+    defs = load_team(load, tmp_path, TEAM, document(post_processing={"assets": [marked]}))
+    graph = defs.resolve_asset_graph()
+    raw, made, features = (graph.get(dg.AssetKey(["loans", n])) for n in ("raw_data", "announcement", "features"))
+    assert raw.tags["pii"] == "true"
+    assert raw.tags["ml_assets/pipeline"] == "loans"
+    assert "pii" not in features.tags
+    assert features.tags["by"] == "yaml"
+    assert made.parent_keys == {dg.AssetKey(["loans", "champion"])}
+    assert [check.name for check in made.check_keys] == ["was_sent"]
+    assert "loans_new_data" in {sensor.name for sensor in defs.sensors}
+    assert (
+        dg.AssetKey(["loans", "announcement"])
+        not in defs.resolve_job_def("loans_train").asset_layer.selected_asset_keys
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("        return spec.replace_attributes(key='other')", "must not change keys"),
+        ("        raise ValueError('no such owner')", "no such owner"),
+    ],
+)
+def test_an_error_of_a_subclass_takes_its_own_pipeline_only(
+    load: Callable[..., Any], tmp_path: Path, line: str, text: str
+) -> None:
+    code = TEAM.replace("        spec = super().get_asset_spec(spec)", line)
+    assert code != TEAM
+    graph = load_team(load, tmp_path, code, document()).resolve_asset_graph()
+    (key,) = graph.get_all_asset_keys()
+    assert key == dg.AssetKey(["loans", "broken"])
+    assert text in graph.get(key).description
 
 
 def test_public_names_are_those_that_exist() -> None:

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ml_assets import demo, runs
+from ml_assets import demo, materialize
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.summary import summarize
-from ml_assets.tables.families import last_writes
+from ml_assets.pipeline_summary import summarize
+from ml_assets.tables.audit import last_writes
 from ml_assets_tests.conftest import Project, failure_text
 
 FLIGHTS = Path(demo.__file__).parent / "defs" / "flights"
@@ -106,6 +106,6 @@ def test_a_failed_command_shows_its_error_and_stops(tmp_path: Path, capsys: pyte
     paths = Paths(tmp_path, tmp_path / "data")
     (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "ml_assets.definitions"\n')
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
-    assert not runs.materialize(paths, Console(), ["--select", "key:nothing"])
+    assert not materialize.materialize(paths, Console(), ["--select", "key:nothing"])
     assert "failed; the whole log is" in capsys.readouterr().out.replace("\n", " ")
     assert (tmp_path / "data/logs/materialize.log").stat().st_size > 0

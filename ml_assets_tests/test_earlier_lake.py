@@ -27,7 +27,7 @@ Row = dict[str, Any]
 FIXTURE = Path(__file__).parent / "fixtures" / "lake_0_1"
 ARCHIVE = FIXTURE / "project.tar.xz"
 # Then -> now: columns of tables and keys of what commands print as JSON.
-RENAMED: dict[str, str] = {}
+RENAMED = {"asked_by": "triggered_by", "promised": "test_score", "page": "html"}
 SCORED, LATER = "2021-07", "2021-08"
 DRIFTED = ("model_version", "drifted", "share", "weighted_share", "rows")
 PERFORMED = ("model_version", "role", "metric", "value", "low", "high", "rows", "promised", "judged", "decayed")

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from jinja2 import UndefinedError
 from rich.table import Table
 
 from ml_assets.cli.group import SafeConsole
@@ -14,7 +15,9 @@ from ml_assets.errors import SourceError
 from ml_assets.escaping import Marked, host_of, markdown, one_line, script_data, slack, visible, without_secrets
 from ml_assets.reporting import html
 from ml_assets.reporting.markdown import markdown_table
+from ml_assets.reporting.plots import Figure
 
+TEMPLATE, QUOTES = "{{7*7}}{% set x = 1 %}", "\" onload=\"alert(1)' onerror='alert(1)"
 HOSTILE = "</script><script>fetch('//evil')</script><!--<b>"
 
 
@@ -76,21 +79,25 @@ def test_a_terminal_shows_markup_in_data_as_it_is(value: str) -> None:
     assert "\\x1b[2J" in out.getvalue()
 
 
-class _Scripts(HTMLParser):
-    """What a browser would run: the texts of all scripts; and the names of all other elements."""
+class _Page(HTMLParser):
+    """What a browser sees: scripts, the names of all elements, their attributes, and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.scripts: list[str] = []
         self.tags: list[str] = []
+        self.attributes: list[tuple[str, list[str]]] = []
+        self.texts: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes.append((tag, [name for name, _ in attrs]))
         if tag == "script":
             self.scripts.append("")
 
     def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
         if self.lasttag == "script" and self.scripts:
             self.scripts[-1] += data
 
@@ -98,7 +105,7 @@ class _Scripts(HTMLParser):
 @pytest.fixture(scope="module")
 def evidently_pages() -> tuple[str, str]:
     """Evidently's page of a harmless and of a hostile category."""
-    from ml_assets.graph.monitoring.measuring import quiet
+    from ml_assets.ml.drift_measures import quiet
 
     with quiet():
         from evidently import DataDefinition, Dataset, Report
@@ -117,7 +124,7 @@ def test_a_category_cannot_become_a_script_of_evidentlys_page(evidently_pages: t
     harmless, hostile = evidently_pages
     assert "</script><script>fetch" in hostile  # as Evidently leaves it
     sealed = html.sealed(hostile)
-    before, after = _Scripts(harmless), _Scripts(sealed)
+    before, after = _Page(harmless), _Page(sealed)
     assert after.tags.count("script") == before.tags.count("script")
     assert not any(script.startswith("fetch('//evil')") for script in after.scripts)
     assert "\\u003c/script>" in sealed
@@ -131,11 +138,32 @@ def test_a_page_in_another_layout_is_not_taken_for_safe() -> None:
         script_data("<html>\n<head>\n<script>\n  let data = {};\n</script>\n</head></html>")
 
 
-def test_our_own_pages_run_no_script_at_all() -> None:
-    page = html.document(HOSTILE, [html.section(HOSTILE, *html.paragraphs([HOSTILE]), html.table(["x"], [[HOSTILE]]))])
-    assert "script" not in _Scripts(page).tags
+def test_our_own_reports_run_no_script_at_all() -> None:
+    shown = html.Table(["x", HOSTILE], [[HOSTILE, TEMPLATE]])
+    plot = Figure(HOSTILE, b"png", TEMPLATE)
+    page = html.render(
+        "replay.html",
+        title=HOSTILE,
+        description=[HOSTILE],
+        conclusions=[TEMPLATE],
+        numbers=[html.Tile(HOSTILE, HOSTILE, TEMPLATE)],
+        scores_plot=plot,
+        scores=shown,
+        cost_plot=plot,
+        trainings=shown,
+        method=[QUOTES],
+    )
+    seen = _Page(page)
+    assert "script" not in seen.tags
     assert "default-src 'none'" in page
     assert "script-src" not in page
+    assert {HOSTILE, TEMPLATE, QUOTES} <= {*seen.texts}  # as they are, markup of any kind included
+    assert not [name for _, names in seen.attributes for name in names if name.startswith("on")]
+
+
+def test_a_template_does_not_show_what_it_was_not_given() -> None:
+    with pytest.raises(UndefinedError, match="'title' is undefined"):
+        html.render("replay.html")
 
 
 def test_nothing_of_a_webhook_but_its_host_is_shown() -> None:

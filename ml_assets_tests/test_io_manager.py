@@ -174,7 +174,7 @@ def test_a_returned_table_is_described_and_versioned_by_its_content(project: Pro
         result = dg.materialize([_returning("t", frame)], resources={"io": io})
         (event,) = result.asset_materializations_for_node("own__t")
         assert event.metadata["dagster/row_count"].value == len(frame)
-        assert event.metadata["table"].value == "lake.own.t"
+        assert event.metadata["dagster/table_name"].value == "lake.own.t"
         versions.append((event.tags or {})["dagster/data_version"])
     assert versions[0] == versions[1] != versions[2]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import ml_assets.graph
@@ -77,6 +79,23 @@ def test_files_stay_small() -> None:
         if (lines := file.read_text().count("\n")) > 500
     }
     assert long == {}
+
+
+def test_a_wheel_has_every_file_that_is_not_python() -> None:
+    package = ROOT / "ml_assets"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ml_assets"]
+    packaged = {file for pattern in patterns for file in package.glob(pattern)}
+    there = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert there - packaged == set()
+    assert package / "reporting" / "templates" / "base.html" in there
+
+
+def test_every_stage_is_in_the_contract_of_stages() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / "setup.cfg")
+    listed = contracts["importlinter:contract:stages"]["modules"].split()
+    folders = [path.parent.name for path in (ROOT / "ml_assets" / "graph").glob("*/__init__.py")]
+    assert sorted(listed) == sorted(f"ml_assets.graph.{name}" for name in folders)
 
 
 def test_tests_mirror_the_stages() -> None:

@@ -22,7 +22,7 @@ from ml_assets.broken import ENV_VALIDATE, notes_of, problems_of
 from ml_assets.cli import main
 from ml_assets.component import check, sql_texts
 from ml_assets.errors import FeatureError
-from ml_assets.scaffold.project import declared, project_at
+from ml_assets.project import declared, project_at
 from ml_assets_tests.conftest import Project, failure_text
 
 # Folder below defs/ -> what its defs.yaml says instead (None: a copy of `loans`, with this text in its name), and what
@@ -152,13 +152,14 @@ def test_validate_and_status_name_each_broken_pipeline(
     monkeypatch.chdir(broken)
     monkeypatch.setenv(ENV_VALIDATE, "")  # undone after the test
     monkeypatch.setattr("ml_assets.broken.logger.disabled", False)
-    monkeypatch.setattr("ml_assets.project.definitions", lambda root: defs)
+    monkeypatch.setattr("ml_assets.loading.definitions", lambda root: defs)
     shown = CliRunner().invoke(main, ["validate"])
     assert shown.exit_code == 1
     assert "ok     savings\n" in shown.output
     for name, (_, text) in BROKEN.items():
         assert f"broken {name}\n" in shown.output
         assert text in shown.output
+    assert list(json.loads(CliRunner().invoke(main, ["validate", "--json"]).output)[0]) == ["pipeline", "ok", "text"]
     listed = {one["pipeline"]: one["ok"] for one in json.loads(CliRunner().invoke(main, ["validate", "--json"]).output)}
     assert listed == {"savings": True, "loans": False} | dict.fromkeys(BROKEN, False)
     assert declared(project_at(broken), "savings")["name"] == "savings"  # for the commands that read the YAML alone
@@ -194,7 +195,7 @@ def test_a_reference_that_changes_takes_no_pipeline_down(project: Project, monke
     for variable in ("DAGSTER_IS_DEFS_VALIDATION_CLI", ENV_VALIDATE):
         monkeypatch.setenv(variable, "1")
         with pytest.raises(FeatureError, match='"r" does not have a column named'):
-            project.defs()
+            Project(project.root, project.instance).defs()  # a process that starts
         monkeypatch.delenv(variable)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ml_assets.ml import metrics
-from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets import metrics
+from ml_assets.spec import PipelineSpec
 from ml_assets_tests.conftest import SPEC
 
 
@@ -120,6 +120,11 @@ def test_every_field_is_described() -> None:
     assert bare == []
 
 
-@pytest.mark.parametrize("kind", list(METRICS))
-def test_metrics_that_the_yaml_names_are_those_that_are_computed(kind: str) -> None:
-    assert list(metrics._functions(kind, 0.5, ["a", "b"])) == list(METRICS[kind])
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_the_yaml_accepts_the_metrics_of_the_kind(metric: str) -> None:
+    attributes = _set("tuning.metric", metric)
+    if "binary" in metrics.METRICS[metric].kinds:
+        assert PipelineSpec.model_validate(attributes).metric == metric
+    else:
+        with pytest.raises(ValidationError, match=f"no binary metric '{metric}'"):
+            PipelineSpec.model_validate(attributes)

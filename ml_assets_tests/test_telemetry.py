@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ml_assets import telemetry
-from ml_assets.graph.release.packaging.packing import DOCKERFILE
+from ml_assets.graph.release.packaging.pack import DOCKERFILE
 from ml_assets.ml import release
 from ml_assets_tests.conftest import Project
 

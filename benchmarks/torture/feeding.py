@@ -9,7 +9,7 @@ from benchmarks.torture.hostile_files import SPEC, HostileFile, hostile_files
 from benchmarks.torture.outcome import Outcome
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import reading, validation
-from ml_assets.graph.ingest.arrivals import Superseded, take_stock
+from ml_assets.graph.ingest.arrivals import Superseded, scan_source
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
@@ -23,7 +23,7 @@ def fed(folder: Path, seed: int, count: int) -> Outcome:
     )
     spec, paths = PipelineSpec.model_validate(SPEC), Paths(folder, folder / "data")
     made = hostile_files(seed, folder / SPEC["source"]["path"], count)
-    found = {arrival.path: arrival for arrival in take_stock(spec, place_of(spec, paths), {})}
+    found = {arrival.path: arrival for arrival in scan_source(spec, place_of(spec, paths), {})}
     with Lake(folder / "lake") as lake:
         for file in made:
             shown = os.fsencode(file.path).decode("utf-8", "backslashreplace")

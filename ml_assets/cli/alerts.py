@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,34 +9,31 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.errors import LakeError, SpecError, did_you_mean
+from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.pipelines import pipeline_argument, reading
+from ml_assets.errors import SpecError
 from ml_assets.escaping import host_of, without_secrets
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.scaffold.project import declared, project_at
-from ml_assets.summary import pipelines
+from ml_assets.project import declared, project_at
 from ml_assets.tables import alerts as store
 from ml_assets.tables import versions
 from ml_assets.tables.alerts import Alert
 
 
 @click.command()
-@click.argument("pipeline")
-@click.option("--limit", default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@pipeline_argument
+@limit_option
+@json_option
 @click.option("--test", "is_test", is_flag=True, help="Send a test message to alerts.webhook, and record it.")
 def alerts(pipeline: str, limit: int, as_json: bool, is_test: bool) -> None:
-    """Alerts of PIPELINE and their state now, the newest first. With --test, exit code 1 where it was not taken."""
-    paths = Paths.of()
+    """Alerts of PIPELINE and their current state, newest first. With --test, exits with 1 if it was not accepted."""
     if is_test:
-        sys.exit(0 if send_test(paths, pipeline) else 1)
-    with Lake(paths.lake, read_only=True) as lake:
-        known = pipelines(lake)
-        if pipeline not in known:
-            raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+        sys.exit(0 if send_test(Paths.of(), pipeline) else 1)
+    with reading(pipeline) as lake:
         found = store.current(lake, pipeline, limit)
     if as_json:
-        click.echo(json.dumps([alert.as_row() for alert in found], default=str, indent=2))
+        print_json([alert.as_row() for alert in found])
         return
     if not found:
         console.print(f"{pipeline} has no alerts.")

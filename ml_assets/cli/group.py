@@ -1,20 +1,20 @@
-"""What every command shares: the console, and how a user's mistake ends."""
+"""What every command shares: the console, how commands are found by their names, and how a user's mistake ends."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
-import duckdb
 from rich.console import Console
 from rich.text import Text
 
-from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import visible
-from ml_assets.lake.faults import lake_error
-from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class SafeConsole(Console):
@@ -35,26 +35,54 @@ console = SafeConsole()
 
 
 class Group(click.Group):
-    """A user's mistake ends with its text and exit code 1, never with a traceback."""
+    """Commands of a package, each in the module that has its name; a module is imported when its command is used.
 
-    def invoke(self, context: click.Context) -> object:
-        try:
-            return super().invoke(context)
-        except (MLAssetsError, duckdb.Error) as caught:
-            error = caught
-            if isinstance(caught, duckdb.Error):
-                error = lake_error(caught, "The lake cannot be read.", Paths.of().lake)
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+    A user's mistake ends with its text and exit code 1, never with a traceback.
 
-
-def existing_lake(paths: Paths) -> Lake:
-    """The project's lake for writing; a mistaken folder gets none.
-
-    Raises:
-        LakeError: There is no lake yet.
+    Args:
+        package: Where the modules are.
+        sections: Title in the help -> names of commands.
     """
-    lake = Lake(paths.lake)
-    if not lake.catalog.exists():
-        raise LakeError("There is no lake yet.", where={"folder": lake.folder})
-    return lake
+
+    def __init__(self, *, package: str, sections: Mapping[str, Sequence[str]], **options: Any) -> None:
+        super().__init__(**options, context_settings=HELP)
+        self.package, self.sections = package, sections
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for names in self.sections.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        found = vars(import_module(f"{self.package}.{cmd_name}")).values()
+        return next(one for one in found if isinstance(one, click.Command) and one.name == cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, self.list_commands(ctx)))
+        for title, names in self.sections.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            room = formatter.width - 6 - widest
+            rows = [(name.ljust(widest), one.get_short_help_str(room)) for name, one in commands.items() if one]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except MLAssetsError as error:
+            click.echo(f"Error: {error}", err=True)
+        except Exception as error:
+            click.echo(f"Error: {_of_the_lake(error)}", err=True)
+        sys.exit(1)
+
+
+def _of_the_lake(error: Exception) -> MLAssetsError:
+    """An error of DuckDB as ours; any other is a bug, and raised again."""
+    import duckdb
+
+    from ml_assets.lake.faults import lake_error
+    from ml_assets.lake.paths import Paths
+
+    if not isinstance(error, duckdb.Error):
+        raise error
+    return lake_error(error, "The lake cannot be read.", Paths.of().lake)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.pipelines import pipeline_argument
 from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--from", "start", metavar="BATCH", help="First batch that is scored; those before it train the start.")
 def replay(pipeline: str, start: str | None) -> None:
     """Past batches arrive again through the real sensors and jobs: the loop against a frozen model and against
@@ -25,12 +26,12 @@ def replay(pipeline: str, start: str | None) -> None:
     from ml_assets import replay as package
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
-    from ml_assets.replay.load import find_pipeline
-    from ml_assets.reporting.replay_report import conclusions, write_pages
+    from ml_assets.loading import load_pipeline
+    from ml_assets.replay.report import conclusions, write_report
 
     logging.disable(logging.ERROR)  # what sensors say would tear the progress bar
     paths = Paths.of()
-    found = find_pipeline(paths, pipeline)
+    found = load_pipeline(paths.root, pipeline)
     if found.folder == DEMO:  # its files need not have arrived
         write_reference(paths)
         source = found.spec.source.model_copy(update={"path": str(prepared(paths))})
@@ -44,11 +45,11 @@ def replay(pipeline: str, start: str | None) -> None:
             start,
             lambda done, of, text: progress.update(task, completed=done, total=of, description=text),
         )
-    page = write_pages(made, paths.reports / pipeline / "replay")
+    file = write_report(made, paths.reports / pipeline / "replay")
     _print(made)
     for sentence in conclusions(made):
         console.print(sentence)
-    console.print(f"\nThe page: {page}\nThe table: {page.with_name('replay.csv')}")
+    console.print(f"\nReport: {file}\nTable: {file.with_name('replay.csv')}")
 
 
 def _print(made: Replay) -> None:

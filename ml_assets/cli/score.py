@@ -9,39 +9,36 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.errors import BatchRefused, did_you_mean
-from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
-from ml_assets.runs import materialize
-from ml_assets.tables import versions
+from ml_assets.materialize import materialize
+from ml_assets.tables import predictions, versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 @click.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
-@click.option("--version", help="Score with this version and keep the rows of all others; default: the champion.")
+@version_option("--version", "Score with this version and keep the rows of all others; default: the champion.")
 def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
-    """Score batches again. Rows of another version than the champion stand beside the answers, as `rescored`."""
-    paths = Paths.of()
-    with Lake(paths.lake, read_only=True) as lake:
+    """Score batches again. Rows of another version than the champion are kept beside its predictions, as `rescored`."""
+    with reading(pipeline) as lake:
         versions.check_pipeline(lake, pipeline)
         if version:
             versions.need_version(lake, pipeline, version)
-        known = lake.batches(f"{pipeline}.features")
+        known = lake.batches(FEATURES.of(pipeline))
     for batch in batches:
         if batch not in known:
             raise BatchRefused(f"{pipeline} has no features of a batch {batch!r}.", fix=did_you_mean(batch, known))
     config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
-    keys = ",".join(f'key:"{pipeline}/{asset_name}"' for asset_name in ("predictions", "performance_report"))
+    keys = ",".join(f'key:"{table.asset(pipeline)}"' for table in (PREDICTIONS, PERFORMANCE))
     arguments = ["--select", keys, "--config-json", json.dumps(config)]
-    done = [materialize(paths, console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
-    with Lake(paths.lake, read_only=True) as lake:
-        found = lake.rows(
-            f"""SELECT batch, model_version, role, count(*) AS rows, avg(score) AS mean
-            FROM {table(f"{pipeline}.predictions")} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",
-            [list(batches)],
-        )
+    done = [materialize(Paths.of(), console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
+    with reading() as lake:
+        found = predictions.means(lake, pipeline, batches)
     shown = Table(
         "batch", "version", "role", "rows", "mean score", title=f"{pipeline}: predictions", title_justify="left"
     )

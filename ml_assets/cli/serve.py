@@ -6,31 +6,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ml_assets.errors import did_you_mean
-from ml_assets.lake.lake import Lake
+from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.lake.paths import Paths
-from ml_assets.summary import pipelines
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
 @click.command()
-@click.argument("pipeline")
-@click.option("--version", help="Serve this version for good; by default the champion is followed.")
+@pipeline_argument
+@version_option("--version", "Serve this version for good; by default the champion is followed.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 def serve(pipeline: str, version: str | None, port: int, host: str) -> None:
-    """Answer rows over HTTP (POST /predict, GET /health, /schema). A new champion takes over by itself."""
+    """Score rows over HTTP (POST /predict, GET /health, /schema). A new champion takes over by itself."""
     from ml_assets.server.process import run
 
     paths = Paths.of()
-    with Lake(paths.lake, read_only=True) as lake:
-        known = pipelines(lake)
-    if pipeline not in known:
-        raise click.ClickException(f"The lake has no pipeline {pipeline!r}; {did_you_mean(pipeline, known)}")
+    with reading(pipeline):
+        pass  # a misspelled name ends here
 
     def load() -> tuple[Starlette, str]:
         from ml_assets.server.app import Serving, app

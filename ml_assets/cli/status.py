@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.errors import did_you_mean
+from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.pipelines import optional_pipeline
+from ml_assets.errors import UnknownPipeline
 from ml_assets.home import home_of
 from ml_assets.lake.damaged_files import DamagedFile
 from ml_assets.lake.lake import Lake
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One object for each asset and batch.")
+@optional_pipeline
+@json_option
 def status(pipeline: str | None, as_json: bool) -> None:
     """What is fresh, stale, missing or failed, why, and what will fix it. Exits with 1 if anything failed or is
     missing, or a run has lost its process."""
     from ml_assets.graph.staleness.facts import read_facts
     from ml_assets.graph.staleness.nodes import pipelines_of
-    from ml_assets.graph.staleness.states import judge
-    from ml_assets.project import definitions
+    from ml_assets.graph.staleness.states import evaluate
+    from ml_assets.loading import definitions
 
     paths = Paths.of()
     defs = definitions(paths.root)
     declared, broken = pipelines_of(defs), broken_pipelines(defs)
     if pipeline is not None and pipeline not in {*declared, *broken}:
-        raise click.ClickException(f"There is no pipeline {pipeline!r}; {did_you_mean(pipeline, [*declared, *broken])}")
+        raise UnknownPipeline(pipeline, [*declared, *broken])
     verdicts = [verdict for name, verdict in broken.items() if pipeline in (name, None)]
     damaged: list[DamagedFile] = []
     if not as_json:
@@ -51,7 +51,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
     with Lake(paths.lake, read_only=True) as lake:
         for name in [name for name in declared if pipeline in (name, None)]:
             facts = read_facts(lake, name)
-            found = judge(declared[name], facts)
+            found = evaluate(declared[name], facts)
             verdicts += found
             damaged += lake.damaged_files(name)
             if not as_json:
@@ -61,7 +61,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
         click.echo(f"Error: {file}", err=as_json)
     lost = lost_rows(paths, pipeline)
     if as_json:
-        click.echo(json.dumps([*(asdict(verdict) for verdict in verdicts), *lost], indent=1))
+        print_json([*verdicts, *lost])
     else:
         for run in lost:
             console.print(f"lost run {run['run_id']} of {run['asset']}: {run['why']} -> {run['todo']}", markup=False)
@@ -128,7 +128,7 @@ def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[s
 
 def print_newest(lake: Lake, pipeline: str) -> None:
     """What was decided about the newest version, where that is not the champion."""
-    from ml_assets.summary import newest_decision
+    from ml_assets.pipeline_summary import newest_decision
 
     champion = versions.alias(lake, pipeline, "champion")
     newest = newest_decision(lake, pipeline, champion)
@@ -143,7 +143,7 @@ def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:
 
     by_asset: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.state not in ("fresh", "kept"):
+        if verdict.state not in ("fresh", "frozen"):
             by_asset.setdefault((verdict.state, verdict.why, verdict.todo, verdict.asset_name), []).append(verdict)
     lines: dict[tuple[str, str, str, str], list[str]] = {}
     for (state, why, todo, asset_name), group in by_asset.items():

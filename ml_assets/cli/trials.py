@@ -9,31 +9,32 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
-from ml_assets.tables.trials import newest
+from ml_assets.tables.pipelines import only_pipeline
+from ml_assets.tables.trials import need_newest
 
 
 @click.command()
-@click.argument("pipeline", required=False)
+@optional_pipeline
 @click.option("--candidate", help="Only this candidate.")
 @click.option("--pin", help="Training set, as its id; by default the newest one that has trials.")
 @click.option(
     "--sort", help="Column to sort by, smallest first; -COLUMN: greatest first. Default: the best score first."
 )
-@click.option("--limit", default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@limit_option
+@json_option
 def trials(
     pipeline: str | None, candidate: str | None, pin: str | None, sort: str | None, limit: int, as_json: bool
 ) -> None:
-    """Trials of the candidates of PIPELINE, which may be left out where there is one only."""
-    with Lake(Paths.of().lake, read_only=True) as lake:
-        found = newest_trials(lake, _pipeline(lake, pipeline), candidate, pin)
+    """Hyperparameter trials of PIPELINE (optional if there is only one)."""
+    with reading(pipeline) as lake:
+        found = newest_trials(lake, pipeline or only_pipeline(lake), candidate, pin)
     shown = ordered(found, sort)[:limit]
     if as_json:
-        click.echo(json.dumps(shown, default=str, indent=2))
+        print_json(shown)
         return
     console.print(_table(shown))
     more = len(found) - len(shown)
@@ -46,20 +47,8 @@ def newest_trials(lake: Lake, pipeline: str, candidate: str | None, pin: str | N
     Raises:
         LakeError: There are no trials, no such candidate or no such training set.
     """
-    name = f"{pipeline}.trials"
-    if not lake.exists(name):
-        raise LakeError(f"The pipeline {pipeline} has no trials yet.", fix=f"Run the job {pipeline}_train.")
-    pins = [
-        row["pin_id"]
-        for row in lake.rows(f"SELECT pin_id FROM {table(name)} GROUP BY pin_id ORDER BY max(finished_at) DESC")
-    ]
-    if pin is not None and pin not in pins:
-        raise LakeError(f"No trial of {pipeline} was on training set {pin!r}.", fix=did_you_mean(pin, pins))
-    found = newest(lake, pipeline, pin or pins[0])
-    names = sorted({row["candidate"] for row in found})
-    if candidate is not None and candidate not in names:
-        raise LakeError(f"{pipeline} has no trials of a candidate {candidate!r}.", fix=did_you_mean(candidate, names))
-    return [{**row, "spread": _spread(row["fold_scores"])} for row in found if candidate in (None, row["candidate"])]
+    found = need_newest(lake, pipeline, candidate, pin)
+    return [{**row, "spread": _spread(row["fold_scores"])} for row in found]
 
 
 def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:
@@ -74,13 +63,13 @@ def ordered(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]
     Raises:
         LakeError: There is no such column.
     """
-    from ml_assets.ml.metrics import greater_is_better
+    from ml_assets.metrics import METRICS
 
     column = (sort or "score").removeprefix("-")
     if column not in rows[0]:
         raise LakeError(f"Trials have no column {column!r}.", fix=did_you_mean(column, rows[0]))
     with_value = [row for row in rows if row.get(column) is not None]
-    down = sort.startswith("-") if sort else greater_is_better(rows[0]["metric"])
+    down = sort.startswith("-") if sort else METRICS[rows[0]["metric"]].is_higher_better
     made = sorted(with_value, key=lambda row: _comparable(row[column]), reverse=down)
     if sort is None:
         made.sort(key=lambda row: row.get("state") == "pruned")
@@ -95,17 +84,6 @@ def _spread(scores: list[float | None] | None) -> float | None:
     """Best minus worst fold; the lake has NULL where the metric is not defined."""
     defined = [score for score in scores or [] if score is not None]
     return max(defined) - min(defined) if len(defined) > 1 else None
-
-
-def _pipeline(lake: Lake, pipeline: str | None) -> str:
-    known = sorted({name.partition(".")[0] for name in lake.tables()})
-    if pipeline is None and len(known) == 1:
-        return known[0]
-    if pipeline is None:
-        raise LakeError("Which pipeline?", found=", ".join(known) or "none in the lake", fix="Name one of them.")
-    if pipeline not in known:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
-    return pipeline
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, print_json
 from ml_assets.lake.paths import Paths
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One object for each pipeline.")
+@json_option
 def validate(as_json: bool) -> None:
     """Load every pipeline and print what is wrong with it: YAML, SQL, rules, estimators, parameters.
 
@@ -21,7 +21,7 @@ def validate(as_json: bool) -> None:
     """
     from ml_assets import broken
     from ml_assets.graph.staleness.nodes import pipelines_of
-    from ml_assets.project import definitions
+    from ml_assets.loading import definitions
 
     broken.logger.disabled = True  # each problem is printed once, here
     os.environ[broken.ENV_VALIDATE] = "1"
@@ -30,7 +30,7 @@ def validate(as_json: bool) -> None:
     found = [{"pipeline": name, "ok": True, "text": notes.get(name, "")} for name in pipelines_of(defs)]
     found += [{"pipeline": name, "ok": False, "text": text} for name, text in problems.items()]
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        print_json(found)
     else:
         print_found(found)
     sys.exit(1 if problems else 0)

@@ -18,7 +18,7 @@ import duckdb
 
 from ml_assets.atomic import short_hash
 from ml_assets.errors import LakeError, MLAssetsError
-from ml_assets.graph.declare import Metadata, commit, written_metadata
+from ml_assets.graph.declare import Metadata, commit, table_of, written_metadata
 from ml_assets.graph.step_errors import failure
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Lake, Written
@@ -107,9 +107,8 @@ def each_batch(
         for key, result in ((key, results[key]) for key in selected):
             versions[key].append(result.written.data_version)
             totals[key] += result.written.rows
-            context.add_asset_metadata(
-                {**written_metadata(result.written, seconds), **result.metadata}, asset_key=key, partition_key=batch
-            )
+            written = written_metadata(result.written, seconds, by_batch=True)
+            context.add_asset_metadata({**written, **result.metadata}, asset_key=key, partition_key=batch)
         rows = ", ".join(f"{result.written.rows:,} rows in {key.path[-1]}" for key, result in results.items())
         context.log.info(f"[{number}/{len(batches)}] {batch}: {rows}, {seconds:.2f} s")
     if len(errors) == len(batches):
@@ -117,9 +116,19 @@ def each_batch(
     for key in selected:
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {},
+            metadata={
+                **_rows_of_table(lake, key),
+                **({"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {}),
+            },
             data_version=dg.DataVersion(combined_version(versions[key])),
         )
+
+
+def _rows_of_table(lake: Lake, key: dg.AssetKey) -> Metadata:
+    """The rows of all batches, from the catalog alone; what has been written must not fail for want of it."""
+    with contextlib.suppress(LakeError):
+        return {"dagster/row_count": lake.count(table_of(key))}
+    return {}
 
 
 def _of_batch(context: dg.AssetExecutionContext, caught: Exception, pipeline: str, batch: str) -> MLAssetsError:

@@ -34,14 +34,16 @@ SCHEME = "2."  # what a version begins with
 # Versions of release 0.1 also counted engine, texts and wiring: they say nothing about the code of today.
 EARLIER_SCHEME = re.compile(r"[0-9a-f]{12}")
 PACKAGE = "ml_assets"
-COMPUTING = ("ml", "sources", "server")  # packages whose modules compute rows, beside the logic of the stages
+# Packages whose modules compute rows, beside the logic of the stages.
+COMPUTING = ("ml", "metrics", "sources", "server")
 # How a model lies on disk decides no score: a release that scores otherwise than its model is refused.
 FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release", "ml_assets.ml.onnx")
-# Which rows a model is fitted on, and which outcome a row has, is decided by the SELECTs of these two.
-COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes")
+# Which rows a model is fitted on, which outcome a row has, and when a batch has drifted, is decided by these.
+COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes", "ml_assets.tables.drift")
 WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of a stage's modules that compute nothing
 TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})
+DECLARATIONS = frozenset({"Column", "Table"})  # of the lake's tables
 ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(found, type))
 # These see every stage: who imports them is not made of them.
 ENTRY_POINTS = frozenset({PACKAGE, "ml_assets.component", "ml_assets.definitions", "ml_assets.cli"})
@@ -214,7 +216,7 @@ def _file_hash(file: Path) -> str:
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, what an error says, lines of a log."""
+    """Takes away what a person reads: docstrings, descriptions, what errors, logs and declarations say."""
 
     def visit_body(self, node: Any) -> Any:
         if ast.get_docstring(node, clean=False) is not None:
@@ -227,9 +229,13 @@ class _WithoutTexts(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and (node.func.id in ERRORS or node.func.id.endswith("Error")):
+        if isinstance(node.func, ast.Name) and _only_says(node.func.id):
             node.args, node.keywords = [], []
         return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.keyword | None:
+        self.generic_visit(node)
+        return None if node.arg == "description" and isinstance(node.value, ast.Constant) else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = node.value
@@ -237,3 +243,8 @@ class _WithoutTexts(ast.NodeTransformer):
             return ast.Pass()
         self.generic_visit(node)
         return node
+
+
+def _only_says(name: str) -> bool:
+    """Are the arguments of a call of this name for people: an error, or what a table means?"""
+    return name in ERRORS or name in DECLARATIONS or name.endswith("Error")

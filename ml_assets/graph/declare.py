@@ -9,13 +9,14 @@ import dagster as dg
 from ml_assets.lake.lake import Commit, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.table import Table
 from ml_assets.tables.versions import user
 
 Metadata = dict[str, Any]
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
 # What can ask for a run -> Dagster's tag that names it.
-ASKED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
+TRIGGERED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 
 
@@ -24,9 +25,9 @@ def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=f"{spec.name}_batches")
 
 
-def asset_key(spec: PipelineSpec, asset_name: str) -> dg.AssetKey:
-    """`[pipeline, name]`."""
-    return dg.AssetKey([spec.name, asset_name])
+def asset_key(spec: PipelineSpec, asset: Table | str) -> dg.AssetKey:
+    """`[pipeline, name]` of an asset, or of the asset of a table."""
+    return dg.AssetKey([spec.name, asset.name if isinstance(asset, Table) else asset])
 
 
 def table_of(key: dg.AssetKey) -> str:
@@ -43,6 +44,7 @@ def common(
         "owners": spec.owners,
         "code_version": code_version,
         "kinds": kinds,
+        "tags": {"ml_assets/pipeline": spec.name, "ml_assets/stage": stage},
         # `dagster asset materialize --partition-range` asks it of every selected asset, partitioned or not.
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
@@ -53,30 +55,30 @@ def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | Non
     """Who writes, for the snapshot's message."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
     run = context.run
-    return Commit(key.to_user_string(), run.run_id, version, batch, asked_by=asked_by(run.tags))
+    return Commit(key.to_user_string(), run.run_id, version, batch, triggered_by=triggered_by(run.tags))
 
 
-def asked_by(tags: Mapping[str, str]) -> str:
-    """Who or what asked for a run, by its tags: a person, a sensor, a schedule, a backfill; else who runs this process.
+def triggered_by(tags: Mapping[str, str]) -> str:
+    """Who or what requested a run, by its tags: a person, a sensor, a schedule, a backfill; else who runs this process.
 
     Dagster's open-source UI knows no persons, so a run that was launched there is its process's user's.
     """
     if "user" in tags:
         return tags["user"]
-    for word, tag in ASKED_BY.items():
+    for word, tag in TRIGGERED_BY.items():
         if tag in tags:
             return f"{word} {tags[tag]}"
     return user()
 
 
-def written_metadata(written: Written, seconds: float) -> Metadata:
-    """Numbers of a write that Dagster shows and plots."""
+def written_metadata(written: Written, seconds: float, by_batch: bool = False) -> Metadata:
+    """Numbers of a write that Dagster shows and plots; the rows are those of the table, or of one batch of it."""
     return {
-        "dagster/row_count": written.rows,
+        "dagster/partition_row_count" if by_batch else "dagster/row_count": written.rows,
         "seconds": round(seconds, 3),
         "size_bytes": written.bytes,
         "snapshot": written.snapshot_id,
-        "table": f"lake.{written.table}",
+        "dagster/table_name": f"lake.{written.table}",
     }
 
 
@@ -88,10 +90,10 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
     )
 
 
-def page_links(paths: Paths, name: str) -> Metadata:
+def report_links(paths: Paths, name: str) -> Metadata:
     """Metadata that leads to a report of this name: where it is, and its address under `make ui`."""
     base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
     return {
-        "page": dg.MetadataValue.url(f"{base.rstrip('/')}/{name}"),
-        "page_file": dg.MetadataValue.path(paths.artifacts.reports.link(name)),
+        "report": dg.MetadataValue.url(f"{base.rstrip('/')}/{name}"),
+        "report_file": dg.MetadataValue.path(paths.artifacts.reports.link(name)),
     }

@@ -5,10 +5,9 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.maintenance import run_maintenance
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.maintenance import run_maintenance
 
 # Behind everything else in the queue. Not tagged as a run of the pipeline: those wait for each other, this need not.
 TAGS = {"dagster/priority": "-1"}
@@ -24,7 +23,7 @@ def maintenance_job(spec: PipelineSpec) -> dg.JobDefinition:
             if not store.catalog.exists() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
                 context.log.info("nothing has been written yet")
                 return
-            done = run_maintenance(store, spec.name, spec.maintenance.keep_days, context.run_id, pinned=pinned)
+            done = run_maintenance(store, spec.name, spec.maintenance.keep_days, context.run_id)
         found: dict[str, Any] = {**done.__dict__, "snapshots": len(done.snapshots), "seconds": round(done.seconds, 3)}
         context.log.info(", ".join(f"{name} {value:,}" for name, value in found.items()))
         context.add_output_metadata(found)

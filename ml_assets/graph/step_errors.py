@@ -12,7 +12,7 @@ from ml_assets.lake import faults
 
 @contextlib.contextmanager
 def user_errors(**where: object) -> Iterator[None]:
-    """Turn an error that the user can mend into a failed step with its text, without a traceback of our code."""
+    """Turn an error that the user can fix into a failed step with its text, without a traceback of our code."""
     try:
         yield
     except (MLAssetsError, duckdb.Error) as error:

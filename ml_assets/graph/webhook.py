@@ -21,7 +21,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What became of a request.
 
     Args:
@@ -51,7 +51,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> Answer:
+def ask(url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> Reply:
     """POST a JSON object, or GET where there is none. Never raises.
 
     Args:
@@ -60,7 +60,7 @@ def ask(url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = T
         timeout_s: Seconds to wait for the connection, and again for the answer.
     """
     if not _is_web(url):
-        return Answer("failed", "not an http:// or https:// address")
+        return Reply("failed", "not an http:// or https:// address")
     data = None if payload is None else json.dumps(payload, default=str).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "ml_assets"}
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme was looked at
@@ -69,18 +69,18 @@ def ask(url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = T
         handlers.append(urllib.request.ProxyHandler({}))
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as response:
-            return Answer("ok", f"answered {response.status}", _body(response))
+            return Reply("ok", f"answered {response.status}", _body(response))
     except urllib.error.HTTPError as error:
         redirected = "; redirects are not followed" if 300 <= error.code < 400 else ""
         with error:
-            return Answer("failed", f"answered {error.code}{redirected}", _body(error))
+            return Reply("failed", f"answered {error.code}{redirected}", _body(error))
     except urllib.error.URLError as error:  # while connecting and sending
         broken = isinstance(error.reason, ConnectionResetError | BrokenPipeError)
-        return Answer("unknown" if broken else "failed", f"no connection: {error.reason}")
+        return Reply("unknown" if broken else "failed", f"no connection: {error.reason}")
     except http.client.InvalidURL:
-        return Answer("failed", "not an address that can be opened")
+        return Reply("failed", "not an address that can be opened")
     except (OSError, http.client.HTTPException) as error:  # while waiting for the answer
-        return Answer("unknown", f"sent, and no answer came: {str(error) or type(error).__name__}")
+        return Reply("unknown", f"sent, and no answer came: {str(error) or type(error).__name__}")
 
 
 def _body(response: Any) -> bytes:

@@ -38,6 +38,8 @@ NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
 WRITING = ("Could not write", "Could not create", "Could not sync", "Could not truncate")
 # As DuckLake names its files: data/<schema>/<table>/[batch=<batch>/]ducklake-<uuid>.parquet
 DATA_FILE = re.compile(r"/[^\"'\n]*?/data/([^/\"']+)/([^/\"']+)/(?:batch=([^/\"']*)/)?ducklake-[0-9a-f-]+\.parquet")
+# Table that is no asset -> the asset that writes it along; tables/ says so.
+WRITTEN_WITH: dict[str, str] = {}
 AGAIN = "run the same command again."
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # The PEP 249 classes of what is wrong with a database rather than with data or SQL.
@@ -133,7 +135,7 @@ def make_again(schema: str, table_name: str, batch: str | None) -> str:
     """What replaces a data file that is lost: making its batch again; other tables have a backup only."""
     if batch is None:
         return f"Materialize {schema}/{table_name} again if it is an asset of whole tables; else put the file back."
-    asset = "validated_data" if table_name in ("quarantine", "statistics") else table_name
+    asset = WRITTEN_WITH.get(table_name, table_name)
     command = f"""dagster asset materialize -m MODULE --select 'key:"{schema}/{asset}"' --partition {batch}"""
     return f"Make the batch again: {command}. Or put the file back from a backup."
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.compare import BatchChange, compare
 from ml_assets.lake.lake import Lake, at
 from ml_assets.lake.sql import table
@@ -155,14 +155,15 @@ def diff(
         name: Only this table.
 
     Raises:
-        LakeError: There is no such snapshot or pipeline.
+        LakeError: There is no such snapshot.
+        UnknownPipeline: There is no such pipeline.
     """
     for snapshot in (before, after):
         check_snapshot(lake, snapshot)
     there = {snapshot: tables_at(lake, snapshot) for snapshot in (before, after)}
     known = sorted({one.partition(".")[0] for one in there[before] | there[after]})
     if pipeline is not None and pipeline not in known:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, known))
+        raise UnknownPipeline(pipeline, known)
     touched, sides = _touched(lake, before, after), {"old": before, "new": after}
     changes = []
     for one in sorted(there[before] | there[after]):

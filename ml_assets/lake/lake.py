@@ -34,7 +34,6 @@ from ml_assets.lake.writes import Commit as Commit
 from ml_assets.lake.writes import Put as Put
 from ml_assets.lake.writes import Rows as Rows
 from ml_assets.lake.writes import Written as Written
-from ml_assets.lake.writes import as_named as as_named
 from ml_assets.lake.writes import stored_type as stored_type
 
 MAX_RETRIES = 8

@@ -1,11 +1,8 @@
 """Maintenance of the lake: small files are merged, unneeded snapshots expire, files that nothing names are deleted.
 
-A snapshot is needed while a registered model of any pipeline was trained on it, while it is the newest, and for
-`keep_days` after the next one took its place. Each step is a transaction of its own under the write lock, so writers
+A snapshot is needed while something pins it, while it is the newest, and for `keep_days` after the next one took its
+place. Each step is a transaction of its own under the write lock, so writers
 wait for one step only, and a process that is killed leaves nothing half done.
-
-Tables: `<pipeline>.writes` (what audit.py still has to know of expired snapshots) and `<pipeline>.maintenance` (a row
-a run).
 """
 
 from __future__ import annotations
@@ -18,29 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_assets.errors import LakeError, did_you_mean
-from ml_assets.lake.audit import WRITES, all_writes
-from ml_assets.lake.lake import Commit, Lake, Put, Rows
-from ml_assets.lake.sql import table
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.sqlite_files import RECOVERED
 
-MAINTENANCE = {
-    "finished_at": "TIMESTAMP",
-    "keep_days": "INTEGER",
-    "snapshots_expired": "BIGINT",
-    "files_merged": "BIGINT",
-    "files_removed": "BIGINT",
-    "bytes_before": "BIGINT",
-    "bytes_after": "BIGINT",
-    "seconds": "DOUBLE",
-    "run_id": "VARCHAR",
-}
 SMALL_FILES = 10  # a table or batch with so many is merged; fewer would be rewritten every night for nothing
 FILES_A_STEP = 4  # of up to 512 MB that one merge writes under the lock
 SNAPSHOTS_A_STEP = 500
 # Queries that run, and readers of the published catalog, may still read files that were replaced since.
 GRACE = dt.timedelta(days=1)
-Pinned = Callable[[Lake], Collection[int]]
 
 
 @dataclass(frozen=True)
@@ -64,69 +46,60 @@ class Maintenance:
     seconds: float
 
 
-def run_maintenance(
+@dataclass(frozen=True)
+class Needs:
+    """What of the history is needed beyond its days.
+
+    Args:
+        pinned: Ids of snapshots that must stay; asked again under the lock.
+        keep: Called with snapshots that are about to expire, to keep what must be known of them.
+    """
+
+    pinned: Callable[[], Collection[int]]
+    keep: Callable[[list[int]], None]
+
+
+def maintain(
     lake: Lake,
-    pipeline: str,
+    schema: str,
     keep_days: int,
-    run_id: str = "",
+    needs: Needs,
+    commit: Commit,
     dry_run: bool = False,
     grace: dt.timedelta = GRACE,
-    *,
-    pinned: Pinned,
 ) -> Maintenance:
-    """Do the maintenance of a pipeline, and record it as a row of `<pipeline>.maintenance`.
+    """Do the maintenance of a schema's tables.
 
     Args:
         lake: The lake.
-        pipeline: Whose tables are merged and whose snapshots expire; files are removed in the whole lake.
+        schema: Whose tables are merged and whose snapshots expire; files are removed in the whole lake.
         keep_days: Days for which everything stays readable as it was.
-        run_id: Dagster run.
+        needs: What is needed longer.
+        commit: Who does it.
         dry_run: Only say what would be done.
         grace: How long a file stays after it was replaced.
-        pinned: Tells the snapshots that models need, of any pipeline; asked again under the lock.
-
-    Raises:
-        LakeError: There is no such pipeline.
     """
-    started = time.monotonic()
-    pipelines = sorted({name.partition(".")[0] for name in lake.tables()})
-    if pipeline not in pipelines:
-        raise LakeError(f"The lake has no pipeline {pipeline!r}.", fix=did_you_mean(pipeline, pipelines))
-    commit = Commit(asset=f"{pipeline}/maintenance", run_id=run_id)
-    before = _bytes(lake)
+    started, before = time.monotonic(), _bytes(lake)
     if dry_run:
-        expired = expirable(lake, pipeline, keep_days, pinned=pinned)
-        merged = sum(files for _, files in _fragmented(lake, pipeline))
+        expired = expirable(lake, schema, keep_days, needs.pinned())
+        merged = sum(files for _, files in _fragmented(lake, schema))
         removed = len(_remove_replaced(lake, grace, dry_run) + _remove_orphans(lake, dry_run))
     else:
-        merged = sum(_merge(lake, name, commit) for name, _ in _fragmented(lake, pipeline))
-        expired = _expire(lake, pipeline, keep_days, commit, pinned)
+        merged = sum(_merge(lake, name, commit) for name, _ in _fragmented(lake, schema))
+        expired = _expire(lake, schema, keep_days, needs, commit)
         lake.publish()  # readers without write permission must not be left with the files that go now
         removed = len(lake.maintain(lambda: _remove_replaced(lake, grace), commit))
         removed += len(lake.maintain(lambda: _remove_orphans(lake), commit))
-    done = Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
-    if not dry_run:
-        row = {**done.__dict__, "snapshots_expired": len(expired), "keep_days": keep_days, "run_id": run_id}
-        lake.append(
-            [
-                Rows(
-                    f"{pipeline}.maintenance",
-                    MAINTENANCE,
-                    [{"finished_at": dt.datetime.now(dt.UTC).replace(tzinfo=None), **row}],
-                )
-            ],
-            commit,
-        )
-    return done
+    return Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
 
 
-def expirable(lake: Lake, pipeline: str, keep_days: int, *, pinned: Pinned) -> list[int]:
-    """Snapshots of a pipeline that nothing needs, oldest first.
+def expirable(lake: Lake, schema: str, keep_days: int, pinned: Collection[int]) -> list[int]:
+    """Snapshots of a schema that nothing needs, oldest first.
 
     A snapshot counts as old from when the next one took its place: until then it was what the lake held. So the state
     of every moment within `keep_days` stays, and so does a training set that a running training has just pinned.
     """
-    rows = lake.fetch(
+    rows = lake.con.execute(
         """
         SELECT snapshot_id FROM (
             SELECT snapshot_id, commit_message, lead(snapshot_time) OVER (ORDER BY snapshot_id) AS replaced_at
@@ -136,24 +109,24 @@ def expirable(lake: Lake, pipeline: str, keep_days: int, *, pinned: Pinned) -> l
         ORDER BY snapshot_id
         """,
         {
-            "prefix": f"{pipeline}/",
+            "prefix": f"{schema}/",
             "limit": dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days),
-            "pinned": list(pinned(lake)),
+            "pinned": list(pinned),
         },
-    )
+    ).fetchall()
     return [int(row[0]) for row in rows]
 
 
-def _expire(lake: Lake, pipeline: str, keep_days: int, commit: Commit, pinned: Pinned) -> list[int]:
+def _expire(lake: Lake, schema: str, keep_days: int, needs: Needs, commit: Commit) -> list[int]:
     expired: list[int] = []
-    while chosen := expirable(lake, pipeline, keep_days, pinned=pinned)[:SNAPSHOTS_A_STEP]:
-        _keep_writes(lake, pipeline, chosen, commit)
+    while chosen := expirable(lake, schema, keep_days, needs.pinned())[:SNAPSHOTS_A_STEP]:
+        needs.keep(chosen)
 
         def work(chosen: list[int] = chosen) -> list[tuple[Any, ...]]:
             # Told again under the lock: a training set may have been pinned since.
-            ids = sorted(set(chosen) & set(expirable(lake, pipeline, keep_days, pinned=pinned)))
+            ids = sorted(set(chosen) & set(expirable(lake, schema, keep_days, needs.pinned())))
             # A list of numbers, never a moment: that would take what models need along.
-            return lake.fetch(f"CALL ducklake_expire_snapshots('lake', versions => {ids})")
+            return lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => {ids})").fetchall()
 
         gone = [int(row[0]) for row in lake.maintain(work, commit)]
         if not gone:
@@ -162,34 +135,9 @@ def _expire(lake: Lake, pipeline: str, keep_days: int, commit: Commit, pinned: P
     return sorted(expired)
 
 
-def _keep_writes(lake: Lake, pipeline: str, snapshots: list[int], commit: Commit) -> None:
-    """Copy what staleness must know of these snapshots to `<pipeline>.writes`.
-
-    For each asset, batch and set of tables: the newest write, and each that changed the content.
-    """
-    name = f"{pipeline}.writes"
-    kept = f"AND snapshot_id NOT IN (SELECT snapshot_id FROM {table(name)})" if lake.exists(name) else ""
-    lake.fetch(
-        f"""
-        CREATE OR REPLACE TEMP TABLE writes_to_keep AS
-        SELECT {", ".join(WRITES)} FROM (
-            SELECT *, list_contains($snapshots, snapshot_id) AS expires,
-                lag(data_versions) OVER (place ORDER BY snapshot_id) IS DISTINCT FROM data_versions AS is_change
-            FROM (SELECT DISTINCT ON (snapshot_id) * FROM {all_writes(lake, pipeline)}) WHERE asset != $own
-            WINDOW place AS (PARTITION BY asset, batch, json_keys(data_versions))
-        )
-        WHERE expires {kept}
-        QUALIFY is_change OR snapshot_id = max(snapshot_id) OVER (PARTITION BY asset, batch, json_keys(data_versions))
-        """,
-        {"prefix": f"{pipeline}/", "snapshots": snapshots, "own": commit.asset},
-    )
-    if lake.fetch("SELECT count(*) FROM writes_to_keep")[0][0]:
-        lake.replace([Put(name, "writes_to_keep", append=True)], commit)
-
-
 def _fragmented(lake: Lake, pipeline: str) -> list[tuple[str, int]]:
     """Tables with many small files, or with files of deleted rows, and how many of these they have."""
-    rows = lake.fetch(
+    rows = lake.con.execute(
         """
         WITH files AS (
             SELECT f.table_id, v.partition_value AS batch, count(*) AS files, count(d.delete_file_id) AS deletes
@@ -207,7 +155,7 @@ def _fragmented(lake: Lake, pipeline: str) -> list[tuple[str, int]]:
         GROUP BY ALL ORDER BY ALL
         """,
         {"pipeline": pipeline, "small": SMALL_FILES},
-    )
+    ).fetchall()
     return [(str(table_name), int(files)) for table_name, files in rows]
 
 
@@ -216,15 +164,15 @@ def _merge(lake: Lake, table_name: str, commit: Commit) -> int:
     schema = commit.asset.partition("/")[0]
 
     def rewrite() -> list[tuple[Any, ...]]:
-        return lake.fetch(
+        return lake.con.execute(
             "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0.0)", [table_name, schema]
-        )
+        ).fetchall()
 
     def merge() -> list[tuple[Any, ...]]:
-        return lake.fetch(
+        return lake.con.execute(
             f"CALL ducklake_merge_adjacent_files('lake', ?, schema => ?, max_compacted_files => {FILES_A_STEP})",
             [table_name, schema],
-        )
+        ).fetchall()
 
     merged = sum(int(row[2]) for row in lake.maintain(rewrite, commit))
     while made := lake.maintain(merge, commit):
@@ -235,7 +183,7 @@ def _merge(lake: Lake, table_name: str, commit: Commit) -> int:
 def _remove_replaced(lake: Lake, grace: dt.timedelta, dry_run: bool = False) -> list[tuple[Any, ...]]:
     """Delete the files that were replaced, or whose snapshots expired, before the grace."""
     values = [dry_run, dt.datetime.now(dt.UTC) - grace]
-    return lake.fetch("CALL ducklake_cleanup_old_files('lake', dry_run => ?, older_than => ?)", values)
+    return lake.con.execute("CALL ducklake_cleanup_old_files('lake', dry_run => ?, older_than => ?)", values).fetchall()
 
 
 def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
@@ -245,10 +193,10 @@ def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
     they stay.
     """
     since = _since(lake)
-    rows = lake.fetch(
+    rows = lake.con.execute(
         "CALL ducklake_delete_orphaned_files('lake', dry_run => true, older_than => ?)",
         [dt.datetime.now(dt.UTC) - dt.timedelta(days=1)],
-    )
+    ).fetchall()
     removed = []
     for row in rows:
         file = Path(row[0])
@@ -262,19 +210,19 @@ def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
 
 def _since(lake: Lake) -> dt.datetime:
     """When the lake was made, or its catalog was last recovered."""
-    rows = lake.fetch(
+    rows = lake.con.execute(
         """SELECT min(snapshot_time) FROM lake.snapshots()
         UNION ALL SELECT max(replace(value, ' UTC', '+00'))::TIMESTAMPTZ
         FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = ?""",
         [RECOVERED],
-    )
+    ).fetchall()
     moments: list[dt.datetime] = [moment.astimezone(dt.UTC) for (moment,) in rows if moment is not None]
     return max(moments)
 
 
 def _bytes(lake: Lake) -> int:
     total = 0
-    for file in lake.catalog.data.rglob("*.parquet"):
+    for file in (lake.folder / "data").rglob("*.parquet"):
         with contextlib.suppress(FileNotFoundError):  # another process may do its maintenance
             total += file.stat().st_size
     return total

@@ -35,8 +35,10 @@ def data_version(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> str:
     rows, total = con.execute(
         f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM (SELECT {identifiers(list(columns))} FROM {source}) t"
     ).fetchall()[0]
+    # A renamed column changes no content: it counts under its earlier name.
+    named = sorted((put.renamed.get(name, name), kind) for name, kind in columns.items())
     # DuckDB makes no promise that hash() stays the same in its next major version.
-    return short_hash(json.dumps([duckdb.__version__.split(".")[0], sorted(columns.items()), rows, total]))
+    return short_hash(json.dumps([duckdb.__version__.split(".")[0], named, rows, total]))
 
 
 def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bool, commented: Commented) -> int:

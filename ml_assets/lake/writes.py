@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 # Types that DuckLake would store as something else, and what they are stored as here. A value that does not fit
 # raises; DuckLake itself would keep HUGEINT as DOUBLE and lose digits.
@@ -21,7 +20,7 @@ class Commit:
         code_version: Code version of the asset.
         batch: Batch that is written, if it is one.
         note: What else there is to say, such as why an earlier state is restored.
-        asked_by: Who or what asked for the run.
+        triggered_by: Who or what asked for the run.
     """
 
     asset: str
@@ -29,7 +28,7 @@ class Commit:
     code_version: str = ""
     batch: str | None = None
     note: Mapping[str, object] = field(default_factory=dict)
-    asked_by: str = ""
+    triggered_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,6 @@ class Written:
     bytes: int
     data_version: str
     retries: int = 0
-
-
-def as_named(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
-    """A row under today's names; until its next write a table has those of the version that wrote it last."""
-    today = {before: column for column, before in renamed.items() if column not in row}
-    return {today.get(name, name): value for name, value in row.items()}
 
 
 def stored_type(kind: str) -> str:

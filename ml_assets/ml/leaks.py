@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml.weighted import statistic
+from ml_assets.metrics import statistic
 
 if TYPE_CHECKING:
     import pandas as pd

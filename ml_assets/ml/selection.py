@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.ml import metrics, weighted
+from ml_assets import metrics
+from ml_assets.metrics import weighted
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +40,7 @@ def validation_error(
     if rows > SAMPLE:
         drawn = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
         labels, scores = labels[drawn], scores[drawn]
-    statistic = weighted.statistic(metric, labels, scores, kind, threshold, classes)
+    statistic = metrics.statistic(metric, labels, scores, kind, threshold, classes)
     values = weighted.bootstrap([statistic], len(labels), seed)[:, 0]
     defined = values[~np.isnan(values)]
     return float(defined.std() * math.sqrt(len(labels) / rows)) if len(defined) > 1 else math.nan
@@ -106,6 +107,6 @@ def _sorted(rows: Sequence[dict[str, Any]], metric: str, name: str) -> list[dict
 
     def gain(row: dict[str, Any]) -> float:
         value = row[name]
-        return -math.inf if value is None or math.isnan(value) else metrics.gain(metric, value, 0.0)
+        return -math.inf if value is None or math.isnan(value) else metrics.METRICS[metric].gain(value, 0.0)
 
     return sorted(rows, key=gain, reverse=True)

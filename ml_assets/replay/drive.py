@@ -17,11 +17,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Ran:
-    """One run that a sensor asked for.
+    """One run that a sensor requested.
 
     Args:
         job: Its job.
-        sensor: Who asked.
+        sensor: Which one.
         tags: Its tags.
         error: What the failed steps say; empty where it succeeded.
         seconds: Wall time.
@@ -55,7 +55,7 @@ class Driver:
     _keys: set[tuple[str, str]] = field(default_factory=set)
 
     def settle(self) -> list[Ran]:
-        """Evaluate every sensor, run what it asks for, and again, until none asks for anything.
+        """Evaluate every sensor, run what it requests, and again, until none requests anything.
 
         Raises:
             MLAssetsError: The sensors never come to rest.
@@ -113,5 +113,7 @@ class Driver:
 
 def _error(result: dg.ExecuteInProcessResult) -> str:
     failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    said = [one.user_failure_data.description if one.user_failure_data else one.error_display_string for one in failed]
-    return "" if result.success else "\n".join(filter(None, said)) or "the run failed"
+    messages = [
+        one.user_failure_data.description if one.user_failure_data else one.error_display_string for one in failed
+    ]
+    return "" if result.success else "\n".join(filter(None, messages)) or "the run failed"

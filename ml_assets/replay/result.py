@@ -1,10 +1,10 @@
-"""What came out of a replay: scores by batch, trainings, what they cost; as rows for people and machines."""
+"""The result of a replay: scores by batch, trainings and their cost, as rows for people and machines."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,8 +13,11 @@ from typing import Any
 from ml_assets.atomic import written_file
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.metrics import METRICS, Metric
 from ml_assets.replay.drive import Ran
-from ml_assets.spec import METRICS, PipelineSpec
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables import decisions, performance
+from ml_assets.tables.decisions import Decision
 
 LOOP, ALWAYS, FROZEN = "loop", "always", "frozen"
 COLUMNS = (
@@ -38,14 +41,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Training:
-    """One training that the sensors asked for.
+    """One training that the sensors requested.
 
     Args:
         batch: The batch that had just arrived.
-        trigger: What asked for it.
+        trigger: What requested it.
         why: In a sentence.
-        version: The version that came out; None where it failed before.
-        decision: What became of it: promoted, refused, ...; failed where there is no decision.
+        version: The new version; None where the training failed.
+        decision: What was decided about it: promoted, refused, ...; failed where there is no decision.
         seconds: Wall time of its run.
         cpu_seconds: CPU time of its run.
     """
@@ -61,11 +64,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rule of retraining came to.
+    """The result of one rule of retraining.
 
     Args:
         scores: Batch -> version -> its score.
-        champions: Batch -> the version that answered.
+        champions: Batch -> the champion that scored it.
         trainings: In order, the first champion's among them.
         ingest_seconds: Wall time of all other runs.
     """
@@ -76,7 +79,7 @@ class Outcome:
     ingest_seconds: float
 
     def of_champion(self, batch: str) -> Score | None:
-        """The score of the version that answered."""
+        """The score of the champion."""
         return self.scores.get(batch, {}).get(self.champions.get(batch, ""))
 
 
@@ -89,7 +92,7 @@ class Replay:
         first: Batches that trained the first champion.
         later: Batches that were replayed.
         frozen: Version of the first champion.
-        outcomes: loop, always -> what it came to.
+        outcomes: loop, always -> its result.
     """
 
     spec: PipelineSpec
@@ -99,8 +102,9 @@ class Replay:
     outcomes: dict[str, Outcome]
 
     @property
-    def greater_is_better(self) -> bool:
-        return METRICS[self.spec.target.kind][self.spec.performance_metric]
+    def metric(self) -> Metric:
+        """The metric of live predictions."""
+        return METRICS[self.spec.performance_metric]
 
     def score(self, arm: str, batch: str) -> Score | None:
         """The live score of the loop, the frozen model or the training after every batch."""
@@ -128,7 +132,7 @@ class Replay:
         one, other = self.score(arm, batch), self.score(FROZEN, batch)
         if one is None or other is None:
             return math.nan
-        return (one.value - other.value) * (1 if self.greater_is_better else -1)
+        return self.metric.gain(one.value, other.value)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a batch, with `COLUMNS`; trainings are those of the loop."""
@@ -158,17 +162,8 @@ class Replay:
 def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> Outcome:
     """Scores and trainings of one rule, out of its lake."""
     with Lake(paths.lake, read_only=True) as lake:
-        measured = lake.rows_of(
-            f"{spec.name}.performance_report",
-            "SELECT batch, model_version, role, value, low, high, rows FROM {t} WHERE metric = ?",
-            [spec.performance_metric],
-        )
-        decisions = {
-            row["run_id"]: row
-            for row in lake.rows_of(
-                f"{spec.name}.champion", "SELECT run_id, version, decision FROM {t} ORDER BY decided_at"
-            )
-        }
+        measured = performance.scores(lake, spec.name, spec.performance_metric)
+        decided = {made.run_id: made for made in decisions.decisions(lake, spec.name)}
     scores: dict[str, dict[str, Score]] = {}
     champions = {}
     for row in measured:
@@ -180,7 +175,7 @@ def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -
     return Outcome(
         scores,
         champions,
-        [_training(batch, one, decisions.get(one.run_id)) for batch, one in ran if one.job == trains],
+        [_training(batch, one, decided.get(one.run_id)) for batch, one in ran if one.job == trains],
         sum(one.seconds for _, one in ran if one.job != trains),
     )
 
@@ -189,13 +184,13 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _training(batch: str, ran: Ran, decided: Mapping[str, Any] | None) -> Training:
+def _training(batch: str, ran: Ran, decided: Decision | None) -> Training:
     return Training(
         batch,
         ran.tags.get("ml_assets/retrain", ""),
         ran.tags.get("ml_assets/why", ""),
-        decided["version"] if decided else None,
-        decided["decision"] if decided else "failed",
+        decided.version if decided else None,
+        decided.decision if decided else "failed",
         ran.seconds,
         ran.cpu_seconds,
     )

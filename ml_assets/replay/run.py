@@ -26,7 +26,7 @@ from ml_assets.replay.result import ALWAYS, LOOP, Replay, read_arm
 from ml_assets.spec import PipelineSpec, Source
 from ml_assets.spec.data import Outcomes
 from ml_assets.spec.operation import Alerts, Deploy, NewBatches, Retrain, Serving
-from ml_assets.tables import versions
+from ml_assets.tables import decisions, retrain_events, versions
 
 INCOMING, OUTCOMES = "incoming", "outcomes"
 # Progress: batches done, of how many, and what is going on.
@@ -43,7 +43,7 @@ class Arm:
         folder: Where its SQL files lie.
         paths: Folders of its lake.
         instance: Its Dagster instance.
-        ran: Every run that its sensors asked for: batch that had just arrived, and the run.
+        ran: Every run that its sensors requested: the batch that had just arrived, and the run.
     """
 
     name: str
@@ -177,11 +177,11 @@ def arrive(delivery: files.Delivery, incoming: Path) -> None:
 
 
 def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> None:
-    def told(job: str, tags: Mapping[str, str]) -> None:
+    def progress(job: str, tags: Mapping[str, str]) -> None:
         why = tags.get("ml_assets/retrain", "")
         say(f"{batch}, {arm.name}: {job.removeprefix(arm.spec.name + '_')}{f' ({why})' if why else ''}")
 
-    driver.say = told
+    driver.say = progress
     ran = driver.settle()
     arm.ran += [(batch, one) for one in ran]
     for one in ran:
@@ -192,16 +192,13 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
 def _champion(arm: Arm, first: Sequence[str]) -> str:
     with Lake(arm.paths.lake, read_only=True) as lake:
         champion = versions.alias(lake, arm.spec.name, "champion")
-        said = lake.rows_of(
-            f"{arm.spec.name}.champion", "SELECT version, why FROM {t} ORDER BY decided_at DESC LIMIT 1"
-        ) or lake.rows_of(
-            f"{arm.spec.name}.retrain_events",
-            "SELECT decision AS version, why FROM {t} ORDER BY decided_at DESC LIMIT 1",
-        )
+        decision = decisions.newest(lake, arm.spec.name)
+        events = retrain_events.read(lake, arm.spec.name, limit=1)
     if champion is None:
+        why = f"{decision.version}: {decision.why}" if decision else "".join(f"{e.decision}: {e.why}" for e in events)
         raise ModelError(
             f"The batches {first[0]} to {first[-1]} make no champion.",
-            found="; ".join(f"{row['version']}: {row['why']}" for row in said) or "no training was started",
+            found=why or "no training was started",
             where={"pipeline": arm.spec.name, "lake": arm.paths.lake},
             fix="Begin with a later batch: --from.",
         )

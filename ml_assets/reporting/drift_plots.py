@@ -1,16 +1,16 @@
-"""The picture of a drift report."""
+"""The plot of a drift report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_assets.graph.monitoring.drift import ColumnDrift
 from ml_assets.reporting.plots import BLUE, GREY, RED, as_markdown, new_figure
+from ml_assets.tables.drift import ColumnDrift
 
 SHOWN = 25
 
 
-def drift_picture(columns: Sequence[ColumnDrift]) -> str:
+def drift_plot(columns: Sequence[ColumnDrift]) -> str:
     """A Markdown image: how far each column has moved beside how much the model rests on it."""
     shown = list(columns)[:SHOWN]
     figure = new_figure(8, 1 + 0.25 * len(shown))

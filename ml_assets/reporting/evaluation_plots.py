@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: for its page, and the one that Dagster shows inside a materialization."""
+"""Plots of an evaluation: those of its report, and the one that Dagster shows inside a materialization."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation import money
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding, Judged
-from ml_assets.ml import metrics
+from ml_assets import metrics
+from ml_assets.ml import calibration
+from ml_assets.ml.costs import constant_costs
+from ml_assets.ml.judged import Judged
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, RED, Figure, as_markdown, as_png, new_figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 
-SHOWN = 15  # of slices, features or classes; a picture of more cannot be read
+SHOWN = 15  # of slices, features or classes; a plot of more cannot be read
 DOTS = 3000
 WIDTH, DPI = 9.0, 110
 # Metrics that lie between 0 and 1 share an axis; each of the others has its own.
-UNBOUNDED = ("log_loss", "r2", "mae", "rmse")
 
 
-def evaluation_picture(evaluation: Evaluation) -> str:
-    """A Markdown image: how well scores match outcomes, and the metric per slice."""
+def evaluation_plot(evaluation: Evaluation) -> str:
+    """A Markdown image: how well predictions match outcomes, and the metric per slice."""
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     judged = evaluation.judged
@@ -38,29 +39,29 @@ def evaluation_picture(evaluation: Evaluation) -> str:
     return as_markdown(figure, f"evaluation of version {judged.version}")
 
 
-def page_figures(spec: PipelineSpec, evaluation: Evaluation) -> dict[str, list[Figure]]:
-    """Section of the page -> its pictures."""
+def report_plots(spec: PipelineSpec, evaluation: Evaluation) -> dict[str, list[Figure]]:
+    """Section of the report -> its plots."""
     found, judged = evaluation.found, evaluation.judged
     kind = spec.target.kind
-    answers = {"binary": _thresholds, "multiclass": _confusion, "regression": _predictions}[kind]
+    predicted = {"binary": _thresholds, "multiclass": _confusion, "regression": _predictions}[kind]
     return {
         "metrics": [_metrics(evaluation)],
-        "answers": [*([] if kind == "regression" else [_calibrated(judged)]), answers(spec, judged)],
+        "predictions": [*([] if kind == "regression" else [_calibrated(judged)]), predicted(spec, judged)],
         "slices": _forests(found, "slice", judged),
         "fairness": _forests(found, "group", judged),
-        "features": _bars(
+        "importance": _bars(
             [f for f in found if f.scope == "importance"],
-            "Which features the model needs",
+            "Permutation importance",
             f"loss of {spec.metric} when shuffled",
-            "The longer a bar, the more the model loses when the values of that feature are shuffled among the rows; "
-            "the line spans five shuffles. Near 0 the model could do without it.",
+            "How much the metric loses when the values of a feature are shuffled among the rows; the line spans five "
+            "shuffles. Near 0, the model could do without the feature.",
             BLUE,
         ),
         "robustness": _bars(
             [f for f in found if f.scope == "missing" and f.slice_by],
-            "What happens when a feature is missing",
-            "share of answers that turn",
-            "The longer a bar, the more answers turn when every value of that feature is taken away.",
+            "Missing features",
+            "share of predictions that change",
+            "How many predictions change when every value of a feature is missing.",
             ORANGE,
         ),
     }
@@ -68,7 +69,7 @@ def page_figures(spec: PipelineSpec, evaluation: Evaluation) -> dict[str, list[F
 
 def shown(found: Sequence[Finding], metric: str) -> tuple[list[Finding], int]:
     """The largest and the worst slices that have a value, by column from worst to best; how many are left out."""
-    sign = 1 if metric == "selection_rate" or metrics.greater_is_better(metric) else -1
+    sign = 1 if metric == "selection_rate" else metrics.METRICS[metric].sign
     defined = [f for f in found if not math.isnan(f.value)]
     largest = sorted(defined, key=lambda f: -f.rows)[: SHOWN // 2 + 1]
     worst = sorted((f for f in defined if f not in largest), key=lambda f: sign * f.value)[: SHOWN - len(largest)]
@@ -90,8 +91,8 @@ def _metrics(evaluation: Evaluation) -> Figure:
     if evaluation.champion is not None:
         label = f"champion {evaluation.champion.version}"
         others.insert(0, (label, evaluation.champion.all_scores(), ORANGE, "D"))
-    bounded = [name for name in test if name not in UNBOUNDED]
-    alone = [name for name in test if name in UNBOUNDED]
+    bounded = [name for name in test if metrics.METRICS[name].is_bounded]
+    alone = [name for name in test if not metrics.METRICS[name].is_bounded]
     widths = [*([3.2] if bounded else []), *[1.2] * len(alone)]
     figure = new_figure(WIDTH, max(2.8, 0.6 + 0.36 * len(bounded)))
     axes = list(figure.subplots(1, len(widths), gridspec_kw={"width_ratios": widths}, squeeze=False)[0])
@@ -112,12 +113,12 @@ def _metrics(evaluation: Evaluation) -> Figure:
         place.set(title=name, xlim=(-0.5, len(sides) - 0.5), xticks=range(len(sides)))
         place.set_xticklabels([side[0].split(" ")[0] for side in sides], fontsize=8, rotation=30)
         place.title.set_fontsize(10)
-    less = [name for name in test if not metrics.greater_is_better(name)]
+    less = [name for name in test if not metrics.METRICS[name].is_higher_better]
     return _finished(
         figure,
         "Metrics on test rows",
-        "A round mark is this version and its line the 95% interval; a greater value is better"
-        + (f", except for {', '.join(less)}, where less is better." if less else "."),
+        "Circles are this version, with its 95% confidence intervals. Higher is better"
+        + (f", except for {', '.join(less)}, where lower is better." if less else "."),
     )
 
 
@@ -132,10 +133,10 @@ def _open(end: float | None) -> bool:
 
 
 def _calibration(axes: Any, judged: Judged) -> None:
-    said, came, _ = metrics.calibration_curve(*judged.probabilities())
+    predicted, observed, _ = calibration.curve(*judged.probabilities())
     axes.plot([0, 1], [0, 1], color=GREY, lw=1)
-    axes.plot(said, came, marker="o", color=BLUE)
-    axes.set(title="Calibration on test rows", xlabel="predicted probability", ylabel="share that came true")
+    axes.plot(predicted, observed, marker="o", color=BLUE)
+    axes.set(title="Calibration on test rows", xlabel="predicted probability", ylabel="observed share")
 
 
 def _calibrated(judged: Judged) -> Figure:
@@ -144,12 +145,12 @@ def _calibrated(judged: Judged) -> Figure:
     _calibration(left, judged)
     right.hist(judged.probabilities()[0], bins=30, range=(0, 1), color=BLUE)
     what = "of the likeliest class" if judged.schema.kind == "multiclass" else f"of {judged.schema.target}"
-    right.set(title="How often each probability is said", xlabel=f"predicted probability {what}", ylabel="rows")
+    right.set(title="Distribution of the probabilities", xlabel=f"predicted probability {what}", ylabel="rows")
     reading = (
-        "Left: points on the grey line mean that what is said to be 30% likely comes true in 30% of rows; each point "
-        "stands for a tenth of the rows. Right: how often the model says which probability."
+        "Left: on the grey line, what is predicted with 30% happens in 30% of the rows; each point is a tenth of the "
+        "rows. Right: how often each probability is predicted."
     )
-    return _finished(figure, "Do the probabilities come true?", reading)
+    return _finished(figure, "Calibration", reading)
 
 
 def _thresholds(spec: PipelineSpec, judged: Judged) -> Figure:
@@ -165,25 +166,27 @@ def _thresholds(spec: PipelineSpec, judged: Judged) -> Figure:
     if spec.costs:
         costs = spec.costs.false_positive * (cuts + 1 - hits[cuts])
         costs = costs + spec.costs.false_negative * (hits[-1] - hits[cuts])
-        least = min(money.constant_costs(spec.costs, judged.labels, decision).sum() for decision in (0, 1))
+        least = min(constant_costs(spec.costs, judged.labels, decision).sum() for decision in (0, 1))
         axes[1].plot(ranked[cuts], costs, color=BLUE, label="model")
-        axes[1].axhline(least, color=GREY, ls=":", label="the same decision for all")
+        axes[1].axhline(least, color=GREY, ls=":", label="best constant decision")
         axes[1].set(title="Cost on test rows", xlabel="threshold", ylabel=spec.costs.unit or "cost")
     for place in axes:
         place.axvline(chosen, color=RED, lw=1.5, ls="-.", label=f"threshold in use, {chosen:.3g}")
         place.legend(fontsize=8)
     reading = (
-        f"Rows with a probability at or above the threshold are decided {judged.schema.target}=1: precision is the "
-        "share of those that are right, recall the share of all true ones that are found."
+        f"Rows with a probability at or above the threshold are predicted {judged.schema.target}=1: precision is the "
+        "share of those that are right, recall the share of all positive rows that are found."
     )
-    cost = " Right: what all decisions would have cost at each threshold; lower is better." if spec.costs else ""
-    return _finished(figure, "What the threshold trades", reading + cost)
+    cost = " Right: the total cost of the decisions at each threshold; lower is better." if spec.costs else ""
+    return _finished(figure, "Decision threshold", reading + cost)
 
 
 def _confusion(spec: PipelineSpec, judged: Judged) -> Figure:
     names, counts = np.unique(judged.labels, return_counts=True)
     kept = names[np.argsort(-counts, kind="stable")[:SHOWN]]
-    shares = np.array([[np.mean(judged.decisions[judged.labels == true] == said) for said in kept] for true in kept])
+    shares = np.array(
+        [[np.mean(judged.decisions[judged.labels == true] == decided) for decided in kept] for true in kept]
+    )
     size = max(3.4, 1.6 + 0.42 * len(kept))
     figure = new_figure(min(WIDTH, size + 2), size)
     axes = figure.subplots()
@@ -192,11 +195,11 @@ def _confusion(spec: PipelineSpec, judged: Judged) -> Figure:
         if share >= 0.005:
             colour = "white" if share > 0.6 else "black"
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set(xlabel="decided", ylabel="true", xticks=range(len(kept)), yticks=range(len(kept)), yticklabels=kept)
+    axes.set(xlabel="predicted", ylabel="true", xticks=range(len(kept)), yticks=range(len(kept)), yticklabels=kept)
     axes.set_xticklabels(kept, rotation=45 if len(kept) > 4 else 0)
     left_out = f" The {len(names) - len(kept)} rarest classes are left out." if len(names) > len(kept) else ""
-    reading = f"Each row of the picture is a true {spec.target.name}: the shares say what the model took it for."
-    return _finished(figure, "What is taken for what", reading + left_out)
+    reading = f"Each row is a true {spec.target.name}; the shares say what it is predicted as."
+    return _finished(figure, "Confusion matrix", reading + left_out)
 
 
 def _predictions(spec: PipelineSpec, judged: Judged) -> Figure:
@@ -207,8 +210,8 @@ def _predictions(spec: PipelineSpec, judged: Judged) -> Figure:
     right.axvline(0, color=GREY)
     right.set(title="Residuals", xlabel="prediction minus outcome", ylabel="rows")
     reading = (
-        f"Left: on the grey line the predicted {spec.target.name} is the one that came. Right: how far predictions "
-        "are off; a hill around 0 is good, one beside it means that they are too high or too low."
+        f"Left: on the grey line, the predicted {spec.target.name} is the observed one. Right: how far predictions "
+        "are off; a peak at 0 is good, one beside it means that they are too high or too low."
     )
     return _finished(figure, "Predictions and outcomes", reading)
 
@@ -227,9 +230,12 @@ def _forests(found: Sequence[Finding], scope: str, judged: Judged) -> list[Figur
         return []
     figure = new_figure(WIDTH, 1.2 + 0.27 * len(chosen))
     _forest(figure.subplots(), parts, judged)
-    reading = "Each mark is a part of the test rows with its 95% interval and its number of rows; the line is all rows."
+    reading = (
+        "Each mark is a slice of the test rows, with its 95% confidence interval and number of rows; the line is all "
+        "rows."
+    )
     if left_out:
-        reading += f" Shown are the largest and the worst; {left_out} further ones are left out or not defined."
+        reading += f" The largest and the worst are shown; {left_out} more are left out or undefined."
     title = f"{parts[0].metric} by {', '.join(dict.fromkeys(str(f.slice_by) for f in parts))}"
     return [_finished(figure, title, reading)]
 
@@ -260,7 +266,7 @@ def _bars(found: Sequence[Finding], title: str, axis: str, reading: str, colour:
     axes.invert_yaxis()
     axes.set(xlabel=axis)
     left_out = len(found) - len(chosen)
-    return [_finished(figure, title, reading + (f" {left_out} further features are left out." if left_out else ""))]
+    return [_finished(figure, title, reading + (f" {left_out} more features are left out." if left_out else ""))]
 
 
 def _short(name: str | None) -> str:

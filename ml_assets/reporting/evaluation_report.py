@@ -1,31 +1,34 @@
-"""The evaluation as one HTML page that needs nothing else: words, tables, pictures."""
+"""The evaluation as one HTML report: conclusions, tables and plots."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding
 from ml_assets.reporting import html, narrative
-from ml_assets.reporting.evaluation_plots import page_figures
+from ml_assets.reporting.evaluation_plots import report_plots
+from ml_assets.reporting.html import Table, Tile
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
+from ml_assets.spec.model import SensitivityGate
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion
 
+STRONGEST = 10  # features of the table of leakage
 
-def write_page(
+
+def write_report(
     file: Path,
     spec: PipelineSpec,
     model: ModelVersion,
     pin: Pin,
     evaluation: Evaluation,
-    figures: Sequence[Figure] = (),
+    searches: Sequence[Figure] = (),
     links: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page; it appears whole or not at all.
+    """Write the report; it appears whole or not at all.
 
     Args:
         file: Where it goes.
@@ -33,151 +36,148 @@ def write_page(
         model: The version.
         pin: Its training set.
         evaluation: What was found.
-        figures: Further pictures, of the search.
-        links: Text -> address of pages beside it.
+        searches: Plots of the search.
+        links: Text -> address of files beside it.
     """
-    html.write(file, page(spec, model, pin, evaluation, figures, links or {}))
+    html.write(file, report(spec, model, pin, evaluation, searches, links or {}))
 
 
-def page(
+def report(
     spec: PipelineSpec,
     model: ModelVersion,
     pin: Pin,
     evaluation: Evaluation,
-    figures: Sequence[Figure],
+    searches: Sequence[Figure],
     links: Mapping[str, str],
 ) -> str:
-    """The page's HTML."""
-    title = f"{spec.name} {model.version}: evaluation"
-    pictures = page_figures(spec, evaluation)
-    found = evaluation.found
-    body = [
-        f"<h1>{escape(spec.description or spec.name)}</h1>",
-        f'<p class="by">Evaluation of {escape(spec.name)} version {escape(model.version)}',
-        *(f' · <a href="{escape(address)}">{escape(text)}</a>' for text, address in links.items()),
-        "</p>",
-        _answer(spec, evaluation),
-        _tiles(spec, found),
-        html.section("How good is it?", _metrics_table(evaluation), *map(html.figure, pictures["metrics"])),
-        html.section("How does it answer?", *map(html.figure, pictures["answers"])),
-        html.section(
-            "Parts of the data",
-            *map(html.figure, pictures["slices"]),
-            *html.paragraphs(narrative.limitations(spec, found)),
-        ),
-        html.section("Are groups served alike?", _fairness_table(found), *map(html.figure, pictures["fairness"])),
-        html.section("What it relies on", *map(html.figure, pictures["features"])),
-        html.section("What turns its answers", _robustness(spec, found), *map(html.figure, pictures["robustness"])),
-        html.section("Could it have seen the answers?", _leak_table(spec, found)),
-        html.section("Search", *map(html.figure, figures)),
-        html.section("What was trained", _training_table(spec, model, pin)),
-    ]
-    return html.document(title, body)
-
-
-def _answer(spec: PipelineSpec, evaluation: Evaluation) -> str:
+    """The report's HTML."""
+    found, suspects = evaluation.found, evaluation.suspects
     champion = evaluation.champion.version if evaluation.champion else None
-    said = narrative.answers(spec, evaluation.judged.version, champion, evaluation.found)
-    alarm = " alarm" if narrative.alarms(spec, evaluation.found) else ""
-    return f'<div class="answer{alarm}">{"".join(html.paragraphs(said))}</div>'
+    return html.render(
+        "evaluation.html",
+        title=f"{spec.name} {model.version}: evaluation",
+        heading=spec.description or spec.name,
+        pipeline=spec.name,
+        version=model.version,
+        links=links,
+        conclusions=narrative.summary(spec, model.version, champion, found, suspects),
+        suspects=suspects,
+        numbers=_tiles(spec, found),
+        plots=report_plots(spec, evaluation),
+        scores=_scores(evaluation),
+        limitations=narrative.limitations(spec, found),
+        gaps=_gaps(found),
+        robustness=_robustness(spec, found),
+        leakage=_leakage(spec, found),
+        single=_single_features(found),
+        searches=searches,
+        training=_training(spec, model, pin),
+    )
 
 
-def _tiles(spec: PipelineSpec, found: Sequence[Finding]) -> str:
-    wanted = [
+def _tiles(spec: PipelineSpec, found: Sequence[Finding]) -> list[Tile]:
+    shown = [
         ("test", spec.metric, f"{spec.metric} on test rows"),
         ("gain_over_champion", spec.metric, "gain over the champion"),
-        ("gain_over_baseline", spec.metric, "gain over ignoring every feature"),
+        ("gain_over_baseline", spec.metric, "gain over the baseline"),
         ("saved_over_baseline", "cost", f"{spec.costs.unit if spec.costs else ''} saved on test rows".strip()),
         ("calibration", "ece", "calibration error"),
     ]
     tiles = []
-    for scope, metric, text in wanted:
+    for scope, metric, text in shown:
         finding = narrative.one(found, scope, metric)
         if finding is not None:
-            tiles.append((narrative.number(finding.value), text, narrative.interval(finding)))
-    return html.tiles(tiles)
+            tiles.append(Tile(narrative.number(finding.value), text, narrative.interval(finding)))
+    return tiles
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return (
-        narrative.number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-    )
+def _scores(evaluation: Evaluation) -> Table:
+    others = {"champion": evaluation.champion, "baseline": evaluation.baseline}
+    scores = {name: model.all_scores() for name, model in others.items() if model is not None}
+    rows = [
+        [
+            f.metric,
+            narrative.number(f.value),
+            narrative.interval(f),
+            *(narrative.number(of[f.metric]) for of in scores.values()),
+        ]
+        for f in evaluation.found
+        if f.scope == "test"
+    ]
+    return Table(["metric", "this version", "95% CI", *scores], rows)
 
 
-def _metrics_table(evaluation: Evaluation) -> str:
-    baseline = evaluation.baseline.all_scores()
-    champion = evaluation.champion.all_scores() if evaluation.champion else None
-    names = ["metric", "this version", "95% interval", *(["champion"] if champion else []), "ignoring every feature"]
-    return html.table(
-        names,
-        (
-            [f.metric, f.value, narrative.interval(f), *([champion[f.metric]] if champion else []), baseline[f.metric]]
-            for f in evaluation.found
-            if f.scope == "test"
-        ),
-        _cell,
-    )
+def _gaps(found: Sequence[Finding]) -> Table:
+    rows = [
+        [f.slice_by or "", f.metric, narrative.number(f.value), narrative.interval(f), f.note or ""]
+        for f in found
+        if f.scope == "fairness"
+    ]
+    return Table(["column", "metric", "largest gap", "95% CI", "between"], rows)
 
 
-def _fairness_table(found: Sequence[Finding]) -> str:
-    gaps = [f for f in found if f.scope == "fairness"]
-    return html.table(
-        ["column", "measure", "largest gap", "95% interval", "between"],
-        ([f.slice_by, f.metric, f.value, narrative.interval(f), f.note] for f in gaps),
-        _cell,
-    )
-
-
-def _robustness(spec: PipelineSpec, found: Sequence[Finding]) -> str:
+def _robustness(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
     noise, missing = narrative.one(found, "noise", "flips"), narrative.one(found, "missing", "flips")
-    turned = "move by more than a tenth of the labels' spread" if spec.target.kind == "regression" else "turn"
-    said = []
-    if noise is not None:
-        said.append(f"Under a little noise on every number, {noise.value:.2%} of answers {turned}.")
-    if missing is not None:
-        share = "not defined" if math.isnan(missing.value) else f"{missing.value:.2%}"
-        said.append(f"With some of all values taken away: {share} of answers {turned}. {missing.note or ''}")
-    return "".join(html.paragraphs(said))
-
-
-def _leak_table(spec: PipelineSpec, found: Sequence[Finding]) -> str:
-    notes = {f.slice: f.note for f in found if f.scope == "disguise"}
-    alone = sorted((f for f in found if f.scope == "single"), key=lambda f: -f.value if f.value == f.value else 1.0)
-    shown = [f for place, f in enumerate(alone) if place < 10 or f.slice in notes]
-    rows = [[f.slice, f.metric, f.value, notes.get(f.slice, "")] for f in shown]
-    same = narrative.one(found, "identical", "share")
-    said = ["What each feature explains of the target by itself, on test rows; close to 1 is suspicious."]
-    if len(shown) < len(alone):
-        said.append(f"Shown are the strongest; {len(alone) - len(shown)} weaker features are left out.")
-    if same is not None:
-        said.append(
-            f"{same.value:.2%} of the test rows stand among the train or validation rows too, "
-            f"{spec.target.name} included."
+    share = (spec.gates.sensitivity or SensitivityGate()).missing
+    moved = spec.target.kind == "regression"
+    sentences = []
+    if noise is not None and moved:
+        sentences.append(
+            f"A little noise on every number moves {noise.value:.2%} of the predictions by more than a tenth of the "
+            "labels' standard deviation."
         )
-    return "".join(html.paragraphs([" ".join(said)])) + html.table(
-        ["feature", "measure", "alone", "sign of a leak"], rows, _cell
-    )
+    elif noise is not None:
+        sentences.append(f"A little noise on every number flips {noise.value:.2%} of the decisions.")
+    if missing is None:
+        return sentences
+    what = f"With {share:.0%} of the values missing"
+    if math.isnan(missing.value):
+        sentences.append(f"{what}, {missing.note or 'the share of changed predictions is not defined'}.")
+    else:
+        flips = "predictions move that much" if moved else "decisions flip"
+        sentences.append(f"{what}, {missing.value:.2%} of the {flips}.")
+    return sentences
 
 
-def _training_table(spec: PipelineSpec, model: ModelVersion, pin: Pin) -> str:
+def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+    sentences = ["How well each feature alone predicts the target on test rows; close to 1 is suspicious."]
+    weaker = len([f for f in found if f.scope == "single"]) - len(_single_features(found).rows)
+    if weaker:
+        sentences.append(f"The strongest are shown; {weaker} weaker features are left out.")
+    same = narrative.one(found, "identical", "share")
+    if same is not None:
+        sentences.append(f"{same.value:.2%} of the test rows repeat a training row, {spec.target.name} included.")
+    return [" ".join(sentences)]
+
+
+def _single_features(found: Sequence[Finding]) -> Table:
+    notes = {f.slice: f.note for f in found if f.scope == "target_proxy"}
+    ranked = sorted((f for f in found if f.scope == "single"), key=lambda f: -f.value if f.value == f.value else 1.0)
+    rows = [
+        [f.slice or "", f.metric, narrative.number(f.value), notes.get(f.slice) or ""]
+        for place, f in enumerate(ranked)
+        if place < STRONGEST or f.slice in notes
+    ]
+    return Table(["feature", "metric", "alone", "suspicious because it"], rows)
+
+
+def _training(spec: PipelineSpec, model: ModelVersion, pin: Pin) -> Table:
     params = ", ".join(f"{name}: {value}" for name, value in sorted(model.params.items())) or "defaults"
-    rows: list[Sequence[object]] = [
+    rows = [
         ["candidate", f"{model.candidate} ({model.estimator})"],
         ["parameters", params],
-        ["decision threshold", "none" if model.threshold is None else model.threshold],
+        ["decision threshold", "none" if model.threshold is None else narrative.number(model.threshold)],
         ["training set", f"pin {pin.pin_id}, snapshot {pin.snapshot_id} of the lake"],
-        *([f"{part} rows", f"{pin.rows[part]:,}{_span(spec, pin, part)}"] for part in PARTS),
+        *([f"{part} rows", f"{pin.rows[part]:,}{_batches(spec, pin, part)}"] for part in PARTS),
         ["features", ", ".join(pin.features)],
         ["label", pin.target],
         ["bundle", f"{model.bundle}, SHA-256 {model.bundle_sha256}"],
     ]
-    return html.table(["what", "which"], rows, _cell)
+    return Table(["what", "value"], rows)
 
 
-def _span(spec: PipelineSpec, pin: Pin, part: str) -> str:
+def _batches(spec: PipelineSpec, pin: Pin, part: str) -> str:
     batches = pin.batches[part]
     if spec.split.by != "batch":
-        return f", drawn from {len(batches)} batches"
+        return f", sampled from {len(batches)} batches"
     return f", batch {batches[0]}" if len(batches) == 1 else f", batches {batches[0]} to {batches[-1]}"

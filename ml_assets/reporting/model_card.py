@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ml_assets.escaping import Marked, markdown
-from ml_assets.graph.release.evaluation.findings import Finding
 from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
-from ml_assets.tables.training_sets import PARTS, Pin
+from ml_assets.tables.training_sets import PARTS, TRAINING_SETS, Pin
 from ml_assets.tables.versions import ModelVersion
 
 MOST_ROWS = 30  # of a table: slices beyond it are counted
@@ -26,6 +26,7 @@ def model_card(
     model: ModelVersion,
     pin: Pin,
     findings: Sequence[Finding],
+    suspects: Sequence[str],
     served: Served | None = None,
     gates: Sequence[Mapping[str, object]] = (),
 ) -> str:
@@ -36,13 +37,14 @@ def model_card(
         model: The version.
         pin: Its training set.
         findings: Its evaluation.
-        served: The model that answers; None where that is not settled yet.
+        suspects: What may be a leak in it, one sentence each.
+        served: The model that serves; None where that is not settled yet.
         gates: Rows with gate, limit, found, passed, where the version has been judged.
     """
     passed = [{**gate, "passed": "yes" if gate["passed"] else "no"} for gate in gates]
     parts = [
         f"# {spec.name} {model.version}",
-        *map(markdown, narrative.answers(spec, model.version, _champion(findings), findings)),
+        *map(markdown, narrative.summary(spec, model.version, _champion(findings), findings, suspects)),
         *_section("Model details", _details(spec, model, served)),
         *_section("Intended use", [spec.description or "Not described: set `description` in the YAML."]),
         *_section("Training data", _training(spec, pin)),
@@ -52,8 +54,8 @@ def model_card(
         *_section("Slices", [_table(_parts(findings, "slice"))]),
         *_section("Fairness", _fairness(findings)),
         *_section("Robustness", [_table(_robustness(findings))]),
-        *_section("What the model relies on", [_table(_importance(findings))]),
-        *_section("Signs of a leak", _leaks(spec, findings)),
+        *_section("Feature importance", [_table(_importance(findings))]),
+        *_section("Target leakage", _leaks(suspects)),
         *_section("Limitations", _bullets(narrative.limitations(spec, findings))),
         *_section("Gates", [_table(passed)]),
         *_section("Libraries", [_table(_libraries(model))]),
@@ -87,18 +89,16 @@ def _details(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> 
 
 
 def _bundles(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> dict[str, str]:
-    """The judged model's bundle, and that of the model that answers, where it is known by then."""
+    """The judged model's bundle, and that of the model that serves, where it is known by then."""
     judged = Marked(f"`{model.bundle}`, SHA-256 `{model.bundle_sha256}`")
     if served is None and spec.training.refit == "all":
-        later = Marked("fitted again on all labelled rows, once the gates have passed: `release_candidate` names it")
-        return {"bundle of the judged model": judged, "model that answers": later}
+        later = Marked("the refit on all labelled rows, once the gates have passed: `release_candidate` names it")
+        return {"bundle of the judged model": judged, "model that serves": later}
     if served is None or served.bundle_sha256 == model.bundle_sha256:
         return {"bundle": judged}
-    answers = Marked(
-        f"`{served.bundle}`, SHA-256 `{served.bundle_sha256}`: the same recipe, fitted again on all labelled rows"
-    )
+    refit = Marked(f"`{served.bundle}`, SHA-256 `{served.bundle_sha256}`: the same recipe, refit on all labelled rows")
     own = Marked(f"{judged}: the scores below are its own")
-    return {"bundle of the judged model": own, "bundle that answers": answers}
+    return {"bundle of the judged model": own, "bundle that serves": refit}
 
 
 def _training(spec: PipelineSpec, pin: Pin) -> list[str]:
@@ -118,9 +118,9 @@ def _batches(pin: Pin, part: str) -> str:
 
 
 def _evaluation(pin: Pin) -> list[str]:
-    how = "the last batches" if pin.split["by"] == "batch" else f"drawn by row (split by: {pin.split['by']})"
+    how = "the last batches" if pin.split["by"] == "batch" else f"sampled by row (split by: {pin.split['by']})"
     return [
-        f"{pin.rows['test']:,} test rows, {how}; no search and no fit has seen them. Intervals are percentiles of 200 "
+        f"{pin.rows['test']:,} test rows, {how}, unseen by training and search. Intervals are percentiles of 200 "
         "bootstrap resamples; gains are paired on the same resamples."
     ]
 
@@ -142,21 +142,21 @@ def _metrics(findings: Sequence[Finding]) -> list[dict[str, object]]:
 
 def _decision(spec: PipelineSpec, model: ModelVersion, findings: Sequence[Finding]) -> list[str]:
     if spec.target.kind == "regression":
-        return ["The predicted number is the answer."]
+        return ["The decision is the predicted number."]
     if spec.target.kind == "multiclass":
-        return ["The likeliest class is the answer."]
+        return ["The decision is the likeliest class."]
     threshold = 0.5 if model.threshold is None else model.threshold
-    said = [f"`{spec.target.name}` is decided 1 where its probability is {threshold:.4g} or more."]
+    sentences = [f"`{spec.target.name}` is predicted 1 where its probability is {threshold:.4g} or more."]
     if spec.costs:
         costs = spec.costs
-        said.append(
-            "The threshold cost least on the validation rows: a false positive costs "
+        sentences.append(
+            "The threshold has the lowest cost on the validation rows: a false positive costs "
             f"{narrative.money(spec, costs.false_positive)}, "
             f"a false negative {narrative.money(spec, costs.false_negative)}."
         )
     money = [f for f in findings if f.metric == "cost"]
     return [
-        " ".join(said),
+        " ".join(sentences),
         _table(
             [
                 {
@@ -209,7 +209,7 @@ def _robustness(findings: Sequence[Finding]) -> list[dict[str, object]]:
     return [
         {
             "what": f"{f.scope}{' ' + f.slice if f.slice else ''}",
-            "share of answers that turn": f.value,
+            "share of predictions that change": f.value,
             "rows": f"{f.rows:,}",
             "note": f.note or "",
         }
@@ -225,9 +225,12 @@ def _importance(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def _leaks(spec: PipelineSpec, findings: Sequence[Finding]) -> list[str]:
-    signs = narrative.alarms(spec, list(findings))
-    return _bullets(signs) if signs else ["None found: no feature tells the target alone, or repeats it or a key."]
+def _leaks(suspects: Sequence[str]) -> list[str]:
+    return (
+        _bullets(suspects)
+        if suspects
+        else ["None: no feature predicts the target alone, or is a proxy of it or of a key."]
+    )
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:
@@ -248,9 +251,9 @@ def _libraries(model: ModelVersion) -> list[dict[str, object]]:
 
 def _rebuild(spec: PipelineSpec, model: ModelVersion, pin: Pin) -> list[str]:
     return [
-        f"The rows are pin `{pin.pin_id}` of `{spec.name}.training_set`; the lake keeps its snapshot as long as the "
-        "version is registered. With the same code, YAML and libraries the same pin gives the same model, and the "
-        "registry answers with this version:",
+        f"The rows are pin `{pin.pin_id}` of `{TRAINING_SETS.of(spec.name)}`; the lake keeps its snapshot as long as "
+        "the version is registered. With the same code, YAML and libraries the same pin gives the same model, and the "
+        "registry returns this version:",
         f"```bash\ndagster asset materialize -m PROJECT.definitions --select 'key:\"{spec.name}/trained_model\"'\n```",
         f"Fingerprint of the training: `{model.fingerprint}`.",
     ]

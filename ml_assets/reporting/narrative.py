@@ -1,38 +1,37 @@
-"""An evaluation in plain sentences and tables of text, which its page and the model card share."""
+"""An evaluation in sentences, which its report and the model card share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from ml_assets.graph.release.evaluation.findings import Finding
-from ml_assets.graph.release.evaluation.leakage import alarms
-from ml_assets.ml import metrics
+from ml_assets import metrics
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 
-__all__ = ["alarms", "answers", "interval", "limitations", "money", "number", "one"]
-
-NO_CHAMPION = "There is no champion of another version to compare it with."
+NO_CHAMPION = "There is no other champion yet: there is nothing to compare it with."
 # Number of slices that are small or weak, beyond which they are counted, not named.
 NAMED = 5
 
 
-def answers(spec: PipelineSpec, version: str, champion: str | None, found: Sequence[Finding]) -> list[str]:
-    """What a manager asks, answered: what is predicted, is it better, what does it save, what is suspicious."""
+def summary(
+    spec: PipelineSpec, version: str, champion: str | None, found: Sequence[Finding], suspects: Sequence[str]
+) -> list[str]:
+    """What a manager asks: what is predicted, is it better, what does it save, what is suspicious."""
     return [
         _predicted(spec, version, found),
-        _against(spec, found, "champion", f"the champion of today, version {champion}"),
-        _against(spec, found, "baseline", "a model that ignores every feature"),
+        _against(spec, found, "champion", f"the champion, version {champion}"),
+        _against(spec, found, "baseline", "the baseline, a model that ignores every feature"),
         *_saved(spec, found, champion),
-        _leaks(spec, found),
+        _leaks(suspects),
     ]
 
 
 def _predicted(spec: PipelineSpec, version: str, found: Sequence[Finding]) -> str:
     test = one(found, "test", spec.metric)
     kinds = {"binary": "yes or no", "multiclass": "one of several classes", "regression": "a number"}
-    rows = f"{test.rows:,} test rows that no training or search has seen" if test else "no test rows"
-    return f"Version {version} predicts {spec.target.name} ({kinds[spec.target.kind]}). It was judged on {rows}."
+    rows = f"{test.rows:,} test rows that neither training nor search has seen" if test else "no test rows"
+    return f"Version {version} predicts {spec.target.name} ({kinds[spec.target.kind]}). It was evaluated on {rows}."
 
 
 def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str) -> str:
@@ -42,73 +41,74 @@ def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str)
         return f"It was not compared with {whom}: {why}" if why and name == "champion" else NO_CHAMPION
     sure = 2 * spec.gates.champion.confidence - 1 if name == "champion" else 0.95
     compared = f"{spec.metric} {number(own.value)} against {number(other.value)}"
-    better = "higher" if metrics.greater_is_better(spec.metric) else "lower"
-    size = f"{number(abs(gain.value))} ({sure:.0%} interval of the gain {interval(gain)}; {better} is better)"
+    better = "higher" if metrics.METRICS[spec.metric].is_higher_better else "lower"
+    size = f"{number(abs(gain.value))} ({sure:.0%} CI of the gain: {interval(gain)}; {better} is better)"
     if gain.low is None or gain.high is None or math.isnan(gain.low) or math.isnan(gain.high):
         return f"How it compares with {whom} is not defined on these rows."
     if gain.low > 0:
         return f"It is better than {whom}: {compared}, a gain of {size}."
     if gain.high < 0:
         return f"It is worse than {whom}: {compared}, a loss of {size}."
-    return f"It cannot be told apart from {whom}: {compared}, a difference of {size}."
+    return f"It does not differ significantly from {whom}: {compared}, a difference of {size}."
 
 
 def _saved(spec: PipelineSpec, found: Sequence[Finding], champion: str | None) -> list[str]:
     cost = one(found, "cost", "cost")
     if cost is None:
         return []
-    said = [f"Its wrong decisions on those rows cost {money(spec, cost.value)}."]
+    sentences = [f"Its wrong decisions on those rows cost {money(spec, cost.value)}."]
     for scope, whom in (("saved_over_baseline", ""), ("saved_over_champion", f"version {champion}")):
         saved = one(found, scope, "cost")
         if saved is None:
             continue
         whom = whom or str(saved.note)
         verb = "saves" if saved.value >= 0 else "loses"
-        between = f"{money(spec, saved.low)} to {money(spec, saved.high)} saved"
-        each = money(spec, abs(saved.value) / saved.rows)
-        said.append(
-            f"Against {whom}, it {verb} {money(spec, abs(saved.value))} (95% interval: {between}), {each} a row."
-        )
-    return said
+        between = f"{money(spec, saved.low)} to {money(spec, saved.high)}"
+        if verb == "loses":
+            between += " saved"
+        each = abs(saved.value) / saved.rows
+        per_row = f"{each:.2g} {_unit(spec)}".strip() if each < 10 else money(spec, each)
+        total = money(spec, abs(saved.value))
+        sentences.append(f"Compared with {whom}, it {verb} {total} (95% CI {between}), {per_row} per row.")
+    return sentences
 
 
-def _leaks(spec: PipelineSpec, found: Sequence[Finding]) -> str:
-    signs = alarms(spec, list(found))
-    if not signs:
-        return "No feature looks as if it knew the answer beforehand."
-    return f"Signs of a leak, to be looked at before anything else: {'; '.join(signs)}."
+def _leaks(suspects: Sequence[str]) -> str:
+    if not suspects:
+        return "No sign of target leakage."
+    return f"Suspected target leakage, to be checked before anything else: {'; '.join(suspects)}."
 
 
 def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
-    """What the numbers say about where the version must not be trusted."""
-    said = []
+    """Where the version must not be trusted, by its numbers."""
+    sentences = []
     rule = spec.gates.slices
     slices = [f for f in found if f.scope == "slice"]
     small = [f for f in slices if rule and f.rows < rule.min_rows]
     if small and rule:
-        said.append(f"Too few test rows to judge (below {rule.min_rows:,}): {_named(small)}.")
+        sentences.append(f"Too few test rows to judge (below {rule.min_rows:,}): {_named(small)}.")
     test = one(found, "test", slices[0].metric) if slices else None
     if test is not None:
-        weak = [f for f in slices if f not in small and _surely_worse(f, test)]
+        weak = [f for f in slices if f not in small and _significantly_worse(f, test)]
         if weak:
-            said.append(f"Surely worse than all rows together ({test.metric} {number(test.value)}): {_named(weak)}.")
+            sentences.append(f"Significantly worse than all rows ({test.metric} {number(test.value)}): {_named(weak)}.")
     undefined = [f for f in found if math.isnan(f.value) and f.scope in ("test", "slice", "group")]
     if undefined:
-        said.append(f"Not defined on their rows: {_named(undefined)}.")
+        sentences.append(f"Not defined on these rows: {_named(undefined)}.")
     one_label = [f for f in slices if f.note]
     if one_label:
         named = ", ".join(f"{f.slice_by}={f.slice} ({f.note})" for f in one_label[:NAMED])
-        said.append(f"One label has nearly all rows: {named}{_more(one_label)}.")
-    said += [f"Without {f.slice or 'some values'}, {f.note}." for f in found if f.scope == "missing" and f.note]
+        sentences.append(f"Dominated by one label: {named}{_more(one_label)}.")
+    sentences += [f"Without {f.slice or 'some values'}, {f.note}." for f in found if f.scope == "missing" and f.note]
     error = one(found, "calibration", "ece")
     if error is not None:
-        said.append(f"Probabilities are off by {number(error.value)} on average; {error.note}.")
-    return said
+        sentences.append(f"Probabilities are off by {number(error.value)} on average; {error.note}.")
+    return sentences
 
 
-def _surely_worse(finding: Finding, test: Finding) -> bool:
-    end = finding.high if metrics.greater_is_better(test.metric) else finding.low
-    return end is not None and not math.isnan(end) and metrics.gain(test.metric, end, test.value) < 0
+def _significantly_worse(finding: Finding, test: Finding) -> bool:
+    end = finding.high if metrics.METRICS[test.metric].is_higher_better else finding.low
+    return end is not None and not math.isnan(end) and metrics.METRICS[test.metric].gain(end, test.value) < 0
 
 
 def _named(found: Sequence[Finding]) -> str:
@@ -141,4 +141,8 @@ def interval(finding: Finding) -> str:
 
 def money(spec: PipelineSpec, value: float | None) -> str:
     """An amount with its unit."""
-    return f"{number(value)} {spec.costs.unit if spec.costs else ''}".strip()
+    return f"{number(value)} {_unit(spec)}".strip()
+
+
+def _unit(spec: PipelineSpec) -> str:
+    return (spec.costs.unit or "") if spec.costs else ""

@@ -1,4 +1,4 @@
-"""matplotlib figures as PNG, for HTML pages and for pages that show Markdown."""
+"""matplotlib figures as PNG, for HTML reports and for whatever shows Markdown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 # Told apart by colour-blind eyes, too: Okabe and Ito 2008.
 BLUE, ORANGE, RED, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of a page.
+    """A plot of a report.
 
     Args:
         title: Heading above it.
@@ -25,6 +27,11 @@ class Figure:
     png: bytes
     reading: str
 
+    @property
+    def address(self) -> str:
+        """A data URI that holds it."""
+        return inline(self.png)
+
 
 def new_figure(width: float, height: float) -> Any:
     """A figure without a window, in inches."""
@@ -34,9 +41,15 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def as_png(figure: Any, dpi: int = 80) -> bytes:
-    """A figure as PNG bytes."""
+    """A figure as PNG bytes; `savefig` would draw it twice, the first time only to lay it out."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(file, format="png", dpi=(dpi, dpi))
     return file.getvalue()
 
 
@@ -46,5 +59,5 @@ def as_markdown(figure: Any, title: str) -> str:
 
 
 def inline(png: bytes) -> str:
-    """PNG bytes as an address that holds them."""
+    """PNG bytes as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

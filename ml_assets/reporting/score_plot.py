@@ -1,4 +1,4 @@
-"""The picture of live scores over batches."""
+"""The plot of live scores over batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ml_assets.reporting.plots import BLUE, GREY, RED, as_markdown, new_figure
 MOST = 40
 
 
-def score_picture(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown image: the champion's score of each batch with its interval, and what was promised.
+def score_plot(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown image: the champion's score of each batch with its interval, and its test score.
 
     Args:
         metric: Its name.
@@ -26,8 +26,10 @@ def score_picture(metric: str, judged: Sequence[Mapping[str, Any]]) -> str:
         if row["low"] is not None:
             axes.plot([place, place], [row["low"], row["high"]], color=colour, linewidth=1.5)
         axes.plot(place, row["value"], "o", color=colour, markersize=4)
-    promises = [float("nan") if row["promised"] is None else row["promised"] for row in shown]
-    axes.step(places, promises, where="mid", color="black", linewidth=0.8, linestyle="--", marker="_", label="promised")
+    test_scores = [float("nan") if row["test_score"] is None else row["test_score"] for row in shown]
+    axes.step(
+        places, test_scores, where="mid", color="black", linewidth=0.8, linestyle="--", marker="_", label="test score"
+    )
     every = max(1, len(shown) // 10)
     axes.set_xticks(list(places)[::every], [row["batch"] for row in shown][::every], rotation=30, ha="right")
     axes.set(ylabel=metric, title="Live score by batch (grey: the version has seen it; red: decayed)")

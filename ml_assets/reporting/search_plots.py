@@ -1,4 +1,4 @@
-"""A search as a picture: every trial as a line through its parameters, and how much each parameter mattered."""
+"""A search as a plot: every trial as a line through its parameters, and how much each parameter mattered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.ml.metrics import greater_is_better
+from ml_assets.metrics import METRICS
 from ml_assets.reporting.plots import new_figure
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Complete trials below which a parameter's importance would be chance.
 ENOUGH_TRIALS = 8
-# Values far apart (ratio of largest to smallest) are drawn on a logarithmic axis.
+# Values far apart (ratio of largest to smallest) are plotted on a logarithmic axis.
 LOG_ABOVE = 50
 MOST_LABELS = 6
 LABEL_CHARACTERS = 14
@@ -28,7 +28,7 @@ def search_figure(trials: Sequence[Mapping[str, Any]], metric: str) -> Figure | 
     """Parallel coordinates of all scored trials, and the parameters' importance where trials are enough to tell.
 
     Args:
-        trials: Rows with `params` (mapping), `score` (number, or None) and `state`; pruned trials are drawn dashed.
+        trials: Rows with `params` (mapping), `score` (number, or None) and `state`; pruned trials are dotted.
         metric: Name of the score; it tells which end is better.
 
     Returns:
@@ -41,9 +41,9 @@ def search_figure(trials: Sequence[Mapping[str, Any]], metric: str) -> Figure | 
     importance = _importance([trial for trial in scored if trial["state"] == "complete"], names, metric)
     figure = new_figure(3 + 1.6 * len(names) + (3.5 if importance else 0), 4)
     grid = figure.add_gridspec(1, 2 if importance else 1, width_ratios=[len(names) + 1.5, 2] if importance else [1])
-    _draw_lines(figure, figure.add_subplot(grid[0]), scored, names, metric)
+    _plot_lines(figure, figure.add_subplot(grid[0]), scored, names, metric)
     if importance:
-        _draw_importance(figure.add_subplot(grid[1]), importance)
+        _plot_importance(figure.add_subplot(grid[1]), importance)
     return figure  # type: ignore[no-any-return]
 
 
@@ -58,10 +58,10 @@ def _varied(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if len({repr(trial["params"].get(name)) for trial in trials}) > 1]
 
 
-def _draw_lines(
+def _plot_lines(
     figure: Any, axes: Axes, trials: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str
 ) -> None:
-    """One vertical axis per parameter and one for the score; better trials are lighter and drawn last."""
+    """One vertical axis per parameter and one for the score; better trials are lighter and plotted last."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -71,9 +71,9 @@ def _draw_lines(
     columns.append(_scaled(scores))
     norm, colors = (
         Normalize(min(scores), max(scores)),
-        colormaps["viridis" if greater_is_better(metric) else "viridis_r"],
+        colormaps["viridis" if METRICS[metric].is_higher_better else "viridis_r"],
     )
-    sign = 1 if greater_is_better(metric) else -1
+    sign = METRICS[metric].sign
     for row in sorted(range(len(trials)), key=lambda row: sign * scores[row]):
         heights = [places[row] for places, _ in columns]
         style = "-" if trials[row]["state"] == "complete" else ":"
@@ -125,7 +125,7 @@ def _importance(trials: Sequence[Mapping[str, Any]], names: Sequence[str], metri
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaces = {name: _space([trial["params"][name] for trial in trials]) for name in names}
-    study = optuna.create_study(direction="maximize" if greater_is_better(metric) else "minimize")
+    study = optuna.create_study(direction=METRICS[metric].direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # choices that are lists
         for trial in trials:
@@ -148,7 +148,7 @@ def _plain(value: Any, space: Any) -> Any:
     return str(value) if hasattr(space, "choices") else float(value)
 
 
-def _draw_importance(axes: Axes, importance: Mapping[str, float]) -> None:
+def _plot_importance(axes: Axes, importance: Mapping[str, float]) -> None:
     ranked = sorted(importance.items(), key=lambda item: item[1])
     bars = axes.barh([name for name, _ in ranked], [share for _, share in ranked], color="#31688e")
     axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)

@@ -1,4 +1,4 @@
-"""The searches behind a version as pictures for its page, from the trials in the lake."""
+"""Plots of the searches behind a version, from the trials in the lake."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ml_assets.tables import trials
 from ml_assets.tables.training_sets import Pin
 
 READING = (
-    "Each line is a trial, from its parameters to its score; dotted ones were given up after their "
-    "first fold. Bars, where trials are enough to tell, say how much of the score's spread a parameter explains."
+    "Each line is a trial, from its parameters to its score; dotted ones were pruned after their first fold. Bars, "
+    "where there are enough trials, show how much of the score's variance a parameter explains."
 )
 
 
 def search_figures(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[Figure]:
-    """A picture for each candidate whose trials differ in something."""
+    """A plot for each candidate whose trials differ in something."""
     rows = [row for row in trials.newest(lake, spec.name, pin.pin_id) if row["metric"] == spec.metric]
     figures = []
     for name in spec.candidates:

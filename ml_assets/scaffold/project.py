@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
-import tomllib
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from ml_assets.errors import SpecError, did_you_mean
+import ml_assets.spec
+from ml_assets.errors import SpecError
+from ml_assets.project import PYPROJECT_FILE, YAML_FILE, Project, find_project
 from ml_assets.scaffold import render
 from ml_assets.scaffold.draft import Draft, slug
 from ml_assets.spec import PipelineSpec
@@ -47,62 +47,32 @@ defs = dg.Definitions.merge(
     dg.Definitions(executor=dg.in_process_executor),  # a process for each step would cost seconds of imports each
 )
 '''
+# Beside the pipelines, so that an editor finds it offline and in every checkout, whatever Python it knows.
+SCHEMA_FILE = "pipeline.schema.json"
+OUR_SCHEMA = Path(ml_assets.spec.__file__).with_name(SCHEMA_FILE)
 IGNORED = "/data/\n/.env\n__pycache__/\n"
 
 
-@dataclass(frozen=True)
-class Project:
-    """A project that pipelines are written to.
-
-    Args:
-        root: Folder of pyproject.toml.
-        module: Its Python package.
-        defs: Folder of pipelines.
-        exists: Is it there already?
-    """
-
-    root: Path
-    module: str
-    defs: Path
-    exists: bool
-
-
-def project_at(folder: Path) -> Project:
-    """The project around a folder, else the one that would be made in it.
+def project_for(folder: Path) -> tuple[Project, bool]:
+    """The project around a folder, else the one that would be made in it; and whether it is there already.
 
     Raises:
         SpecError: The folder has a pyproject.toml that declares no Dagster project.
     """
+    found = find_project(folder)
+    if found is not None:
+        return found, True
     folder = folder.resolve()
-    for root in (folder, *folder.parents):
-        declared = _declared(root / "pyproject.toml")
-        if declared is not None:
-            module = str(declared["root_module"])
-            parts = str(declared.get("defs_module") or f"{module}.defs").split(".")
-            base = root / "src" if (root / "src" / module).is_dir() else root
-            return Project(root, module, base.joinpath(*parts), True)
-    if (folder / "pyproject.toml").exists():
+    if (folder / PYPROJECT_FILE).exists():
         raise SpecError(
             "pyproject.toml declares no Dagster project.",
-            where={"file": folder / "pyproject.toml"},
+            where={"file": folder / PYPROJECT_FILE},
             fix="Add [tool.dg.project] with root_module (docs/running.md), or use --into with a new folder.",
         )
     module = slug(folder.name)
     if keyword.iskeyword(module) or importlib.util.find_spec(module) is not None:
         module += "_pipelines"  # the folder may be called like a package that is installed
-    return Project(folder, module, folder / module / "defs", False)
-
-
-def _declared(file: Path) -> dict[str, Any] | None:
-    """[tool.dg.project] of a pyproject.toml that has it."""
-    if not file.is_file():
-        return None
-    try:
-        tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError("pyproject.toml cannot be read.", found=error, where={"file": file}) from error
-    found = tool.get("dg", {}).get("project")
-    return found if isinstance(found, dict) and "root_module" in found else None
+    return Project(folder, module, folder / module / "defs"), False
 
 
 def refuse_existing(folder: Path) -> None:
@@ -111,7 +81,7 @@ def refuse_existing(folder: Path) -> None:
     Raises:
         SpecError: It has.
     """
-    for name in ("defs.yaml", "defs.yml", "component.py", "features.sql"):
+    for name in (YAML_FILE, "defs.yml", "component.py", "features.sql"):
         if (folder / name).exists():
             raise SpecError(
                 "There is a pipeline already; it is never overwritten.",
@@ -121,15 +91,25 @@ def refuse_existing(folder: Path) -> None:
 
 
 def write_pipeline(made: Draft, folder: Path) -> list[Path]:
-    """Write defs.yaml and features.sql into a folder; returns them."""
-    texts = {"defs.yaml": render.defs_yaml(made), "features.sql": render.features_sql(made)}
-    attributes = yaml.safe_load(texts["defs.yaml"])["attributes"]
+    """Write defs.yaml and features.sql into a folder, and the schema that the YAML names; returns what is new."""
+    texts = {YAML_FILE: render.defs_yaml(made), "features.sql": render.features_sql(made)}
+    attributes = yaml.safe_load(texts[YAML_FILE])["attributes"]
     if made.target.is_open:
         attributes["target"]["sql"] = "NULL"  # refused at load until a person has written it
     PipelineSpec.model_validate(attributes)
     refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / name, text) for name, text in texts.items()]
+    project = find_project(folder)
+    schema = (project.defs if project else folder.parent.resolve()) / SCHEMA_FILE
+    named = Path(os.path.relpath(schema, folder.resolve())).as_posix()
+    texts[YAML_FILE] = f"# yaml-language-server: $schema={named}\n{texts[YAML_FILE]}"
+    return [*(_write(folder / name, text) for name, text in texts.items()), *write_schema(schema)]
+
+
+def write_schema(file: Path) -> list[Path]:
+    """Write the JSON schema of pipelines; returns it where it was missing or another version's."""
+    text = OUR_SCHEMA.read_text(encoding="utf-8")
+    return [] if file.exists() and file.read_text(encoding="utf-8") == text else [_write(file, text)]
 
 
 def place_of_target(file: Path) -> str:
@@ -142,7 +122,7 @@ def write_project(project: Project) -> list[Path]:
     """Write what a project needs beside its pipelines, leaving alone what is there; returns the new files."""
     package = project.root / project.module
     texts = {
-        project.root / "pyproject.toml": PYPROJECT.format(module=project.module),
+        project.root / PYPROJECT_FILE: PYPROJECT.format(module=project.module),
         project.root / ".gitignore": IGNORED,
         package / "__init__.py": "",
         package / "definitions.py": DEFINITIONS,
@@ -155,28 +135,3 @@ def write_project(project: Project) -> list[Path]:
 def _write(file: Path, text: str) -> Path:
     file.write_text(text, encoding="utf-8")
     return file
-
-
-def declared(project: Project, pipeline: str) -> dict[str, Any]:
-    """The attributes of a pipeline as its YAML has them.
-
-    Raises:
-        SpecError: The project has no such pipeline.
-    """
-    found = {}
-    for file in sorted(project.defs.rglob("defs.yaml")):
-        try:
-            documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            continue  # another pipeline's; `ml-assets validate` says what is wrong with it
-        for document in documents:
-            attributes = document.get("attributes") if isinstance(document, dict) else None
-            if isinstance(attributes, dict):
-                found[attributes.get("name")] = attributes
-    if pipeline not in found:
-        raise SpecError(
-            f"The project has no pipeline {pipeline!r}; {did_you_mean(pipeline, filter(None, found))}",
-            where={"folder": project.defs},
-            fix="`ml-assets validate` lists those whose YAML cannot be read.",
-        )
-    return found[pipeline]

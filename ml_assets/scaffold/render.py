@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ml_assets import metrics
 from ml_assets.scaffold.draft import Draft
 from ml_assets.scaffold.suggest import Suggestion
 from ml_assets.spec import OWN_COLUMNS
@@ -30,7 +31,6 @@ LINEAR: dict[str, dict[str, Any]] = {
 FEWEST_TO_STOP_EARLY = 2000
 FEWEST_OF_A_CLASS_TO_STOP_EARLY = 50
 MANY_ROWS = 100_000  # the search should stay a matter of a minute or two
-METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}
 
 
 def defs_yaml(made: Draft) -> str:
@@ -76,7 +76,7 @@ def defs_yaml(made: Draft) -> str:
         "",
         "  candidates:",
         *_candidates(made),
-        f"  tuning: {_flow({'metric': METRIC[target.kind], 'trials': 4, 'folds': 3, 'seconds': 30})}",
+        f"  tuning: {_flow({'metric': metrics.UNITLESS[target.kind], 'trials': 4, 'folds': 3, 'seconds': 30})}",
         *(
             ["  # costs: {false_positive: 1, false_negative: 1}   # moves the threshold from 0.5"]
             * (target.kind == "binary")

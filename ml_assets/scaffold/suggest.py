@@ -14,7 +14,7 @@ import duckdb
 from ml_assets.errors import SpecError
 from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import identifier, literal
-from ml_assets.spec import Kind
+from ml_assets.metrics import Kind
 from ml_assets.tables.statistics import TOP
 
 Row = Mapping[str, Any]

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import ServingError
-from ml_assets.ml import bundle, manifest, metrics, release
+from ml_assets.ml import bundle, manifest, release
 from ml_assets.server.features import Features
 from ml_assets.server.requests import MAX_ROWS, Answer, RowRefused, columns, not_utf8, request_type
 

@@ -16,19 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import SourceError
+from ml_assets.ml.drift_measures import beyond
 
 SETTLE_S = 5
 YOUNG_S = 60  # so long a file that cannot be parsed may still be in the making
 LARGEST_BYTES = 256 * 1024**2
 SHARE = 0.5  # Evidently's own share of columns, where a report does not say another
-# Evidently's measures that grow with drift, by both of their names; every other one is a p-value.
-DISTANCES = frozenset(
-    {
-        *("wasserstein", "jensenshannon", "psi", "kl_div", "hellinger", "ed"),
-        *("Wasserstein distance (normed)", "Jensen-Shannon distance", "PSI", "Kullback-Leibler divergence"),
-        *("Hellinger distance", "Energy-distance", "Percentile text content drift", "Absolute text content drift"),
-    }
-)
 FIX = "Write a report that holds DataDriftPreset, DriftedColumnsCount or ValueDrift with snapshot.save_json(...)."
 
 Stamp = tuple[int, int, str]
@@ -203,11 +196,6 @@ def _of_07(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _column(name: str, method: str, score: float, threshold: float) -> ForeignColumn:
     return ForeignColumn(name, method, score, threshold, beyond(method, score, threshold))
-
-
-def beyond(method: str, score: float, threshold: float) -> bool:
-    """Has a column drifted? A distance drifts from its threshold on, a p-value below it; no number is no drift."""
-    return score >= threshold if method in DISTANCES else score < threshold
 
 
 def argument(text: str, name: str) -> str:

@@ -6,22 +6,19 @@ Does not: SQL and data (graph/), reading files or Dagster (component.py).
 
 from __future__ import annotations
 
-from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Kind
+from ml_assets.spec.base import OWN_COLUMNS
 from ml_assets.spec.data import Column, ExpectedNewest, ExpectedRows, Lookup, Outcomes, Source, Tolerate
 from ml_assets.spec.model import Candidate, Gates, Preprocess, Range, Tuning
 from ml_assets.spec.operation import Maintenance, Performance
 from ml_assets.spec.pipeline import PipelineSpec
 
 __all__ = [
-    "DEFAULT_METRIC",
-    "METRICS",
     "OWN_COLUMNS",
     "Candidate",
     "Column",
     "ExpectedNewest",
     "ExpectedRows",
     "Gates",
-    "Kind",
     "Lookup",
     "Maintenance",
     "Outcomes",

@@ -9,27 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails
 
 from ml_assets.errors import did_you_mean
+from ml_assets.metrics import METRICS
 
-Kind = Literal["binary", "multiclass", "regression"]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 
-# Metric name -> True where a greater value is better. `ml.metrics` computes exactly these.
-METRICS: dict[str, dict[str, bool]] = {
-    "binary": {
-        "roc_auc": True,
-        "average_precision": True,
-        "accuracy": True,
-        "balanced_accuracy": True,
-        "precision": True,
-        "recall": True,
-        "f1": True,
-        "log_loss": False,
-        "brier": False,
-    },
-    "multiclass": {"accuracy": True, "balanced_accuracy": True, "f1_macro": True, "log_loss": False},
-    "regression": {"r2": True, "mae": False, "rmse": False},
-}
-DEFAULT_METRIC = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "rmse"}
+# The metrics whose drop is a share of what it dropped from, for descriptions.
+AS_SHARE = ", ".join(name for name, metric in METRICS.items() if metric.drops_as_share)
 # Columns that every batch table carries beside the declared ones.
 OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable", "reasons")
 

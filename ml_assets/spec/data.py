@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml_assets.spec.base import ColumnType, Kind, Name, Share, Strict
+from ml_assets.metrics import Kind
+from ml_assets.spec.base import ColumnType, Name, Share, Strict
 
 
 class Source(Strict):

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.spec.base import Share, Strict
+from ml_assets.metrics import DEFAULT
+from ml_assets.spec.base import AS_SHARE, Share, Strict
 
 
 class Split(Strict):
@@ -134,7 +135,7 @@ class Tuning(Strict):
 
     metric: str | None = Field(
         None,
-        description="Metric to optimise. Default: roc_auc (binary), balanced_accuracy (multiclass), rmse (regression).",
+        description=f"Metric to optimise. Default: {', '.join(f'{name} ({kind})' for kind, name in DEFAULT.items())}.",
     )
     trials: int = Field(20, ge=1, description="Maximum number of trials per candidate.")
     folds: int = Field(
@@ -300,7 +301,7 @@ class RefitGate(Strict):
         0.1,
         ge=0,
         description="By how much the tuning metric may be worse than the judged model's on the rows that both were "
-        "fitted on; for mae, rmse and log_loss as a share.",
+        f"fitted on; as a share for {AS_SHARE}.",
     )
 
 

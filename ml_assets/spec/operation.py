@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from ml_assets.spec.base import Share, Strict
+from ml_assets.spec.base import AS_SHARE, Share, Strict
 
 Alias = Literal["champion", "challenger"]
 # Names of Evidently's measures; those named after a statistical test return a p-value.
@@ -38,8 +38,7 @@ class Performance(Strict):
     metric: str | None = Field(None, description="Metric of the live score. Default: the tuning metric.")
     max_drop: Annotated[float, Field(ge=0)] = Field(
         0.05,
-        description="By how much the live score may be worse than the test score; for mae, rmse and log_loss as a "
-        "share.",
+        description=f"By how much the live score may be worse than the test score; as a share for {AS_SHARE}.",
     )
     min_rows: int = Field(
         100, ge=1, description="Minimum number of scored rows with a known outcome; with fewer there is no verdict."

@@ -6,8 +6,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ml_assets import metrics
 from ml_assets.errors import did_you_mean
-from ml_assets.spec.base import DEFAULT_METRIC, METRICS, OWN_COLUMNS, Name, Strict
+from ml_assets.spec.base import OWN_COLUMNS, Name, Strict
 from ml_assets.spec.data import Column, Expect, Lookup, Outcomes, Reference, Source, Target, Tolerate
 from ml_assets.spec.model import Candidate, Costs, Gates, Split, Training, Tuning
 from ml_assets.spec.operation import Alerts, Deploy, Maintenance, Monitoring, Retrain, Serving, Tracking
@@ -64,7 +65,7 @@ class PipelineSpec(Strict):
     @property
     def metric(self) -> str:
         """Name of the metric that tuning optimises and gates compare."""
-        return self.tuning.metric or DEFAULT_METRIC[self.target.kind]
+        return self.tuning.metric or metrics.DEFAULT[self.target.kind]
 
     @property
     def performance_metric(self) -> str:
@@ -93,7 +94,7 @@ class PipelineSpec(Strict):
                 if word not in names:
                     raise ValueError(f"{place}: no column {word!r}; {did_you_mean(word, names)}")
         self._references_agree()
-        valid = METRICS[self.target.kind]
+        valid = metrics.names(self.target.kind)
         for place, metric in self._metric_words().items():
             if metric not in valid:
                 raise ValueError(f"{place}: no {self.target.kind} metric {metric!r}; {did_you_mean(metric, valid)}")

@@ -1,6 +1,6 @@
 """Alerts: what people are told, and what became of telling them.
 
-Table: `<pipeline>.alerts`. Nothing is ever changed: each row is a state that an alert came into, the newest row of an
+Nothing is ever changed: each row is a state that an alert came into, the newest row of an
 alert is its state now, and all of them are its history.
 
     raised    to be sent                          sent      the receiver has answered with 2xx
@@ -18,21 +18,27 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ml_assets.atomic import short_hash
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.table import Column, Table
 from ml_assets.tables.versions import now
 
-COLUMNS = {
-    "alert_id": "VARCHAR",
-    "event": "VARCHAR",
-    "subject": "VARCHAR",
-    "text": "VARCHAR",
-    "link": "VARCHAR",
-    "raised_at": "TIMESTAMP",
-    "state": "VARCHAR",
-    "attempt": "INTEGER",
-    "detail": "VARCHAR",
-    "written_at": "TIMESTAMP",
-}
+ALERTS = Table(
+    "alerts",
+    "A state that an alert came into; its newest row is its state now.",
+    (
+        Column("alert_id", "VARCHAR", "Names the event: the same event has the same id whenever it is found."),
+        Column("event", "VARCHAR", "Word of alerts.on, or test."),
+        Column("subject", "VARCHAR", "What it is about: a version, batch, file or run."),
+        Column("text", "VARCHAR", "What people read."),
+        Column("link", "VARCHAR", "Address of a report or run."),
+        Column("raised_at", "TIMESTAMP", "When it was found, UTC."),
+        Column("state", "VARCHAR", "raised, sending, sent, failed, gave_up, unknown, not_sent or old."),
+        Column("attempt", "INTEGER", "How often it was sent."),
+        Column("detail", "VARCHAR", "Why it is in this state."),
+        Column("written_at", "TIMESTAMP", "When it came into this state, UTC."),
+    ),
+    written_by="sensor PIPELINE_alerts",
+)
 State = Literal["raised", "sending", "sent", "failed", "gave_up", "unknown", "not_sent", "old"]
 
 
@@ -88,17 +94,17 @@ def raised(event: str, subject: str, text: str, own: Sequence[object], link: str
 
 def current(lake: Lake, pipeline: str, limit: int | None = None) -> list[Alert]:
     """Every alert in its state now, those that were raised last first."""
-    rows = lake.rows_of(
-        f"{pipeline}.alerts",
+    rows = ALERTS.query(
+        lake,
+        pipeline,
         """SELECT * FROM {t} QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY written_at DESC) = 1
         ORDER BY raised_at DESC, written_at DESC, alert_id LIMIT $limit""",
         {"limit": 2**62 if limit is None else limit},
     )
-    return [Alert(**{name: row[name] for name in COLUMNS}) for row in rows]
+    return [Alert(**{name: row[name] for name in ALERTS.types}) for row in rows]
 
 
 def write(lake: Lake, pipeline: str, alerts: Sequence[Alert]) -> None:
     """Append states, all in one snapshot."""
     if alerts:
-        rows = Rows(f"{pipeline}.alerts", COLUMNS, [alert.as_row() for alert in alerts])
-        lake.append([rows], Commit(f"{pipeline}/alerts"))
+        lake.append([ALERTS.rows(pipeline, [alert.as_row() for alert in alerts])], Commit(ALERTS.asset(pipeline)))

@@ -1,6 +1,6 @@
 """Deployments: what was done about each move of the champion's alias, step by step.
 
-Table: `<pipeline>.deployments`, one row for each step of each run of the deploy job. Nothing is ever changed.
+One row for each step of each run of the deploy job. Nothing is ever changed.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.table import Column, Table
 from ml_assets.tables.versions import alias_events, now
 
-COLUMNS = {
-    "version": "VARCHAR",
-    "moved_at": "TIMESTAMP",
-    "step": "VARCHAR",
-    "target": "VARCHAR",
-    "ok": "BOOLEAN",
-    "detail": "VARCHAR",
-    "deployed_at": "TIMESTAMP",
-    "run_id": "VARCHAR",
-}
+DEPLOYMENTS = Table(
+    "deployments",
+    "A step of a deployment, in one run of the deploy job.",
+    (
+        Column("version", "VARCHAR", "The version that became champion."),
+        Column(
+            "moved_at", "TIMESTAMP", "When the champion's alias moved to it, UTC: tells the deployment from others."
+        ),
+        Column("step", "VARCHAR", "verify, publish, server or webhook."),
+        Column("target", "VARCHAR", "Folder or address, without secrets."),
+        Column("ok", "BOOLEAN", "It is as it should be now."),
+        Column("detail", "VARCHAR", "What was done or found."),
+        Column("deployed_at", "TIMESTAMP", "When, UTC."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="job PIPELINE_deploy",
+)
 
 
 @dataclass(frozen=True)
@@ -74,19 +82,20 @@ def moves(lake: Lake, pipeline: str) -> list[Move]:
 def record(lake: Lake, pipeline: str, move: Move, steps: Sequence[Step], commit: Commit) -> None:
     """Append the steps of a run."""
     shared = {"version": move.version, "moved_at": move.moved_at, "deployed_at": now(), "run_id": commit.run_id}
-    lake.append([Rows(f"{pipeline}.deployments", COLUMNS, [{**shared, **asdict(step)} for step in steps])], commit)
+    lake.append([DEPLOYMENTS.rows(pipeline, [{**shared, **asdict(step)} for step in steps])], commit)
 
 
 def is_recorded(lake: Lake, pipeline: str, move: Move) -> bool:
     """Has a run of the deploy job come to its end for a move, whatever came of its steps?"""
     sql = "SELECT 1 FROM {t} WHERE moved_at = ? LIMIT 1"
-    return bool(lake.rows_of(f"{pipeline}.deployments", sql, [move.moved_at]))
+    return bool(DEPLOYMENTS.query(lake, pipeline, sql, [move.moved_at]))
 
 
 def told_at(lake: Lake, pipeline: str, move: Move, target: str) -> dt.datetime | None:
     """When the webhook took the news of a move; None where it has not."""
-    rows = lake.rows_of(
-        f"{pipeline}.deployments",
+    rows = DEPLOYMENTS.query(
+        lake,
+        pipeline,
         """SELECT min(deployed_at) AS told_at FROM {t}
         WHERE step = 'webhook' AND ok AND moved_at = ? AND target = ?""",
         [move.moved_at, target],

@@ -1,40 +1,64 @@
-"""What the engine must be told of the tables: which can be restored, and which one records failed attempts."""
+"""Every table that a pipeline has in the lake, in the order in which it fills them."""
 
 from __future__ import annotations
 
-from ml_assets.lake import audit
-from ml_assets.lake.audit import LastWrite, Place, Trail
-from ml_assets.lake.lake import Lake
-from ml_assets.lake.restore import Refusal
+from ml_assets.tables.alerts import ALERTS
+from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES
+from ml_assets.tables.audit import WRITES
+from ml_assets.tables.candidates import CANDIDATES
+from ml_assets.tables.data import FEATURES, LOOKUP, PREFIX, QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.deployments import DEPLOYMENTS
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.feature_statistics import FEATURE_STATISTICS
+from ml_assets.tables.ingest_errors import INGEST_ERRORS
+from ml_assets.tables.maintenance import MAINTENANCE
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.retrain_events import RETRAIN_EVENTS
+from ml_assets.tables.schema_events import SCHEMA_EVENTS
+from ml_assets.tables.statistics import STATISTICS
+from ml_assets.tables.table import Table
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.trials import TRIALS
+from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS
 
-RESTORABLE = ("raw_data", "validated_data", "quarantine", "features", "predictions", "statistics", "feature_statistics")
-# Why other tables are refused, and what to do instead; {p} is the pipeline.
-AGAIN = "Another version: ml-assets models rollback {p}, or models promote {p} VERSION. Or train: the job {p}_train"
-REFUSED = {
-    "champion": ("a decision is only followed by another, never taken back", AGAIN),
-    "alias_events": ("an alias only moves by a new event", AGAIN),
-    "trained_model": ("a registered version stays", AGAIN),
-    "arrivals": ("it says which files are there now", "Materialize {p}/arrivals."),
-    "drift_report": ("it is a verdict on what was scored", "Materialize {p}/drift_report for the batch."),
-}
-LOG = ("its rows are only ever added", "Read it as it was: open_lake().table('{name}', snapshot=...)")
-FAILURES = "ingest_errors"
+TABLES = (
+    ARRIVALS,
+    RAW_DATA,
+    SCHEMA_EVENTS,
+    INGEST_ERRORS,
+    VALIDATED_DATA,
+    QUARANTINE,
+    STATISTICS,
+    OUTCOMES,
+    OUTCOME_FILES,
+    LOOKUP,
+    FEATURES,
+    FEATURE_STATISTICS,
+    TRAINING_SETS,
+    TRIALS,
+    CANDIDATES,
+    VERSIONS,
+    EVALUATIONS,
+    RELEASES,
+    DECISIONS,
+    ALIAS_EVENTS,
+    PREDICTIONS,
+    DRIFT,
+    PERFORMANCE,
+    RETRAIN_EVENTS,
+    DEPLOYMENTS,
+    ALERTS,
+    MAINTENANCE,
+    WRITES,
+)
 
 
-def refusal(name: str) -> Refusal | None:
-    """Why a table, such as `flights.champion`, cannot be restored; None where it can."""
-    pipeline, _, table_name = name.partition(".")
-    if table_name in RESTORABLE or table_name.startswith("lookup_"):
-        return None
-    why, fix = REFUSED.get(table_name, LOG)
-    return Refusal(why, fix.format(p=pipeline, name=name))
-
-
-def read_trail(lake: Lake, pipeline: str) -> Trail:
-    """Every write of a pipeline, folded into what is known of each asset and batch."""
-    return audit.read_trail(lake, pipeline, f"{pipeline}.{FAILURES}")
-
-
-def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
-    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
-    return read_trail(lake, pipeline).writes
+def table_of(name: str) -> Table | None:
+    """The table of a name, such as `features` or `lookup_carrier_history`; None where it is none of ours."""
+    found = LOOKUP if name.startswith(PREFIX) else None
+    return next((table for table in TABLES if table.name == name), found)

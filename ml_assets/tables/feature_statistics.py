@@ -1,6 +1,6 @@
 """What the features of each batch look like, and which of them are broken: without values, constant, or far from usual.
 
-Table: `<pipeline>.feature_statistics`, a row for each batch and feature, written with the features. Usual is what the
+A row for each batch and feature, written with the features. Usual is what the
 batches have that the champion was fitted on; for those themselves, and before there is a champion, the batches before.
 """
 
@@ -14,19 +14,26 @@ from typing import Any
 
 import duckdb
 
-from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifier, table
+from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.sql import identifier
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.table import Column, Table
 
-TABLE = "feature_statistics"
-COLUMNS = {
-    "batch": "VARCHAR",
-    "feature": "VARCHAR",
-    "rows": "BIGINT",
-    "missing": "BIGINT",
-    "only_value": "VARCHAR",  # of a feature that has one value in all rows of the batch that have any
-}
+FEATURE_STATISTICS = Table(
+    "feature_statistics",
+    "What a feature looks like in a batch.",
+    (
+        Column("batch", "VARCHAR", "The batch."),
+        Column("feature", "VARCHAR", "The feature."),
+        Column("rows", "BIGINT", "Rows of the batch."),
+        Column("missing", "BIGINT", "Rows without a value; NaN counts as none."),
+        Column("only_value", "VARCHAR", "Its value, where all rows that have any have the same one."),
+    ),
+    written_by="asset features",
+    key=("batch", "feature"),
+)
 FLOATS = ("FLOAT", "DOUBLE")
 COMPARED = 12  # batches, at most, that say what is usual
 FEWEST = 3  # batches that tell how far shares of missing values usually differ
@@ -80,7 +87,7 @@ def rules_of(spec: PipelineSpec) -> Rules:
 def describe(
     con: duckdb.DuckDBPyConnection, relation: str, features: Mapping[str, str], batch: str
 ) -> list[dict[str, Any]]:
-    """A row of `COLUMNS` for each feature.
+    """A row of `FEATURE_STATISTICS` for each feature.
 
     Args:
         con: Connection that sees the relation.
@@ -100,11 +107,17 @@ def describe(
     ]
 
 
+def put(lake: Lake, pipeline: str, rows: Sequence[Mapping[str, Any]], batch: str) -> Put:
+    """The write of a batch's statistics."""
+    return FEATURE_STATISTICS.put(pipeline, lake.values(FEATURE_STATISTICS.types, rows), batch)
+
+
 def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> list[Broken]:
     """The broken features of batches, in their order; none where nothing says what is usual."""
-    if not batches or not lake.exists(f"{pipeline}.{TABLE}"):
+    name = FEATURE_STATISTICS.of(pipeline)
+    if not batches or not lake.exists(name):
         return []
-    names = lake.batches(f"{pipeline}.{TABLE}")
+    names = lake.batches(name)
     champion = versions.alias(lake, pipeline, "champion")
     fitted = [name for name in champion.train_batches if name in names][-COMPARED:] if champion else []
     sides: dict[str, tuple[list[str], list[str]]] = {}
@@ -125,8 +138,10 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
 
 def _read(lake: Lake, pipeline: str, batches: Collection[str], rules: Rules) -> dict[str, dict[str, Row]]:
     """Batch -> feature -> its statistics, of batches with enough rows."""
-    rows = lake.rows(
-        f"SELECT * FROM {table(f'{pipeline}.{TABLE}')} WHERE batch IN (SELECT unnest(?)) AND rows >= ?",
+    rows = FEATURE_STATISTICS.query(
+        lake,
+        pipeline,
+        "SELECT * FROM {t} WHERE batch IN (SELECT unnest(?)) AND rows >= ?",
         [list(batches), rules.min_rows],
     )
     found: dict[str, dict[str, Row]] = {}
@@ -177,7 +192,7 @@ def _is_stuck(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> b
         return False
     name = identifier(row["feature"])
     ((share,),) = lake.con.execute(
-        f"""SELECT avg(({name}::VARCHAR = ?)::INT) FROM {table(f"{pipeline}.features")}
+        f"""SELECT avg(({name}::VARCHAR = ?)::INT) FROM {FEATURES.sql(pipeline)}
         WHERE batch IN (SELECT unnest(?)) AND {name} IS NOT NULL""",
         [value, [one["batch"] for one in compared]],
     ).fetchall()

@@ -3,49 +3,61 @@
 A version has a judged model (`trained_model`), which the evaluation is about, and a served one, which answers wherever
 the version scores. With `training.refit: all` the served one is the judged recipe, fitted again on all labelled rows.
 
-Table: `<pipeline>.release_candidate`, one row for each time that a version was packed. Nothing is ever changed.
+A row for each time that a version was packed. Nothing is ever changed.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.table import Column, Table
 from ml_assets.tables.training_sets import FITTED, PARTS
 from ml_assets.tables.versions import ModelVersion
 
 JUDGED, REFIT = "judged", "refit"
-RELEASES = {
-    "version": "VARCHAR",
-    "created_at": "TIMESTAMP",
-    "folder": "VARCHAR",
-    "sha256": "VARCHAR",
-    "engine": "VARCHAR",
-    "engine_why": "VARCHAR",
-    "size_bytes": "BIGINT",
-    "serves": "VARCHAR",
-    "serves_why": "VARCHAR",
-    "bundle": "VARCHAR",
-    "bundle_sha256": "VARCHAR",
-    "fitted_batches": "VARCHAR[]",
-    "fitted_rows": "BIGINT",
-    "flips": "DOUBLE",
-    "negative_flips": "DOUBLE",
-    "flip_rows": "BIGINT",
-    "golden_change": "DOUBLE",
-    "known_rows": "BIGINT",
-    "known_judged": "DOUBLE",
-    "known_served": "DOUBLE",
-    "started": "BOOLEAN",
-    "start_s": "DOUBLE",
-    "golden_rows": "BIGINT",
-    "parity": "DOUBLE",
-    "p50_ms": "DOUBLE",
-    "p95_ms": "DOUBLE",
-    "rss_mib": "DOUBLE",
-    "run_id": "VARCHAR",
-}
+RELEASES = Table(
+    "release_candidate",
+    "A version, packed: its release, which model it serves, and what was measured when it was started.",
+    (
+        Column("version", "VARCHAR", "MAJOR.MINOR.PATCH."),
+        Column("created_at", "TIMESTAMP", "When it was packed, UTC."),
+        Column("folder", "VARCHAR", "The release, relative to the releases folder."),
+        Column("sha256", "VARCHAR", "SHA-256 of its manifest."),
+        Column("engine", "VARCHAR", "What computes the predictions: onnx or skops."),
+        Column("engine_why", "VARCHAR", "Why it is not onnx."),
+        Column("size_bytes", "BIGINT", "Size of the folder."),
+        Column(
+            "serves", "VARCHAR", "judged: the model that was evaluated; refit: the same, fitted on all labelled rows."
+        ),
+        Column("serves_why", "VARCHAR", "Why it is that one."),
+        Column("bundle", "VARCHAR", "Folder of that model's bundle, relative to the bundles folder."),
+        Column("bundle_sha256", "VARCHAR", "SHA-256 of the bundle's manifest."),
+        Column("fitted_batches", "VARCHAR[]", "Batches that the model was fitted on."),
+        Column("fitted_rows", "BIGINT", "Their rows."),
+        Column("flips", "DOUBLE", "Share of the test rows that the refit model decides differently."),
+        Column("negative_flips", "DOUBLE", "Share of the test rows that only the evaluated model decides right."),
+        Column("flip_rows", "BIGINT", "Test rows that both were asked about."),
+        Column("golden_change", "DOUBLE", "Largest change of a score by the refit, on the golden rows."),
+        Column("known_rows", "BIGINT", "Train and validation rows, on which both were fitted."),
+        Column("known_judged", "DOUBLE", "The tuning metric of the evaluated model on them."),
+        Column("known_served", "DOUBLE", "That of the refit model."),
+        Column("started", "BOOLEAN", "It was started as a process; not with gates.serving: null."),
+        Column("start_s", "DOUBLE", "Seconds until it was ready."),
+        Column("golden_rows", "BIGINT", "Rows that were sent to it."),
+        Column(
+            "parity", "DOUBLE", "Largest difference from batch scoring on them; infinite where one got no prediction."
+        ),
+        Column("p50_ms", "DOUBLE", "Median of one-row requests, in milliseconds."),
+        Column("p95_ms", "DOUBLE", "Their 95th percentile."),
+        Column("rss_mib", "DOUBLE", "Most memory of the process, in MiB."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="asset release_candidate",
+    format=2,
+)
 
 
 @dataclass(frozen=True)
@@ -149,13 +161,21 @@ def models(lake: Lake, pipeline: str, model: ModelVersion) -> list[Served]:
 
 def newest(lake: Lake, pipeline: str, version: str) -> Release | None:
     """The newest release of a version; None where it was never packed."""
-    rows = lake.rows_of(
-        f"{pipeline}.release_candidate",
-        "SELECT * FROM {t} WHERE version = ? ORDER BY created_at DESC LIMIT 1",
-        [version],
+    row = newest_row(lake, pipeline, version)
+    return Release(**{name: row[name] for name in Release.__dataclass_fields__}) if row else None
+
+
+def newest_row(lake: Lake, pipeline: str, version: str) -> dict[str, Any] | None:
+    """The same with every column of the table."""
+    rows = RELEASES.query(
+        lake, pipeline, "SELECT * FROM {t} WHERE version = ? ORDER BY created_at DESC LIMIT 1", [version]
     )
-    fields = Release.__dataclass_fields__
-    return Release(**{name: value for name, value in rows[0].items() if name in fields}) if rows else None
+    return rows[0] if rows else None
+
+
+def record(lake: Lake, pipeline: str, row: dict[str, Any], commit: Commit) -> None:
+    """Append a release; `row` has the columns of `RELEASES`."""
+    lake.append([RELEASES.rows(pipeline, [row])], commit)
 
 
 def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
@@ -167,10 +187,10 @@ def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
         folder: Relative to the releases folder.
     """
     sql = "SELECT sha256 FROM {t} WHERE folder = ? ORDER BY created_at DESC LIMIT 1"
-    rows = lake.rows_of(f"{pipeline}.release_candidate", sql, [folder])
+    rows = RELEASES.query(lake, pipeline, sql, [folder])
     return str(rows[0]["sha256"]) if rows else None
 
 
 def folders(lake: Lake, pipeline: str) -> set[str]:
     """Every folder that a release was packed into."""
-    return {row["folder"] for row in lake.rows_of(f"{pipeline}.release_candidate", "SELECT DISTINCT folder FROM {t}")}
+    return {row["folder"] for row in RELEASES.query(lake, pipeline, "SELECT DISTINCT folder FROM {t}")}

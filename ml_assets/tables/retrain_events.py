@@ -1,7 +1,7 @@
-"""Why trainings were started, held back or not started: a row of `<pipeline>.retrain_events` for each decision.
+"""Why trainings were started, held back or not started: a row for each decision.
 
 Belongs here: writing and reading the events, and the names of a run's tags that lead back to them.
-Does not: what is decided (graph/retraining/decision.py).
+Does not: what is decided (graph/retraining/rules.py).
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from ml_assets.lake.lake import Commit, Lake, Rows, Written
-from ml_assets.lake.sql import table
+from ml_assets.lake.lake import Commit, Lake, Written
+from ml_assets.tables.table import Column, Table
 from ml_assets.tables.versions import alias, now
 
-TABLE = "retrain_events"
-COLUMNS = {
-    "event_id": "VARCHAR",
-    "decided_at": "TIMESTAMP",
-    "trigger": "VARCHAR",
-    "decision": "VARCHAR",
-    "why": "VARCHAR",
-    "batches": "VARCHAR[]",
-    "champion": "VARCHAR",
-    "evidence": "JSON",
-    "run_key": "VARCHAR",
-    "run_id": "VARCHAR",
-    "asked_by": "VARCHAR",
-}
-TRIGGERS = ("first", "drift", "decay", "new_batches", "report", "cron", "manual")
+RETRAIN_EVENTS = Table(
+    "retrain_events",
+    "A decision about a training: what asked for it, whether it was started, waits or was skipped, and why.",
+    (
+        Column("event_id", "VARCHAR", "Names the event; a tag of its run."),
+        Column("decided_at", "TIMESTAMP", "When, UTC."),
+        Column("trigger", "VARCHAR", "What asked for it: first, drift, decay, new_batches, report, cron or manual."),
+        Column("decision", "VARCHAR", "train (a run was requested), wait (decided again later) or skip (never again)."),
+        Column("why", "VARCHAR", "The evidence, and what holds it back."),
+        Column("batches", "VARCHAR[]", "Batches that the evidence is about."),
+        Column("champion", "VARCHAR", "Version that was champion."),
+        Column("evidence", "JSON", "The facts one by one, and the snapshot of the lake that was read."),
+        Column("run_key", "VARCHAR", "The key that Dagster runs once; NULL where nothing was requested."),
+        Column("run_id", "VARCHAR", "The run, once its training set is being made."),
+        Column("triggered_by", "VARCHAR", "The sensor, the schedule or the person.", earlier="asked_by"),
+    ),
+    written_by="sensor PIPELINE_retrain",
+    format=2,
+)
 # Tags of a training's run.
 TRIGGER_TAG = "ml_assets/retrain"
 BATCHES_TAG = "ml_assets/batches"
@@ -45,14 +49,14 @@ class Event:
     """One decision about a training.
 
     Args:
-        trigger: What asked for it, of `TRIGGERS`; several joined by ", ".
-        decision: train (a run was asked for), wait (looked at again later) or skip (never again).
+        trigger: What it is about (graph/retraining/triggers.py) or manual; several joined by ", ".
+        decision: train (a run was requested), wait (decided again later) or skip (never again).
         why: The evidence, and what holds it back.
-        asked_by: The sensor, the schedule or the person.
+        triggered_by: The sensor, the schedule or the person.
         batches: Batches that the evidence is about.
         champion: Version that was champion.
-        evidence: Its `facts` one by one, and the `snapshot` of the lake that was looked at.
-        run_key: The key that Dagster runs once; None where nothing was asked for.
+        evidence: Its `facts` one by one, and the `snapshot` of the lake that was read.
+        run_key: The key that Dagster runs once; None where nothing was requested.
         run_id: The run, once its training set is being made.
         event_id: Names the event.
         decided_at: When, UTC.
@@ -61,7 +65,7 @@ class Event:
     trigger: str
     decision: Word
     why: str
-    asked_by: str
+    triggered_by: str
     batches: list[str] = field(default_factory=list)
     champion: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -88,14 +92,14 @@ class Event:
 
 def record(lake: Lake, pipeline: str, events: Sequence[Event], commit: Commit) -> Written:
     """Append decisions, in one snapshot."""
-    (written,) = lake.append([Rows(f"{pipeline}.{TABLE}", COLUMNS, [asdict(event) for event in events])], commit)
+    (written,) = lake.append([RETRAIN_EVENTS.rows(pipeline, [asdict(event) for event in events])], commit)
     return written
 
 
 def read(lake: Lake, pipeline: str, limit: int | None = None) -> list[Event]:
     """The newest events of a pipeline, oldest first; all of them without a limit."""
     most = "" if limit is None else f" LIMIT {int(limit)}"
-    rows = lake.rows_of(f"{pipeline}.{TABLE}", f"SELECT * FROM {{t}} ORDER BY decided_at DESC{most}")
+    rows = RETRAIN_EVENTS.query(lake, pipeline, f"SELECT * FROM {{t}} ORDER BY decided_at DESC{most}")
     return [Event(**{**row, "evidence": json.loads(row["evidence"] or "{}")}) for row in reversed(rows)]
 
 
@@ -108,19 +112,18 @@ def started(lake: Lake, pipeline: str, tags: Mapping[str, str], commit: Commit) 
         tags: Tags of the run.
         commit: The run, and who asked for it.
     """
-    name = f"{pipeline}.{TABLE}"
-    commit = replace(commit, asset=f"{pipeline}/{TABLE}")  # it is no write of the training set
+    commit = replace(commit, asset=RETRAIN_EVENTS.asset(pipeline))  # it is no write of the training set
     event_id = tags.get(EVENT_TAG)
-    if event_id and lake.rows_of(name, "SELECT 1 FROM {t} WHERE event_id = ?", [event_id]):
-        sql = f"UPDATE {table(name)} SET run_id = ? WHERE event_id = ?"
+    if event_id and RETRAIN_EVENTS.query(lake, pipeline, "SELECT 1 FROM {t} WHERE event_id = ?", [event_id]):
+        sql = f"UPDATE {RETRAIN_EVENTS.sql(pipeline)} SET run_id = ? WHERE event_id = ?"
         lake.maintain(lambda: lake.con.execute(sql, [commit.run_id, event_id]).fetchall(), commit)
         return
     champion = alias(lake, pipeline, "champion")
     event = Event(
         trigger="manual",
         decision="train",
-        why=f"asked for by {commit.asked_by}",
-        asked_by=commit.asked_by,
+        why=f"requested by {commit.triggered_by}",
+        triggered_by=commit.triggered_by,
         champion=champion.version if champion else None,
         evidence={"snapshot": lake.snapshot()},
         run_id=commit.run_id,

@@ -6,7 +6,7 @@ import datetime as dt
 
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
+from ml_assets.tables.versions import VERSIONS, with_models
 
 SnapshotLike = int | str | dt.datetime
 
@@ -32,7 +32,7 @@ def snapshot_id(lake: Lake, wanted: SnapshotLike, pipeline: str | None = None) -
 
 
 def _of_version(lake: Lake, pipeline: str | None, version: str) -> int:
-    models = [name.partition(".")[0] for name in lake.tables() if name.endswith(".trained_model")]
+    models = with_models(lake)
     if pipeline is None:
         raise LakeError(
             "A snapshot is a number, or a model version with its pipeline.",
@@ -41,7 +41,7 @@ def _of_version(lake: Lake, pipeline: str | None, version: str) -> int:
         )
     if pipeline not in models:
         raise LakeError(f"No model of a pipeline {pipeline!r} is registered.", fix=did_you_mean(pipeline, models))
-    rows = lake.rows(f"SELECT version, snapshot_id FROM {table(f'{pipeline}.trained_model')}")
+    rows = VERSIONS.query(lake, pipeline, "SELECT version, snapshot_id FROM {t}")
     found = {row["version"]: int(row["snapshot_id"]) for row in rows}
     if version not in found:
         raise LakeError(f"The pipeline {pipeline} has no model version {version!r}.", fix=did_you_mean(version, found))
@@ -69,16 +69,3 @@ def _as_of(lake: Lake, moment: dt.datetime) -> int:
             fix=f"Read snapshot {found} or {following} by its number, or a model version.",
         )
     return found
-
-
-def pinned(lake: Lake) -> dict[int, list[str]]:
-    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
-    found: dict[int, set[str]] = {}
-    for name in [name for name in lake.tables() if name.endswith(".trained_model")]:
-        pipeline = name.partition(".")[0]
-        sql, pins = f"SELECT version, snapshot_id FROM {table(name)}", f"{pipeline}.training_set"
-        if lake.exists(pins):
-            sql += f" UNION SELECT m.version, p.snapshot_id FROM {table(name)} m JOIN {table(pins)} p USING (pin_id)"
-        for version, snapshot in lake.fetch(sql):
-            found.setdefault(int(snapshot), set()).add(f"{pipeline}@{version}")
-    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}

@@ -1,34 +1,42 @@
 """What the columns of a table hold: one row of statistics a column, one SQL statement for twenty columns.
 
-Table: `<pipeline>.statistics`. Counts, min, max, mean and std are of all rows; quantiles, values and histogram are of a
+Counts, min, max, mean and std are of all rows; quantiles, values and histogram are of a
 sample, the same one each time, once there are more than `SAMPLE_ROWS` rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 
+from ml_assets.lake.lake import Lake, Put
 from ml_assets.lake.sql import identifier
+from ml_assets.tables.table import Column, Table
 
-COLUMNS = {
-    "batch": "VARCHAR",
-    "column_name": "VARCHAR",
-    "sql_type": "VARCHAR",
-    "row_count": "BIGINT",
-    "null_count": "BIGINT",
-    "distinct_count": "BIGINT",  # approximate: some 15 % off at worst
-    "min_value": "VARCHAR",
-    "max_value": "VARCHAR",
-    "mean": "DOUBLE",
-    "std": "DOUBLE",
-    "sampled_rows": "BIGINT",
-    "quantiles": "DOUBLE[]",  # in the order of PROBABILITIES
-    "top_values": 'STRUCT("value" VARCHAR, count BIGINT)[]',
-    "histogram": "STRUCT(low DOUBLE, high DOUBLE, count BIGINT)[]",
-}
+STATISTICS = Table(
+    "statistics",
+    "What a column of a batch's validated rows holds.",
+    (
+        Column("batch", "VARCHAR", "The batch."),
+        Column("column_name", "VARCHAR", "The column."),
+        Column("sql_type", "VARCHAR", "Its SQL type."),
+        Column("row_count", "BIGINT", "Rows."),
+        Column("null_count", "BIGINT", "Rows without a value; NaN counts as none."),
+        Column("distinct_count", "BIGINT", "Different values, approximately: some 15 % off at worst."),
+        Column("min_value", "VARCHAR", "Smallest value."),
+        Column("max_value", "VARCHAR", "Greatest value."),
+        Column("mean", "DOUBLE", "Mean of a number; share of true of a boolean."),
+        Column("std", "DOUBLE", "Standard deviation of a number."),
+        Column("sampled_rows", "BIGINT", "Rows that quantiles, values and histogram are of."),
+        Column("quantiles", "DOUBLE[]", "Of a number, at 1, 5, 10, 25, 50, 75, 90, 95 and 99 %."),
+        Column("top_values", 'STRUCT("value" VARCHAR, count BIGINT)[]', "Most frequent values, up to 20."),
+        Column("histogram", "STRUCT(low DOUBLE, high DOUBLE, count BIGINT)[]", "Of a number: 20 bins of equal width."),
+    ),
+    written_by="asset validated_data",
+    key=("batch", "column_name"),
+)
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 SAMPLE_ROWS = 100_000
 TOP = 20
@@ -38,6 +46,16 @@ AT_ONCE = 20  # columns in one statement; planning costs the square of it
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 INTEGERS = (*WHOLE, *(f"U{name}" for name in WHOLE))
 FLOATS = ("FLOAT", "DOUBLE")
+
+
+def read(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Statistics of all batches, by batch; none where there are none yet."""
+    return STATISTICS.query(lake, pipeline, "SELECT * FROM {t} ORDER BY batch")
+
+
+def put(lake: Lake, pipeline: str, rows: Sequence[Mapping[str, Any]], batch: str) -> Put:
+    """The write of a batch's statistics."""
+    return STATISTICS.put(pipeline, lake.values(STATISTICS.types, rows), batch)
 
 
 def column_statistics(
@@ -64,7 +82,7 @@ def column_statistics(
         sample_rows: Rows that the sample has, within a percent or so, once the relation has more.
 
     Returns:
-        A row of `COLUMNS` for each column, in their order, without `batch`.
+        A row of `STATISTICS` for each column, in their order, without `batch`.
     """
     names = list(columns)
     found = []

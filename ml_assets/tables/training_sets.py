@@ -1,6 +1,6 @@
 """Training sets as pins: the definition of a training set at one snapshot of the lake, never a copy of its rows.
 
-A pin is the row of `<pipeline>.training_set` that names the snapshot, the batches, the split and the label; reading
+A pin is the row that names the snapshot, the batches, the split and the label; reading
 it gives the same rows in the same order for ever, as long as its snapshot is kept.
 """
 
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ml_assets.errors import TrainingError
-from ml_assets.lake.lake import Commit, Lake, Rows, at
-from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.ml.feature_types import LABEL as LABEL
 from ml_assets.tables import outcomes
-from ml_assets.tables.versions import now
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.table import Column, Table
+from ml_assets.tables.versions import now, records, with_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,19 +29,25 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-COLUMNS = {
-    "pin_id": "VARCHAR",
-    "created_at": "TIMESTAMP",
-    "run_id": "VARCHAR",
-    "snapshot_id": "BIGINT",
-    "train_batches": "VARCHAR[]",
-    "validation_batches": "VARCHAR[]",
-    "test_batches": "VARCHAR[]",
-    "definition": "JSON",
-    "train_rows": "BIGINT",
-    "validation_rows": "BIGINT",
-    "test_rows": "BIGINT",
-}
+TRAINING_SETS = Table(
+    "training_set",
+    "A pin: the definition of a training set at one snapshot of the lake.",
+    (
+        Column("pin_id", "VARCHAR", "Hash of everything that decides its rows, labels and split."),
+        Column("created_at", "TIMESTAMP", "When it was made, UTC."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+        Column("snapshot_id", "BIGINT", "Snapshot of the lake that it reads."),
+        Column("train_batches", "VARCHAR[]", "Batches with train rows."),
+        Column("validation_batches", "VARCHAR[]", "Batches with validation rows."),
+        Column("test_batches", "VARCHAR[]", "Batches with test rows."),
+        Column("definition", "JSON", "All that is needed to read its rows again: features, target, split, seed."),
+        Column("train_rows", "BIGINT", "Labelled rows that models are fitted on."),
+        Column("validation_rows", "BIGINT", "Labelled rows that choose between candidates."),
+        Column("test_rows", "BIGINT", "Labelled rows that the evaluation alone sees."),
+    ),
+    written_by="asset training_set",
+    key=("pin_id",),
+)
 PARTS = ("train", "validation", "test")
 FITTED = ("train", "validation")  # what the judged model is fitted on
 
@@ -87,7 +95,7 @@ def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
         **{f"{part}_batches": pin.batches[part] for part in PARTS},
         **{f"{part}_rows": pin.rows[part] for part in PARTS},
     }
-    lake.append([Rows(f"{pipeline}.training_set", COLUMNS, [row], key=("pin_id",))], commit)
+    lake.append([TRAINING_SETS.rows(pipeline, [row])], commit)
 
 
 def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | None = None) -> Pin:
@@ -96,15 +104,12 @@ def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | N
     Raises:
         TrainingError: There is none.
     """
-    name = f"{pipeline}.training_set"
-    rows = (
-        lake.rows(
-            f"""SELECT definition FROM {table(name)} WHERE $pin_id IS NULL OR pin_id = $pin_id
-            ORDER BY (run_id = coalesce($run_id, '')) DESC, created_at DESC LIMIT 1""",
-            {"run_id": run_id, "pin_id": pin_id},
-        )
-        if lake.exists(name)
-        else []
+    rows = TRAINING_SETS.query(
+        lake,
+        pipeline,
+        """SELECT definition FROM {t} WHERE $pin_id IS NULL OR pin_id = $pin_id
+        ORDER BY (run_id = coalesce($run_id, '')) DESC, created_at DESC LIMIT 1""",
+        {"run_id": run_id, "pin_id": pin_id},
     )
     if not rows:
         raise TrainingError(
@@ -113,6 +118,28 @@ def newest(lake: Lake, pipeline: str, run_id: str | None = None, pin_id: str | N
             fix=f"Materialize {pipeline}/training_set, or run the job {pipeline}_train.",
         )
     return Pin(**json.loads(rows[0]["definition"]))
+
+
+def newest_id(lake: Lake, pipeline: str) -> str | None:
+    """The pin that was made last; None where there is none."""
+    rows = TRAINING_SETS.query(lake, pipeline, "SELECT max_by(pin_id, created_at) AS pin_id FROM {t}")
+    return rows[0]["pin_id"] if rows else None
+
+
+def pinned(lake: Lake) -> dict[int, list[str]]:
+    """Snapshot -> model versions of any pipeline that were trained on it; such a snapshot is never expired."""
+    found: dict[int, set[str]] = {}
+    for pipeline in with_models(lake):
+        snapshot_of = {row["pin_id"]: row["snapshot_id"] for row in made(lake, pipeline)}
+        for row in records(lake, pipeline):
+            for snapshot in {row["snapshot_id"], snapshot_of.get(row["pin_id"], row["snapshot_id"])}:
+                found.setdefault(int(snapshot), set()).add(f"{pipeline}@{row['version']}")
+    return {snapshot: sorted(names) for snapshot, names in sorted(found.items())}
+
+
+def made(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every pin without its definition: when and by which run it was made, its batches and rows."""
+    return TRAINING_SETS.query(lake, pipeline, "SELECT * EXCLUDE (definition) FROM {t} ORDER BY created_at")
 
 
 def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
@@ -127,11 +154,10 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
     wanted = tuple(dict.fromkeys((*extra, *((group,) if group else ()))))
     if wanted:
         label += ", " + ", ".join(f"{identifier(name)} AS {identifier('slice_' + name)}" for name in wanted)
-    version = at(pin.snapshot_id)
     return f"""
         SELECT f.batch, f.row_id, {_part_sql(pin)} AS part, l.{LABEL}, {identifiers(list(pin.features))}
             {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
-        FROM (SELECT * FROM {table(f"{pipeline}.features")}{version}) f
+        FROM (SELECT * FROM {FEATURES.sql(pipeline, pin.snapshot_id)}) f
         JOIN ({label} FROM {outcomes.known_sql(pipeline, pin.late, pin.snapshot_id)}) l USING (batch, row_id)
         WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
 

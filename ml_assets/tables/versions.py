@@ -1,7 +1,6 @@
 """The registry: which model versions exist, what they came from, and which of them the aliases name.
 
 Versions and alias moves are appended, never changed; an alias names what its newest event says.
-Tables: `<pipeline>.trained_model`, `<pipeline>.alias_events`.
 """
 
 from __future__ import annotations
@@ -13,39 +12,56 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_assets.errors import ModelError, did_you_mean
-from ml_assets.lake.lake import Commit, Lake, Rows, as_named
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.tables.pipelines import need_pipeline
+from ml_assets.tables.table import Column, Table
 
-VERSIONS = {
-    "version": "VARCHAR",
-    "created_at": "TIMESTAMP",
-    "candidate": "VARCHAR",
-    "estimator": "VARCHAR",
-    "params": "JSON",
-    "pin_id": "VARCHAR",
-    "snapshot_id": "BIGINT",
-    "train_batches": "VARCHAR[]",
-    "recipe": "JSON",
-    "fingerprint": "VARCHAR",
-    "validation_score": "DOUBLE",
-    "selection_score": "DOUBLE",
-    "selection_why": "VARCHAR",
-    "threshold": "DOUBLE",
-    "bundle": "VARCHAR",
-    "bundle_sha256": "VARCHAR",
-    "code_version": "VARCHAR",
-    "run_id": "VARCHAR",
-    "git_commit": "VARCHAR",
-    "asked_by": "VARCHAR",
-}
-ALIAS_EVENTS = {
-    "alias": "VARCHAR",
-    "version": "VARCHAR",
-    "moved_at": "TIMESTAMP",
-    "moved_by": "VARCHAR",
-    "why": "VARCHAR",
-    "run_id": "VARCHAR",
-}
-RENAMED = {"moved_by": "by"}  # a keyword of SQL
+VERSIONS = Table(
+    "trained_model",
+    "A registered model version.",
+    (
+        Column("version", "VARCHAR", "MAJOR.MINOR.PATCH."),
+        Column("created_at", "TIMESTAMP", "When it was registered, UTC."),
+        Column("candidate", "VARCHAR", "Name of the candidate that it was."),
+        Column("estimator", "VARCHAR", "Import path of its algorithm."),
+        Column("params", "JSON", "Parameters of the algorithm."),
+        Column("pin_id", "VARCHAR", "The training set that it was trained on."),
+        Column("snapshot_id", "BIGINT", "Snapshot of the lake that the training set reads; it is never expired."),
+        Column("train_batches", "VARCHAR[]", "Batches that it was fitted on."),
+        Column("recipe", "JSON", "Hashes of what decides the version number: schema, features, algorithm, code."),
+        Column(
+            "fingerprint",
+            "VARCHAR",
+            "Hash of what decides the model: training set, algorithm, parameters, seed and recipe.",
+        ),
+        Column("validation_score", "DOUBLE", "Score on the validation part, by the metric that was tuned."),
+        Column("selection_score", "DOUBLE", "The score by which it was selected among the candidates."),
+        Column("selection_why", "VARCHAR", "Why this candidate was selected."),
+        Column("threshold", "DOUBLE", "Decision threshold (binary)."),
+        Column("bundle", "VARCHAR", "Folder of the bundle, relative to the bundles folder."),
+        Column("bundle_sha256", "VARCHAR", "SHA-256 of the bundle's manifest."),
+        Column("code_version", "VARCHAR", "Of the code and the part of the YAML that trained it."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+        Column("git_commit", "VARCHAR", "Git commit of the project."),
+        Column("triggered_by", "VARCHAR", "Who or what requested the training.", earlier="asked_by"),
+    ),
+    written_by="asset trained_model",
+    format=2,
+)
+ALIAS_EVENTS = Table(
+    "alias_events",
+    "A move of an alias; an alias names what its newest event says.",
+    (
+        Column("alias", "VARCHAR", "champion or challenger."),
+        Column("version", "VARCHAR", "The version that it names from then on."),
+        Column("moved_at", "TIMESTAMP", "When, UTC."),
+        Column("moved_by", "VARCHAR", "Who or what decided.", earlier="by"),
+        Column("why", "VARCHAR", "The reason, as the decision has it."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="asset champion",
+    format=2,
+)
 Alias = Literal["champion", "challenger"]
 
 
@@ -89,10 +105,10 @@ def records(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
 
     What an earlier version of ml_assets did not write is None; `params` and `recipe` are dictionaries.
     """
-    rows = lake.rows_of(f"{pipeline}.trained_model", "SELECT * FROM {t} ORDER BY created_at")
+    rows = VERSIONS.query(lake, pipeline, "SELECT * FROM {t} ORDER BY created_at")
     for row in rows:
-        row.update({name: json.loads(row.get(name) or "{}") for name in ("params", "recipe")})
-    return [{name: row.get(name) for name in VERSIONS} for row in rows]
+        row.update({name: json.loads(row[name] or "{}") for name in ("params", "recipe")})
+    return [{name: row[name] for name in VERSIONS.types} for row in rows]
 
 
 def versions(lake: Lake, pipeline: str) -> list[ModelVersion]:
@@ -106,16 +122,21 @@ def version(lake: Lake, pipeline: str, number: str) -> ModelVersion | None:
     return next((model for model in versions(lake, pipeline) if model.version == number), None)
 
 
+def with_models(lake: Lake) -> list[str]:
+    """Pipelines with a registered model, in order."""
+    return [pipeline for pipeline, _, name in (one.partition(".") for one in lake.tables()) if name == VERSIONS.name]
+
+
 def check_pipeline(lake: Lake, pipeline: str) -> None:
     """Refuse a pipeline without models.
 
     Raises:
+        UnknownPipeline: There is no such pipeline.
         ModelError: No model of it is registered.
     """
-    models = [name.partition(".")[0] for name in lake.tables() if name.endswith(".trained_model")]
-    if pipeline not in models:
-        fix = did_you_mean(pipeline, models) if models else f"Run the job {pipeline}_train."
-        raise ModelError(f"No model of a pipeline {pipeline!r} is registered.", fix=fix)
+    if pipeline not in with_models(lake):
+        need_pipeline(lake, pipeline)
+        raise ModelError(f"The pipeline {pipeline} has no model yet.", fix=f"Run the job {pipeline}_train.")
 
 
 def need_version(lake: Lake, pipeline: str, number: str) -> ModelVersion:
@@ -170,13 +191,14 @@ def next_version(recipe: dict[str, str], earlier: list[ModelVersion]) -> str:
 
 def register(lake: Lake, pipeline: str, row: dict[str, Any], commit: Commit) -> None:
     """Append one version; `row` has the columns of `VERSIONS`."""
-    lake.append([Rows(f"{pipeline}.trained_model", VERSIONS, [{"created_at": now(), **row}])], commit)
+    lake.append([VERSIONS.rows(pipeline, [{"created_at": now(), **row}])], commit)
 
 
 def alias(lake: Lake, pipeline: str, name: Alias, moment: dt.datetime | None = None) -> ModelVersion | None:
     """The version that an alias names, or named at a moment (UTC where it has no zone)."""
-    rows = lake.rows_of(
-        f"{pipeline}.alias_events",
+    rows = ALIAS_EVENTS.query(
+        lake,
+        pipeline,
         """SELECT version FROM {t} WHERE alias = $alias AND moved_at <= coalesce($moment, 'infinity'::TIMESTAMP)
         ORDER BY moved_at DESC LIMIT 1""",
         {"alias": name, "moment": moment and _utc(moment)},
@@ -186,8 +208,7 @@ def alias(lake: Lake, pipeline: str, name: Alias, moment: dt.datetime | None = N
 
 def alias_events(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
     """Every move of an alias, oldest first, with the columns of `ALIAS_EVENTS`."""
-    rows = lake.rows_of(f"{pipeline}.alias_events", "SELECT * FROM {t} ORDER BY moved_at")
-    return [as_named(row, RENAMED) for row in rows]
+    return ALIAS_EVENTS.query(lake, pipeline, "SELECT * FROM {t} ORDER BY moved_at")
 
 
 def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
@@ -209,7 +230,7 @@ def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
 def alias_event(pipeline: str, name: Alias, number: str, why: str, by: str, run_id: str) -> Rows:
     """The event that makes an alias name another version; it takes effect when it is appended."""
     event = {"alias": name, "version": number, "moved_at": now(), "moved_by": by, "why": why, "run_id": run_id}
-    return Rows(f"{pipeline}.alias_events", ALIAS_EVENTS, [event], renamed=RENAMED)
+    return ALIAS_EVENTS.rows(pipeline, [event])
 
 
 def _utc(moment: dt.datetime) -> dt.datetime:

@@ -93,4 +93,4 @@ def test_drift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert run(drift, monkeypatch, "--rows", "2000", "--columns", "5") == 0
     out = capsys.readouterr().out
     assert "6 columns in the table" in out
-    assert '"drifted: ' in out
+    assert '"Drift: ' in out

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import alerts
+from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets_tests.conftest import SPEC
 from ml_assets_tests.receiver import free_port, receiving
 
@@ -24,7 +25,7 @@ def paths(tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytes
     root = write_project(tmp_path, {**SPEC, "alerts": {"webhook": "{{ env.LOANS_HOOK }}"}})
     made = Paths.of(root)
     with Lake(made.lake) as lake:
-        lake.append([Rows("loans.arrivals", {"path": "VARCHAR"}, [])], Commit("loans/arrivals"))
+        lake.append([ARRIVALS.rows("loans", [])], Commit("loans/arrivals"))
     monkeypatch.chdir(root)
     monkeypatch.setattr(console, "width", 160)
     return made
@@ -50,6 +51,7 @@ def test_a_test_message_is_sent_and_recorded(paths: Paths, monkeypatch: pytest.M
     assert "s3cret" not in said
     assert [set(body) for body in receiver.bodies] == [{"text", "blocks"}] * 2
     found = json.loads(run("loans", "--json")[1])
+    assert [list(row) for row in found] == [list(alerts.Alert.__dataclass_fields__)] * 3
     assert [row["state"] for row in found] == ["gave_up", "gave_up", "sent"]
     assert "s3cret" not in json.dumps(found)
     assert len(json.loads(run("loans", "--json", "--limit", "1")[1])) == 1

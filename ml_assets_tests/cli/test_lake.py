@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets_tests.lake.history_helpers import log, model, rows, write
 
 
@@ -19,7 +19,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose pipeline `t` has three writes and a model of the first."""
     (tmp_path / "pyproject.toml").touch()
     with Lake(tmp_path / "data/lake") as lake:
-        first = write(lake, "features", "a", rows({1: 1, 2: 1})).snapshot_id
+        lake.con.execute(f"CREATE TEMP TABLE made AS SELECT 'a' AS batch, * FROM ({rows({1: 1, 2: 1})})")
+        lake.con.execute("CREATE TEMP TABLE seen AS SELECT 'a' AS batch, 'f' AS path, '' AS sha256, 'ready' AS status")
+        puts = [Put("t.features", "made", "a", reshape=True), Put("t.arrivals", "seen", "a")]
+        first = lake.replace(puts, Commit("t/features", "run", "v1", "a"))[0].snapshot_id
         log(lake, 1)
         write(lake, "features", "a", rows({1: 1, 2: 5, 3: 5}))
         model(lake, "1.0.0", first)
@@ -41,6 +44,8 @@ def test_snapshots(project: Path) -> None:
     found = json.loads(ok("snapshots", "t", "--json"))
     assert [one["asset"] for one in found] == ["t/trained_model", "t/features", "t/candidate_x", "t/features"]
     assert found[-1]["models"] == ["t@1.0.0"]
+    keys = ("snapshot_id", "written_at", "asset", "batch", "rows", "run_id", "models", "restored")
+    assert {*keys} <= set(found[0])
     shown = ok("snapshots", "t", "--batch", "a", "--limit", "1")
     assert re.search(r"t/features\W+a\W+3\b", shown)
     assert not re.search(r"t/features\W+a\W+2\b", shown)
@@ -49,6 +54,8 @@ def test_snapshots(project: Path) -> None:
 def test_diff_by_model_version(project: Path) -> None:
     newest = json.loads(ok("snapshots", "--json", "--limit", "1"))[0]["snapshot_id"]
     shown = json.loads(ok("diff", "t@1.0.0", str(newest), "--json"))
+    keys = ("table", "state", "key", "columns_added", "columns_removed", "retyped", "batches")
+    assert [*shown, *shown["tables"][0]] == ["from", "to", "tables", *keys]
     assert [one["table"] for one in shown["tables"]] == ["t.features", "t.trained_model", "t.trials"]
     (batch,) = shown["tables"][0]["batches"]
     assert batch == {"batch": "a", "added": 1, "removed": 0, "changed": 1, "columns": {"v": 1}}
@@ -71,15 +78,18 @@ def test_restore_asks_first(project: Path) -> None:
     assert "wrong file" in ok("snapshots", "t", "--limit", "1", "--json")
 
 
-def test_upkeep_keeps_what_the_yaml_says(project: Path) -> None:
+def test_maintenance_keeps_what_the_yaml_says(project: Path) -> None:
     unknown = run("maintenance", "t")
     assert unknown.exit_code == 1
     assert "Give --keep-days." in unknown.output
     assert "would expire 0 snapshots" in ok("maintenance", "t", "--keep-days", "5", "--dry-run")
+    (project / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
     folder = project / "credit/defs/t"
     folder.mkdir(parents=True)
     (folder / "defs.yaml").write_text("attributes: {name: t, maintenance: {keep_days: 77}}")
-    assert json.loads(ok("maintenance", "t", "--json"))["snapshots"] == []
+    done = json.loads(ok("maintenance", "t", "--json"))
+    assert list(done) == ["snapshots", "files_merged", "files_removed", "bytes_before", "bytes_after", "seconds"]
+    assert done["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
         assert lake.rows("SELECT keep_days FROM lake.t.maintenance") == [{"keep_days": 77}]
 

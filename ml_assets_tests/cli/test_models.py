@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,38 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.cli.group import console
-from ml_assets.graph.ingest.arrivals import COLUMNS as ARRIVALS
-from ml_assets.graph.monitoring.performance import COLUMNS
-from ml_assets.graph.release.promotion import decision
-from ml_assets.lake.lake import Lake
+from ml_assets.graph.release.promotion import decide
+from ml_assets.lake.lake import Lake, Rows
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import versions
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.releases import RELEASES
 from ml_assets_tests.graph.release.hand_made import BY, add_version, spec
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused."""
-    (tmp_path / "pyproject.toml").touch()
-    paths = Paths(tmp_path, tmp_path / "data")
+@pytest.fixture(scope="module")
+def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the champion 1.0.0, 1.0.1 that waits for approval, and 1.0.2 that was refused; to be copied."""
+    root = tmp_path_factory.mktemp("versions")
+    (root / "pyproject.toml").touch()
+    paths = Paths(root, root / "data")
     with Lake(paths.lake) as lake:
+        lake.append([ARRIVALS.rows("loans", [])], BY)
         for version, roc_auc, approval in (("1.0.0", 0.8, "auto"), ("1.0.1", 0.82, "manual"), ("1.0.2", 0.55, "auto")):
             gain = None if version == "1.0.0" else roc_auc - 0.8
             add_version(lake, paths, version, roc_auc, gain, params={"max_depth": int(version[-1])})
-            decision.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+            decide.decide(lake, spec(approval=approval), versions.need_version(lake, "loans", version), BY)
+    return root
+
+
+@pytest.fixture
+def project(three_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A copy of the project with three versions."""
+    shutil.copytree(three_versions, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "width", 160)
-    return paths
+    return Paths(tmp_path, tmp_path / "data")
 
 
 def run(*arguments: str) -> Result:
@@ -65,12 +75,17 @@ def champion() -> str:
 
 def test_list(project: Paths) -> None:
     newest, waiting, first = parsed("models", "list", "loans")
+    assert list(first) == [
+        *("version", "created_at", "candidate", "validation_score", "metric", "test_score", "low", "high"),
+        *("decision", "aliases", "triggered_by"),
+    ]
+    assert parsed("models", "list", "loans", "--limit", "1") == [newest]
     assert (newest["version"], newest["decision"], newest["aliases"]) == ("1.0.2", "refused", ["challenger"])
     assert (waiting["version"], waiting["decision"], waiting["aliases"]) == ("1.0.1", "pending", [])
     assert (first["version"], first["decision"], first["aliases"]) == ("1.0.0", "promoted", ["champion"])
     scores = [first[name] for name in ("metric", "validation_score", "test_score", "low", "high")]
     assert scores == ["roc_auc", 0.75, 0.8, 0.75, 0.8 + 0.05]
-    assert (first["candidate"], first["asked_by"]) == ("tree", "sensor loans_retrain")
+    assert (first["candidate"], first["triggered_by"]) == ("tree", "sensor loans_retrain")
     text = ok("models", "list", "loans")
     for words in ("0.55 [0.5, 0.6]", "refused, now challenger", "promoted, now champion"):
         assert words in text
@@ -79,8 +94,13 @@ def test_list(project: Paths) -> None:
 def test_show(project: Paths) -> None:
     release = {"version": "1.0.0", "created_at": versions.now(), "folder": "loans/1.0.0-a", "started": False}
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.release_candidate", RELEASES, [{**release, "engine": "onnx"}])], BY)
+        lake.append([Rows("loans.release_candidate", RELEASES.types, [{**release, "engine": "onnx"}])], BY)
     found = parsed("models", "show", "loans", "1.0.0")
+    assert set(found) == {
+        *(column.name for column in versions.VERSIONS.columns),
+        *("training_set", "schema", "files", "scores", "decisions", "aliases", "alias_events", "release"),
+        "read_training_set",
+    }
     assert (found["snapshot_id"], found["git_commit"], found["code_version"]) == (1, "abc123", "c0de")
     assert found["training_set"]["batches"] == {"train": ["1", "2"], "validation": ["3"], "test": ["4"]}
     assert [gate["gate"] for gate in found["decisions"][0]["gates"]] == ["metrics.roc_auc", "champion"]
@@ -95,6 +115,7 @@ def test_show(project: Paths) -> None:
 
 
 def test_diff_shows_only_what_differs(project: Paths) -> None:
+    assert list(_diff("1.0.0", "1.0.2")[0]) == ["section", "what", "first", "second"]
     rows = {f"{row['section']} {row['what']}": (row["first"], row["second"]) for row in _diff("1.0.0", "1.0.2")}
     assert rows.pop("parameters max_depth") == (0, 2)
     assert rows.pop("scores test roc_auc") == (0.8, 0.55)
@@ -114,7 +135,8 @@ def test_promote_and_rollback(project: Paths) -> None:
     said = ok("models", "promote", "loans", "1.0.2", "--why", "the gate was too strict")
     assert said == "loans 1.0.2 is the champion; before: 1.0.0\n"
     assert champion() == "1.0.2"
-    assert parsed("models", "champion", "loans", "--as-of", between)["version"] == "1.0.0"
+    model = parsed("models", "champion", "loans", "--as-of", between)
+    assert (model["version"], set(model)) == ("1.0.0", set(versions.ModelVersion.__dataclass_fields__))
     said = ok("models", "rollback", "loans", "--why", "it was not")
     assert said == "loans 1.0.0 is the champion again; taken back: 1.0.2\n"
     assert champion() == "1.0.0"
@@ -134,22 +156,28 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 
 
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
-    with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
     assert re.search(
         r"newest version +│ 1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output
     )
+    (listed,) = json.loads(run("summary", "loans", "--json").output)
+    assert set(listed) == {
+        *("pipeline", "rows", "batches", "seen", "quarantine", "candidates", "champion", "test", "live", "newest"),
+        *("drift", "problems"),
+    }
+    assert (listed["champion"]["version"], listed["newest"]["version"]) == ("1.0.0", "1.0.2")
     assert re.search(r"problem version 1\.0\.1 waits since .* for `ml-assets approve loans 1\.0\.1`", shown.output)
     ok("approve", "loans", "1.0.1", "--why", "fine")
     assert "refused" in ok("summary", "loans")  # a refusal alone needs nobody
 
 
-def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths) -> None:
-    types = {name: COLUMNS[name] for name in ("batch", "model_version", "metric", "value", "promised", "rows")}
+def test_the_summary_shows_the_live_score_beside_the_test_score(project: Paths) -> None:
+    types = {
+        name: PERFORMANCE.types[name] for name in ("batch", "model_version", "metric", "value", "test_score", "rows")
+    }
     types |= {"low": "DOUBLE", "high": "DOUBLE", "judged": "BOOLEAN", "decayed": "BOOLEAN", "seen": "BOOLEAN"}
-    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "promised": 0.8, "rows": 1200}
+    row = {"model_version": "1.0.0", "metric": "roc_auc", "low": 0.65, "high": 0.75, "test_score": 0.8, "rows": 1200}
     rows = [
         {**row, "batch": "4", "value": 0.9, "judged": True, "decayed": False, "seen": False},
         {**row, "batch": "5", "value": 0.7, "judged": True, "decayed": True, "seen": False},
@@ -157,9 +185,8 @@ def test_the_summary_shows_the_live_score_beside_the_promised_one(project: Paths
         {**row, "batch": "6", "value": 0.2, "judged": True, "seen": True},
     ]
     with Lake(project.lake) as lake:
-        lake.append([decision.Rows("loans.arrivals", ARRIVALS, [])], BY)
-        lake.append([decision.Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
-    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; promised 0.8000: decayed"
+        lake.append([Rows("loans.performance_report", types | {"why": "VARCHAR"}, rows)], BY)
+    shown = "roc_auc 0.7000 [0.6500, 0.7500] on 1,200 rows of batch 5; test score 0.8000: decayed"
     assert shown in run("summary", "loans").output
 
 

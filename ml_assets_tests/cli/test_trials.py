@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
-from ml_assets.graph.training.candidates import TRIALS
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.trials import TRIALS
 
 
 def row(pin: str, candidate: str, trial: int, score: float | None, day: int, **more: object) -> dict[str, object]:
@@ -39,7 +40,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row("bb", "linear", 0, 2.0, 2, state="pruned", fold_scores=[2.0, float("nan")]),
     ]
     with Lake(tmp_path / "data/lake") as lake:
-        lake.append([Rows("t.trials", TRIALS, made)], Commit("t/candidate_tree", "run", "v"))
+        lake.append([ARRIVALS.rows("t", [])], Commit("t/arrivals"))
+        lake.append([TRIALS.rows("t", made)], Commit("t/candidate_tree", "run", "v"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -65,6 +67,14 @@ def test_the_newest_search_of_the_newest_training_set_best_first() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_json_has_stable_keys() -> None:
+    (best, *_) = json.loads(run("--json").output)
+    assert set(best) == {*(column.name for column in TRIALS.columns), "spread"}
+    assert (best["finished_at"], best["params"], best["fold_scores"]) == ("2026-01-03T00:00:00", {"C": 0}, [3.0, 3.25])
+    assert json.loads(run("--json", "--candidate", "linear").output)[0]["fold_scores"] == [2.0, None]  # no NaN
+
+
+@pytest.mark.usefixtures("project")
 def test_the_table_tells_what_happened() -> None:
     shown = run("t", "--limit", "2", "--sort", "score").output
     for text in ("rmse", "pruned", "0.2500", "C=0", "training set bb", "1 more trials"):
@@ -87,3 +97,12 @@ def test_a_wrong_name_is_told_the_nearest(arguments: tuple[str, ...], text: str)
     assert result.exit_code == 1
     assert "Error: " in result.output
     assert text in result.output
+
+
+def test_a_table_of_the_users_own_is_no_pipeline(project: Path) -> None:
+    with Lake(project / "data/lake") as lake:
+        lake.append([Rows("reports.mean_score", {"batch": "VARCHAR"}, [])], Commit("reports/mean_score"))
+    assert listed() == [("tree", 0, 3.0), ("linear", 0, 2.0), ("tree", 1, None)]
+    wrong = run("report").output
+    assert "There is no pipeline 'report'." in wrong
+    assert "reports" not in wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_assets.graph.declare import asked_by
+from ml_assets.graph.declare import triggered_by
 from ml_assets.tables.versions import user
 
 
@@ -19,4 +19,4 @@ from ml_assets.tables.versions import user
     ],
 )
 def test_who_asked_for_a_run(tags: dict[str, str], who: str) -> None:
-    assert asked_by(tags) == who
+    assert triggered_by(tags) == who

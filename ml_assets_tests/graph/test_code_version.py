@@ -89,7 +89,8 @@ def test_an_own_estimator_counts_for_its_candidate_and_the_model(
     made = []
     for depth in ("3", "4"):
         write(tmp_path, {**PACKAGE, "helpers": f"def depth():\n    return {depth}\n"})
-        specs = project.defs().resolve_all_asset_specs()
+        code_location = Project(project.root, project.instance, project.spec_dict)  # a process that starts
+        specs = code_location.defs().resolve_all_asset_specs()
         made.append({spec.key.path[-1]: spec.code_version for spec in specs})
     assert {asset_name for asset_name in made[0] if made[0][asset_name] != made[1][asset_name]} == {
         "candidate_tree",
@@ -140,6 +141,7 @@ def changed_by(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         ("lake/lake.py", "def snapshot(", "def newest(self): ...\n\n    def snapshot("),
         ("lake/frames.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
         ("tables/versions.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
+        ("metrics/registry.py", "Share of right decisions.", "How often it is right."),
         ("ml/manifest.py", "\ndef ", "\nEXTRA = 1\n\n\ndef "),
     ],
 )
@@ -164,6 +166,7 @@ MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "perf
         ("graph/monitoring/performance.py", {"performance_report"}),
         ("ml/estimators.py", MODEL),
         ("ml/preprocessing.py", MODEL),
+        ("metrics/registry.py", MODEL),
         ("server/features.py", {"release_candidate"}),
     ],
 )

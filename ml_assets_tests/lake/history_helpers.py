@@ -36,7 +36,7 @@ def model(lake: Lake, version: str, snapshot: int, pipeline: str = "t", pin_snap
     versions.register(lake, pipeline, row, commit)
     if pin_snapshot is not None:
         pin = {"pin_id": f"pin-{version}", "snapshot_id": pin_snapshot}
-        lake.append([Rows(f"{pipeline}.training_set", training_sets.COLUMNS, [pin])], commit)
+        lake.append([Rows(f"{pipeline}.training_set", training_sets.TRAINING_SETS.types, [pin])], commit)
 
 
 def content(lake: Lake, snapshot: int | None = None) -> dict[str, tuple[object, ...]]:

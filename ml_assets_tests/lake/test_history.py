@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from ml_assets.errors import LakeError
-from ml_assets.lake import history
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.compare import BatchChange
-from ml_assets.lake.history import Snapshot, diff
+from ml_assets.lake.history import diff, snapshots
 from ml_assets.lake.lake import Commit, Lake, Put
-from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.training_sets import pinned
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.lake.history_helpers import log, model, rows, write
-
-
-def snapshots(lake: Lake, pipeline: str | None = None, **options: Any) -> list[Snapshot]:
-    return history.snapshots(lake, pinned(lake), pipeline, **options)
 
 
 def test_snapshots_say_who_wrote_what_and_which_models_need_them(lake: Lake) -> None:
@@ -26,15 +19,15 @@ def test_snapshots_say_who_wrote_what_and_which_models_need_them(lake: Lake) -> 
     write(lake, "features", "a", rows({1: 1}), pipeline="u")
     model(lake, "1.0.0", first.snapshot_id)
     model(lake, "2.0.0", first.snapshot_id, pipeline="u")
-    newest, *_, oldest = snapshots(lake, "t")
+    newest, *_, oldest = snapshots(lake, pinned(lake), "t")
     assert newest.asset == "t/trained_model"
     assert (oldest.snapshot_id, oldest.batch, oldest.rows) == (first.snapshot_id, "a", {"t.features": 2})
     assert (oldest.run_id, oldest.code_version, oldest.models) == ("run", "v1", ["t@1.0.0", "u@2.0.0"])
-    assert [one.asset for one in snapshots(lake, "t", limit=2)] == ["t/trained_model", "t/features"]
-    assert [one.batch for one in snapshots(lake, "t", batch="b")] == ["b"]
-    foreign = [one for one in snapshots(lake, "u") if one.asset == "t/features"]
+    assert [one.asset for one in snapshots(lake, pinned(lake), "t", limit=2)] == ["t/trained_model", "t/features"]
+    assert [one.batch for one in snapshots(lake, pinned(lake), "t", batch="b")] == ["b"]
+    foreign = [one for one in snapshots(lake, pinned(lake), "u") if one.asset == "t/features"]
     assert [one.models for one in foreign] == [["t@1.0.0", "u@2.0.0"]], "what its own model was trained on is listed"
-    assert snapshots(lake)[-1].asset is None
+    assert snapshots(lake, pinned(lake))[-1].asset is None
 
 
 def test_a_pin_counts_as_well_as_the_version_that_names_it(lake: Lake) -> None:
@@ -111,7 +104,7 @@ def test_wrong_snapshots_and_pipelines_are_named(lake: Lake) -> None:
     assert f"The nearest are {ids[0]} and {ids[2]}" in str(caught.value)
     with pytest.raises(LakeError, match=r"There is no snapshot 999\.\n"):
         diff(lake, ids[0], 999)
-    with pytest.raises(LakeError, match="no pipeline 'tt'"):
+    with pytest.raises(UnknownPipeline, match="no pipeline 'tt'"):
         diff(lake, ids[0], ids[3], "tt")
 
 
@@ -119,14 +112,14 @@ def test_a_write_by_hand_does_not_confuse_the_list(lake: Lake) -> None:
     write(lake, "features", "a", rows({1: 1}))
     lake.con.execute("BEGIN; UPDATE lake.t.features SET v = 2")
     lake.con.execute("CALL lake.set_commit_message('ana', 't/features', extra_info => 'no JSON'); COMMIT")
-    newest = snapshots(lake, "t")[0]
+    newest = snapshots(lake, pinned(lake), "t")[0]
     assert (newest.asset, newest.batch, newest.rows) == ("t/features", None, {})
 
 
 def test_two_tables_of_one_write_are_one_snapshot(lake: Lake) -> None:
     lake.con.execute("CREATE TEMP TABLE one AS SELECT 'a' AS batch, 1 AS v")
     lake.replace([Put("t.x", "one", "a"), Put("t.y", "one", "a")], Commit(asset="t/x", batch="a"))
-    assert snapshots(lake, "t")[0].rows == {"t.x": 1, "t.y": 1}
+    assert snapshots(lake, pinned(lake), "t")[0].rows == {"t.x": 1, "t.y": 1}
 
 
 def test_a_real_pipeline(trained: Project) -> None:
@@ -136,4 +129,4 @@ def test_a_real_pipeline(trained: Project) -> None:
         changes = {change.table: change for change in diff(lake, pin, lake.snapshot(), "loans")}
         assert changes["loans.features"].batches == [BatchChange("5", 150, 0)]
         assert changes["loans.champion"].state == "created"
-        assert len(snapshots(lake, "loans", limit=5)) == 5
+        assert len(snapshots(lake, pinned(lake), "loans", limit=5)) == 5

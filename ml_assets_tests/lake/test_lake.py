@@ -309,6 +309,7 @@ def test_no_two_threads_get_one_database(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_readers_without_write_permission_use_the_published_copy() -> None:
+    """Root may write everything, so for root it is another user who reads."""
     # Not below pytest's own folder, which every pytest of this user closes to others when it begins.
     with tempfile.TemporaryDirectory() as name:
         _read_as_another_user(Lake(Path(name) / "lake"))
@@ -322,17 +323,14 @@ def _read_as_another_user(lake: Lake) -> None:
         from pathlib import Path
         from ml_assets.lake.lake import Lake
         Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall()  # imports, while it may
-        os.setuid(65534)
+        os.setuid(65534) if os.getuid() == 0 else os.chmod({str(lake.folder)!r}, 0o555)
         assert not os.access({str(lake.folder)!r}, os.W_OK)
         print(Lake(Path({str(lake.folder)!r}), read_only=True).table("t.x").fetchall())
     """)
-    if os.getuid() != 0:
-        pytest.skip("only root can become another user")
     for folder in (lake.folder, lake.folder.parent):
         folder.chmod(0o755)
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if "Permission denied" in shown.stderr and str(Path(sys.prefix)) in shown.stderr:
-        pytest.skip("the other user cannot read this Python environment")
+    lake.folder.chmod(0o755)
     assert shown.stdout.strip() == "[('a', 1)]", shown.stderr
     assert (lake.folder / PUBLIC_CATALOG).exists()
 

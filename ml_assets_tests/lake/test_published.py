@@ -8,22 +8,18 @@ import os
 import shutil
 import sqlite3
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.lake import maintenance
 from ml_assets.lake.database import sqlite_file
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.recovery import recover
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, largest_snapshot
-from ml_assets.tables.snapshot_names import pinned
+from ml_assets.tables.maintenance import run_maintenance
 from ml_assets_tests.lake.history_helpers import rows, write
-
-run_maintenance = partial(maintenance.run_maintenance, pinned=pinned)
 
 
 def files(folder: Path) -> dict[str, bytes]:

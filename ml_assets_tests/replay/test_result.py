@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import SourceError
+from ml_assets.replay.report import conclusions, report, write_report
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Outcome, Replay, Score, Training
 from ml_assets.replay.run import divided
-from ml_assets.reporting.replay_report import conclusions, document, write_pages
 from ml_assets_tests.conftest import Project
 
 
@@ -60,12 +60,12 @@ def test_what_came_out_is_said_whatever_it_is(project: Project) -> None:
     assert "mean roc_auc is 0.7250, 0.0750 better than the 0.6500" in first
     assert "better on 1 of them" in first
     assert "trained once" in second
-    assert "trained 2 times, for a mean of 0.7200" in second
+    assert "trained 2 times and has a mean of 0.7200" in second
 
 
 def test_the_table_and_the_page_have_every_batch(project: Project, tmp_path: Path) -> None:
     found = made(project)
-    page = write_pages(found, tmp_path / "replay")
+    page = write_report(found, tmp_path / "replay")
     text = page.read_text()
     assert text.count("data:image/png;base64") == 2
     assert "income has moved" in text
@@ -84,7 +84,7 @@ def test_no_outcomes_at_all_are_said(project: Project) -> None:
     empty = Outcome({}, {}, [], 0.0)
     nothing = Replay(found.spec, found.first, found.later, found.frozen, {LOOP: empty, ALWAYS: empty})
     assert "nothing can be compared" in conclusions(nothing)[0]
-    assert "<h1>" in document(nothing)
+    assert "<h1>" in report(nothing)
 
 
 def test_where_a_replay_begins() -> None:

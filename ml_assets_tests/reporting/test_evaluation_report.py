@@ -1,23 +1,25 @@
-"""The page and the card of each kind hold what a reader must find."""
+"""The report and the card of each kind hold what a reader must find."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
-from ml_assets.graph.release.evaluation.evaluate import Finding
+from ml_assets import metrics
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
-from ml_assets.reporting.evaluation_report import page
+from ml_assets.reporting.evaluation_report import report
 from ml_assets.reporting.model_card import model_card
-from ml_assets.reporting.narrative import answers, interval, number
+from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
-from ml_assets.spec.base import METRICS
-from ml_assets_tests.graph.release.made import PIN, VERSION, examined, of, spec_of
+from ml_assets.tables.evaluations import Finding
+from ml_assets_tests.graph.release.made import PIN, TYPES, VERSION, examined, of, spec_of
 
-PICTURES = {
-    "binary": ["Do the probabilities come true?", "What the threshold trades"],
-    "multiclass": ["Do the probabilities come true?", "What is taken for what"],
+PLOTS = {
+    "binary": ["Calibration", "Decision threshold"],
+    "multiclass": ["Calibration", "Confusion matrix"],
     "regression": ["Predictions and outcomes"],
 }
 HEADINGS = (
@@ -30,32 +32,32 @@ HEADINGS = (
     "Slices",
     "Fairness",
     "Robustness",
-    "Signs of a leak",
+    "Target leakage",
     "Limitations",
     "Libraries",
     "How to rebuild it",
 )
 
 
-@pytest.mark.parametrize("kind", list(PICTURES))
-def test_page_and_card(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(PLOTS))
+def test_report_and_card(kind: str) -> None:
     costs = {"costs": {"false_positive": 1, "false_negative": 4, "unit": "EUR"}} if kind == "binary" else {}
     spec = spec_of(kind, description="Who pays <late>?", **costs)
     evaluation = examined(spec, champion=True)
     extra = Figure("How the search went", b"png", "Lower is better.")
-    text = page(spec, VERSION, PIN, evaluation, [extra], {"model card": "1.0.0.md"})
-    card = model_card(spec, VERSION, PIN, evaluation.found)
+    text = report(spec, VERSION, PIN, evaluation, [extra], {"model card": "1.0.0.md"})
+    card = model_card(spec, VERSION, PIN, evaluation.found, evaluation.suspects)
 
     assert "Who pays &lt;late&gt;?" in text
     assert "<late>" not in text
     assert "<l2>" not in text
     assert "<script" not in text
     assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|1\.0\.0\.md)', text)
-    shared = ["Metrics on test rows", "by region", "Which features the model needs", "when a feature is missing"]
-    for title in [*shared, *PICTURES[kind], "How the search went", "Lower is better."]:
+    shared = ["Metrics on test rows", "by region", "Permutation importance", "Missing features"]
+    for title in [*shared, *PLOTS[kind], "How the search went", "Lower is better."]:
         assert title in text
     for words in (text, card):
-        for metric in METRICS[kind]:
+        for metric in metrics.names(kind):
             assert metric in words
         (test,) = [f for f in of(evaluation, "test") if f.metric == spec.metric]
         assert interval(test) in words
@@ -67,6 +69,22 @@ def test_page_and_card(kind: str) -> None:
     assert "scikit-learn | 1." in card
     assert "region=C" in card  # too small to judge, named among the limitations
     assert "Too few test rows to judge (below 30): region=C" in card
+
+
+HOSTILE = "<script>alert(1)</script>{{7*7}}\"'&"
+
+
+def test_names_and_values_of_the_data_are_text() -> None:
+    types = {**TYPES, HOSTILE: "number"}
+    spec = spec_of(description=HOSTILE)
+    evaluation = examined(
+        spec, types=types, add=lambda rows: {HOSTILE: rows["income"], "slice_region": rows["region"] + HOSTILE}
+    )
+    shown = report(spec, replace(VERSION, params={HOSTILE: HOSTILE}), PIN, evaluation, [], {HOSTILE: HOSTILE})
+    assert "<script" not in shown
+    assert str(escape(f"{HOSTILE}: {HOSTILE}")) in shown
+    assert str(escape(f"region=C{HOSTILE}")) in shown  # a slice among the limitations
+    assert shown.count(str(escape(HOSTILE))) > 5
 
 
 def gains(low: float, high: float) -> list[Finding]:
@@ -84,18 +102,18 @@ def gains(low: float, high: float) -> list[Finding]:
         (
             0.01,
             0.03,
-            "It is better than the champion of today, version 3.0.0: roc_auc 0.8 against 0.78, a gain of 0.02",
+            "It is better than the champion, version 3.0.0: roc_auc 0.8 against 0.78, a gain of 0.02",
         ),
-        (-0.03, -0.01, "It is worse than the champion of today, version 3.0.0"),
-        (-0.01, 0.02, "It cannot be told apart from the champion of today, version 3.0.0"),
+        (-0.03, -0.01, "It is worse than the champion, version 3.0.0"),
+        (-0.01, 0.02, "It does not differ significantly from the champion, version 3.0.0"),
         (float("nan"), float("nan"), "is not defined on these rows"),
     ],
 )
 def test_better_is_said_only_when_the_interval_says_so(low: float, high: float, words: str) -> None:
-    assert words in " ".join(answers(spec_of(), "4.0.0", "3.0.0", gains(low, high)))
+    assert words in " ".join(summary(spec_of(), "4.0.0", "3.0.0", gains(low, high), []))
 
 
-def test_a_picture_shows_the_worst_and_the_largest() -> None:
+def test_a_plot_shows_the_worst_and_the_largest() -> None:
     many = [Finding("slice", "roc_auc", 0.5 + n / 1000, 10 + n, slice_by="dest", slice=f"D{n}") for n in range(200)] + [
         Finding("slice", "roc_auc", float("nan"), 999, slice_by="dest", slice="undefined")
     ]

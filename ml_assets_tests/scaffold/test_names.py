@@ -102,7 +102,8 @@ def test_a_target_that_a_person_has_to_write(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "a.csv", index=False)
     made = draft("notes", "a.csv", "note", tmp_path, tmp_path)
     folder = tmp_path / "defs"
-    assert write_pipeline(made, folder) == [folder / "defs.yaml", folder / "features.sql"]
+    written = [folder / "defs.yaml", folder / "features.sql", tmp_path / "pipeline.schema.json"]
+    assert write_pipeline(made, folder) == written
     assert "write target.sql" in decisions(made)[0]
     place = place_of_target(folder / "defs.yaml")
     line = (folder / "defs.yaml").read_text().splitlines()[int(place.rpartition(":")[2]) - 1]

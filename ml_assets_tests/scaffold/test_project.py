@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,15 +21,15 @@ from dagster.components.scaffold.scaffold import get_scaffolder
 from ml_assets import MLPipeline
 from ml_assets.cli import main
 from ml_assets.component import build_pipeline
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import table
 from ml_assets.scaffold.draft import draft
-from ml_assets.scaffold.project import project_at
+from ml_assets.scaffold.project import project_for
 from ml_assets.scaffold.render import decisions, defs_yaml, features_sql
 from ml_assets.scaffold.scaffolder import PipelineParams
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.statistics import COLUMNS, column_statistics
+from ml_assets.tables.statistics import STATISTICS, column_statistics
 
 
 def customers(batch: int = 0, rows: int = 300) -> pd.DataFrame:
@@ -77,6 +78,7 @@ def test_a_new_project_in_an_empty_folder(data: Path, tmp_path: Path, monkeypatc
     assert files == {
         *("pyproject.toml", ".gitignore", ".env", "data/dagster/dagster.yaml"),
         *("churny/__init__.py", "churny/definitions.py", "churny/defs/__init__.py"),
+        "churny/defs/pipeline.schema.json",
         *("churny/defs/churn/defs.yaml", "churny/defs/churn/features.sql"),
     }
     assert "What a person should decide:" in shown.output
@@ -188,15 +190,15 @@ def test_dg_scaffold_ends_with_the_same_error(data: Path, tmp_path: Path) -> Non
 
 def test_where_a_pipeline_goes(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
-    assert project_at(tmp_path / "data" / "x").defs == tmp_path / "credit" / "defs"
+    assert project_for(tmp_path / "data" / "x")[0].defs == tmp_path / "credit" / "defs"
     (tmp_path / "src" / "credit").mkdir(parents=True)
-    assert project_at(tmp_path).defs == tmp_path / "src" / "credit" / "defs"
+    assert project_for(tmp_path)[0].defs == tmp_path / "src" / "credit" / "defs"
     other = tmp_path.parent / f"{tmp_path.name}_json"
     (other / "json").mkdir(parents=True)
-    assert project_at(other / "json").module == "json_pipelines"  # json is a module already
+    assert project_for(other / "json")[0].module == "json_pipelines"  # json is a module already
     (other / "pyproject.toml").write_text("[project]\n")
     with pytest.raises(Exception, match="declares no Dagster project"):
-        project_at(other)
+        project_for(other)
 
 
 def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,14 +227,16 @@ def test_suggestions_from_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 lake.con, "made", dict.fromkeys(("account_id", "months", "refund"), "BIGINT") | {"plan": "VARCHAR"}
             )
             rows = [{"batch": str(batch), **row} for row in rows]
-            lake.append([Rows("churn.statistics", COLUMNS, rows)], Commit("churn/validated_data"))
+            lake.append([STATISTICS.rows("churn", rows)], Commit("churn/validated_data"))
         assert lake.count("churn.statistics") == 8
-        assert lake.columns(table("churn.statistics")) == COLUMNS
+        assert lake.columns(table("churn.statistics")) == STATISTICS.types
     shown = invoke(tmp_path, "suggest", "churn", monkeypatch=monkeypatch)
     assert shown.exit_code == 0, shown.output
     assert [yaml.safe_load(line) for line in shown.output.splitlines()] == [
         [{"name": "months", "type": "integer", "unit": "month", "min": 0, "max": 160}],
         [{"name": "plan", "type": "string", "allowed": ["basic", "plus", "pro"]}],
     ]
+    listed = json.loads(invoke(tmp_path, "suggest", "churn", "--json", monkeypatch=monkeypatch).output)
+    assert listed[1] == {"name": "plan", "type": "string", "allowed": ["basic", "plus", "pro"]}
     wrong = invoke(tmp_path, "suggest", "chrn", monkeypatch=monkeypatch)
     assert "did you mean 'churn'?" in wrong.output

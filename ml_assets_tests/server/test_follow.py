@@ -37,10 +37,10 @@ def add_version(paths: Paths, version: str, threshold: float) -> Path:
         mine = {"version": version, "created_at": now()}
         lake.append(
             [
-                Rows("loans.trained_model", versions.VERSIONS, [{**row, **mine}]),
+                Rows("loans.trained_model", versions.VERSIONS.types, [{**row, **mine}]),
                 Rows(
                     "loans.release_candidate",
-                    releases.RELEASES,
+                    releases.RELEASES.types,
                     [{**packed, **mine, "folder": f"loans/{version}", "sha256": digest}],
                 ),
             ],

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.torture import server_attacks
 from ml_assets.errors import FeatureError, ModelError, ServingError
-from ml_assets.graph.release.packaging import packing
+from ml_assets.graph.release.packaging import pack
 from ml_assets.ml import bundle, estimators, manifest, release
 from ml_assets.server.scorer import Scorer
 from ml_assets_tests.conftest import Project
@@ -137,7 +137,7 @@ def function_release(folder: Path) -> Path:
     scores = model.predict(features).tolist()
     release.write(folder, facts, release.Golden(rows.to_dict("records"), scores, list(map(str, scores))))
     sources = {"ml_release_features.py": FUNCTION, "ml_release_helper.py": "def half(x):\n    return x / 2\n"}
-    packing.write_sources(folder / release.SOURCES, sources)
+    pack.write_sources(folder / release.SOURCES, sources)
     manifest.write(folder, {})
     return folder
 

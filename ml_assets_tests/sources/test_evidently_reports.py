@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import SourceError
-from ml_assets.sources.evidently_reports import argument, beyond, read_report, scan
+from ml_assets.ml.drift_measures import beyond
+from ml_assets.sources.evidently_reports import argument, read_report, scan
 
 COUNT = {
     "metric_name": "DriftedColumnsCount(drift_share=0.7)",

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ml_assets.errors import ServingError, SourceError
-from ml_assets.graph.deployment.publish import publish
-from ml_assets.graph.ingest.arrivals import take_stock
+from ml_assets.graph.deployment.publication import publish
+from ml_assets.graph.ingest.arrivals import scan_source
 from ml_assets.graph.ingest.files import place_of
 from ml_assets.ml import manifest
 from ml_assets.sources.remote import Place
@@ -107,10 +107,10 @@ def test_changed_bytes_in_a_bucket_are_a_change(project: Project, s3: dict[str, 
     on_s3(project, s3, "changes")
     place = place_of(project.spec, project.paths)
     upload(s3, "credit/changes/batch=1/a.csv", loans(1, rows=5).to_csv(index=False).encode())
-    (first,) = take_stock(project.spec, place, {})
+    (first,) = scan_source(project.spec, place, {})
     assert (first.status, first.path) == ("ready", "s3://credit/changes/batch=1/a.csv")
     upload(s3, "credit/changes/batch=1/a.csv", loans(1, rows=6).to_csv(index=False).encode())
-    (second,) = take_stock(project.spec, place, {first.path: first})
+    (second,) = scan_source(project.spec, place, {first.path: first})
     assert second.sha256 != first.sha256
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from ml_assets.lake.lake import Commit, Lake, Put, Rows
-from ml_assets.tables.feature_statistics import COLUMNS, TABLE, Rules, broken, describe
+from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.tables.feature_statistics import Rules, broken, describe, put
 
 BATCHES = ["1", "2", "3", "4", "5"]
 
 
 def write(lake: Lake, rows: list[dict[str, Any]]) -> None:
     for batch in BATCHES:
-        of_batch = lake.values(COLUMNS, [row for row in rows if row["batch"] == batch])
-        lake.replace([Put(f"p.{TABLE}", of_batch, batch)], Commit("p/features"))
+        of_batch = put(lake, "p", [row for row in rows if row["batch"] == batch], batch)
+        lake.replace([of_batch], Commit("p/features"))
 
 
 def keep(lake: Lake, **missing: list[int]) -> None:

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ml_assets.api import OpenLake
 from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Lake
+from ml_assets.notebook import OpenLake
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.lake.history_helpers import model, rows, write
 

@@ -6,8 +6,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from ml_assets.lake.lake import Commit, Lake, Rows
-from ml_assets.tables.statistics import COLUMNS, PROBABILITIES, column_statistics
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.statistics import PROBABILITIES, STATISTICS, column_statistics
 
 TABLE = """
     SELECT i AS row_id, CASE WHEN i % 4 > 0 THEN i::DOUBLE END AS amount,
@@ -88,7 +88,7 @@ def test_a_sample_is_the_same_one_in_any_order() -> None:
 
 def test_rows_are_kept_in_the_lake(lake: Lake, found: dict[str, dict[str, object]]) -> None:
     rows = [{"batch": "1", **row} for row in found.values()]
-    lake.append([Rows("loans.statistics", COLUMNS, rows)], Commit("loans/validated_data"))
+    lake.append([STATISTICS.rows("loans", rows)], Commit("loans/validated_data"))
     kept = lake.rows("SELECT * FROM lake.loans.statistics WHERE column_name = 'grade'")[0]
     assert kept == {"batch": "1", **found["grade"]}
     frequent = lake.rows(

@@ -1,7 +1,7 @@
-"""What happened that people are told of, read from the lake's tables and from failed runs.
+"""Events that people are notified of, read from the lake's tables and from failed runs.
 
-All events are found at each look, old and new: their ids tell which are known. So no cursor can lose one. Tables and
-columns that a pipeline lacks are events that it has not.
+Each check finds all events, old and new: their ids tell which are known. So no cursor can lose one. A table or column
+that is missing means that there are no such events.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_assets.lake.lake import Lake
-from ml_assets.tables import alerts, deployments
+from ml_assets.tables import alerts, decisions, deployments, drift, ingest_errors, performance
 from ml_assets.tables.alerts import Alert
+from ml_assets.tables.decisions import Decision
 
+# Decisions that need attention: a version waits for approval, or was refused by a gate.
+NOTIFIED = ("pending", "refused")
 MOST_TEXT = 1500  # characters of an error; Slack takes 3,000 in a block
 
 
@@ -58,26 +61,15 @@ def happened(lake: Lake, pipeline: str, runs: Iterable[FailedRun], pages: str | 
         runs: Its runs that failed for good.
         pages: Address of the reports folder; None where none is known.
     """
-    batches = _refused_batches(lake, pipeline)
+    batches = ingest_errors.by_run(lake, pipeline)
     return [
         *map(_batch_alert, batches),
-        *map(_decision_alert, _decisions(lake, pipeline)),
-        *(_drift_alert(row, pages) for row in _drifted(lake, pipeline)),
-        *map(_decay_alert, _decayed(lake, pipeline)),
+        *(_decision_alert(made) for made in decisions.decisions(lake, pipeline) if made.decision in NOTIFIED),
+        *(_drift_alert(row, pages) for row in drift.verdicts(lake, pipeline) if row["drifted"]),
+        *(_decay_alert(row) for row in performance.verdicts(lake, pipeline) if row["decayed"]),
         *map(_champion_alert, deployments.moves(lake, pipeline)),
-        *(_run_alert(run) for run in runs if not _is_told_otherwise(run, batches)),
+        *(_run_alert(run) for run in runs if not _is_notified_otherwise(run, batches)),
     ]
-
-
-def _refused_batches(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    """Refused files and batches with all that was said of them in one run: what follows a refusal is refused, too."""
-    return lake.rows_of(
-        f"{pipeline}.ingest_errors",
-        """SELECT coalesce(batch, path, '') AS subject, run_id, any_value(batch) AS batch, min(failed_at) AS failed_at,
-            first(asset ORDER BY failed_at) AS asset, first(error ORDER BY failed_at) AS error,
-            list(error ORDER BY failed_at) AS errors
-        FROM {t} GROUP BY 1, 2 ORDER BY failed_at""",
-    )
 
 
 def _batch_alert(row: Mapping[str, Any]) -> Alert:
@@ -86,39 +78,22 @@ def _batch_alert(row: Mapping[str, Any]) -> Alert:
     return alerts.raised("refused_batch", row["subject"], text, [row["run_id"]])
 
 
-def _decisions(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    """Decisions that a person must know of: a version waits, or was refused by a gate."""
-    return lake.rows_of(
-        f"{pipeline}.champion",
-        "SELECT version, decision, why, decided_at, run_id FROM {t} "
-        "WHERE decision IN ('pending', 'refused') ORDER BY decided_at",
-    )
-
-
-def _decision_alert(row: Mapping[str, Any]) -> Alert:
-    word = "waits for a person" if row["decision"] == "pending" else "was refused"
-    text = f"version {row['version']} {word}: {shortened(row['why'])}"
-    return alerts.raised(row["decision"], row["version"], text, [row["decided_at"]])
-
-
-def _drifted(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    return lake.rows_of(f"{pipeline}.drift_report", "SELECT * FROM {t} WHERE drifted ORDER BY batch")
+def _decision_alert(made: Decision) -> Alert:
+    word = "waits for approval" if made.decision == "pending" else "was refused"
+    text = f"version {made.version} {word}: {shortened(made.why)}"
+    return alerts.raised(made.decision, made.version, text, [made.decided_at])
 
 
 def _drift_alert(row: Mapping[str, Any], pages: str | None) -> Alert:
     why = row.get("why") or f"{row['share']:.0%} of the columns drifted, the limit is {row['share_limit']:.0%}"
     text = f"batch {row['batch']} has drifted from what {row['model_version']} was trained on: {shortened(why)}"
-    link = f"{pages.rstrip('/')}/{row['page']}" if pages and row.get("page") else None
+    link = f"{pages.rstrip('/')}/{row['html']}" if pages and row["html"] else None
     return alerts.raised("drift", row["batch"], text, [row["model_version"]], link)
 
 
-def _decayed(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
-    return lake.rows_of(f"{pipeline}.performance_report", "SELECT * FROM {t} WHERE judged AND decayed ORDER BY batch")
-
-
 def _decay_alert(row: Mapping[str, Any]) -> Alert:
-    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, promised were {row['promised']:.4g}"
-    text = f"version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
+    why = row.get("why") or f"{row['metric']} {row['value']:.4g}, test score {row['test_score']:.4g}"
+    text = f"the live score of version {row['model_version']} has decayed on batch {row['batch']}: {shortened(why)}"
     return alerts.raised("decay", row["batch"], text, [row["model_version"], row["metric"]])
 
 
@@ -130,12 +105,12 @@ def _champion_alert(move: deployments.Move) -> Alert:
 
 
 def _run_alert(run: FailedRun) -> Alert:
-    said = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process ended without a word"
-    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(said)}", [], run.link)
+    errors = "; ".join(f"{step.step}: {step.text}" for step in run.steps) or "its process exited silently"
+    return alerts.raised("run_failure", run.run_id, f"{run.what} failed: {shortened(errors)}", [], run.link)
 
 
-def _is_told_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
-    """Did it fail only because batches were refused? Those are told already."""
+def _is_notified_otherwise(run: FailedRun, batches: Iterable[Mapping[str, Any]]) -> bool:
+    """Did it fail only because batches were refused? Those have alerts of their own."""
     errors = [error for row in batches if row["run_id"] == run.run_id for error in row["errors"]]
     return bool(run.steps and errors) and all(
         step.is_check or any(error in step.text for error in errors) for step in run.steps

@@ -1,8 +1,8 @@
 """From events to messages: what is raised, what is sent now, and what becomes of it.
 
 At most once for each event. Before requests go out, the alerts are written as `sending`; an alert that is found in that
-state later was in the hands of a process that died, and nobody knows whether its request arrived: it becomes `unknown`
-and is not sent again. Only what surely was not taken is.
+state later was being sent by a process that was killed, and nobody knows whether its request arrived: it becomes
+`unknown` and is not sent again. Only what surely was not delivered is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from ml_assets.errors import LakeError
 from ml_assets.escaping import slack, without_secrets
 from ml_assets.graph import webhook
-from ml_assets.graph.webhook import Answer
+from ml_assets.graph.webhook import Reply
 from ml_assets.lake.lake import Lake
 from ml_assets.spec.operation import Alerts
 from ml_assets.tables import alerts
 from ml_assets.tables.alerts import Alert
 
-PER_LOOK = 4  # messages; each may take up to 10 s, and after 10 s in all no other one is begun
+PER_TICK = 4  # messages; each may take up to 10 s, and after 10 s in all no other one is begun
 BUDGET_S = 10.0
 # After the first attempt, the second, ...; then it is given up.
 PAUSES = [dt.timedelta(minutes=minutes) for minutes in (1, 5, 15, 40)]
@@ -36,16 +36,16 @@ TITLES = {
     "champion": "New champion",
     "test": "Test",
 }
-Ask = Callable[[str, Mapping[str, Any]], Answer]
+Send = Callable[[str, Mapping[str, Any]], Reply]
 
 
 @dataclass
-class Look:
-    """What one look did.
+class Notified:
+    """What one check did.
 
     Args:
         written: Alerts that came into a new state, in their last one.
-        unwritten: Those of them that the lake could not take; for the next look.
+        unwritten: Those of them that the lake could not take; for the next check.
         next_at: When the next one is due to be sent; None where none waits.
     """
 
@@ -54,27 +54,27 @@ class Look:
     next_at: dt.datetime | None = None
 
 
-def look(
+def notify(
     lake: Lake,
     pipeline: str,
-    wanted: Alerts,
+    configured: Alerts,
     found: Iterable[Alert],
     moment: dt.datetime,
     watched: bool = True,
     unwritten: Sequence[Alert] = (),
-    ask: Ask = webhook.ask,
-) -> Look:
-    """Record new events, send what is due, record the answers: at most two commits.
+    send: Send = webhook.ask,
+) -> Notified:
+    """Record new events, send what is due, record the replies: at most two commits.
 
     Args:
         lake: The lake.
         pipeline: The pipeline.
-        wanted: Who is told of what.
+        configured: Who is notified of what.
         found: All events.
         moment: Now, UTC.
-        watched: False at the first look at a lake that is there already: what has happened is old, and not sent.
-        unwritten: What the last look could not write.
-        ask: Sends.
+        watched: False at the first check of a lake that exists already: what has happened is old, and not sent.
+        unwritten: What the last check could not write.
+        send: Sends one message.
 
     Raises:
         LakeError: The lake cannot be written; nothing was sent.
@@ -84,35 +84,35 @@ def look(
     states |= {alert.alert_id: alert for alert in unwritten}
     for alert in states.values():
         if alert.state == "sending":
-            why = "the process that sent it ended before the answer; not sent again"
+            why = "the process that sent it exited before the reply; not sent again"
             states[alert.alert_id] = alert.become("unknown", why, moment)
     for alert in found:
         if alert.alert_id not in states:
-            states[alert.alert_id] = _first_state(alert, wanted, moment, watched)
-    sending = _due(states.values(), moment)[:PER_LOOK] if wanted.webhook else []
+            states[alert.alert_id] = _first_state(alert, configured, moment, watched)
+    sending = _due(states.values(), moment)[:PER_TICK] if configured.webhook else []
     sending = [alert.become("sending", "", moment, alert.attempt + 1) for alert in sending]
     states |= {alert.alert_id: alert for alert in sending}
     alerts.write(lake, pipeline, [alert for alert in states.values() if alert is not before.get(alert.alert_id)])
-    answered = _send(pipeline, str(wanted.webhook), sending, ask) if sending else []
-    states |= {alert.alert_id: alert for alert in answered}
-    done = Look([alert for alert in states.values() if alert is not before.get(alert.alert_id)])
+    replied = _send(pipeline, str(configured.webhook), sending, send) if sending else []
+    states |= {alert.alert_id: alert for alert in replied}
+    done = Notified([alert for alert in states.values() if alert is not before.get(alert.alert_id)])
     try:
-        alerts.write(lake, pipeline, answered)
+        alerts.write(lake, pipeline, replied)
     except LakeError:
-        done.unwritten = answered
+        done.unwritten = replied
     waiting = [_due_at(alert) for alert in states.values() if alert.state in ("raised", "failed")]
-    done.next_at = min(waiting) if waiting and wanted.webhook else None
+    done.next_at = min(waiting) if waiting and configured.webhook else None
     return done
 
 
-def _first_state(alert: Alert, wanted: Alerts, moment: dt.datetime, watched: bool) -> Alert:
+def _first_state(alert: Alert, configured: Alerts, moment: dt.datetime, watched: bool) -> Alert:
     alert = replace(alert, raised_at=moment, written_at=moment)
     if not watched:
-        return replace(alert, state="old", detail="it happened before the alerts were first looked for")
-    if alert.event not in wanted.on:
+        return replace(alert, state="old", detail="it happened before the first check for alerts")
+    if alert.event not in configured.on:
         return replace(alert, state="not_sent", detail=f"alerts.on does not name {alert.event}")
-    if wanted.webhook is None:
-        return replace(alert, state="not_sent", detail="alerts.webhook names no address")
+    if configured.webhook is None:
+        return replace(alert, state="not_sent", detail="no webhook is configured (alerts.webhook)")
     return alert
 
 
@@ -126,25 +126,23 @@ def _due_at(alert: Alert) -> dt.datetime:
     return alert.written_at if alert.state == "raised" else alert.written_at + PAUSES[alert.attempt - 1]
 
 
-def _send(pipeline: str, url: str, sending: Sequence[Alert], ask: Ask) -> list[Alert]:
-    """Send one after the other. Where one is not taken, the receiver is left alone until the next look."""
-    deadline, answered, is_up = time.monotonic() + BUDGET_S, [], True
+def _send(pipeline: str, url: str, sending: Sequence[Alert], send: Send) -> list[Alert]:
+    """Send one after the other. Where one is not delivered, the others wait for the next check."""
+    deadline, replied, is_up = time.monotonic() + BUDGET_S, [], True
     for alert in sending:
         if not is_up or time.monotonic() > deadline:
-            answered.append(
-                alert.become("raised", "not tried: the receiver is slow or down", _now(), alert.attempt - 1)
-            )
+            replied.append(alert.become("raised", "not tried: the receiver is slow or down", _now(), alert.attempt - 1))
             continue
-        answer = ask(url, message(pipeline, alert))
-        is_up = answer.outcome == "ok"
-        answered.append(_after(alert, answer, without_secrets(answer.detail, url)))
-    return answered
+        reply = send(url, message(pipeline, alert))
+        is_up = reply.outcome == "ok"
+        replied.append(_after(alert, reply, without_secrets(reply.detail, url)))
+    return replied
 
 
-def _after(alert: Alert, answer: Answer, detail: str) -> Alert:
-    if answer.outcome == "ok":
+def _after(alert: Alert, reply: Reply, detail: str) -> Alert:
+    if reply.outcome == "ok":
         return alert.become("sent", detail, _now())
-    if answer.outcome == "unknown":
+    if reply.outcome == "unknown":
         return alert.become("unknown", f"{detail}; not sent again", _now())
     if alert.attempt > len(PAUSES):
         return alert.become("gave_up", f"{detail}; attempt {alert.attempt} was the last", _now())

@@ -1,29 +1,29 @@
-"""The sensor that tells people what they must know."""
+"""The sensor that notifies people."""
 
 import datetime as dt
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import dagster as dg
-import duckdb
 
-from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare
+from ml_assets.graph import declare, sensing
 from ml_assets.graph.alerting import sending
 from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
-from ml_assets.lake.lake import Lake
+from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.alerts import Alert
+from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
 
 INTERVAL_S = 10
-LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next look writes
+LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next check writes
 MOST_RUNS = 500
 ENV_UI_URL = "ML_ASSETS_UI_URL"
 
@@ -31,58 +31,53 @@ ENV_UI_URL = "ML_ASSETS_UI_URL"
 def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.SensorDefinition:
     """Record what happened as alerts, and send them: here and nowhere else, so that no run ever waits for a receiver.
 
-    The table says what is known and sent. The cursor only spares looks: the newest snapshot that was read
-    (`snapshot`), the last change of a failed run that was seen (`runs`), when a message is due (`next`), and states
-    that the lake could not take at the last look (`unwritten`). Without cursor and table, this is the first look.
+    The table says what is known and sent. What the sensor remembers only spares work: the newest snapshot that was
+    read (`snapshot`), the last change of a failed run that was seen (`runs`), when a message is due (`next`), and
+    states that the lake could not take at the last check (`unwritten`). Without that and the table, this is the first
+    check.
 
     Args:
         spec: The pipeline.
         paths: Folders of the project.
         jobs: Names of the pipeline's jobs.
     """
-    secrets = (spec.alerts.webhook, spec.deploy.webhook)
 
-    @dg.sensor(
-        name=f"{spec.name}_alerts",
-        minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Failed runs, refused batches and versions, drift, decay, new champions: recorded and sent.",
-    )
-    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        seen = json.loads(context.cursor) if context.cursor else {}
-        moment = now()
+    def check(tick: Tick) -> Found:
+        seen, moment = json.loads(tick.remembered() or "{}"), now()
         try:
-            snapshot = paths.catalog.newest_snapshot(spec.name)
-            if snapshot is None:
-                first = json.dumps({"runs": seen.get("runs") or moment.isoformat()})
-                return dg.SensorResult(skip_reason=dg.SkipReason("nothing has been ingested yet"), cursor=first)
-            runs, newest = _failed_runs(context.instance, spec.name, jobs, seen.get("runs"))
-            is_due = bool(seen.get("unwritten")) or (seen.get("next") or "9") <= moment.isoformat()
-            if seen.get("snapshot") == snapshot and not runs and not is_due:
-                return dg.SkipReason("nothing has happened since the last look")
-            with Lake(paths.lake, lock_timeout_s=LOCK_TIMEOUT_S) as lake:
-                found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-                watched = bool(seen) or lake.exists(f"{spec.name}.alerts")
-                cleaned = [_cleaned(alert, secrets) for alert in found]
-                carried = [_alert(row) for row in seen.get("unwritten", [])]
-                done = sending.look(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
-        except (duckdb.Error, MLAssetsError) as error:
-            return dg.SkipReason(f"the lake cannot be read or written now: {error}")
+            snapshot = tick.snapshot()
+        except Skip as skip:
+            return Found(reason=str(skip), memory=json.dumps({"runs": seen.get("runs") or moment.isoformat()}))
+        runs, newest = _failed_runs(tick.instance, spec.name, jobs, seen.get("runs"))
+        is_due = bool(seen.get("unwritten")) or (seen.get("next") or "9") <= moment.isoformat()
+        if seen.get("snapshot") == snapshot and not runs and not is_due:
+            raise Skip("nothing has happened since the last check")
+        done = _notify(tick, runs, seen, moment)
         for alert in done.written:
-            context.log.info(f"{alert.state} {alert.event} {alert.subject}: {alert.detail or alert.text}")
+            tick.context.log.info(f"{alert.state} {alert.event} {alert.subject}: {alert.detail or alert.text}")
         counts = Counter(alert.state for alert in done.written)
-        listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-        cursor = {
+        memory = {
             "snapshot": snapshot,
             "runs": newest,
             "next": done.next_at and done.next_at.isoformat(),
             "unwritten": [asdict(alert) for alert in done.unwritten],
         }
-        return dg.SensorResult(
-            skip_reason=dg.SkipReason(listed or "nothing new to tell"), cursor=json.dumps(cursor, default=str)
-        )
+        reason = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing new to notify of"
+        return Found(reason=reason, memory=json.dumps(memory, default=str))
 
-    return alerts
+    description = "Records failed runs, refused batches and versions, drift, decay and new champions, and sends them."
+    return sensing.sensor(spec, paths, "alerts", check, description, INTERVAL_S)
+
+
+def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], moment: dt.datetime) -> Notified:
+    spec = tick.spec
+    secrets = (spec.alerts.webhook, spec.deploy.webhook)
+    with tick.lake(LOCK_TIMEOUT_S) as lake:
+        found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
+        watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
+        cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
+        carried = [_alert(row) for row in seen.get("unwritten", [])]
+        return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
 
 
 def _failed_runs(
@@ -90,7 +85,7 @@ def _failed_runs(
 ) -> tuple[list[FailedRun], str | None]:
     """The pipeline's runs that failed for good since then, and the last change of any failed run.
 
-    Dagster says only after a run's failure whether it will try again; saying it changes the run, so it is seen again.
+    Dagster says only after a run's failure whether it will retry it; saying it changes the run, so it is seen again.
     """
     since = dt.datetime.fromisoformat(after).replace(tzinfo=dt.UTC) if after else None
     records = instance.get_run_records(
@@ -117,10 +112,10 @@ def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
         if event is None:
             continue
         data = event.step_failure_data
-        said = data.user_failure_data.description if data.user_failure_data else None
+        described = data.user_failure_data.description if data.user_failure_data else None
         error = data.error
         cause = error.cause if error and error.cause else error
-        text = said or (cause.message.strip() if cause else "no error is known")
+        text = described or (cause.message.strip() if cause else "no error is known")
         is_check = error is not None and error.cls_name == "DagsterAssetCheckFailedError"
         failed.append(FailedStep((event.step_key or "").partition("__")[2] or str(event.step_key), text, is_check))
     what = run.job_name
@@ -130,11 +125,7 @@ def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
     return FailedRun(run.run_id, what, failed, f"{base.rstrip('/')}/runs/{run.run_id}" if base else None)
 
 
-def _cleaned(alert: Alert, secrets: Sequence[str | None]) -> Alert:
-    return replace(alert, text=without_secrets(alert.text, *secrets))
-
-
 def _alert(row: dict[str, object]) -> Alert:
-    """A state out of the cursor."""
+    """A state out of the memory."""
     moments = {name: dt.datetime.fromisoformat(str(row[name])) for name in ("raised_at", "written_at")}
     return Alert(**{**row, **moments})  # type: ignore[arg-type]

@@ -1,2 +1,2 @@
-"""What a move of the champion sets in motion: its release is published, servers and a webhook are told, and batches
-that nobody has scored are scored. A stage without assets."""
+"""What a new champion sets in motion: its release is published, servers and a webhook are notified, and batches that
+were never scored are scored. A stage without assets."""

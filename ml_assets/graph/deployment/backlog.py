@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from ml_assets.graph.requests import Request, Requests
+from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 def backlog(lake: Lake, pipeline: str) -> list[str]:
-    """Batches with features that nobody has scored and that the champion was not trained, tuned or judged on."""
+    """Batches with features that were never scored and that the champion was not trained, tuned or judged on."""
     champion = versions.alias(lake, pipeline, "champion")
     if champion is None:
         return []
     seen = training_sets.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
-    known = {*seen, *lake.batches(f"{pipeline}.predictions")}
-    return [batch for batch in lake.batches(f"{pipeline}.features") if batch not in known]
+    known = {*seen, *lake.batches(PREDICTIONS.of(pipeline))}
+    return [batch for batch in lake.batches(FEATURES.of(pipeline)) if batch not in known]
 
 
 def without_result(
-    waiting: Sequence[str], asked: Mapping[str, Request], failed: Container[str], failed_at: Mapping[str, float]
+    waiting: Sequence[str], requested: Mapping[str, Request], failed: Container[str], failed_at: Mapping[str, float]
 ) -> tuple[Requests, list[str]]:
     """Requests of which nothing has come, and batches that failed since they were requested: only another champion
     tries those again.
 
     Args:
         waiting: From `backlog`.
-        asked: Batch -> its request.
+        requested: Batch -> its request.
         failed: Batches that failed before.
         failed_at: Batch -> when its scoring last failed, in seconds since 1970.
     """
     given_up = [
         batch
         for batch in waiting
-        if batch in failed or (batch in asked and failed_at.get(batch, 0.0) >= max(asked[batch].at, 1.0))
+        if batch in failed or (batch in requested and failed_at.get(batch, 0.0) >= max(requested[batch].at, 1.0))
     ]
-    return {batch: one for batch, one in asked.items() if batch in waiting and batch not in given_up}, given_up
+    return {name: one for name, one in requested.items() if name in waiting and name not in given_up}, given_up

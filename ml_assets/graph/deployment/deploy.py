@@ -1,5 +1,5 @@
-"""The steps that a move of the champion's alias asks for. One that fails stops no other, but for an unsound release:
-that is neither published nor told of. All of it may be done again at any time, and changes nothing that is done.
+"""The steps that follow a move of the champion's alias. One that fails stops no other, but for an unsound release:
+that is neither published nor announced. All of it may be repeated at any time, and changes nothing that is done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.escaping import host_of, without_secrets
 from ml_assets.graph import webhook
-from ml_assets.graph.deployment.publish import publish
+from ml_assets.graph.deployment.publication import publish
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
@@ -23,9 +23,9 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments, releases, versions
 from ml_assets.tables.deployments import Move, Step
 
-SERVER_S = 30.0  # for a server to answer with the new version
-LOADING_S = 30.0  # for its answer to /reload, which comes when the release is loaded
-LOOK_S = 0.5
+SERVER_S = 30.0  # for a server to serve the new version
+LOADING_S = 30.0  # for its reply to /reload, which comes when the release is loaded
+POLL_S = 0.5
 PAUSES_S = (1.0, 4.0)  # between the attempts at the webhook
 
 
@@ -48,7 +48,7 @@ def newest_move(lake: Lake, pipeline: str) -> Move:
 
 
 def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Step]:
-    """Verify, publish, tell the servers, tell the webhook. What fails is a step that says so; nothing is raised."""
+    """Verify, publish, notify the servers and the webhook. What fails is a step that says so; nothing is raised."""
     place = _place(spec, paths)
     try:
         release = find_release(lake, paths, spec.name, move.version)
@@ -56,18 +56,21 @@ def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Ste
         found = str(error) if isinstance(error, MLAssetsError) else f"{type(error).__name__}: {error}"
         return [
             Step("verify", move.version, False, found),
-            *(Step(step, target, False, "not done: the release is not sound") for step, target in _wanted(spec, place)),
+            *(
+                Step(step, target, False, "not done: the release is not sound")
+                for step, target in _configured(spec, place)
+            ),
         ]
     files = sum(1 for path in release.folder.rglob("*") if path.is_file())
     steps = [Step("verify", move.version, True, f"bundle and release ({files} files) are as their manifests say")]
     if place is not None:
         steps.append(_publish(release, place, spec.name, move))
     with ThreadPoolExecutor(max_workers=8) as pool:
-        steps += pool.map(lambda address: tell_server(address, spec.name, move.version), spec.deploy.servers)
+        steps += pool.map(lambda address: notify_server(address, spec.name, move.version), spec.deploy.servers)
     if spec.deploy.webhook is not None:
         published = place if place is not None and steps[1].ok else None
         folder = f"{published}/{move.version}" if published else str(release.folder)
-        steps.append(_tell_webhook(lake, spec, move, {"release": folder, "sha256": release.sha256}))
+        steps.append(_notify_webhook(lake, spec, move, {"release": folder, "sha256": release.sha256}))
     return steps
 
 
@@ -99,8 +102,8 @@ def _place(spec: PipelineSpec, paths: Paths) -> str | None:
     return f"{place.rstrip('/')}/{spec.name}"
 
 
-def _wanted(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, str]]:
-    """Step and target of all that the YAML asks for."""
+def _configured(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, str]]:
+    """Step and target of all that the YAML configures."""
     if place is not None:
         yield "publish", without_secrets(place)
     for address in spec.deploy.servers:
@@ -127,42 +130,44 @@ def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
     return Step("publish", target, True, f"{move.version} {done}, champion.json names it")
 
 
-def tell_server(address: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
-    """Ask a server to look for the champion at once, and wait until it answers with the version.
+def notify_server(address: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
+    """Request that a server checks for the champion at once, and wait until it replies with the version.
 
-    A server that knows no /reload is only waited for: ours looks at the lake every two seconds by itself.
+    A server that knows no /reload is only waited for: ours checks the lake every two seconds by itself.
     """
     base, target = address.rstrip("/"), without_secrets(address)
     deadline = time.monotonic() + wait_s
-    told = webhook.ask(f"{base}/reload", {}, LOADING_S)
-    if told.facts.get("fixed") and told.facts.get("version") != version:
-        found = f"it serves {told.facts.get('version')} for good; start it without --version, or take it off the list"
+    reloaded = webhook.ask(f"{base}/reload", {}, LOADING_S)
+    if reloaded.facts.get("fixed") and reloaded.facts.get("version") != version:
+        found = (
+            f"it serves {reloaded.facts.get('version')} for good; start it without --version, or take it off the list"
+        )
         return Step("server", target, False, found)
     while True:
         health = webhook.ask(f"{base}/health")
         found = _serves(health.facts)
         if health.outcome == "ok" and found == f"{pipeline} {version}":
-            return Step("server", target, True, f"answers with {version}")
+            return Step("server", target, True, f"serves {version}")
         if health.outcome == "ok" and health.facts.get("pipeline") not in (pipeline, None):
             return Step("server", target, False, f"it serves {found}, another pipeline")
         if time.monotonic() > deadline or health.detail.startswith("not "):
-            said = told.facts.get("error") or told.detail
+            reason = reloaded.facts.get("error") or reloaded.detail
             found = found if health.outcome == "ok" else health.detail
-            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to /reload: {said}")
-        time.sleep(LOOK_S)
+            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to /reload: {reason}")
+        time.sleep(POLL_S)
 
 
 def _serves(facts: Mapping[str, Any]) -> str:
     return f"{facts.get('pipeline', 'no pipeline')} {facts.get('version', 'in no version')}"
 
 
-def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:
-    """Tell the webhook of a move, once: a run that is done again finds that it was told."""
+def _notify_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:
+    """Notify the webhook of a move, once: a run that is repeated finds that it was notified."""
     url = str(spec.deploy.webhook)
     target = host_of(url)
-    told = deployments.told_at(lake, spec.name, move, target)
-    if told is not None:
-        return Step("webhook", target, True, f"was told at {told:%Y-%m-%d %H:%M:%S} UTC")
+    notified = deployments.told_at(lake, spec.name, move, target)
+    if notified is not None:
+        return Step("webhook", target, True, f"was notified at {notified:%Y-%m-%d %H:%M:%S} UTC")
     payload = {
         "pipeline": spec.name,
         "version": move.version,
@@ -172,11 +177,11 @@ def _tell_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[s
         "by": move.by,
         "moved_at": move.moved_at.isoformat(),
     }
-    answer = webhook.ask(url, payload)
+    reply = webhook.ask(url, payload)
     for pause_s in PAUSES_S:
-        if answer.outcome == "ok":
+        if reply.outcome == "ok":
             break
         time.sleep(pause_s)
-        answer = webhook.ask(url, payload)
-    tried = "" if answer.outcome == "ok" else f" at the last of {len(PAUSES_S) + 1} attempts"
-    return Step("webhook", target, answer.outcome == "ok", without_secrets(answer.detail, url) + tried)
+        reply = webhook.ask(url, payload)
+    tried = "" if reply.outcome == "ok" else f" at the last of {len(PAUSES_S) + 1} attempts"
+    return Step("webhook", target, reply.outcome == "ok", without_secrets(reply.detail, url) + tried)

@@ -1,4 +1,4 @@
-"""The job that deploys the champion: asked for by the sensor, or by hand after something was mended."""
+"""The job that deploys the champion: started by the sensor, or by hand after something was fixed."""
 
 import dagster as dg
 
@@ -12,13 +12,13 @@ from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import deployments
 
-# Not tagged as a run of the pipeline: the news need not wait for a training.
+# Not tagged as a run of the pipeline: a deployment need not wait for a training.
 TAGS = {"dagster/priority": "1"}
 LOCK_TIMEOUT_S = 600
 
 
 def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
-    """`<pipeline>_deploy`: verify the champion's release, publish it, tell servers and webhook (`deploy`)."""
+    """`<pipeline>_deploy`: verify the champion's release, publish it, notify servers and webhook (`deploy`)."""
 
     @dg.op(name=f"deploy_{spec.name}", out=dg.Out(dg.Nothing))
     def deploy_champion(context: dg.OpExecutionContext, lake: LakeResource) -> None:
@@ -30,8 +30,8 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
         ):
             move = newest_move(store, spec.name)
             done = deploy(store, lake.paths, spec, move)
-            asked_by = declare.asked_by(context.run.tags)
-            commit = Commit(f"{spec.name}/deployments", context.run_id, asked_by=asked_by)
+            triggered_by = declare.triggered_by(context.run.tags)
+            commit = Commit(deployments.DEPLOYMENTS.asset(spec.name), context.run_id, triggered_by=triggered_by)
             deployments.record(store, spec.name, move, done, commit)
         for step in done:
             log = context.log.info if step.ok else context.log.error
@@ -53,7 +53,7 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
                 f"Version {move.version} is not deployed everywhere.",
                 found=listed,
                 where={"pipeline": spec.name},
-                fix=f"Mend it, then run the job {spec.name}_deploy again: what is done is left alone.",
+                fix=f"Fix it, then run the job {spec.name}_deploy again: what is done is skipped.",
             )
             raise failure([error])
 

@@ -11,11 +11,12 @@ from ml_assets.graph.code_version import code_version, parsed
 from ml_assets.graph.features import make
 from ml_assets.graph.features.function import Function
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Put
 from ml_assets.resources import LakeResource
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
-from ml_assets.tables import feature_statistics
+from ml_assets.tables import data, feature_statistics
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
+from ml_assets.tables.outcomes import OUTCOMES
 
 STAGE = "features"
 
@@ -35,13 +36,13 @@ def feature_assets(
 
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, f"lookup_{name}")
+    key = declare.asset_key(spec, data.lookup(name))
     declared = [(column.name, column.type) for column in spec.columns]
     version = code_version([make], lookup, declared, spec.target, parsed(sql))
 
     @dg.asset(
         key=key,
-        deps=[_earlier_batches(spec), *([declare.asset_key(spec, "outcomes")] if spec.outcomes else [])],
+        deps=[_earlier_batches(spec), *([declare.asset_key(spec, OUTCOMES)] if spec.outcomes else [])],
         description=f"Per {', '.join(lookup.key)}: an aggregate of the {lookup.batches} batches before each batch, "
         "so that no row sees its own time or later.",
         metadata={
@@ -55,7 +56,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             earlier = make.make_lookup(store, spec, batch, lookup, sql)
-            put = Put(declare.table_of(key), "lookup_rows", batch, reshape=True)
+            put = data.lookup(name).put(spec.name, "lookup_rows", batch, reshape=True)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
 
@@ -65,11 +66,11 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
 
 
 def _earlier_batches(spec: PipelineSpec) -> dg.AssetKey:
-    return declare.asset_key(spec, "validated_data")
+    return declare.asset_key(spec, VALIDATED_DATA)
 
 
 def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "features")
+    key = declare.asset_key(spec, FEATURES)
     parts: list[str] | str
     if isinstance(made_by, Function):
         word, language, text, kind, parts = "function", "python", made_by.text, "pandas", made_by.version
@@ -81,8 +82,8 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
     @dg.asset(
         key=key,
         deps=[
-            declare.asset_key(spec, "validated_data"),
-            *(declare.asset_key(spec, f"lookup_{n}") for n in spec.lookups),
+            declare.asset_key(spec, VALIDATED_DATA),
+            *(declare.asset_key(spec, data.lookup(n)) for n in spec.lookups),
         ],
         description=f"The pipeline's {word}: exactly one row per validated row, blind to outcomes and target.",
         metadata={language: dg.MetadataValue.md(f"```{language}\n{text}\n```")},
@@ -99,10 +100,8 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             described = feature_statistics.describe(
                 store.con, "feature_rows", {name: columns[name] for name in types}, batch
             )
-            put = Put(declare.table_of(key), "feature_rows", batch, reshape=True)
-            facts = Put(
-                f"{spec.name}.{feature_statistics.TABLE}", store.values(feature_statistics.COLUMNS, described), batch
-            )
+            put = FEATURES.put(spec.name, "feature_rows", batch, reshape=True)
+            facts = feature_statistics.put(store, spec.name, described, batch)
             written, _ = store.replace([put, facts], declare.commit(context, key, batch))
             schema = declare.column_schema(columns)
             store.con.execute("DROP TABLE feature_rows")

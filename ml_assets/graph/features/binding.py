@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.graph.features.select import (
@@ -23,7 +24,22 @@ Columns = Mapping[str, str]
 OWN = {"batch": "VARCHAR", "row_id": "BIGINT"}
 
 
-def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths, files_count: bool) -> list[str]:
+@dataclass
+class Bound:
+    """What is known of a pipeline's SELECTs before a run.
+
+    Args:
+        views: What the features see: view -> its columns and their types, None where only a run can tell them.
+        features: The columns of the features SELECT, None where only a run can tell them.
+        notes: What only a run can tell, and why.
+    """
+
+    views: dict[str, Columns | None]
+    features: Columns | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths, files_count: bool) -> Bound:
     """Refuse a lookup or features SELECT that can be known to fail, or to leak, in every run.
 
     Args:
@@ -32,26 +48,22 @@ def check_selects(spec: PipelineSpec, texts: Mapping[str, str], paths: Paths, fi
         paths: Where relative paths of references start.
         files_count: Refuse what does not fit the references' files as they are now, too.
 
-    Returns:
-        What only the run can tell, and why.
-
     Raises:
         FeatureError: One cannot be bound, or gives other columns than it must.
     """
-    notes: list[str] = []
-    views: dict[str, Columns | None] = {"batch": _typed(spec, visible_columns(spec))}
+    bound = Bound({"batch": _typed(spec, visible_columns(spec))})
     for name, lookup in spec.lookups.items():
         try:
-            views[name] = _lookup(spec, lookup, texts[lookup.sql], notes)
+            bound.views[name] = _lookup(spec, lookup, texts[lookup.sql], bound.notes)
         except FeatureError as error:
             raise error.at(key=f"lookups.{name}.sql") from None
     if spec.features in texts:
-        views |= {name: reference_columns(spec, paths, name) for name in spec.references}
+        bound.views |= {name: reference_columns(spec, paths, name) for name in spec.references}
         try:
-            _features(spec, texts[spec.features], views, notes, files_count)
+            bound.features = _features(spec, texts[spec.features], bound.views, bound.notes, files_count)
         except FeatureError as error:
             raise error.at(key="features") from None
-    return notes
+    return bound
 
 
 def _typed(spec: PipelineSpec, names: list[str]) -> dict[str, str]:
@@ -91,7 +103,7 @@ def _may_be_kept(spec: PipelineSpec, error: FeatureError, history: Columns) -> b
 
 def _features(
     spec: PipelineSpec, sql: str, views: Mapping[str, Columns | None], notes: list[str], files_count: bool
-) -> None:
+) -> Columns | None:
     sql_guard.check_select(sql, views, spec.features)
     used = {
         str(node["table_name"]).lower()
@@ -101,18 +113,20 @@ def _features(
     missing = [name for name, columns in views.items() if columns is None and name in used]
     if missing:
         notes.append(f"{spec.features}: the columns of {', '.join(missing)} cannot be known before a run")
-        return
+        return None
     known = {name: columns for name, columns in views.items() if columns is not None}
     hidden = [*spec.outcome_columns, spec.target.name]
     try:
         found = check_select(sql, known, spec.features, hidden)
         if found is None:
             notes.append(f"{spec.features}: it needs an extension of DuckDB")
-            return
+            return None
         check_row_id(found, spec.features)
         feature_types(found, spec.features)
+        return found
     except FeatureError as error:
         # A file that is being replaced must not take the whole pipeline down; its run will say so.
         if files_count or not used & set(spec.references) or error.where.get("column") in hidden:
             raise
         notes.append(f"with the references as they are now, {error}")
+        return None

@@ -8,6 +8,7 @@ from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import feature_statistics
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 
 
 def feature_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -44,7 +45,7 @@ def _features_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         BatchCheck(
             "no_empty_feature",
             "No feature is NULL in every row. The first batch has no history, so its lookups may be.",
-            lambda lake, batch: _no_empty_feature(lake, f"{spec.name}.features", batch),
+            lambda lake, batch: _no_empty_feature(lake, FEATURES.of(spec.name), batch),
             blocking=False,
         ),
         BatchCheck(
@@ -55,11 +56,11 @@ def _features_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             blocking=False,
         ),
     ]
-    return batch_checks(spec, "features", checks)
+    return batch_checks(spec, FEATURES.name, checks)
 
 
 def _same_rows(lake: Lake, pipeline: str, batch: str) -> Verdict:
-    made, validated = f"{pipeline}.features", f"{pipeline}.validated_data"
+    made, validated = FEATURES.of(pipeline), VALIDATED_DATA.of(pipeline)
     ids = lake.row_ids(made, batch)
     if not ids[0]:
         return Verdict(False, {"features": 0}, f"{made} has no rows of batch {batch}")

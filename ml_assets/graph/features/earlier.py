@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.errors import FeatureError
 from ml_assets.graph.features import select
 from ml_assets.graph.features.function import is_function
-from ml_assets.lake.lake import Lake, at
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import identifier, literal, table
+from ml_assets.lake.sql import identifier, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
 from ml_assets.tables import outcomes
+from ml_assets.tables.data import VALIDATED_DATA, validated_batches
 from ml_assets.tables.training_sets import Pin
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _open_lookup(
     lake: Lake, spec: PipelineSpec, of: Earlier, pin: Pin, batch: str, name: str, lookup: Lookup, sql: str
 ) -> None:
     """Compute a lookup for a batch from the batches before it, as the pin's snapshot knows them, and name a view so."""
-    earlier = [one for one in lake.batches(f"{spec.name}.validated_data") if one < batch][-lookup.batches :]
+    earlier = validated_batches(lake, spec.name, batch, lookup.batches)
     lake.con.execute("SET VARIABLE history_first = ?", [earlier[0] if earlier else ""])
     lake.con.execute("SET VARIABLE history_last = ?", [earlier[-1] if earlier else ""])
     lake.con.execute(
@@ -181,7 +182,7 @@ def _casts(features: Mapping[str, str]) -> Iterator[str]:
 
 
 def _validated(spec: PipelineSpec, pin: Pin) -> str:
-    return f"{table(f'{spec.name}.validated_data')}{at(pin.snapshot_id)}"
+    return VALIDATED_DATA.sql(spec.name, pin.snapshot_id)
 
 
 def _impossible(of: Earlier, why: str) -> FeatureError:

@@ -25,7 +25,8 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.families import last_writes
+from ml_assets.tables.audit import last_writes
+from ml_assets.tables.data import FEATURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,14 +248,14 @@ def check_steady(lake: Lake, spec: PipelineSpec, function: Function, made: str, 
     Raises:
         FeatureError: Columns are new, missing, or text in one batch and numbers in another.
     """
-    name = f"{spec.name}.features"
+    name = FEATURES.of(spec.name)
     if not lake.exists(name):
         return
     before = {column: feature_type(kind) for column, kind in lake.columns(table(name)).items()}
     now = {column: feature_type(kind) for column, kind in lake.columns(made).items()}
     if before == now:
         return
-    asset = f"{spec.name}/features"
+    asset = FEATURES.asset(spec.name)
     same_code = [
         write.batch
         for (key, _), write in last_writes(lake, spec.name).items()

@@ -8,6 +8,7 @@ from ml_assets.graph.features import select
 from ml_assets.graph.features.function import Function
 from ml_assets.lake.lake import Lake
 from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.tables.data import VALIDATED_DATA
 
 
 def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql: str) -> list[str]:
@@ -26,7 +27,7 @@ def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql:
 
 def need_validated(lake: Lake, spec: PipelineSpec, batch: str) -> None:
     """Raise FeatureError where a batch has no validated rows, because it is missing or was refused."""
-    if not lake.count(f"{spec.name}.validated_data", batch):
+    if not lake.count(VALIDATED_DATA.of(spec.name), batch):
         raise FeatureError(
             "validated_data has no rows of the batch: it was refused, or never ingested.",
             fix=f"Look at the checks of {spec.name}/validated_data; then materialize it for this batch.",

@@ -13,10 +13,11 @@ import duckdb
 from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.lake import sql_guard
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifier, identifiers, table
+from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.ml.feature_types import NO_FEATURES, feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes
+from ml_assets.tables.data import VALIDATED_DATA, lookup, validated_batches
 
 
 def visible_columns(spec: PipelineSpec) -> list[str]:
@@ -27,9 +28,9 @@ def visible_columns(spec: PipelineSpec) -> list[str]:
 def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
     """Point the view `batch` and one view per lookup at this batch."""
     lake.con.execute("SET VARIABLE batch = ?", [batch])
-    views = {"batch": f"SELECT {identifiers(visible_columns(spec))} FROM {table(f'{spec.name}.validated_data')}"}
+    views = {"batch": f"SELECT {identifiers(visible_columns(spec))} FROM {VALIDATED_DATA.sql(spec.name)}"}
     for name in spec.lookups:
-        views[name] = f"SELECT * EXCLUDE (batch) FROM {table(f'{spec.name}.lookup_{name}')}"
+        views[name] = f"SELECT * EXCLUDE (batch) FROM {lookup(name).sql(spec.name)}"
     for name, sql in views.items():
         lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql} WHERE batch = getvariable('batch')")
 
@@ -42,7 +43,7 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[
     Returns:
         The batches in it.
     """
-    earlier = [name for name in lake.batches(f"{spec.name}.validated_data") if name < batch][-most:]
+    earlier = validated_batches(lake, spec.name, batch, most)
     first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
     lake.con.execute("SET VARIABLE history_first = ?", [first])
     lake.con.execute("SET VARIABLE history_last = ?", [last])

@@ -1,4 +1,4 @@
-"""The table of arrivals: every file that was seen, what became of it, and which batches can be ingested."""
+"""What becomes of the files of a source folder, and which batches can be ingested."""
 
 from __future__ import annotations
 
@@ -7,75 +7,51 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from ml_assets.errors import SourceError
-from ml_assets.graph.ingest.files import WAITS, Arrival, deliver, is_past, relative, scan
+from ml_assets.graph.ingest.files import WAITS, deliver, is_past, relative, scan
 from ml_assets.graph.ingest.rows import header
-from ml_assets.graph.requests import Request
+from ml_assets.graph.run_requests import Request
 from ml_assets.lake import faults
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import ingest_errors
+from ml_assets.tables import data, ingest_errors
+from ml_assets.tables.arrivals import ARRIVALS, Arrival, known
+from ml_assets.tables.arrivals import REJECTED as REJECTED
+from ml_assets.tables.arrivals import by_batch as by_batch
 from ml_assets.tables.ingest_errors import FailedIngest
 
-COLUMNS = {
-    "path": "VARCHAR",
-    "batch": "VARCHAR",
-    "sha256": "VARCHAR",
-    "size_bytes": "BIGINT",
-    "modified_at": "TIMESTAMP",
-    "seen_at": "TIMESTAMP",
-    "status": "VARCHAR",
-    "error": "VARCHAR",
-    "tag": "VARCHAR",
-}
-SET_ASIDE = ("refused", "duplicate", "unmatched")
-ASIDE = ""  # stands, among requested batches, for the files that are set aside: no batch has this name
+REJECTED_FILES = ""  # stands, among requested batches, for rejected files: no batch has this name
 
 
-def known(lake: Lake, spec: PipelineSpec, asset_name: str = "arrivals") -> dict[str, Arrival]:
-    """Arrivals as last recorded, by path."""
-    rows = lake.rows_of(f"{spec.name}.{asset_name}", "SELECT * FROM {t}")  # one of an earlier version has no `tag`
-    return {row["path"]: Arrival(**{name: row[name] for name in COLUMNS if name in row}) for row in rows}
-
-
-def as_row(arrival: Arrival) -> dict[str, object]:
-    """An arrival as a row of its table."""
-    return {name: getattr(arrival, name) for name in COLUMNS}
-
-
-def ingested(paths: Paths, spec: PipelineSpec) -> dict[str, Arrival]:
+def ingested(lake: Lake, spec: PipelineSpec) -> dict[str, Arrival]:
     """Arrivals whose very bytes have reached the features, by path; none where there is no lake yet."""
-    with Lake(paths.lake, read_only=True) as lake:
-        if not lake.catalog.exists():
-            return {}
-        read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
-        made = set(lake.batches(f"{spec.name}.features"))
-        return {
-            path: arrival
-            for path, arrival in known(lake, spec).items()
-            if arrival.batch in made
-            and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
-        }
+    if not lake.catalog.exists():
+        return {}
+    read = data.source_hashes(lake, spec.name)
+    made = set(lake.batches(data.FEATURES.of(spec.name)))
+    return {
+        path: arrival
+        for path, arrival in known(lake, spec.name).items()
+        if arrival.batch in made and (arrival.sha256 in read.get(arrival.batch, ()) or arrival.status == "duplicate")
+    }
 
 
-def take_stock(
+def scan_source(
     spec: PipelineSpec,
     place: Place,
     earlier: Mapping[str, Arrival],
-    look_again: bool = True,
+    check_refused: bool = True,
     deadline: float | None = None,
 ) -> list[Arrival]:
-    """Scan the folder and set aside what cannot be ingested: the same bytes again, unreadable files, wrong headers.
+    """Scan the folder and reject what cannot be ingested: the same bytes again, unreadable files, wrong headers.
 
     Opens only files that are new or have changed.
 
     Args:
         earlier: Files as they were last seen, by path.
-        look_again: Open files that were refused before, too: the YAML may have changed.
+        check_refused: Open files that were refused before, too: the YAML may have changed.
         deadline: Time (`time.monotonic`) after which no further file is read; those left are settling.
 
     Raises:
@@ -92,7 +68,7 @@ def take_stock(
                 judged.append(_duplicate(arrival, original))
                 continue
             if arrival.status == "ready" and (before is None or before.status != "ready"):
-                arrival = _judged(con, spec, place, arrival, before, look_again, deadline)
+                arrival = _judged(con, spec, place, arrival, before, check_refused, deadline)
             if arrival.sha256 and arrival.status in ("ready", "vanished"):
                 originals.setdefault(arrival.sha256, arrival)
             judged.append(arrival)
@@ -124,11 +100,11 @@ def _judged(
     place: Place,
     arrival: Arrival,
     before: Arrival | None,
-    look_again: bool,
+    check_refused: bool,
     deadline: float | None,
 ) -> Arrival:
     """A ready file as it is, or refused where it is damaged or its header is not as declared."""
-    if before is not None and before.status == "refused" and not look_again:
+    if before is not None and before.status == "refused" and not check_refused:
         return replace(arrival, status="refused", error=before.error)
     if is_past(deadline):
         return replace(arrival, status="settling", error=WAITS)
@@ -145,15 +121,6 @@ def _judged(
     return arrival
 
 
-def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
-    """Batch -> paths of its ready files, both in order."""
-    found: dict[str, list[str]] = {}
-    for arrival in arrivals:
-        if arrival.status == "ready" and arrival.batch is not None:
-            found.setdefault(arrival.batch, []).append(arrival.path)
-    return dict(sorted(found.items()))
-
-
 def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> dict[str, list[str]]:
     """Batches with a ready file whose bytes were not ready in the batch before -> paths of their ready files."""
     before = {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "ready"}
@@ -163,13 +130,13 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
     return {batch: paths for batch, paths in by_batch(listed).items() if batch in changed}
 
 
-def set_aside(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
-    """Files that are refused, doubled or of no batch, and were not so before."""
+def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
+    """Files that are refused, duplicates or of no batch, and were not so before."""
     found = []
     for arrival in arrivals:
         before = earlier.get(arrival.path)
         same = before is not None and (before.sha256, before.status) == (arrival.sha256, arrival.status)
-        if arrival.status in SET_ASIDE and not same:
+        if arrival.status in REJECTED and not same:
             found.append(arrival)
     return found
 
@@ -179,23 +146,23 @@ def without_result(
 ) -> set[str]:
     """Batches that were requested and of which the lake knows nothing: no rows of their bytes, and no failure since.
 
-    What follows raw_data is not asked about: the stale sensor makes what is missing there.
+    What follows raw_data does not count: the stale sensor makes what is missing there.
 
     Args:
         found: Today's files.
-        requests: Batch, or ASIDE -> when it was requested.
+        requests: Batch, or REJECTED_FILES -> when it was requested.
     """
     read, recorded, failed_at = _known_to(lake, spec)
-    wanted_of: dict[str, set[str | None]] = {}
+    expected: dict[str, set[str | None]] = {}
     for one in found:
         if one.status == "ready" and one.batch is not None and one.batch in requests:
-            wanted_of.setdefault(one.batch, set()).add(one.sha256)
-        elif one.status in SET_ASIDE and ASIDE in requests and (one.path, one.sha256) not in recorded:
-            wanted_of[ASIDE] = {one.path}
+            expected.setdefault(one.batch, set()).add(one.sha256)
+        elif one.status in REJECTED and REJECTED_FILES in requests and (one.path, one.sha256) not in recorded:
+            expected[REJECTED_FILES] = {one.path}
     return {
         batch
-        for batch, wanted in wanted_of.items()
-        if not wanted <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
+        for batch, contents in expected.items()
+        if not contents <= read.get(batch, set()) and failed_at.get(batch, 0.0) < requests[batch].at
     }
 
 
@@ -205,33 +172,15 @@ def _known_to(
     """SHA-256 of raw_data's files by batch; files in arrivals; when each batch last failed, in seconds since 1970."""
     if not lake.catalog.exists():
         return {}, set(), {}
-    read = lake.values_by_batch(f"{spec.name}.raw_data", "source_sha256")
-    failed_at = ingest_errors.newest(lake, spec.name, ("arrivals", "raw_data"))
-    recorded = {(one.path, one.sha256) for one in known(lake, spec).values()}
+    read = data.source_hashes(lake, spec.name)
+    failed_at = ingest_errors.newest(lake, spec.name, ARRIVALS, data.RAW_DATA)
+    recorded = {(one.path, one.sha256) for one in known(lake, spec.name).values()}
     return read, recorded, failed_at
 
 
 def failed(arrivals: Iterable[Arrival]) -> list[FailedIngest]:
     """Refused files as failures."""
     return [FailedIngest(a.error or "", a.batch, a.path, a.sha256) for a in arrivals if a.status == "refused"]
-
-
-def files_of(lake: Lake, spec: PipelineSpec, batch: str) -> list[Arrival]:
-    """The ready files of a batch, as they were seen.
-
-    Raises:
-        SourceError: The batch has no file, or was refused.
-    """
-    again = f"Materialize {spec.name}/arrivals, then this batch again."
-    arrivals = [arrival for arrival in known(lake, spec).values() if arrival.batch == batch]
-    ready = sorted((a for a in arrivals if a.status == "ready"), key=lambda a: a.path)
-    for arrival in arrivals if not ready else ():
-        raise SourceError(
-            f"The batch's file is {arrival.status}.", found=arrival.error, where={"file": arrival.path}, fix=again
-        )
-    if not ready:
-        raise SourceError("No file has arrived for the batch.", where={"folder": spec.source.path}, fix=again)
-    return ready
 
 
 @dataclass(frozen=True)
@@ -249,7 +198,7 @@ class Superseded:
 
 def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
     """What the newest scan says of a batch's earlier rows."""
-    found = known(lake, spec).values()
+    found = known(lake, spec.name).values()
     moved = [a for a in found if a.batch != batch or a.status == "unmatched"]
     return Superseded(
         sorted({str(a.sha256) for a in found if a.status == "ready"}), sorted(relative(place, a.path) for a in moved)

@@ -13,15 +13,18 @@ from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.ingest import arrivals as stock
+from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.lake import Lake
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import ingest_errors, statistics
+from ml_assets.tables import arrivals as arrived
+from ml_assets.tables import data, ingest_errors, statistics
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
 
 STAGE = "ingest"
 
@@ -32,31 +35,32 @@ def ingest_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "arrivals")
-    version = code_version([stock], spec.source, spec.columns, spec.tolerate)
+    key = declare.asset_key(spec, ARRIVALS)
+    version = code_version([scanned], spec.source, spec.columns, spec.tolerate)
 
     @dg.asset(
         key=key,
         description=f"Every file seen in `{without_secrets(spec.source.path)}`, and the batches that can be ingested. "
         "Materializing it registers the batches as partitions.",
-        metadata={"dagster/column_schema": declare.column_schema(stock.COLUMNS), "pattern": spec.source.pattern},
+        metadata={
+            "dagster/column_schema": declare.column_schema(ARRIVALS.types, ARRIVALS.descriptions),
+            "pattern": spec.source.pattern,
+        },
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def arrivals(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         started = time.monotonic()
         with user_errors(pipeline=spec.name):
             store = lake.open()
-            earlier = stock.known(store, spec)
-            found = stock.take_stock(spec, files.place_of(spec, lake.paths), earlier)
+            earlier = arrived.known(store, spec.name)
+            found = scanned.scan_source(spec, files.place_of(spec, lake.paths), earlier)
             ingest_errors.record(
-                store, spec.name, stock.failed(stock.set_aside(found, earlier)), declare.commit(context, key)
+                store, spec.name, scanned.failed(scanned.newly_rejected(found, earlier)), declare.commit(context, key)
             )
-            cells = [stock.as_row(arrival) for arrival in found]
-            put = Put(declare.table_of(key), store.values(stock.COLUMNS, cells))
-            (written,) = store.replace([put], declare.commit(context, key))
-        batches = list(stock.by_batch(found))
+            (written,) = store.replace([arrived.put(store, spec.name, found)], declare.commit(context, key))
+        batches = list(arrived.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
-        for arrival in (arrival for arrival in found if arrival.status in stock.SET_ASIDE):
+        for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
             metadata={
@@ -84,7 +88,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "raw_data")
+    key = declare.asset_key(spec, RAW_DATA)
     # Not the rules: another `min` makes no row of raw_data another one.
     declared = [(column.name, column.type, column.missing) for column in spec.columns]
     handling = (spec.tolerate.missing_columns, spec.tolerate.new_columns)
@@ -92,7 +96,7 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "arrivals")],
+        deps=[declare.asset_key(spec, ARRIVALS)],
         description="The rows of a batch's files, typed as declared, with row_id, source file and its SHA-256.",
         metadata={"dagster/column_schema": _declared_schema(spec)},
         freshness_policy=_freshness(spec),
@@ -102,15 +106,15 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         store, place = lake.open(), files.place_of(spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            arrived = stock.files_of(store, spec, batch)
-            delivery = files.deliver(place, arrived)
+            listed = arrived.files_of(store, spec.name, spec.source.path, batch)
+            delivery = files.deliver(place, listed)
             here = declare.commit(context, key, batch)
-            superseded = stock.superseded(store, spec, place, batch)
+            superseded = scanned.superseded(store, spec, place, batch)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             ingest_errors.record(store, spec.name, made.bad, here)
-            for arrival in arrived:
+            for arrival in listed:
                 place.discard(arrival.path, arrival.version)
-            metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(arrived) - len(made.bad)}
+            metadata = {"files": ", ".join(delivery.names[:20]), "files_read": len(listed) - len(made.bad)}
             if made.events:
                 metadata["schema_events"] = dg.MetadataValue.md(markdown_table([asdict(e) for e in made.events]))
             return {key: Result(made.written, metadata)}
@@ -126,14 +130,14 @@ def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
 
 
 def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
-    kept, held = declare.asset_key(spec, "validated_data"), declare.asset_key(spec, "quarantine")
+    kept, held = declare.asset_key(spec, VALIDATED_DATA), declare.asset_key(spec, QUARANTINE)
     version = code_version(
         [validation, expectations],
         *(spec.columns, spec.key, spec.key_batches, spec.rules, spec.tolerate, spec.expect, spec.references),
     )
     shared = declare.common(spec, STAGE, version, set(), by_batch=True)
     arguments = {name: shared.pop(name) for name in ("partitions_def", "backfill_policy")}
-    raw = declare.asset_key(spec, "raw_data")
+    raw = declare.asset_key(spec, RAW_DATA)
     looks_back = {declare.LOOKS_BACK: {kept.to_user_string(): spec.key_batches}} if spec.key_batches else {}
 
     @dg.multi_asset(
@@ -163,10 +167,10 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            checked = validation.check_batch(store, spec, batch)
+            checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
             puts = [
-                Put(declare.table_of(kept), "_valid_batch", batch),
-                Put(declare.table_of(held), "_broken_batch", batch),
+                VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
+                QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
             ]
             try:
                 validation.refuse_if_intolerable(spec, checked)
@@ -175,7 +179,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
                 store.replace(puts[1:], declare.commit(context, held, batch))
                 raise
             described = describe_batch(store, spec, batch)
-            puts.append(Put(f"{spec.name}.statistics", store.values(statistics.COLUMNS, described), batch))
+            puts.append(statistics.put(store, spec.name, described, batch))
             valid, bad, _ = store.replace(puts, declare.commit(context, kept, batch))
             reasons = markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in checked.broken])
             return {
@@ -218,7 +222,6 @@ def _shown(row: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _declared_schema(spec: PipelineSpec) -> dg.TableSchema:
-    described = {c.name: " ".join(filter(None, [c.description, c.unit and f"[{c.unit}]"])) for c in spec.columns}
-    own = {"batch": "VARCHAR", "row_id": "BIGINT", "source_file": "VARCHAR", "source_sha256": "VARCHAR"}
     types = {c.name: SQL_TYPES[c.type] for c in spec.columns}
-    return declare.column_schema({**own, **types}, described)
+    described = VALIDATED_DATA.descriptions | data.descriptions(spec)
+    return declare.column_schema({**VALIDATED_DATA.types, **types}, described)

@@ -8,34 +8,35 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.ingest import expectations
-from ml_assets.graph.ingest.outcomes import FILES
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables import arrivals
+from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.table import Table
 
 SHOWN = 10
 
 
 def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
-    of_outcomes = [_every_file_is_accepted(spec, "outcomes", FILES)] if spec.outcomes else []
-    arrived = _every_file_is_accepted(spec, "arrivals", "arrivals")
+    of_outcomes = [_every_file_is_accepted(spec, OUTCOMES, OUTCOME_FILES)] if spec.outcomes else []
+    arrived = _every_file_is_accepted(spec, ARRIVALS, ARRIVALS)
     return [arrived, *of_outcomes, _raw_checks(spec), _validated_checks(spec)]
 
 
-def _every_file_is_accepted(spec: PipelineSpec, asset_name: str, listed: str) -> dg.AssetChecksDefinition:
+def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, asset_name),
+        asset=declare.asset_key(spec, asset),
         name="every_file_is_accepted",
         description="No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning).",
     )
     def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
-        bad = lake.open().rows(
-            f"""SELECT path, status, error FROM {table(f"{spec.name}.{listed}")}
-            WHERE status IN ('refused', 'unmatched', 'duplicate') ORDER BY status != 'refused', path"""
-        )
+        files = arrivals.of_status(lake.open(), spec.name, *arrivals.REJECTED, listed=listed)
+        bad = [{"path": one.path, "status": one.status, "error": one.error or ""} for one in files]
         is_rejected = any(row["status"] == "refused" for row in bad)
         return dg.AssetCheckResult(
             passed=not bad,
@@ -60,10 +61,10 @@ def _told(bad: Sequence[Mapping[str, str]]) -> str:
 
 
 def _raw_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    name = f"{spec.name}.raw_data"
+    name = RAW_DATA.of(spec.name)
     return batch_checks(
         spec,
-        "raw_data",
+        RAW_DATA.name,
         [
             BatchCheck("has_rows", "The batch has rows.", lambda lake, batch: _has_rows(lake, name, batch)),
             BatchCheck(
@@ -82,13 +83,8 @@ def _has_rows(lake: Lake, name: str, batch: str) -> Verdict:
 
 
 def _every_file_is_read(lake: Lake, pipeline: str, batch: str) -> Verdict:
-    missing = lake.rows(
-        f"""SELECT path FROM {table(f"{pipeline}.arrivals")} WHERE batch = $batch AND status = 'ready' AND sha256 NOT IN
-        (SELECT DISTINCT source_sha256 FROM {table(f"{pipeline}.raw_data")} WHERE batch = $batch) ORDER BY path""",
-        {"batch": batch},
-    )
-    files = ", ".join(row["path"] for row in missing)
-    return Verdict(not missing, {"files_set_aside": files or "none"}, f"{files} cannot be read" if files else None)
+    files = ", ".join(arrivals.unread(lake, pipeline, batch))
+    return Verdict(not files, {"files_set_aside": files or "none"}, f"{files} cannot be read" if files else None)
 
 
 def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
@@ -110,18 +106,18 @@ def _validated_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
             lambda lake, batch: _within_tolerance(lake, spec, batch),
         ),
     ]
-    return batch_checks(spec, "validated_data", checks, deps=[declare.asset_key(spec, "quarantine")])
+    return batch_checks(spec, VALIDATED_DATA.name, checks, deps=[declare.asset_key(spec, QUARANTINE)])
 
 
 def _no_row_is_lost(lake: Lake, pipeline: str, batch: str) -> Verdict:
     """Compare row ids: a refused batch has all its rows in raw_data and the broken ones in quarantine."""
-    asset_names = ("raw_data", "validated_data", "quarantine")
-    if not lake.exists(f"{pipeline}.validated_data"):
+    tables = (RAW_DATA, VALIDATED_DATA, QUARANTINE)
+    if not lake.exists(VALIDATED_DATA.of(pipeline)):
         return Verdict(False, {}, "no batch has been validated yet")
-    of_raw, of_valid, of_held = (lake.row_ids(f"{pipeline}.{asset_name}", batch) for asset_name in asset_names)
+    of_raw, of_valid, of_held = (lake.row_ids(table.of(pipeline), batch) for table in tables)
     if of_raw == (of_valid[0] + of_held[0], of_valid[1] + of_held[1]):
         return Verdict(True, {"lost_rows": 0, "doubled_rows": 0})
-    raw, valid, held = (table(f"{pipeline}.{asset_name}") for asset_name in asset_names)
+    raw, valid, held = (table.sql(pipeline) for table in tables)
     lost, doubled = lake.con.execute(
         f"""
         WITH split AS (SELECT row_id FROM {valid} WHERE batch = $batch
@@ -141,8 +137,8 @@ def _as_expected(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
 
 
 def _within_tolerance(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
-    rows = lake.count(f"{spec.name}.raw_data", batch)
-    held = lake.count(f"{spec.name}.quarantine", batch)
+    rows = lake.count(RAW_DATA.of(spec.name), batch)
+    held = lake.count(QUARANTINE.of(spec.name), batch)
     share = held / rows if rows else 1.0
     return Verdict(
         share <= spec.tolerate.quarantined,

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from ml_assets.errors import BatchRefused
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifier, table
+from ml_assets.lake.sql import identifier
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.arrivals import ARRIVALS
+from ml_assets.tables.data import RAW_DATA
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,14 @@ def _volume(lake: Lake, spec: PipelineSpec, batch: str) -> list[Unmet]:
     limits = spec.expect.rows
     if limits is None:
         return []
-    rows, found = lake.count(f"{spec.name}.raw_data", batch), []
+    rows, found = lake.count(RAW_DATA.of(spec.name), batch), []
     if limits.min is not None and rows < limits.min:
         found.append(Unmet("rows.min", f"{limits.min:,}", f"{rows:,} rows"))
     if limits.max is not None and rows > limits.max:
         found.append(Unmet("rows.max", f"{limits.max:,}", f"{rows:,} rows"))
-    earlier = [name for name in lake.batches(f"{spec.name}.raw_data") if name < batch][-limits.batches :]
+    earlier = [name for name in lake.batches(RAW_DATA.of(spec.name)) if name < batch][-limits.batches :]
     if limits.max_change is not None and earlier:
-        usual = statistics.median(lake.count(f"{spec.name}.raw_data", name) for name in earlier)
+        usual = statistics.median(lake.count(RAW_DATA.of(spec.name), name) for name in earlier)
         if abs(rows - usual) > limits.max_change * usual:
             text = f"{rows:,} rows; the median of {earlier[0]} to {earlier[-1]} is {usual:,.0f}"
             found.append(Unmet("rows.max_change", f"{limits.max_change:.0%}", text))
@@ -62,9 +64,9 @@ def _newest(lake: Lake, spec: PipelineSpec, batch: str) -> list[Unmet]:
         return []
     # Against the file's time and not today's: a batch that is ingested again later is as fresh as it was.
     newest, changed = lake.con.execute(
-        f"""SELECT (SELECT max({identifier(limit.column)})::TIMESTAMP FROM {table(f"{spec.name}.raw_data")}
+        f"""SELECT (SELECT max({identifier(limit.column)})::TIMESTAMP FROM {RAW_DATA.sql(spec.name)}
                     WHERE batch = $batch),
-                   (SELECT max(modified_at) FROM {table(f"{spec.name}.arrivals")}
+                   (SELECT max(modified_at) FROM {ARRIVALS.sql(spec.name)}
                     WHERE batch = $batch AND status = 'ready')""",
         {"batch": batch},
     ).fetchall()[0]

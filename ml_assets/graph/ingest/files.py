@@ -18,50 +18,13 @@ from ml_assets.lake import faults
 from ml_assets.lake.paths import Paths
 from ml_assets.sources.remote import Entry, Place, is_url
 from ml_assets.spec import Outcomes, PipelineSpec, Source
+from ml_assets.tables.arrivals import Arrival as Arrival
 
 WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")
 LONGEST_BATCH = 200
 Stamp = tuple[int, int, int]  # size in bytes, times of the content's and of any change in ns; zeros: it is gone
 GONE: Stamp = (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One file that was seen.
-
-    Args:
-        path: Absolute path, or URL.
-        batch: The batch that its name says; None where the pattern does not match.
-        sha256: Of its bytes; None while it has not settled.
-        size_bytes: Size.
-        modified_at: Last change, UTC.
-        seen_at: When it was first seen with this size and time of change, UTC.
-        status: ready, settling, unmatched, refused, duplicate, or vanished.
-        error: Why it is not ready.
-        tag: What else tells one content from another, see `Entry`.
-    """
-
-    path: str
-    batch: str | None
-    sha256: str | None
-    size_bytes: int
-    modified_at: dt.datetime
-    seen_at: dt.datetime
-    status: str = "ready"
-    error: str | None = None
-    tag: str | None = None
-
-    @property
-    def version(self) -> str:
-        """Tells one content of the file from another without reading it."""
-        return f"{self.size_bytes} {self.modified_at.isoformat()} {self.tag or ''}".rstrip()
-
-    def is_as(self, other: Arrival | Entry | None) -> bool:
-        """Has the other the same size, time and, where both know it, tag, so that its bytes need not be read again?"""
-        if other is None or (self.size_bytes, self.modified_at) != (other.size_bytes, other.modified_at):
-            return False
-        return self.tag is None or other.tag is None or self.tag == other.tag
 
 
 @dataclass(frozen=True)

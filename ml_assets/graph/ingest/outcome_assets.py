@@ -14,6 +14,7 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import Outcomes, PipelineSpec
+from ml_assets.tables import data
 from ml_assets.tables import outcomes as late
 
 STAGE = "ingest"
@@ -30,14 +31,15 @@ def outcomes_version(spec: PipelineSpec) -> str:
 
 
 def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "outcomes")
+    key = declare.asset_key(spec, late.OUTCOMES)
     types = {c.name: SQL_TYPES[c.type] for c in spec.columns if c.outcome or c.name in spec.key}
+    columns, described = late.OUTCOMES.types | types, late.OUTCOMES.descriptions | data.descriptions(spec)
 
     @dg.asset(
         key=key,
         description=f"Outcomes from `{without_secrets(source.path)}` that came later than their rows, by "
         f"{', '.join(spec.key)}. Of several for a key, the newest value counts.",
-        metadata={"dagster/column_schema": declare.column_schema({**late.OWN, **types}), "pattern": source.pattern},
+        metadata={"dagster/column_schema": declare.column_schema(columns, described), "pattern": source.pattern},
         **declare.common(spec, STAGE, outcomes_version(spec), {"duckdb"}),
     )
     def outcomes_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -45,7 +47,7 @@ def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             taken = outcomes.take(store, spec, source, lake.paths, declare.commit(context, key))
             waiting = late.unmatched(store, spec.name, late.late(store, spec))
-        for arrival in taken.aside:
+        for arrival in taken.rejected:
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         shown = [
             {"file": one.path.rpartition("/")[2], "batch": one.batch, "bytes": one.size_bytes, "status": one.status}

@@ -1,7 +1,7 @@
-"""Files of outcomes that are known later than their rows become rows of `<pipeline>.outcomes`, which only grows.
+"""Files of outcomes that are known later than their rows become rows of a table that only grows.
 
-A file's bytes are taken once; changed bytes under an old name count as newer. A file is taken whole or set aside whole:
-a wrong label is worse than a missing one. Tables: `<pipeline>.outcomes`, `<pipeline>.outcome_files` (as `arrivals`).
+A file's bytes are taken once; changed bytes under an old name count as newer. A file is taken whole or rejected whole:
+a wrong label is worse than a missing one.
 """
 
 from __future__ import annotations
@@ -16,43 +16,42 @@ import duckdb
 from ml_assets.atomic import short_hash
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import arrivals, files, rows, validation
-from ml_assets.graph.ingest.files import Arrival
 from ml_assets.lake import faults
-from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place
 from ml_assets.spec import Outcomes, PipelineSpec, Tolerate
-from ml_assets.tables import ingest_errors
+from ml_assets.tables import data, ingest_errors
 from ml_assets.tables import outcomes as late
+from ml_assets.tables.arrivals import OUTCOME_FILES, Arrival, known, put
 from ml_assets.tables.versions import now
 
-FILES = "outcome_files"
 ROWS = "_outcome_rows"
 LOCK_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a look at the folder left.
+    """What a scan of the folder led to.
 
     Args:
         written: The rows that were added.
         files: Every file, as it is recorded now.
         new: Files whose rows were added.
-        aside: Files that are set aside now and were not before.
+        rejected: Files that are rejected now and were not before.
     """
 
     written: Written
     files: list[Arrival]
     new: list[Arrival]
-    aside: list[Arrival]
+    rejected: list[Arrival]
 
 
 def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit: Commit) -> Taken:
-    """Add the rows of every new and changed file, oldest first. A file that is bad is set aside and recorded.
+    """Add the rows of every new and changed file, oldest first. A bad file is rejected and recorded.
 
     Two of these never run at once, so that no file is taken twice.
 
@@ -61,34 +60,36 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
         LakeError: The lake cannot be written.
     """
     place = files.place_of(spec, paths, source)
-    with lake.catalog.lock(f"{spec.name}.outcomes", LOCK_TIMEOUT_S, "taking outcomes"):
-        earlier = arrivals.known(lake, spec, FILES)
-        types = {**late.OWN, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
+    with lake.catalog.lock(late.OUTCOMES.of(spec.name), LOCK_TIMEOUT_S, "taking outcomes"):
+        earlier = known(lake, spec.name, OUTCOME_FILES)
+        types = {**late.OUTCOMES.types, **{column.name: SQL_TYPES[column.type] for column in _declared(spec).columns}}
         lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT * FROM {lake.values(types, [])}")
         found = _judged(lake, spec, place, files.scan(source, place, earlier), earlier)
-        aside = arrivals.set_aside(found, earlier)
-        ingest_errors.record(lake, spec.name, arrivals.failed(aside), commit)
+        rejected = arrivals.newly_rejected(found, earlier)
+        ingest_errors.record(lake, spec.name, arrivals.failed(rejected), commit)
         puts = [
-            Put(f"{spec.name}.outcomes", ROWS, append=True, version=_data_version(found)),
-            Put(f"{spec.name}.{FILES}", lake.values(arrivals.COLUMNS, [arrivals.as_row(one) for one in found])),
+            late.OUTCOMES.put(
+                spec.name, ROWS, None, data.descriptions(spec), append=True, version=_data_version(found)
+            ),
+            put(lake, spec.name, found, OUTCOME_FILES),
         ]
         written, _ = lake.replace(puts, commit)
-    return Taken(written, found, is_new(found, earlier, look_again=True), aside)
+    return Taken(written, found, is_new(found, earlier, check_refused=True), rejected)
 
 
-def is_new(found: Iterable[Arrival], earlier: Mapping[str, Arrival], look_again: bool = False) -> list[Arrival]:
+def is_new(found: Iterable[Arrival], earlier: Mapping[str, Arrival], check_refused: bool = False) -> list[Arrival]:
     """Ready files whose bytes are not those that were seen under their names before.
 
     Args:
         found: Files as they are.
         earlier: Files as they were last seen, by path.
-        look_again: Those that were refused count, too: the YAML may have changed.
+        check_refused: Those that were refused before count, too: the YAML may have changed.
     """
-    seen = {path: one.sha256 for path, one in earlier.items() if not (look_again and one.status == "refused")}
+    seen = {path: one.sha256 for path, one in earlier.items() if not (check_refused and one.status == "refused")}
     return [one for one in found if one.status == "ready" and seen.get(one.path) != one.sha256]
 
 
-def _is_double(arrival: Arrival) -> bool:
+def _is_copy(arrival: Arrival) -> bool:
     return arrival.status == "duplicate"
 
 
@@ -99,13 +100,13 @@ def _judged(
     listed = sorted(found, key=lambda one: (one.modified_at, one.path))
     taken = {(one.sha256, one.batch): path for path, one in earlier.items() if one.status in ("ready", "vanished")}
     received = max(now(), (late.newest(lake, spec.name) or dt.datetime.min) + dt.timedelta(microseconds=1))
-    new = {one.path for one in is_new(listed, earlier, look_again=True)}
+    new = {one.path for one in is_new(listed, earlier, check_refused=True)}
     judged = []
     for number, arrival in enumerate(listed):
         original = taken.get((arrival.sha256, arrival.batch), arrival.path)
         if arrival.status == "ready" and arrival.path not in new:
             before = earlier[arrival.path]
-            judged.append(replace(arrival, status="duplicate", error=before.error) if _is_double(before) else arrival)
+            judged.append(replace(arrival, status="duplicate", error=before.error) if _is_copy(before) else arrival)
         elif arrival.status == "ready" and original != arrival.path and arrival.path not in earlier:
             judged.append(replace(arrival, status="duplicate", error=f"The same bytes as {original}: not taken again."))
         elif arrival.status == "ready":

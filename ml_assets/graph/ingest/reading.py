@@ -1,4 +1,4 @@
-"""Raw batches: files become rows of raw_data, and one that cannot be read is set aside."""
+"""Raw batches: files become rows of raw_data, and one that cannot be read is rejected."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from ml_assets.errors import LakeBusy, LakeError, SourceError
 from ml_assets.graph.ingest import files, rows, schema
 from ml_assets.graph.ingest.arrivals import Superseded
 from ml_assets.graph.ingest.files import Delivery
-from ml_assets.graph.ingest.schema import SchemaEvent
 from ml_assets.lake import faults
-from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.sql import table
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
+from ml_assets.tables import data, schema_events
+from ml_assets.tables.data import RAW_DATA
 from ml_assets.tables.ingest_errors import FailedIngest
+from ml_assets.tables.schema_events import SchemaEvent
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class RawBatch:
     Args:
         written: The write.
         events: Changes of columns.
-        bad: Files that are set aside.
+        bad: Rejected files.
     """
 
     written: Written
@@ -40,7 +42,7 @@ def write_batch(
 ) -> RawBatch:
     """Replace a batch of raw_data by the rows of its files, typed as declared.
 
-    Of several files, one that cannot be read to its end is set aside. Its earlier rows stay, as do those of a file that
+    Of several files, one that cannot be read to its end is rejected. Its earlier rows stay, as do those of a file that
     is gone.
 
     Raises:
@@ -79,10 +81,10 @@ def _write(
         relation = _with_staying(lake, spec, batch, relation, staying)
     events = schema.changes(lake, spec, batch, found)
     version = _data_version(batch, delivery, staying, commit.code_version)
-    put = Put(f"{spec.name}.raw_data", relation, batch, version=version)
+    put = RAW_DATA.put(spec.name, relation, batch, data.descriptions(spec), version=version)
     try:
         written, *_ = lake.replace(
-            [put, *schema.puts(lake, spec, events, commit)], commit, before_commit=delivery.check_unchanged
+            [put, *schema_events.puts(lake, spec.name, events, commit)], commit, before_commit=delivery.check_unchanged
         )
     finally:
         lake.con.execute("DROP TABLE IF EXISTS _raw_rows; DROP TABLE IF EXISTS _raw_all")
@@ -100,7 +102,7 @@ def _staying(
 ) -> list[tuple[str, str]]:
     """Name and SHA-256 of the files whose earlier rows stay: those that nothing takes the place of.
 
-    The bytes of a file that is set aside now take the place of nothing.
+    The bytes of a rejected file replace nothing.
     """
     moved = {*delivery.names, *superseded.names}
     elsewhere = set(superseded.sha256) - {one.sha256 for one in bad}
@@ -111,11 +113,10 @@ def _staying(
 
 def _earlier(lake: Lake, spec: PipelineSpec, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """What raw_data says of a batch; nothing where its data file is lost, which the new rows then take the place of."""
-    name = f"{spec.name}.raw_data"
     try:
-        return lake.rows_of(name, sql, parameters)
+        return RAW_DATA.query(lake, spec.name, sql, parameters)
     except LakeError as error:
-        if error.where.get("table") != name:
+        if error.where.get("table") != RAW_DATA.of(spec.name):
             raise
         return []
 
@@ -125,7 +126,7 @@ def _with_staying(lake: Lake, spec: PipelineSpec, batch: str, relation: str, sta
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE _raw_all AS SELECT * FROM {relation} UNION ALL BY NAME
         SELECT * REPLACE (row_number() OVER (ORDER BY row_id) + (SELECT count(*) FROM {relation}) AS row_id)
-        FROM {table(f"{spec.name}.raw_data")}
+        FROM {RAW_DATA.sql(spec.name)}
         WHERE batch = $batch AND list_contains($staying, concat(source_sha256, ' ', source_file))""",
         {"batch": batch, "staying": [f"{sha256} {name}" for name, sha256 in staying]},
     )
@@ -150,7 +151,7 @@ def _failure(lake: Lake, spec: PipelineSpec, batch: str, part: Delivery, count: 
 
 def _check_columns(lake: Lake, spec: PipelineSpec, found: Mapping[str, str], delivery: Delivery) -> None:
     """Refuse files with which raw_data would hold too many undeclared columns."""
-    name = f"{spec.name}.raw_data"
+    name = RAW_DATA.of(spec.name)
     if spec.tolerate.new_columns != "keep" or not lake.exists(name):
         return
     ours = {*OWN_COLUMNS, *(column.name.lower() for column in spec.columns)}

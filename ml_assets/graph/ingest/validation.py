@@ -15,6 +15,7 @@ from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Column, PipelineSpec
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA, validated_batches
 
 EXAMPLES = 5
 
@@ -120,15 +121,14 @@ def open_earlier_keys(lake: Lake, spec: PipelineSpec, batch: str) -> None:
     """Point the view `_earlier_keys` at the keys of the `key_batches` batches before this one."""
     if not spec.key_batches:
         return
-    validated = f"{spec.name}.validated_data"
-    earlier = [name for name in lake.batches(validated) if name < batch] if lake.exists(validated) else []
-    earlier = earlier[-spec.key_batches :]
-    source = validated if earlier else f"{spec.name}.raw_data"
+    there = lake.exists(VALIDATED_DATA.of(spec.name))
+    earlier = validated_batches(lake, spec.name, batch, spec.key_batches) if there else []
+    source = VALIDATED_DATA if earlier else RAW_DATA
     first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
     lake.con.execute("SET VARIABLE keys_first = ?", [first])
     lake.con.execute("SET VARIABLE keys_last = ?", [last])
     lake.con.execute(
-        f"""CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {table(source)}
+        f"""CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {source.sql(spec.name)}
         WHERE batch BETWEEN getvariable('keys_first') AND getvariable('keys_last')"""
     )
 
@@ -159,7 +159,7 @@ def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> Checked:
     Raises:
         BatchRefused: raw_data has no rows of the batch.
     """
-    raw = f"{spec.name}.raw_data"
+    raw = RAW_DATA.of(spec.name)
     rows = lake.count(raw, batch)
     if not rows:
         raise BatchRefused(
@@ -207,7 +207,7 @@ def refuse_if_intolerable(spec: PipelineSpec, checked: Checked) -> None:
             found=f"{checked.quarantined:,} of {checked.rows:,} rows; most often {worst.rule} ({worst.rows:,} rows, "
             f"such as row_id {', '.join(map(str, worst.examples))})",
             where={"column": worst.rule.removeprefix("type of ").partition(".")[0]},
-            fix=f"Look at {spec.name}.quarantine; then mend the file, the rule, or tolerate.quarantined.",
+            fix=f"Query {QUARANTINE.of(spec.name)}; then fix the file, the rule, or tolerate.quarantined.",
         )
 
 

@@ -9,17 +9,19 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
-from ml_assets.graph.monitoring import drift, history, measuring, samples
+from ml_assets.graph.monitoring import history, measuring, samples, verdict
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Put
 from ml_assets.lake.paths import Paths
+from ml_assets.ml.drift_measures import Measure
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import drift_report
-from ml_assets.reporting.drift_plots import drift_picture
+from ml_assets.reporting.drift_plots import drift_plot
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import versions
+from ml_assets.tables import drift, evaluations, versions
+from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.predictions import PREDICTIONS
 
 STAGE = "monitoring"
 ON_DASHBOARD = 5
@@ -31,13 +33,13 @@ def monitoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key, rules = declare.asset_key(spec, "drift_report"), spec.monitoring
+    key, rules = declare.asset_key(spec, DRIFT), spec.monitoring
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "predictions")],
+        deps=[declare.asset_key(spec, PREDICTIONS)],
         description="Evidently: the batch's features and predictions against the rows that the champion was fitted on.",
-        metadata={"dagster/column_schema": declare.column_schema(drift.COLUMNS, drift.DESCRIPTIONS)},
+        metadata={"dagster/column_schema": declare.column_schema(DRIFT.types, DRIFT.descriptions)},
         **declare.common(
             spec, STAGE, code_version([drift, measuring, samples], spec.monitoring), {"evidently"}, by_batch=True
         ),
@@ -48,15 +50,15 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             model = versions.need_alias(store, spec.name, "champion")
             by = samples.watched(store, paths, spec.name, model, rules.sample)
             how = measuring.measures(by.loaded.schema.features, rules.columns)
-            importance = drift.importance_of(store, spec.name, model.version)
+            importance = evaluations.importance_of(store, spec.name, model.version)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             current, rows = samples.sample_of(store, spec.name, batch, by, rules.sample)
-            found = drift.judged(current, by.reference, how, importance, rules, rows)
+            found = verdict.judged(current, by.reference, how, importance, rules, rows)
             names = [f"{spec.name}/drift/{batch}.{end}" for end in ("html", "json")]
             shown = _keep(context, paths, spec.name, batch, by, how, found, current, names) if found.columns else {}
             row = found.as_row(batch, model.version, *(names if shown else (None, None)))
-            put = Put(declare.table_of(key), store.values(drift.COLUMNS, [row]), batch, reshape=True)
+            put = drift.put(store, spec.name, row, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(found, model.version) | shown)}
 
@@ -71,12 +73,12 @@ def _keep(
     pipeline: str,
     batch: str,
     by: samples.Watched,
-    how: Mapping[str, measuring.Measure],
+    how: Mapping[str, Measure],
     found: drift.Drift,
     current: Any,
     names: Sequence[str],
 ) -> declare.Metadata:
-    """The page, its JSON and the run in the history. Trouble with the history costs the history alone, and is said."""
+    """Keep the report, its JSON and the run in the history; where the history fails, only the history is lost."""
     project = history.project_folder(paths.evidently, pipeline)
     now, trouble = dt.datetime.now(dt.UTC).replace(tzinfo=None), ""
     try:
@@ -84,8 +86,8 @@ def _keep(
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
     run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    with paths.artifacts.reports.put(names[0]) as page, paths.artifacts.reports.put(names[1]) as figures:
-        drift_report.write(run, found, batch, by.model.version, page, figures)
+    with paths.artifacts.reports.put(names[0]) as report, paths.artifacts.reports.put(names[1]) as figures:
+        drift_report.write(run, found, batch, by.model.version, report, figures)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
@@ -95,11 +97,11 @@ def _keep(
             trouble = f"{type(error).__name__}: {error}"
     if trouble:
         context.log.warning(f"The run is not in the history of `ml-assets monitor`: {trouble}")
-    return declare.page_links(paths, names[0]) | ({"history": f"not kept: {trouble}"} if trouble else {})
+    return declare.report_links(paths, names[0]) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
 def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
-    # Dagster shows Markdown at once only below 1,000 characters; the page and the table in the lake have every column.
+    # Dagster shows Markdown at once only below 1,000 characters; the report and the lake have every column.
     rows = [
         {
             "column": c.column,
@@ -122,5 +124,5 @@ def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
         "prediction_distance": prediction[0],
         "model_version": version,
         "columns": dg.MetadataValue.md(markdown_table(rows)),
-        "picture": dg.MetadataValue.md(drift_picture(found.columns)),
+        "plot": dg.MetadataValue.md(drift_plot(found.columns)),
     }

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.graph.monitoring.measuring import quiet
+from ml_assets.ml.drift_measures import quiet
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import html
 from ml_assets.reporting.drift_report import VERDICT

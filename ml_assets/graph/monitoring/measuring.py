@@ -1,19 +1,17 @@
-"""How far each column has moved: Evidently's measures of two samples, and its report as a page and as JSON."""
+"""How far each column has moved, by Evidently's measures of two samples."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from ml_assets.errors import SpecError, did_you_mean
+from ml_assets.ml.drift_measures import DISTANCES, PRESENCE, Measure, Measured, beyond, quiet
 from ml_assets.ml.reference import PREDICTION
-from ml_assets.sources.evidently_reports import DISTANCES, beyond
 from ml_assets.spec.operation import ColumnDrift as Rule
 from ml_assets.spec.operation import DriftMethod
 
@@ -24,52 +22,9 @@ if TYPE_CHECKING:
 METHODS = {"number": "wasserstein", "category": "jensenshannon"}
 # A column with fewer values on either side is compared by its share of rows with a value.
 FEWEST_VALUES = 0.01
-PRESENCE = "share of rows with a value"
 PRESENCE_LIMIT = 0.1
 LOST = 0.5
 DRAWS, MOST_DRAWN = 20, 5000
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How one column is measured.
-
-    Args:
-        kind: number | category.
-        method: Evidently's name.
-        threshold: Where drift begins: from it on for a distance, below it for a p-value.
-        is_set: The threshold stands in the YAML.
-        ignored: The column has no say in the verdict.
-    """
-
-    kind: str
-    method: str
-    threshold: float
-    is_set: bool = False
-    ignored: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came out for one column.
-
-    Args:
-        measure: How it was measured in the end.
-        score: Distance, or p-value.
-        drifted: Has it moved?
-        limit: Where drift begins: the measure's threshold, or more where so few rows show more by chance.
-        rows: Rows of the batch's sample with a value.
-        reference_rows: The same of the reference's sample.
-        is_lost: Less than half of the values are there that usually are.
-    """
-
-    measure: Measure
-    score: float
-    drifted: bool
-    limit: float
-    rows: int
-    reference_rows: int
-    is_lost: bool = False
 
 
 def measures(features: Mapping[str, str], rules: Mapping[str, Rule]) -> dict[str, Measure]:
@@ -125,36 +80,28 @@ def _type(kind: str) -> Any:
     return ColumnType.Numerical if kind == "number" else ColumnType.Categorical
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Evidently's imports, measures and plots warn."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def measured(current: pd.Series, reference: pd.Series, measure: Measure) -> Measured:
     """How far a column has moved.
 
     The threshold of a distance that nobody set is raised to what so few rows show by chance: the largest of 20
-    distances between the reference and rows that are drawn from it with a seed. A column that has values in less than
+    distances between the reference and rows that are sampled from it with a seed. A column that has values in less than
     1 % of the rows of either side is measured by its share of rows with a value; so is one whose values have not
     moved, but went missing in a tenth of the rows or more.
     """
     new, old = _values(current, measure.kind), _values(reference, measure.kind)
     shares = [len(values) / max(len(column), 1) for values, column in ((new, current), (old, reference))]
     lost, is_lost = shares[1] - shares[0], shares[0] < LOST * shares[1]
-    told = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
+    by_presence = replace(measure, method=PRESENCE, threshold=PRESENCE_LIMIT, is_set=False)
     if min(shares) < FEWEST_VALUES:
         drifted = abs(lost) >= PRESENCE_LIMIT
-        return Measured(told, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
+        return Measured(by_presence, abs(lost), drifted, PRESENCE_LIMIT, len(new), len(old), is_lost and drifted)
     score, limit = _score(new, old, measure), measure.threshold
     if beyond(measure.method, score, limit) and not measure.is_set and measure.method in DISTANCES:
         limit = max(limit, _by_chance(len(new), old, measure))
     drifted = beyond(measure.method, score, limit)
     by_chance = 3 * math.sqrt(shares[1] * (1 - shares[1]) / max(len(current), 1))
     if lost >= PRESENCE_LIMIT + by_chance and (is_lost or not drifted):
-        return Measured(told, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
+        return Measured(by_presence, lost, True, PRESENCE_LIMIT + by_chance, len(new), len(old), is_lost)
     return Measured(measure, score, drifted, limit, len(new), len(old))
 
 

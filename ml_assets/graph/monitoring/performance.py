@@ -1,4 +1,4 @@
-"""Live scores: what versions said of a batch, against the outcomes that are known, beside what their tests promised.
+"""Live scores: what versions predicted for a batch, against its known outcomes, and compared with their test scores.
 
 All versions are scored on the same rows. Values are over all of them; intervals are a bootstrap, of large batches over
 a seeded sample of about `SAMPLE` rows. The deviations found there are scaled by sqrt(sample / rows), as those of
@@ -14,92 +14,48 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.errors import BatchRefused, ModelError
+from ml_assets import metrics
+from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
-from ml_assets.ml import bundle, metrics, weighted
-from ml_assets.ml.weighted import Statistic
-from ml_assets.spec import METRICS, Performance, PipelineSpec
-from ml_assets.tables import outcomes, releases, versions
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle
+from ml_assets.spec import Performance, PipelineSpec
+from ml_assets.tables import evaluations, outcomes, predictions, releases, versions
+from ml_assets.tables.predictions import PREDICTIONS, ScoredBy
 from ml_assets.tables.versions import now
 
 Array = np.ndarray[Any, Any]
 
 SAMPLE = 50_000
-COLUMNS = {
-    "batch": "VARCHAR",
-    "model_version": "VARCHAR",
-    "role": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "low": "DOUBLE",
-    "high": "DOUBLE",
-    "rows": "BIGINT",
-    "promised": "DOUBLE",
-    "drop": "DOUBLE",
-    "gain": "DOUBLE",
-    "gain_low": "DOUBLE",
-    "gain_high": "DOUBLE",
-    "judged": "BOOLEAN",
-    "decayed": "BOOLEAN",
-    "seen": "BOOLEAN",
-    "why": "VARCHAR",
-    "measured_at": "TIMESTAMP",
-    "outcomes_until": "TIMESTAMP",
-}
-DESCRIPTIONS = {
-    "value": "NULL where it is not defined on these rows, such as roc_auc over one class.",
-    "low": "Lower end of the 95% bootstrap interval.",
-    "high": "Upper end.",
-    "rows": "Rows with a known outcome that every version of the batch has scored.",
-    "promised": "The version's score on its test rows.",
-    "drop": "How much worse than promised; of mae, rmse and log_loss as a share.",
-    "gain": "How much better than the champion on the same rows, with a paired 95% interval.",
-    "judged": "The champion's monitoring.performance.metric: the row that carries the verdict.",
-    "decayed": "The verdict; NULL where there is none, and `why` says why.",
-    "seen": "The version was trained, tuned or judged on this batch.",
-    "outcomes_until": "When the newest late outcome was received that was known.",
-}
 
 
 @dataclass(frozen=True)
-class Version:
-    """A version that scored a batch."""
-
-    number: str
-    role: str
-    seen: bool | None
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a version said of rows, and what came true.
+class StoredPredictions:
+    """What a version predicted for rows, as the lake holds it, and what was observed.
 
     Args:
+        kind: Kind of the target.
         labels: 0/1 (binary), a code of the class (multiclass), the value (regression); shape (n,).
         scores: Probability of 1 (binary), the value (regression).
         decisions: As the labels.
-        given: Probability that was given to what came true (multiclass); None where it is not known.
+        given: Probability that was given to the observed class (multiclass); None where it is not known.
     """
 
+    kind: str
     labels: Array
     scores: Array
     decisions: Array
     given: Array | None = None
 
-    def at(self, rows: Array) -> Answers:
+    @property
+    def outcome_probability(self) -> Array | None:
+        return metrics.outcome_probability(self.labels, self.scores) if self.kind == "binary" else self.given
+
+    def at(self, rows: Array) -> StoredPredictions:
         """The same on some of the rows."""
         given = None if self.given is None else self.given[rows]
-        return Answers(self.labels[rows], self.scores[rows], self.decisions[rows], given)
-
-    def statistic(self, metric: str, kind: str) -> Statistic | None:
-        """The metric as a function of row weights; None where it cannot be told from what was kept."""
-        if metric == "log_loss" and kind == "multiclass":
-            return None if self.given is None else weighted.mean(metrics.losses_of(self.given))
-        if kind == "regression" or metric in ("roc_auc", "average_precision", "log_loss", "brier"):
-            return weighted.statistic(metric, self.labels, self.scores, kind)
-        return weighted.of_decisions(metric, self.labels, self.decisions)
+        return StoredPredictions(self.kind, self.labels[rows], self.scores[rows], self.decisions[rows], given)
 
 
 @dataclass(frozen=True)
@@ -126,29 +82,29 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
         BatchRefused: The batch has no predictions.
     """
     measured_at, until = now(), outcomes.newest(lake, spec.name) if spec.outcomes else None
-    versions = scored_by(lake, spec.name, batch)
+    versions = predictions.scored_by(lake, spec.name, batch)
     rows = open_rows(lake, spec, batch, len(versions))
     if not rows:
         return []
     found = measure(lake, paths, spec, batch, versions, rows)
-    promises = promised(lake, spec.name, [version.number for version in versions])
+    scored = evaluations.test_scores(lake, spec.name, [version.number for version in versions])
     when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
-        for metric in METRICS[spec.target.kind]:
+        for metric in metrics.names(spec.target.kind):
             place = version.number, metric
-            line = as_row(spec, version, metric, found[place], rows, promises.get(place))
+            line = as_row(spec, version, metric, found[place], rows, scored.get(place))
             lines.append({"batch": batch, **line, **when})
     return lines
 
 
 def as_row(
-    spec: PipelineSpec, version: Version, metric: str, score: Score, rows: int, promise: float | None
+    spec: PipelineSpec, version: ScoredBy, metric: str, score: Score, rows: int, test_score: float | None
 ) -> dict[str, Any]:
     """A row of `performance_report` without the batch and the times."""
     judged = version.role == "champion" and metric == spec.performance_metric
     limits = spec.monitoring.performance
-    decayed, why = verdict(metric, score, rows, promise, version.seen, limits) if judged else (None, None)
+    decayed, why = verdict(metric, score, rows, test_score, version.seen, limits) if judged else (None, None)
     gain, gain_low, gain_high = score.gain
     return {
         "model_version": version.number,
@@ -158,8 +114,8 @@ def as_row(
         "low": score.low,
         "high": score.high,
         "rows": rows,
-        "promised": promise,
-        "drop": metrics.drop(metric, score.value, promise),
+        "test_score": test_score,
+        "drop": metrics.METRICS[metric].drop(score.value, test_score),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
@@ -168,27 +124,6 @@ def as_row(
         "seen": version.seen,
         "why": why,
     }
-
-
-def scored_by(lake: Lake, pipeline: str, batch: str) -> list[Version]:
-    """The versions that scored a batch, the champion first. What an earlier ml_assets wrote is the champion's.
-
-    Raises:
-        BatchRefused: There is none.
-    """
-    name = f"{pipeline}.predictions"
-    there = lake.columns(table(name)) if lake.exists(name) else {}
-    role = "coalesce(role, 'champion')" if "role" in there else "'champion'"
-    seen = "bool_or(seen)" if "seen" in there else "NULL::BOOLEAN"
-    found = lake.rows_of(
-        name,
-        f"""SELECT * FROM (SELECT model_version AS number, {role} AS role, {seen} AS seen FROM {{t}} WHERE batch = ?
-        GROUP BY ALL) ORDER BY role != 'champion', number""",
-        [batch],
-    )
-    if not found:
-        raise BatchRefused("predictions has no rows of the batch.", fix=f"Materialize {pipeline}/predictions for it.")
-    return [Version(**row) for row in found]
 
 
 def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
@@ -202,7 +137,7 @@ def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
         f"""CREATE OR REPLACE TEMP TABLE measured AS
         SELECT row_id, {_label_sql(spec.target.kind, lake.columns(labels)["label"])} AS label, true AS sampled
         FROM {labels} SEMI JOIN (
-            SELECT row_id FROM {table(f"{spec.name}.predictions")} WHERE batch = $batch
+            SELECT row_id FROM {PREDICTIONS.sql(spec.name)} WHERE batch = $batch
             GROUP BY row_id HAVING count(DISTINCT model_version) = $versions) USING (row_id)
         WHERE batch = $batch AND label IS NOT NULL""",
         {"batch": batch, "versions": versions},
@@ -227,23 +162,25 @@ def _label_sql(kind: str, sql_type: str) -> str:
 
 
 def measure(
-    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[Version], rows: int
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[ScoredBy], rows: int
 ) -> dict[tuple[str, str], Score]:
-    """(version, metric) -> its score over the rows of `measured`. One version's answers are in memory at a time."""
+    """(version, metric) -> its score over the rows of `measured`. One version's predictions are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0
     for version in versions:
-        said, sampled = answers(lake, paths, spec, batch, version)
-        for metric in METRICS[kind]:
-            statistic = said.statistic(metric, kind)
-            values[version.number, metric] = statistic(np.ones(rows)) if statistic else math.nan
-        samples[version.number] = said.at(sampled)
+        predicted, sampled = predicted_and_observed(lake, paths, spec, batch, version)
+        for metric in metrics.of_kind(kind):
+            known = metric.is_known(predicted)
+            values[version.number, metric.name] = metric.weigh(predicted)(np.ones(rows)) if known else math.nan
+        samples[version.number] = predicted.at(sampled)
         size = len(sampled)
     return with_intervals(values, samples, kind, size, rows, spec.tuning.seed)
 
 
-def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: Version) -> tuple[Answers, Array]:
-    """What a version said of the rows of `measured`, ordered by row_id, and positions of those in the sample."""
-    name, kind = table(f"{spec.name}.predictions"), spec.target.kind
+def predicted_and_observed(
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy
+) -> tuple[StoredPredictions, Array]:
+    """A version's predictions for the rows of `measured`, ordered by row_id, and positions of those in the sample."""
+    name, kind = PREDICTIONS.sql(spec.name), spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
     columns = (
         "m.label, p.score, p.score AS decision" if kind == "regression" else "m.label, p.score, p.decision::TINYINT"
@@ -270,11 +207,11 @@ def answers(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: V
     ).to_arrow_table()
     sampled, label, score, decision, *others = (column.to_numpy() for column in found.columns)
     given = others[0] if others and not others[1].any() else None
-    return Answers(label, score, decision, given), np.flatnonzero(sampled)
+    return StoredPredictions(kind, label, score, decision, given), np.flatnonzero(sampled)
 
 
-def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[str] | None:
-    """A version's classes in the order of its probabilities; None where its bundle does not tell any more."""
+def _classes(lake: Lake, paths: Paths, pipeline: str, version: ScoredBy) -> list[str] | None:
+    """A version's classes in the order of its probabilities; None where its bundle is gone."""
     try:
         served = releases.served(lake, pipeline, versions.need_version(lake, pipeline, version.number))
         return bundle.verify(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256).classes
@@ -284,7 +221,7 @@ def _classes(lake: Lake, paths: Paths, pipeline: str, version: Version) -> list[
 
 def with_intervals(
     values: Mapping[tuple[str, str], float],
-    samples: Mapping[str, Answers],
+    samples: Mapping[str, StoredPredictions],
     kind: str,
     size: int,
     rows: int,
@@ -292,33 +229,33 @@ def with_intervals(
 ) -> dict[tuple[str, str], Score]:
     """Values with intervals from samples of the same `size` rows, and the gains of others over the first version."""
     statistics = {
-        (version, metric): statistic
-        for version, said in samples.items()
-        for metric in METRICS[kind]
-        if (statistic := said.statistic(metric, kind)) is not None
+        (version, metric.name): metric.weigh(predicted)
+        for version, predicted in samples.items()
+        for metric in metrics.of_kind(kind)
+        if metric.is_known(predicted)
     }
-    drawn = dict(
+    resampled = dict(
         zip(statistics, weighted.bootstrap(list(statistics.values()), size, seed).T, strict=True) if size else []
     )
     ones, scale, first = np.ones(size), math.sqrt(size / rows), next(iter(samples))
-    centres = {place: statistics[place](ones) for place in drawn}
+    centres = {place: statistics[place](ones) for place in resampled}
 
     def between(value: float, deviations: Array) -> tuple[float | None, float | None]:
-        low, high = metrics.interval(value + scale * deviations)
+        low, high = weighted.interval(value + scale * deviations)
         return _or_none(low), _or_none(high)
 
     found = {}
     for place, value in values.items():
         version, metric = place
-        if math.isnan(value) or place not in drawn:
+        if math.isnan(value) or place not in resampled:
             found[place] = Score()
             continue
-        found[place] = score = Score(value, *between(value, drawn[place] - centres[place]))
+        found[place] = score = Score(value, *between(value, resampled[place] - centres[place]))
         beside = (first, metric)
-        if version != first and beside in drawn and not math.isnan(values[beside]):
-            sign = 1 if metrics.greater_is_better(metric) else -1
+        if version != first and beside in resampled and not math.isnan(values[beside]):
+            sign = metrics.METRICS[metric].sign
             gain = sign * (value - values[beside])
-            gains = sign * (drawn[place] - drawn[beside])
+            gains = sign * (resampled[place] - resampled[beside])
             centre = sign * (centres[place] - centres[beside])
             found[place] = replace(score, gain=(gain, *between(gain, gains - centre)))
     return found
@@ -328,25 +265,14 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def promised(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[str, str], float]:
-    """(version, metric) -> its score on the test rows."""
-    rows = lake.rows_of(
-        f"{pipeline}.evaluation_report",
-        """SELECT version, metric, max_by(value, evaluated_at) AS value FROM {t}
-        WHERE scope = 'test' AND version IN (SELECT unnest($versions::VARCHAR[])) GROUP BY ALL""",
-        {"versions": list(versions)},
-    )
-    return {(row["version"], row["metric"]): row["value"] for row in rows if not math.isnan(row["value"])}
-
-
 def verdict(
-    metric: str, score: Score, rows: int, promise: float | None, seen: bool | None, limits: Performance
+    metric: str, score: Score, rows: int, test_score: float | None, seen: bool | None, limits: Performance
 ) -> tuple[bool | None, str]:
-    """Has the score decayed, and why; None where nothing can be said.
+    """Has the score decayed, and why; None where there is no verdict.
 
-    It has where the drop is larger than is borne and the interval leaves out the promised score.
+    It has where the drop exceeds the limit and the interval excludes the test score.
     """
-    lost = metrics.drop(metric, score.value, promise)
+    lost = metrics.METRICS[metric].drop(score.value, test_score)
     if seen or seen is None:
         known = "The version has seen" if seen else "It is not known whether the version has seen"
         return None, f"No verdict: {known[0].lower()}{known[1:]} this batch."
@@ -354,15 +280,17 @@ def verdict(
         return None, f"No verdict: {rows:,} rows with a known outcome are fewer than {limits.min_rows:,}."
     if score.value is None or score.low is None or score.high is None:
         return None, f"No verdict: {metric} is not defined on these rows."
-    if promise is None or lost is None:
+    if test_score is None or lost is None:
         return None, f"No verdict: evaluation_report has no {metric} of the version on its test rows."
-    greater = metrics.greater_is_better(metric)
-    excluded = score.high < promise if greater else score.low > promise
-    said = f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; promised {promise:.4g}"
-    much = f"{lost:.1%}" if metric in metrics.AS_SHARE else f"{lost:.4g}"
-    most = f"{limits.max_drop:.1%}" if metric in metrics.AS_SHARE else f"{limits.max_drop:.4g}"
+    greater = metrics.METRICS[metric].is_higher_better
+    excluded = score.high < test_score if greater else score.low > test_score
+    measured = (
+        f"{metric} {score.value:.4g} [{score.low:.4g}, {score.high:.4g}] on {rows:,} rows; test score {test_score:.4g}"
+    )
+    much = metrics.METRICS[metric].format_drop(lost)
+    most = metrics.METRICS[metric].format_drop(limits.max_drop)
     if lost <= limits.max_drop:
-        return False, f"Holds: {said}. " + (f"Worse by {much}, at most {most} is borne." if lost > 0 else "Not worse.")
+        return False, f"Holds: {measured}. " + (f"Worse by {much}, the limit is {most}." if lost > 0 else "Not worse.")
     if not excluded:
-        return False, f"Holds: {said}. Worse by {much}, but the interval holds the promised score."
-    return True, f"Decayed: {said}. Worse by {much}, more than {most}."
+        return False, f"Holds: {measured}. Worse by {much}, but the interval includes the test score."
+    return True, f"Decayed: {measured}. Worse by {much}, more than the limit of {most}."

@@ -10,11 +10,16 @@ from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import performance
-from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.lake import Lake
 from ml_assets.reporting.markdown import markdown_table
-from ml_assets.reporting.score_plot import score_picture
+from ml_assets.reporting.score_plot import score_plot
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables import performance as live_scores
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.predictions import PREDICTIONS
 
 STAGE = "monitoring"
 Rows = Sequence[Mapping[str, Any]]
@@ -29,32 +34,32 @@ def performance_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The check of live scores."""
     holds = BatchCheck(
         "no_decay",
-        f"The champion's {spec.performance_metric} holds what its test promised, as far as outcomes are known.",
-        lambda lake, batch: _no_decay(lake, f"{spec.name}.performance_report", batch),
+        f"The champion's {spec.performance_metric} keeps up with its test score, as far as outcomes are known.",
+        lambda lake, batch: _no_decay(lake, spec.name, batch),
         blocking=False,
     )
-    return [batch_checks(spec, "performance_report", [holds])]
+    return [batch_checks(spec, PERFORMANCE.name, [holds])]
 
 
-def _no_decay(lake: Lake, name: str, batch: str) -> Verdict:
-    rows = lake.rows_of(name, "SELECT decayed, why, value, promised, rows FROM {t} WHERE batch = ? AND judged", [batch])
-    if not rows:
+def _no_decay(lake: Lake, pipeline: str, batch: str) -> Verdict:
+    found = live_scores.verdict(lake, pipeline, batch)
+    if found is None:
         return Verdict(True, {}, "no outcome of the batch is known yet")
-    numbers = {name: rows[0][name] for name in ("value", "promised", "rows") if rows[0][name] is not None}
-    return Verdict(not rows[0]["decayed"], numbers, rows[0]["why"])
+    numbers = {name: found[name] for name in ("value", "test_score", "rows") if found[name] is not None}
+    return Verdict(not found["decayed"], numbers, found["why"])
 
 
 def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "performance_report")
-    read = ["predictions", "validated_data", *(["outcomes"] if spec.outcomes else [])]
+    key = declare.asset_key(spec, PERFORMANCE)
+    read = [PREDICTIONS, VALIDATED_DATA, *([OUTCOMES] if spec.outcomes else [])]
     version = code_version([performance], spec.target, spec.performance_metric, spec.monitoring.performance)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, asset_name) for asset_name in read],
+        deps=[declare.asset_key(spec, table) for table in read],
         description="Every version that scored the batch against the outcomes that are known, on the same rows, beside "
-        "what its test promised. Without an outcome it is empty.",
-        metadata={"dagster/column_schema": declare.column_schema(performance.COLUMNS, performance.DESCRIPTIONS)},
+        "its test score. Without an outcome it is empty.",
+        metadata={"dagster/column_schema": declare.column_schema(PERFORMANCE.types, PERFORMANCE.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}, by_batch=True),
     )
     def performance_report(
@@ -64,8 +69,7 @@ def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             rows = performance.report(store, lake.paths, spec, batch)
-            values = store.values(performance.COLUMNS, rows)
-            put = Put(declare.table_of(key), values, batch, volatile=("measured_at", "outcomes_until"))
+            put = live_scores.put(store, spec.name, rows, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, _metadata(store, spec, rows))}
 
@@ -82,11 +86,19 @@ def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> declare.Metadata:
         "versions": dg.MetadataValue.md(_by_version(rows)),
     }
     for row in (row for row in rows if row["judged"]):
-        numbers = {"score": "value", "score_low": "low", "score_high": "high", "promised": "promised", "drop": "drop"}
+        numbers = {
+            "score": "value",
+            "score_low": "low",
+            "score_high": "high",
+            "test_score": "test_score",
+            "drop": "drop",
+        }
         metadata |= {word: row[name] for word, name in numbers.items() if row[name] is not None}
         metadata |= {"model_version": row["model_version"], "metric": row["metric"], "verdict": row["why"]}
         metadata |= {} if row["decayed"] is None else {"decayed": row["decayed"]}
-        metadata["picture"] = dg.MetadataValue.md(score_picture(row["metric"], _judged(lake, spec)))
+        metadata["plot"] = dg.MetadataValue.md(
+            score_plot(row["metric"], live_scores.verdicts(lake, spec.name, metric=row["metric"]))
+        )
     return metadata
 
 
@@ -97,12 +109,3 @@ def _by_version(rows: Rows) -> str:
         line = {"version": row["model_version"], "role": row["role"], "has seen it": row["seen"]}
         lines.setdefault(row["model_version"], line)[row["metric"]] = row["value"]
     return markdown_table(list(lines.values()))
-
-
-def _judged(lake: Lake, spec: PipelineSpec) -> list[dict[str, Any]]:
-    return lake.rows_of(
-        f"{spec.name}.performance_report",
-        """SELECT batch, value, low, high, promised, decayed, seen FROM {t} WHERE judged AND metric = ?
-        ORDER BY batch""",
-        [spec.performance_metric],
-    )

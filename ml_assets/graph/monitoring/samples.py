@@ -12,6 +12,8 @@ from ml_assets.lake.sql import identifier, table
 from ml_assets.ml import bundle, estimators, reference
 from ml_assets.ml.reference import PREDICTION, Reference
 from ml_assets.tables import releases, training_sets
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
@@ -58,20 +60,20 @@ def _asked(features: pd.DataFrame, loaded: bundle.Bundle) -> pd.DataFrame:
 def sample_of(lake: Lake, pipeline: str, batch: str, by: Watched, sample: int) -> tuple[pd.DataFrame, int]:
     """At most `sample` rows of a batch, the same ones each time, and the number of rows that the batch has.
 
-    `prediction` is what the table `predictions` says for the version; where it says nothing, the model is asked.
+    `prediction` is what the table `predictions` has of the version; where it has nothing, the model predicts.
 
     Raises:
         BatchRefused: The batch has no features.
         ModelError: The features are not those that the version was trained on.
     """
-    name, types = f"{pipeline}.features", by.loaded.schema.features
+    name, types = FEATURES.of(pipeline), by.loaded.schema.features
     rows = lake.count(name, batch)
     if not rows:
         raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
     missing = sorted(set(types) - set(lake.columns(table(name))))
     if missing:
         raise ModelError(
-            f"Version {by.model.version} needs features that are not made any more: {', '.join(missing)}.",
+            f"Version {by.model.version} needs features that no longer exist: {', '.join(missing)}.",
             fix=f"Run the job {pipeline}_train for a version of today's features; where it is refused, put the "
             f"features back, or `ml-assets models promote {pipeline} VERSION`.",
         )
@@ -80,14 +82,14 @@ def sample_of(lake: Lake, pipeline: str, batch: str, by: Watched, sample: int) -
         f"{identifier(column)}::DOUBLE AS {identifier(column)}" if kind == "number" else identifier(column)
         for column, kind in types.items()
     )
-    drawn = lake.con.execute(
+    sampled = lake.con.execute(
         f"SELECT row_id, {columns} FROM {table(name)} WHERE batch = ? AND {DRAW} <= ? ORDER BY row_id", [batch, limit]
     ).df()
-    features = estimators.feature_frame(drawn, types)
-    said = _predictions(lake, pipeline, batch, by.model.version, limit)
-    if said is None or not said["row_id"].equals(drawn["row_id"]):
+    features = estimators.feature_frame(sampled, types)
+    predicted = _predictions(lake, pipeline, batch, by.model.version, limit)
+    if predicted is None or not predicted["row_id"].equals(sampled["row_id"]):
         return _asked(features, by.loaded), rows
-    return features.assign(**{PREDICTION: said["score"]}), rows
+    return features.assign(**{PREDICTION: predicted["score"]}), rows
 
 
 def _limit(lake: Lake, name: str, batch: str, sample: int) -> int:
@@ -100,8 +102,8 @@ def _limit(lake: Lake, name: str, batch: str, sample: int) -> int:
 
 
 def _predictions(lake: Lake, pipeline: str, batch: str, version: str, limit: int) -> pd.DataFrame | None:
-    """row_id and score of the drawn rows by a version. In whatever role it scored, it says the same of a row."""
-    name = f"{pipeline}.predictions"
+    """row_id and score of the sampled rows by a version. In whatever role it scored, it predicts the same for a row."""
+    name = PREDICTIONS.of(pipeline)
     if not lake.exists(name):
         return None
     return lake.con.execute(

@@ -7,47 +7,49 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.graph.release.evaluation.publish import plotted, publish
-from ml_assets.graph.release.packaging import packing, proving, refitting
-from ml_assets.graph.release.promotion import decision
+from ml_assets.graph.release.packaging import pack, prove, refit
+from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Rows
-from ml_assets.reporting.evaluation_plots import evaluation_picture, shown
+from ml_assets.reporting.evaluation_files import plotted, publish
+from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 STAGE = "release"
 SCORER = "ml_assets.server.scorer"  # what a release answers is computed by it
 
 
 def release_assets(
-    spec: PipelineSpec, function: packing.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
+    spec: PipelineSpec, function: pack.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
 ) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
     Args:
         spec: The pipeline.
         function: The features function, where features is not a SQL file.
-        own_features: Makes a champion's features again, where they are not today's.
+        own_features: Recomputes a champion's features, where they are not today's.
     """
     return [_evaluation_report(spec, own_features), _release_candidate(spec, function), _champion(spec)]
 
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "evaluation_report")
+    key = declare.asset_key(spec, EVALUATIONS)
     version = code_version([evaluate], spec.gates, spec.target, spec.tuning.metric, spec.costs, spec.key)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "trained_model"), declare.asset_key(spec, "training_set")],
-        description="The new version on test rows that no search has seen: metrics, money, slices, groups, robustness, "
-        "signs of a leak, against baseline and champion; as rows, a page and a model card.",
-        metadata={"dagster/column_schema": declare.column_schema(evaluate.COLUMNS)},
+        deps=[declare.asset_key(spec, VERSIONS), declare.asset_key(spec, TRAINING_SETS)],
+        description="The new version on unseen test rows: metrics, costs, slices, fairness, robustness and leakage, "
+        "compared with baseline and champion; as rows, an HTML report and a model card.",
+        metadata={"dagster/column_schema": declare.column_schema(EVALUATIONS.types, EVALUATIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -57,20 +59,19 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             model = versions.of_pin(store, spec.name, pin.pin_id)
             champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
-            pages = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
-            found = evaluate.as_rows(evaluated.found, model.version, pin.pin_id)
-            rows = Rows(declare.table_of(key), evaluate.COLUMNS, found, key=("version",))
-            store.append([rows], declare.commit(context, key))
+            reports = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
+            here = declare.commit(context, key)
+            evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
         return dg.MaterializeResult(
             metadata={
                 "version": model.version,
                 "test_rows": len(evaluated.judged.labels),
                 "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
                 "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
-                "picture": dg.MetadataValue.md(evaluation_picture(evaluated)),
-                **declare.page_links(paths, pages.evaluation),
-                "evidently_page": declare.page_links(paths, pages.evidently)["page"],
-                "model_card": declare.page_links(paths, pages.card)["page"],
+                "plot": dg.MetadataValue.md(evaluation_plot(evaluated)),
+                **declare.report_links(paths, reports.evaluation),
+                "evidently_report": declare.report_links(paths, reports.evidently)["report"],
+                "model_card": declare.report_links(paths, reports.card)["report"],
                 **plotted(evaluated.found),
             },
         )
@@ -97,33 +98,33 @@ def _slices_table(found: list[Finding]) -> str:
     return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
-def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | None) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "release_candidate")
-    logic = (packing, proving, refitting, SCORER)
+def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | None) -> dg.AssetsDefinition:
+    key = declare.asset_key(spec, RELEASES)
+    logic = (pack, prove, refit, SCORER)
     version = code_version(logic, spec.gates.serving, spec.training, spec.columns)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
-        description="The version, fitted again on all labelled rows where its gates passed, packed with all that a "
-        "server needs, started as a real process and asked.",
-        metadata={"dagster/column_schema": declare.column_schema(RELEASES)},
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, VERSIONS)],
+        description="The version packaged for serving, refit on all labelled rows where its gates passed, started as a "
+        "real server and tested.",
+        metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
         **declare.common(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
-        with user_errors(pipeline=spec.name), refitting.alone(paths, spec.name):
+        with user_errors(pipeline=spec.name), refit.alone(paths, spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            found = decision.findings(store, spec.name, model.version)
-            choice = refitting.choose(store, paths, spec, pin, model, training_version(spec))
-            packed = packing.pack(store, paths, spec, pin, model, found, function, choice.served)
+            found = evaluations.findings(store, spec.name, model.version)
+            choice = refit.choose(store, paths, spec, pin, model, training_version(spec))
+            packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served)
             proof = None
             if spec.gates.serving is not None:
-                proof = proving.prove(packed.folder, packed.golden, spec.target.kind != "regression")
-            row = packing.as_row(packed, model.version, context.run.run_id)
-            row |= {**choice.as_row(pin), **proving.as_row(proof)}
-            store.append([Rows(declare.table_of(key), RELEASES, [row])], declare.commit(context, key))
+                proof = prove.prove(packed.folder, packed.golden, spec.target.kind != "regression")
+            row = pack.as_row(packed, model.version, context.run.run_id)
+            row |= {**choice.as_row(pin), **prove.as_row(proof)}
+            releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(
             metadata={
@@ -137,14 +138,14 @@ def _release_candidate(spec: PipelineSpec, function: packing.FeaturesFunction | 
 
 
 def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "champion")
-    version = code_version([decision], spec.gates)
+    key = declare.asset_key(spec, DECISIONS)
+    version = code_version([decide], spec.gates)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "release_candidate")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, RELEASES)],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
-        metadata={"dagster/column_schema": declare.column_schema(decision.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(DECISIONS.types, DECISIONS.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -152,9 +153,9 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            made = decision.decide(store, spec, model, declare.commit(context, key))
+            made = decide.decide(store, spec, model, declare.commit(context, key))
             current = versions.alias(store, spec.name, "champion")
-            score = decision.test_score(store, spec, model.version)
+            score = evaluations.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
             metadata={

@@ -8,12 +8,15 @@ import dagster as dg
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.promotion import decision, gates
+from ml_assets.graph.release.promotion import gates
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import decisions, evaluations, releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.releases import RELEASES
 
 
 def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -24,7 +27,7 @@ def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, EVALUATIONS),
         name="test_rows_are_unseen",
         blocking=True,
         description="No test row was in the rows that the judged model was fitted or tuned on.",
@@ -46,25 +49,25 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "evaluation_report"),
+        asset=declare.asset_key(spec, EVALUATIONS),
         name="no_leak_is_suspected",
-        description="No feature looks as if it knew the answer. It only warns: `gates.leakage` refuses.",
+        description="No sign of target leakage. It only warns: the gate `leakage` refuses versions.",
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
         model = versions.of_pin(store, spec.name, pin.pin_id)
-        found = decision.findings(store, spec.name, model.version)
-        alarms = leakage.alarms(spec, found)
+        found = evaluations.findings(store, spec.name, model.version)
+        suspects = leakage.suspects(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)
         return dg.AssetCheckResult(
-            passed=not alarms,
+            passed=not suspects,
             severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(alarms) or None,
+            description="; ".join(suspects) or None,
             metadata={
                 "version": model.version,
-                "alarms": len(alarms),
+                "suspects": len(suspects),
                 "strongest_feature": f"{alone[0].slice}: {alone[0].metric} {alone[0].value:.4g}" if alone else "none",
                 **({} if same is None else {"test_rows_among_train_rows": same}),
             },
@@ -75,8 +78,8 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     """A check for each gate of the YAML, read from the decision: a refusal is an outcome, and no run fails for it."""
-    key = declare.asset_key(spec, "champion")
-    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(spec, [])}
+    key = declare.asset_key(spec, DECISIONS)
+    demanded = {f"gate_{gate.gate.replace('.', '_')}": gate for gate in gates.judge(gates.Evidence(spec))}
 
     @dg.multi_asset_check(
         name=f"{spec.name}__gates",
@@ -90,7 +93,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
-            made = decision.newest_of(store, spec.name, model.version)
+            made = decisions.newest_of(store, spec.name, model.version)
         judged = {gate.gate: gate for gate in made.gates} if made else {}
         for name, gate in demanded.items():
             undecided = replace(gate, detail=f"not judged yet: materialize {spec.name}/champion")
@@ -99,7 +102,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     return gates_of_the_yaml
 
 
-def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) -> dg.AssetCheckResult:
+def _gate_result(key: dg.AssetKey, name: str, gate: decisions.Gate, version: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,
@@ -113,7 +116,7 @@ def _gate_result(key: dg.AssetKey, name: str, gate: gates.Gate, version: str) ->
 
 def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "release_candidate"),
+        asset=declare.asset_key(spec, RELEASES),
         name="release_is_sound",
         blocking=True,
         description="The release's files are those that were packed.",
@@ -136,7 +139,7 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "champion"),
+        asset=declare.asset_key(spec, DECISIONS),
         name="champion_is_sound",
         blocking=True,
         description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",

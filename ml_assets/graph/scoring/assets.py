@@ -12,10 +12,13 @@ from ml_assets.graph.code_version import code_version
 from ml_assets.graph.scoring import scoring
 from ml_assets.graph.scoring.scoring import SCORED
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.lake import Lake
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.predictions import PREDICTIONS
 
 STAGE = "scoring"
 
@@ -36,14 +39,14 @@ def scoring_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 
 
 def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "predictions")
+    key = declare.asset_key(spec, PREDICTIONS)
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "features"), declare.asset_key(spec, "champion")],
+        deps=[declare.asset_key(spec, FEATURES), declare.asset_key(spec, DECISIONS)],
         description="Each row of the batch, scored by the champion of that moment and the versions beside it; "
         "version and threshold stand on every row.",
-        metadata={"dagster/column_schema": declare.column_schema(scoring.COLUMNS, scoring.DESCRIPTIONS)},
+        metadata={"dagster/column_schema": declare.column_schema(PREDICTIONS.types, PREDICTIONS.descriptions)},
         output_required=False,  # without a champion there is nothing to score with, and what follows is skipped
         **declare.common(
             spec, STAGE, code_version([scoring], spec.target, spec.serving), {"scikitlearn", "duckdb"}, by_batch=True
@@ -68,7 +71,8 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
             metadata = _numbers(store, by)
             if config.version:
                 scoring.keep_others(store, spec.name, batch, by[0])
-            (written,) = store.replace([Put(declare.table_of(key), SCORED, batch)], declare.commit(context, key, batch))
+            put = PREDICTIONS.put(spec.name, SCORED, batch)
+            (written,) = store.replace([put], declare.commit(context, key, batch))
             store.con.execute(f"DROP TABLE {SCORED}")
             return {key: Result(written, metadata)}
 
@@ -80,11 +84,11 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
 def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineSpec) -> None:
     """No failure: the first version may have been refused, and a later champion scores what nobody has scored."""
     text = (
-        f"There is no champion yet, so nothing was scored. lake.{spec.name}.champion says why no version was promoted; "
-        "the first champion scores the batches that it was not trained on."
+        f"There is no champion yet, so nothing was scored. lake.{DECISIONS.of(spec.name)} says why no version was "
+        "promoted; the first champion scores the batches that it was not trained on."
     )
     context.log.warning(text)
-    context.log_event(dg.AssetObservation(declare.asset_key(spec, "predictions"), description=text))
+    context.log_event(dg.AssetObservation(declare.asset_key(spec, PREDICTIONS), description=text))
 
 
 def _numbers(lake: Lake, by: list[scoring.Scorer]) -> declare.Metadata:

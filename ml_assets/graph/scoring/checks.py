@@ -4,8 +4,10 @@ import dagster as dg
 
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables import predictions
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.predictions import PREDICTIONS
 
 
 def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
@@ -15,19 +17,13 @@ def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
         "By each version one score per validated row, none missing, none NULL; one of the versions is the champion.",
         lambda lake, batch: _scored_once(lake, spec.name, batch),
     )
-    return [batch_checks(spec, "predictions", [once])]
+    return [batch_checks(spec, PREDICTIONS.name, [once])]
 
 
 def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:
-    name = f"{pipeline}.predictions"
-    validated = lake.count(f"{pipeline}.validated_data", batch)
-    if not lake.exists(name):
-        return Verdict(False, {}, f"{name} has no rows yet")
-    found = lake.rows(
-        f"""SELECT model_version, role, count(*) AS rows, count(DISTINCT row_id) AS ids,
-        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {table(name)} WHERE batch = ? GROUP BY ALL""",
-        [batch],
-    )
+    if not lake.exists(PREDICTIONS.of(pipeline)):
+        return Verdict(False, {}, f"{PREDICTIONS.of(pipeline)} has no rows yet")
+    validated, found = lake.count(VALIDATED_DATA.of(pipeline), batch), predictions.counts(lake, pipeline, batch)
     champions = sum(version["role"] == "champion" for version in found)
     whole = all(version["rows"] == version["ids"] == validated > 0 and not version["missing"] for version in found)
     return Verdict(

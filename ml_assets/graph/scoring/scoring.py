@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets import metrics
 from ml_assets.errors import BatchRefused, ModelError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers, table
-from ml_assets.ml import bundle, metrics
+from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables.data import FEATURES
+from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
@@ -23,23 +26,6 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 50_000
 SCORED = "scored"
-COLUMNS = {
-    "batch": "VARCHAR",
-    "row_id": "BIGINT",
-    "model_version": "VARCHAR",
-    "role": "VARCHAR",
-    "score": "DOUBLE",
-    "decision": "VARCHAR",
-    "threshold": "DOUBLE",
-    "probabilities": "DOUBLE[]",
-    "seen": "BOOLEAN",
-}
-DESCRIPTIONS = {
-    "role": "champion: this is the answer. challenger, shadow: scored beside it. rescored: scored later, by choice.",
-    "score": "Probability of 1 (binary), of the decision (multiclass), or the value (regression).",
-    "probabilities": "Of each class, in the order of the bundle's classes (multiclass).",
-    "seen": "The version was trained, tuned or judged on this batch.",
-}
 
 
 @dataclass(frozen=True)
@@ -86,13 +72,15 @@ def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str
 
 
 def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> None:
-    """Score every row of a batch into the temporary table `scored`, a row for each version, with `COLUMNS`.
+    """Score every row of a batch into the temporary table `scored`, which has the columns of `PREDICTIONS`.
+
+    A row for each row of the batch and each version.
 
     Raises:
         BatchRefused: The batch has no features.
         ModelError: The features are not those that a version was trained on.
     """
-    name = f"{pipeline}.features"
+    name = FEATURES.of(pipeline)
     if not lake.count(name, batch):
         raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
     there = lake.columns(table(name))
@@ -104,7 +92,7 @@ def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> 
                 fix=f"Run the job {pipeline}_train for a version of today's features; where it is refused, put the "
                 f"features back, or `ml-assets models promote {pipeline} VERSION`.",
             )
-    columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in COLUMNS.items())
+    columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in PREDICTIONS.types.items())
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {SCORED} ({columns})")
     features = list(dict.fromkeys(feature for scorer in by for feature in scorer.loaded.schema.features))
     for rows in _chunks(lake, name, batch, features):
@@ -117,7 +105,7 @@ def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None
 
     What the rows of the version are called is settled here: they are the answers only where the batch has no others.
     """
-    name = f"{pipeline}.predictions"
+    name = PREDICTIONS.of(pipeline)
     if lake.count(name, batch):
         lake.con.execute(
             f"INSERT INTO {SCORED} BY NAME SELECT * FROM {table(name)} WHERE batch = ? AND model_version != ?",

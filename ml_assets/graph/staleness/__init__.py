@@ -1,1 +1,1 @@
-"""What is stale and why, and the sensor that mends it. Makes no asset: it looks at those of other stages by key."""
+"""What is stale and why, and the sensor that rebuilds it. It makes no asset, and knows those of other stages by key."""

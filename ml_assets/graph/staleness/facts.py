@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ml_assets.lake.audit import Place, Trail
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import table
-from ml_assets.tables.families import FAILURES, read_trail
-
-# Rows that say what a training asset was made from: {t} is its table, {models} that of the model versions.
-OF_PIN = {
-    "trained_model": "SELECT 1 FROM {t} WHERE pin_id = $pin",
-    "evaluation_report": "SELECT 1 FROM {t} WHERE pin_id = $pin",
-    "release_candidate": "SELECT 1 FROM {t} WHERE version IN (SELECT version FROM {models} WHERE pin_id = $pin)",
-    "champion": "SELECT 1 FROM {t} WHERE version IN (SELECT version FROM {models} WHERE pin_id = $pin)",
-}
+from ml_assets.tables import (
+    arrivals,
+    candidates,
+    data,
+    decisions,
+    evaluations,
+    ingest_errors,
+    releases,
+    training_sets,
+    versions,
+)
+from ml_assets.tables.audit import Place, Trail, read_trail
+from ml_assets.tables.decisions import DECISIONS
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.releases import RELEASES
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 
 @dataclass(frozen=True)
@@ -64,33 +70,25 @@ def read_facts(lake: Lake, pipeline: str) -> Facts:
         return Facts()
     return Facts(
         trail=read_trail(lake, pipeline),
-        errors=_errors(lake, pipeline),
+        errors=ingest_errors.texts(lake, pipeline),
         files=_files(lake, pipeline),
-        validated=lake.batches(f"{pipeline}.validated_data"),
+        validated=data.validated_batches(lake, pipeline),
         of_newest_pin=_of_newest_pin(lake, pipeline),
     )
 
 
-def _errors(lake: Lake, pipeline: str) -> dict[Place, str]:
-    rows = lake.rows_of(
-        f"{pipeline}.{FAILURES}",
-        "SELECT asset, batch, max_by(error, failed_at) AS error FROM {t} WHERE batch IS NOT NULL GROUP BY ALL",
-    )
-    return {(row["asset"], row["batch"]): row["error"] for row in rows}
-
-
 def _files(lake: Lake, pipeline: str) -> dict[str, Files]:
     ready: dict[str, set[str]] = {}
-    read = lake.values_by_batch(f"{pipeline}.raw_data", "source_sha256")
+    read = data.source_hashes(lake, pipeline)
     refused: dict[str, str] = {}
-    for row in lake.rows_of(
-        f"{pipeline}.arrivals", "SELECT batch, status, sha256, error FROM {t} WHERE batch IS NOT NULL"
-    ):
-        ready.setdefault(row["batch"], set())
-        if row["status"] == "ready":
-            ready[row["batch"]].add(row["sha256"])
-        elif row["status"] == "refused":
-            refused[row["batch"]] = row["error"]
+    for file in arrivals.known(lake, pipeline).values():
+        if file.batch is None:
+            continue
+        ready.setdefault(file.batch, set())
+        if file.status == "ready":
+            ready[file.batch].add(str(file.sha256))
+        elif file.status == "refused":
+            refused[file.batch] = str(file.error)
     return {
         batch: Files(frozenset(ready.get(batch, ())), frozenset(read.get(batch, ())), refused.get(batch))
         for batch in {*ready, *read}
@@ -98,14 +96,13 @@ def _files(lake: Lake, pipeline: str) -> dict[str, Files]:
 
 
 def _of_newest_pin(lake: Lake, pipeline: str) -> frozenset[str]:
-    newest = lake.rows_of(f"{pipeline}.training_set", "SELECT max_by(pin_id, created_at) AS pin FROM {t}")
-    if not newest:
+    pin = training_sets.newest_id(lake, pipeline)
+    if pin is None:
         return frozenset()
-    pin = {"pin": newest[0]["pin"]}
-    tuned = lake.rows_of(f"{pipeline}.candidates", "SELECT DISTINCT candidate FROM {t} WHERE pin_id = $pin", pin)
-    made = {f"{pipeline}/candidate_{row['candidate']}" for row in tuned}
-    for asset_name, sql in OF_PIN.items():
-        models = table(f"{pipeline}.trained_model")
-        if lake.rows_of(f"{pipeline}.{asset_name}", f"{sql} LIMIT 1".replace("{models}", models), pin):
-            made.add(f"{pipeline}/{asset_name}")
-    return frozenset({*made, f"{pipeline}/training_set"})
+    tuned = {f"{pipeline}/{candidates.asset_name(name)}" for name in candidates.newest(lake, pipeline, pin)}
+    named = [model.version for model in versions.versions(lake, pipeline) if model.pin_id == pin]
+    made = {TRAINING_SETS, *([VERSIONS] if named else [])}
+    made |= {EVALUATIONS} if evaluations.newest(lake, pipeline, named, ["test"]) else set()
+    made |= {RELEASES} if any(releases.newest(lake, pipeline, version) for version in named) else set()
+    made |= {DECISIONS} if any(one.version in named for one in decisions.decisions(lake, pipeline)) else set()
+    return frozenset(tuned | {table.asset(pipeline) for table in made})

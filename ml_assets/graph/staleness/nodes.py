@@ -11,17 +11,17 @@ from ml_assets.graph.staleness.states import Node
 if TYPE_CHECKING:
     import dagster as dg
 
-# Stage -> who makes its assets again. Predictions and reports on them say what the champion of their moment said.
-KINDS: Mapping[str, Literal["remade", "trained", "kept"]] = {
-    "ingest": "remade",
-    "features": "remade",
+# Stage -> what makes its assets anew. Predictions and the reports on them record the champion of their time.
+KINDS: Mapping[str, Literal["rebuilt", "trained", "frozen"]] = {
+    "ingest": "rebuilt",
+    "features": "rebuilt",
     "training": "trained",
     "release": "trained",
-    "scoring": "kept",
-    "monitoring": "kept",
+    "scoring": "frozen",
+    "monitoring": "frozen",
 }
-# Of another kind than their stage. A file of outcomes is taken once, whatever the code is later.
-KINDS_OF_ASSETS: Mapping[str, Literal["kept"]] = {"outcomes": "kept"}
+# Of another kind than their stage. A file of outcomes is recorded once, whatever the code is later.
+KINDS_OF_ASSETS: Mapping[str, Literal["frozen"]] = {"outcomes": "frozen"}
 
 
 def nodes_of(specs: Iterable[dg.AssetSpec]) -> dict[str, Node]:

@@ -2,7 +2,7 @@
 
 An asset is stale by code when its code version is not that of its newest write, and stale by data when the content of
 something that it read is no longer what it was at that write. A second write of the same content changes nothing.
-What lies downstream of something that will be made again is `behind`: it may become stale by data, or may not.
+What is downstream of something that will be rebuilt is `behind`: it may become stale by data, or may not.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Literal
 
 from ml_assets.graph.code_version import is_other_code
 from ml_assets.graph.staleness.facts import Facts, Files
-from ml_assets.lake.audit import LastWrite, Place
+from ml_assets.tables.audit import LastWrite, Place
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.training_sets import TRAINING_SETS
 
-State = Literal["fresh", "kept", "stale", "behind", "missing", "failed"]
-STATES: tuple[State, ...] = ("fresh", "kept", "stale", "behind", "missing", "failed")
-RAW = "raw_data"
+State = Literal["fresh", "frozen", "stale", "behind", "missing", "failed"]
+STATES: tuple[State, ...] = ("fresh", "frozen", "stale", "behind", "missing", "failed")
+RAW = RAW_DATA.name
 # Made by the same step: a failure of the first that left nothing of the second is one of the second, too.
-SAME_STEP = {"quarantine": "validated_data"}
+SAME_STEP = {QUARANTINE.name: VALIDATED_DATA.name}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Node:
         code_version: Today's.
         upstream: Keys of the assets that it reads.
         by_batch: Has it a partition for each batch?
-        kind: remade: the sensor makes it again. trained: only a training does. kept: what it said stays said.
+        kind: rebuilt: by the sensor. trained: by a training only. frozen: by nothing, it records what was.
         looks_back: Key of an asset of which it reads batches before its own, and not its own -> at most how many.
     """
 
@@ -40,7 +42,7 @@ class Node:
     code_version: str
     upstream: tuple[str, ...]
     by_batch: bool
-    kind: Literal["remade", "trained", "kept"]
+    kind: Literal["rebuilt", "trained", "frozen"]
     looks_back: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -59,12 +61,12 @@ class Verdict:
     Args:
         asset: Its key.
         batch: The batch; None where the asset has none.
-        state: fresh | kept (as made, never judged) | stale | behind (something upstream will change) | missing |
+        state: fresh | frozen (as made, never evaluated) | stale | behind (something upstream will change) | missing |
             failed (the newest attempt failed, and nothing has changed since).
         why: code, data of an upstream asset, or the error.
         of: Batches of that upstream asset, where they are not this batch.
         since: Snapshot that made it stale or possible; 0 where it was the code.
-        redo: Will the sensor make it again?
+        redo: Will the sensor rebuild it?
         todo: What will be done about it, or by whom.
     """
 
@@ -91,27 +93,27 @@ class Cause:
     since: int = 0
 
 
-def judge(nodes: Mapping[str, Node], facts: Facts) -> list[Verdict]:
+def evaluate(nodes: Mapping[str, Node], facts: Facts) -> list[Verdict]:
     """The state of every asset and batch of a pipeline, upstream first.
 
-    A kept asset (predictions, drift reports) without a write is left out: batches that came before the first
+    A frozen asset (predictions, drift reports) without a write is left out: batches that came before the first
     champion never have one.
 
     Args:
         nodes: Key -> asset.
         facts: What the lake says.
     """
-    court = _Court(nodes, facts)
+    evaluator = _Evaluator(nodes, facts)
     batches = facts.batches()
     upstream = {key: [name for name in nodes[key].upstream if name in nodes] for key in sorted(nodes)}
     for key in TopologicalSorter(upstream).static_order():
         node = nodes[key]
         for batch in batches if node.by_batch else [None]:
-            court.hear(node, batch)
-    return list(court.verdicts.values())
+            evaluator.evaluate(node, batch)
+    return list(evaluator.verdicts.values())
 
 
-class _Court:
+class _Evaluator:
     """The verdicts so far, which those downstream depend on."""
 
     def __init__(self, nodes: Mapping[str, Node], facts: Facts) -> None:
@@ -120,9 +122,9 @@ class _Court:
         self.trail = facts.trail
         self.verdicts: dict[Place, Verdict] = {}
 
-    def hear(self, node: Node, batch: str | None) -> None:
-        if node.kind == "kept":
-            verdict = self._kept(node, batch)
+    def evaluate(self, node: Node, batch: str | None) -> None:
+        if node.kind == "frozen":
+            verdict = self._frozen(node, batch)
         elif node.kind == "trained" or batch is None:
             verdict = self._whole(node)
         elif node.asset_name == RAW:
@@ -179,12 +181,12 @@ class _Court:
             return Verdict(*place, "stale", "data of its files", todo=arrival)
         return Verdict(*place, "fresh")
 
-    def _kept(self, node: Node, batch: str | None) -> Verdict | None:
+    def _frozen(self, node: Node, batch: str | None) -> Verdict | None:
         place = (node.key, batch)
         write, failure = self._attempts(place)
         if failure:
             return self._failed(place)
-        return Verdict(*place, "kept") if write else None
+        return Verdict(*place, "frozen") if write else None
 
     def _inputs(self, node: Node, batch: str) -> list[Place]:
         """What an asset reads for a batch: the same batch of its upstream, or those before it."""
@@ -196,9 +198,9 @@ class _Court:
     # -- assets without batches ---------------------------------------------------------------------------------
 
     def _whole(self, node: Node) -> Verdict:
-        """arrivals, and what a training makes. New batches make no training stale: whether to train is `retrain`'s."""
+        """arrivals, and what a training makes. New batches make no training stale: the sensor `retrain` decides."""
         place = (node.key, None)
-        redo = node.kind == "remade"
+        redo = node.kind == "rebuilt"
         todo = f"sensor {node.pipeline}_stale" if redo else f"job {node.pipeline}_train"
         write = self.trail.writes.get(place)
         if write is None:
@@ -212,7 +214,9 @@ class _Court:
         ]
         cause = self._cause(node, write, read, None)
         if cause is None and node.kind == "trained" and node.key not in self.facts.of_newest_pin:
-            cause = Cause("data of training_set", since=self.trail.changed_at((f"{node.pipeline}/training_set", None)))
+            cause = Cause(
+                f"data of {TRAINING_SETS.name}", since=self.trail.changed_at((TRAINING_SETS.asset(node.pipeline), None))
+            )
         if cause is not None:
             return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]
@@ -220,7 +224,7 @@ class _Court:
             return Verdict(*place, "behind", "what it was made from will change", todo=todo)
         return Verdict(*place, "fresh")
 
-    # -- what both ask ------------------------------------------------------------------------------------------
+    # -- what both need ------------------------------------------------------------------------------------------
 
     def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> Cause | None:
         if is_other_code(attempt.code_version, node.code_version):
@@ -250,14 +254,14 @@ class _Court:
 
     def _failed(self, place: Place, error: str | None = None) -> Verdict:
         text = error or self.facts.errors.get(place) or self.facts.errors.get(self._same_step(place), "")
-        return Verdict(*place, "failed", text, todo="mend what the error names")
+        return Verdict(*place, "failed", text, todo="fix the error")
 
     def _redo(self, place: Place) -> bool:
         verdict = self.verdicts.get(place)
         return verdict is not None and verdict.redo
 
     def _changes(self, place: Place) -> bool:
-        """Will it be made again, or should it be?"""
+        """Will it be rebuilt, or should it be?"""
         verdict = self.verdicts.get(place)
         if verdict is None or place[1] is not None:
             return self._redo(place)
@@ -269,7 +273,7 @@ class _Court:
 
 @dataclass(frozen=True)
 class Redo:
-    """One run that makes stale batches again.
+    """One run that rebuilds stale batches.
 
     Args:
         assets: Keys, upstream first.
@@ -281,12 +285,12 @@ class Redo:
 
 
 def plan(verdicts: Iterable[Verdict], facts: Facts, registered: Sequence[str]) -> list[Redo]:
-    """What the sensor asks for: one run from the first stale batch to the last.
+    """What the sensor requests: one run from the first stale batch to the last.
 
     Where raw_data is read again and files between them have vanished, it is a run on each side of the gap.
 
     Args:
-        verdicts: From `judge`.
+        verdicts: From `evaluate`.
         facts: What the lake says.
         registered: Batches in the order of their registration, which is what a range means to Dagster.
     """
@@ -307,10 +311,10 @@ def plan(verdicts: Iterable[Verdict], facts: Facts, registered: Sequence[str]) -
 
 def spans(batches: Iterable[str], known: Sequence[str]) -> str:
     """Batches as ranges of neighbours with their number: `2013-01…2013-09 (9), 2013-12`."""
-    wanted = set(batches)
+    chosen = set(batches)
     found: list[list[str]] = [[]]
     for batch in known:
-        if batch in wanted:
+        if batch in chosen:
             found[-1].append(batch)
         elif found[-1]:
             found.append([])

@@ -13,6 +13,8 @@ from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.versions import VERSIONS
 
 STAGE = "tracking"
 
@@ -25,7 +27,7 @@ def tracking_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
 def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=declare.asset_key(spec, "mlflow_runs"),
-        deps=[declare.asset_key(spec, "evaluation_report"), declare.asset_key(spec, "trained_model")],
+        deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, VERSIONS)],
         description="The version copied to an MLflow server: a run for it, within it one for each candidate and trial.",
         **declare.common(spec, STAGE, code_version([export.__module__, collect.__module__], spec.tracking), {"mlflow"}),
     )

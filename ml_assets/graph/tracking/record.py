@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ from typing import Any
 
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
-from ml_assets.tables import trials
+from ml_assets.tables import candidates, evaluations, trials
 from ml_assets.tables.versions import ModelVersion
 
 # Scopes of the evaluation that are one number a metric: scope -> prefix of the metric's name.
@@ -49,9 +47,9 @@ class Entry:
 
 def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Entry:
     """A version with its scores, its bundle, its report, its candidates and their trials."""
-    candidates = _candidates(lake, pipeline, model.pin_id)
+    tuned = list(candidates.newest(lake, pipeline, model.pin_id).values())
     tried = trials.newest(lake, pipeline, model.pin_id)
-    winner = next((row for row in candidates if row["candidate"] == model.candidate), {})
+    winner = next((row for row in tuned if row["candidate"] == model.candidate), {})
     folder, reports = f"{pipeline}/evaluation", paths.artifacts.reports
     report = [name for name in reports.names(folder) if name.startswith(f"{model.version}.")]
     return Entry(
@@ -70,28 +68,13 @@ def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Ent
             "bundle": sorted(paths.artifacts.bundles.fetch(model.bundle).iterdir()),
             "report": [reports.fetch(f"{folder}/{name}") for name in report],
         },
-        children=[_candidate(row, [t for t in tried if t["candidate"] == row["candidate"]]) for row in candidates],
+        children=[_candidate(row, [t for t in tried if t["candidate"] == row["candidate"]]) for row in tuned],
     )
-
-
-def _candidates(lake: Lake, pipeline: str, pin_id: str) -> list[dict[str, Any]]:
-    """The newest row of each candidate on a pin."""
-    rows = lake.rows(
-        f"""SELECT * FROM {table(f"{pipeline}.candidates")} WHERE pin_id = ?
-        QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1 ORDER BY candidate""",
-        [pin_id],
-    )
-    return [{**row, "params": json.loads(row["params"])} for row in rows]
 
 
 def _evaluated(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
-    rows = lake.rows(
-        f"""SELECT scope, metric, value FROM {table(f"{pipeline}.evaluation_report")} WHERE version = ?
-        AND scope IN (SELECT unnest(?)) AND slice_by IS NULL
-        QUALIFY evaluated_at = max(evaluated_at) OVER ()""",
-        [version, list(NUMBERS)],
-    )
-    return _defined({NUMBERS[row["scope"]] + row["metric"]: row["value"] for row in rows})
+    rows = evaluations.newest(lake, pipeline, [version], list(NUMBERS))
+    return _defined({NUMBERS[row["scope"]] + row["metric"]: row["value"] for row in rows if row["slice_by"] is None})
 
 
 def _candidate(row: Mapping[str, Any], trials: list[dict[str, Any]]) -> Entry:

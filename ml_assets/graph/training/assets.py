@@ -19,8 +19,11 @@ from ml_assets.reporting.plots import as_markdown
 from ml_assets.reporting.search_plots import search_figure
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Candidate, PipelineSpec
-from ml_assets.tables import retrain_events, training_sets
-from ml_assets.tables.training_sets import PARTS
+from ml_assets.tables import candidates, retrain_events, training_sets
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA
+from ml_assets.tables.outcomes import OUTCOMES
+from ml_assets.tables.training_sets import PARTS, TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 STAGE = "training"
 
@@ -37,15 +40,15 @@ def training_assets(spec: PipelineSpec, texts: Mapping[str, str]) -> list[dg.Ass
 
 
 def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "training_set")
+    key = declare.asset_key(spec, TRAINING_SETS)
     version = code_version([pinning, training_sets], spec.target, spec.split, spec.tuning.seed)
-    read = ["features", "validated_data", *(["outcomes"] if spec.outcomes else [])]
+    read = [FEATURES, VALIDATED_DATA, *([OUTCOMES] if spec.outcomes else [])]
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, asset_name) for asset_name in read],
+        deps=[declare.asset_key(spec, table) for table in read],
         description="The pinned definition of the training rows: snapshot, batches, split. Not a copy.",
-        metadata={"dagster/column_schema": declare.column_schema(training_sets.COLUMNS)},
+        metadata={"dagster/column_schema": declare.column_schema(TRAINING_SETS.types, TRAINING_SETS.descriptions)},
         **declare.common(spec, STAGE, version, {"duckdb"}),
     )
     def training_set(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
@@ -63,7 +66,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
                 "dagster/row_count": sum(pin.rows.values()),
                 "features": len(pin.features),
                 "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
-                "why": tags.get(retrain_events.WHY_TAG) or f"asked for by {commit.asked_by}",
+                "why": tags.get(retrain_events.WHY_TAG) or f"requested by {commit.triggered_by}",
                 "parts": dg.MetadataValue.md(markdown_table(parts)),
             },
             data_version=dg.DataVersion(pin.pin_id),
@@ -73,14 +76,14 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, f"candidate_{name}")
+    key = declare.asset_key(spec, candidates.asset_name(name))
     own = estimator_hashes([candidate.estimator])
     version = code_version([competition], candidate, spec.tuning, spec.target, spec.costs, own)
     kinds = {"scikitlearn"} if candidate.estimator.startswith("sklearn.") else {"python"}
 
     @dg.asset(
         key=key,
-        deps=[declare.asset_key(spec, "training_set")],
+        deps=[declare.asset_key(spec, TRAINING_SETS)],
         description=f"`{candidate.estimator}`, tuned for {spec.metric} by cross-validation on the train part.",
         **declare.common(spec, STAGE, version, kinds),
     )
@@ -139,14 +142,14 @@ def _trials_table(trials: list[Trial], metric: str) -> str:
 
 
 def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDefinition:
-    key = declare.asset_key(spec, "trained_model")
+    key = declare.asset_key(spec, VERSIONS)
     version = training_version(spec)
 
     @dg.asset(
         key=key,
         deps=[
-            declare.asset_key(spec, "training_set"),
-            *(declare.asset_key(spec, f"candidate_{name}") for name in spec.candidates),
+            declare.asset_key(spec, TRAINING_SETS),
+            *(declare.asset_key(spec, candidates.asset_name(name)) for name in spec.candidates),
         ],
         description="The best candidate by cross-validation and validation, fitted on the rows of both and versioned.",
         **declare.common(spec, STAGE, version, {"scikitlearn"}),
@@ -155,7 +158,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
         store = lake.open()
         with user_errors(pipeline=spec.name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
-            ranked = competition.ranking(store, spec, pin)
+            ranked = candidates.ranking(store, spec, pin.pin_id)
             model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, declare.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
         columns = (

@@ -12,64 +12,26 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.sql import table
-from ml_assets.ml import estimators, metrics, selection
+from ml_assets.ml import baseline, estimators, selection, thresholds
 from ml_assets.ml.folds import folds
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets
+from ml_assets.tables.candidates import CANDIDATES, asset_name
 from ml_assets.tables.training_sets import LABEL, Pin
+from ml_assets.tables.trials import TRIALS
 from ml_assets.tables.versions import now
 
 Array = np.ndarray[Any, Any]
 
 LOCK_TIMEOUT_S = 3600
-KEY = ("pin_id", "candidate", "code_version")  # of a search; the same one again replaces its rows
-
-TRIALS = {
-    "pin_id": "VARCHAR",
-    "candidate": "VARCHAR",
-    "trial": "INTEGER",
-    "state": "VARCHAR",
-    "params": "JSON",
-    "metric": "VARCHAR",
-    "score": "DOUBLE",
-    "fold_scores": "DOUBLE[]",
-    "seconds": "DOUBLE",
-    "memory_mib": "DOUBLE",
-    "error": "VARCHAR",
-    "warning": "VARCHAR",
-    "seed": "BIGINT",
-    "code_version": "VARCHAR",
-    "run_id": "VARCHAR",
-    "finished_at": "TIMESTAMP",
-}
-CANDIDATES = {
-    "pin_id": "VARCHAR",
-    "candidate": "VARCHAR",
-    "estimator": "VARCHAR",
-    "params": "JSON",
-    "metric": "VARCHAR",
-    "cv_score": "DOUBLE",
-    "cv_std": "DOUBLE",
-    "cv_se": "DOUBLE",
-    "validation_score": "DOUBLE",
-    "validation_se": "DOUBLE",
-    "train_score": "DOUBLE",
-    "baseline_score": "DOUBLE",
-    "threshold": "DOUBLE",
-    "trials": "INTEGER",
-    "seconds": "DOUBLE",
-    "code_version": "VARCHAR",
-    "run_id": "VARCHAR",
-    "finished_at": "TIMESTAMP",
-}
 
 
 @dataclass(frozen=True)
@@ -103,7 +65,7 @@ def compete(
     train, groups = _part(lake, spec, pin, "train")
     if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
-    with lake.catalog.lock(f"{spec.name}.candidate_{name}", LOCK_TIMEOUT_S, "tuning it"):
+    with lake.catalog.lock(f"{spec.name}.{asset_name(name)}", LOCK_TIMEOUT_S, "tuning it"):
         journal = Journal(journal_file(paths, spec, name, pin, code_version))
         classes = [] if kind == "regression" else np.unique(train.labels).tolist()
         positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
@@ -132,7 +94,7 @@ def compete(
         validation_se=error,
         validation_score=metrics.score(metric, validation.labels, scores, kind, threshold, names),
         train_score=metrics.score(metric, train_labels, train_scores, kind, threshold, names),
-        baseline_score=metrics.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
+        baseline_score=baseline.dummy_score(metric, train_labels, validation.labels, kind, threshold, names),
         threshold=threshold,
         seconds=time.monotonic() - started,
         journal=journal,
@@ -171,7 +133,7 @@ def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None
         return None
     if not spec.costs:
         return 0.5
-    return metrics.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
+    return thresholds.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
 
 
 def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
@@ -242,36 +204,5 @@ def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome
         "trials": len(outcome.trials),
         "seconds": outcome.seconds,
     }
-    tables = {"trials": (TRIALS, trials), "candidates": (CANDIDATES, [row])}
-    lake.append([Rows(f"{spec.name}.{asset_name}", *table, KEY) for asset_name, table in tables.items()], commit)
+    lake.append([TRIALS.rows(spec.name, trials), CANDIDATES.rows(spec.name, [row])], commit)
     outcome.journal.remove()
-
-
-def rows_of(lake: Lake, spec: PipelineSpec, pin: Pin) -> dict[str, dict[str, Any]]:
-    """Candidate of the YAML -> its newest row on a pin, where it has one."""
-    name = f"{spec.name}.candidates"
-    if not lake.exists(name):
-        return {}
-    rows = lake.rows(
-        f"""SELECT * FROM {table(name)} WHERE pin_id = ? AND metric = ?
-        QUALIFY row_number() OVER (PARTITION BY candidate ORDER BY finished_at DESC) = 1""",
-        [pin.pin_id, spec.metric],
-    )
-    return {row["candidate"]: row for row in rows if row["candidate"] in spec.candidates}
-
-
-def ranking(lake: Lake, spec: PipelineSpec, pin: Pin) -> list[dict[str, Any]]:
-    """The newest row of each candidate on a pin, the best by cross-validation and validation together first.
-
-    Raises:
-        TrainingError: A candidate of the YAML has not been trained on the pin.
-    """
-    rows = rows_of(lake, spec, pin)
-    missing = sorted(set(spec.candidates) - set(rows))
-    if missing:
-        raise TrainingError(
-            f"The candidate {missing[0]!r} has not been trained on the newest training set.",
-            where={"pipeline": spec.name, "pin": pin.pin_id},
-            fix=f"Materialize {spec.name}/candidate_{missing[0]}, or run the job {spec.name}_train.",
-        )
-    return selection.ranked(list(rows.values()), spec.metric)

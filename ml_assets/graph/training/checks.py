@@ -2,14 +2,16 @@
 
 import dagster as dg
 
+from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
-from ml_assets.graph.training.candidates import rows_of
 from ml_assets.graph.training.pinning import stale_features
-from ml_assets.ml import bundle, estimators, metrics
+from ml_assets.ml import bundle, estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import candidates, training_sets, versions
+from ml_assets.tables.training_sets import TRAINING_SETS
+from ml_assets.tables.versions import VERSIONS
 
 SAMPLE_ROWS = 1000
 
@@ -21,7 +23,7 @@ def training_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _training_set_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "training_set"),
+        asset=declare.asset_key(spec, TRAINING_SETS),
         name="features_are_of_one_version",
         description="All batches of the training set have features made by the same SQL and code.",
     )
@@ -39,15 +41,15 @@ def _training_set_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
 
 def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, f"candidate_{name}"),
+        asset=declare.asset_key(spec, candidates.asset_name(name)),
         name="beats_baseline",
         description="On validation rows the candidate is better than a model that ignores every feature.",
     )
     def beats_baseline(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
         pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        row = rows_of(store, spec, pin)[name]
-        gain = metrics.gain(spec.metric, row["validation_score"], row["baseline_score"])
+        row = candidates.newest(store, spec.name, pin.pin_id, spec.metric)[name]
+        gain = metrics.METRICS[spec.metric].gain(row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
             passed=gain > 0,
             severity=dg.AssetCheckSeverity.WARN,
@@ -59,7 +61,7 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
 
 def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=declare.asset_key(spec, "trained_model"),
+        asset=declare.asset_key(spec, VERSIONS),
         name="bundle_loads_and_answers",
         blocking=True,
         description="The bundle's files are those that were registered, its model is trusted and scores real rows.",

@@ -43,10 +43,10 @@ def train(
     Returns:
         The version, and whether it is new.
     """
-    params = json.loads(winner["params"])
+    params = winner["params"]
     recipe = _recipe(spec, pin, commit.code_version)
     print_ = _hash([pin.pin_id, winner["estimator"], params, spec.tuning.seed, winner["threshold"], recipe])
-    with lake.catalog.lock(f"{spec.name}.trained_model", LOCK_TIMEOUT_S, "training a model"):
+    with lake.catalog.lock(versions.VERSIONS.of(spec.name), LOCK_TIMEOUT_S, "training a model"):
         earlier = versions.versions(lake, spec.name)
         for model in reversed(earlier):
             if model.fingerprint == print_:
@@ -85,7 +85,7 @@ def train(
             "code_version": commit.code_version,
             "run_id": commit.run_id,
             "git_commit": commit_of(paths.root),
-            "asked_by": commit.asked_by or versions.user(),
+            "triggered_by": commit.triggered_by or versions.user(),
         }
         versions.register(lake, spec.name, row, commit)
     return versions.of_pin(lake, spec.name, pin.pin_id), True

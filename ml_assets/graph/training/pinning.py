@@ -7,12 +7,13 @@ import json
 from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.code_version import is_other_code
-from ml_assets.lake.lake import Lake, at
-from ml_assets.lake.sql import identifiers, table
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifiers
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes, training_sets
-from ml_assets.tables.families import last_writes
+from ml_assets.tables.audit import last_writes
+from ml_assets.tables.data import FEATURES
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20
@@ -25,11 +26,11 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         TrainingError: No features, no label that is known, or fewer batches or rows than the split needs.
     """
     where = {"pipeline": spec.name}
-    if not lake.exists(f"{spec.name}.features"):
+    if not lake.exists(FEATURES.of(spec.name)):
         raise TrainingError("There are no features yet.", where=where, fix=f"Run the job {spec.name}_ingest first.")
     features = {
         name: feature_type(kind) or ""
-        for name, kind in lake.columns(table(f"{spec.name}.features")).items()
+        for name, kind in lake.columns(FEATURES.sql(spec.name)).items()
         if name not in ("batch", "row_id")
     }
     # One snapshot for all that is read: outcomes may come while this runs.
@@ -67,7 +68,7 @@ def _content_by_batch(
         f"""
         SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR,
             sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
-        FROM (SELECT batch, row_id, {identifiers(features)} FROM {table(f"{spec.name}.features")}{at(snapshot)}) f
+        FROM (SELECT batch, row_id, {identifiers(features)} FROM {FEATURES.sql(spec.name, snapshot)}) f
         JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label
             FROM {outcomes.known_sql(spec.name, late, snapshot)}) l USING (batch, row_id)
         WHERE l.label IS NOT NULL GROUP BY f.batch
@@ -130,7 +131,7 @@ def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
 
 def stale_features(lake: Lake, spec: PipelineSpec) -> list[str]:
     """Batches whose features were made by an older code version than the newest ones."""
-    asset = f"{spec.name}/features"
+    asset = FEATURES.asset(spec.name)
     writes = [write for (name, _), write in last_writes(lake, spec.name).items() if name == asset]
     if not writes:
         return []

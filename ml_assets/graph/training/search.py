@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.trials import Fit, Fold, Task, Trial, finish, side_by_side
-from ml_assets.ml import estimators, metrics, preprocessing
+from ml_assets.ml import estimators, preprocessing
 from ml_assets.spec import Candidate, Range, Tuning
 
 Array = np.ndarray[Any, Any]
@@ -270,7 +271,7 @@ def _fit_one(task: Task, trial: Trial, number: int, fold: Fold, threads: int) ->
 def best(trials: Sequence[Trial], metric: str) -> Trial | None:
     """The complete trial with the best mean score, the first of equals; None where there is none."""
     done = [trial for trial in trials if trial.state == "complete"]
-    return max(done, key=lambda trial: metrics.gain(metric, trial.mean, 0.0), default=None)
+    return max(done, key=lambda trial: metrics.METRICS[metric].gain(trial.mean, 0.0), default=None)
 
 
 def _study(task: Task, tuning: Tuning) -> Any:
@@ -283,7 +284,7 @@ def _study(task: Task, tuning: Tuning) -> Any:
     else:
         sampler = samplers.RandomSampler(seed=tuning.seed)
     return optuna.create_study(
-        direction="maximize" if metrics.greater_is_better(task.metric) else "minimize",
+        direction=metrics.METRICS[task.metric].direction,
         sampler=sampler,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER),
     )

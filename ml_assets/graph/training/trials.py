@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ml_assets import metrics
 from ml_assets.errors import MLAssetsError
-from ml_assets.ml import balancing, estimators, metrics
+from ml_assets.ml import balancing, estimators
 from ml_assets.spec import Candidate
 
 Array = np.ndarray[Any, Any]

@@ -38,14 +38,14 @@ DRIFT = {
     "drifted": "BOOLEAN",
     "share": "DOUBLE",
     "share_limit": "DOUBLE",
-    "page": "VARCHAR",
+    "html": "VARCHAR",
 }
 DECAY = {
     "batch": "VARCHAR",
     "model_version": "VARCHAR",
     "metric": "VARCHAR",
     "value": "DOUBLE",
-    "promised": "DOUBLE",
+    "test_score": "DOUBLE",
     "judged": "BOOLEAN",
     "decayed": "BOOLEAN",
     "why": "VARCHAR",
@@ -55,7 +55,7 @@ OLD = dt.timedelta(hours=2)
 
 @pytest.fixture
 def receiver(project: Project) -> Iterator[Receiver]:
-    """A receiver that the pipeline's alerts go to; the sensor has had its first look, before there was a lake."""
+    """A receiver that the pipeline's alerts go to; the sensor has had its first check, before there was a lake."""
     with receiving() as made:
         project.spec_dict["alerts"] = {"webhook": made.url}
         yield made
@@ -114,7 +114,7 @@ def later(monkeypatch: pytest.MonkeyPatch, by: dt.timedelta) -> None:
     monkeypatch.setattr(sensors, "now", lambda: moment)
 
 
-def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Watch) -> None:
+def test_each_event_is_sent_once(project: Project, receiver: Receiver, watch: Watch) -> None:
     refuse(project, "7")
     promote(project, "1.0.0")
     promote(project, "1.0.1")
@@ -123,7 +123,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
     words = ("pending", "refused", "promoted")
     made = [{**decision, "version": f"1.0.{n}", "decision": words[n], "decided_at": moments[n]} for n in range(3)]
     append(project, "champion", DECISIONS, *made)
-    drift = {"model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "page": "loans/drift/8.html"}
+    drift = {"model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "html": "loans/drift/8.html"}
     append(
         project,
         "drift_report",
@@ -132,7 +132,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
         {**drift, "batch": "9", "drifted": False},
         {**drift, "batch": "10"},
     )
-    live = {"model_version": "1.0.0", "metric": "roc_auc", "value": 0.6, "promised": 0.7, "why": "0.1 below"}
+    live = {"model_version": "1.0.0", "metric": "roc_auc", "value": 0.6, "test_score": 0.7, "why": "0.1 below"}
     append(
         project,
         "performance_report",
@@ -141,7 +141,7 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
         {**live, "batch": "8", "metric": "log_loss", "judged": False, "decayed": True},
     )
     watch.tick()
-    assert len(receiver.bodies) == sending.PER_LOOK  # the others follow
+    assert len(receiver.bodies) == sending.PER_TICK  # the others follow
     watch.tick()
     watch.tick()
     expected = {"refused_batch 7", "champion 1.0.0", "champion 1.0.1", "pending 1.0.0", "refused 1.0.1"}
@@ -149,8 +149,8 @@ def test_each_event_is_told_once(project: Project, receiver: Receiver, watch: Wa
     assert set(watch.states()) == expected
     assert {states[-1] for states in watch.states().values()} == {"sent"}
     assert len(receiver.bodies) == len(expected)
-    assert watch.tick() == "nothing has happened since the last look"
-    watch.cursor = None  # the table knows what was told
+    assert watch.tick() == "nothing has happened since the last check"
+    watch.cursor = None  # the table knows what was sent
     watch.tick()
     promote(project, "1.0.0")  # the same version again is news
     watch.tick()
@@ -166,7 +166,7 @@ def test_a_message_is_as_slack_takes_it(
     monkeypatch.setenv("ML_ASSETS_REPORTS_URL", "http://reports.example.org/")
     refuse(project, "7")
     drift = {"batch": "8", "model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "drifted": True}
-    append(project, "drift_report", DRIFT, {**drift, "page": "loans/drift/8.html"})
+    append(project, "drift_report", DRIFT, {**drift, "html": "loans/drift/8.html"})
     watch.tick()
     refused, drifted = sorted(receiver.bodies, key=lambda body: "Drift" in body["text"])
     for body in (refused, drifted):
@@ -262,7 +262,7 @@ def test_a_process_that_is_killed_while_it_sends_is_not_repeated(
         from ml_assets.tables.versions import now
         with Lake(Path({str(project.paths.lake)!r})) as lake:
             found = events.happened(lake, "loans", [])
-            sending.look(lake, "loans", Alerts(webhook={receiver.url!r}), found, now())
+            sending.notify(lake, "loans", Alerts(webhook={receiver.url!r}), found, now())
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     deadline = time.monotonic() + 30
@@ -277,7 +277,7 @@ def test_a_process_that_is_killed_while_it_sends_is_not_repeated(
     assert len(receiver.bodies) == 1
 
 
-def test_what_is_not_asked_for_is_recorded_and_not_sent(project: Project, receiver: Receiver) -> None:
+def test_what_is_not_configured_is_recorded_and_not_sent(project: Project, receiver: Receiver) -> None:
     project.spec_dict["alerts"] = {"webhook": receiver.url, "on": ["champion"]}
     watch = Watch(project)
     watch.tick()
@@ -291,10 +291,10 @@ def test_what_is_not_asked_for_is_recorded_and_not_sent(project: Project, receiv
     promote(project, "1.0.1")
     Watch(project).tick()
     assert watch.states()["champion 1.0.1"] == ["not_sent"]
-    assert "alerts.webhook names no address" in {alert.detail for alert in _current(project)}
+    assert "no webhook is configured (alerts.webhook)" in {alert.detail for alert in _current(project)}
 
 
-def test_what_happened_before_the_first_look_is_old(project: Project, receiver: Receiver) -> None:
+def test_what_happened_before_the_first_check_is_old(project: Project, receiver: Receiver) -> None:
     refuse(project, *map(str, range(30)))
     promote(project, "1.0.0")
     watch = Watch(project)  # no cursor, no table: nobody has watched
@@ -305,13 +305,13 @@ def test_what_happened_before_the_first_look_is_old(project: Project, receiver: 
     assert len(receiver.bodies) == 1
 
 
-def test_a_busy_lake_delays_a_look_and_loses_no_answer(
+def test_a_busy_lake_delays_a_check_and_loses_no_reply(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse(project, "7")
     monkeypatch.setattr(sensors, "LOCK_TIMEOUT_S", 0.1)
     with project.paths.catalog.write_lock((), 5):
-        assert "cannot be read or written now" in watch.tick()
+        assert "the lake is busy" in watch.tick()
     assert receiver.bodies == []  # what cannot be recorded is not sent
     write, written = alerts.write, []
 
@@ -338,7 +338,9 @@ def test_no_secret_is_kept(project: Project, receiver: Receiver, watch: Watch) -
     rows = json.dumps(project.rows("FROM {p}.alerts"), default=str)
     assert "s3cret" not in rows
     assert "word" not in rows
-    assert "s3cret" not in str(watch.cursor)
+    remembered = [file.read_text() for file in (project.paths.sensors / "loans_alerts").iterdir()]
+    assert "snapshot" in remembered[-1] + remembered[0]
+    assert "s3cret" not in str(remembered)
     assert "cannot reach http://127.0.0.1" in rows
 
 
@@ -359,7 +361,7 @@ def fail(project: Project, job: str, error: str, **tags: str) -> str:
     return made.execute_in_process(instance=project.instance, raise_on_error=False).run_id
 
 
-def test_a_failed_run_is_told_unless_dagster_tries_again(
+def test_a_failed_run_is_an_alert_unless_dagster_retries_it(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_UI_URL", "http://dagster.example.org")
@@ -373,13 +375,13 @@ def test_a_failed_run_is_told_unless_dagster_tries_again(
     (body,) = [body for body in receiver.bodies if "Run failed" in body["text"]]
     assert "loans_maintenance failed: broken: the disk is full" in body["text"]
     assert f"http://dagster.example.org/runs/{run_id}" in json.dumps(body)
-    assert watch.tick() == "nothing has happened since the last look"
+    assert watch.tick() == "nothing has happened since the last check"
     other = fail(project, "loans_maintenance", "again")  # a failed run need not write to the lake
     watch.tick()
     assert watch.states()[f"run_failure {other}"] == ["sending", "sent"]
 
 
-def test_a_run_that_failed_because_a_batch_was_refused_is_told_once(
+def test_a_run_that_failed_because_a_batch_was_refused_is_one_alert(
     project: Project, receiver: Receiver, watch: Watch
 ) -> None:
     error = "100% of the rows break a rule"
@@ -393,7 +395,7 @@ def test_a_run_that_failed_because_a_batch_was_refused_is_told_once(
     assert sum("was refused" in body["text"] for body in receiver.bodies) == 2  # of two runs
 
 
-def test_a_training_that_failed_is_told_beside_the_refusal_of_its_version(
+def test_a_training_that_failed_is_an_alert_beside_the_refusal_of_its_version(
     project: Project, receiver: Receiver, watch: Watch
 ) -> None:
     """A refusal fails no run; what does is another matter, such as a champion whose bundle was changed."""

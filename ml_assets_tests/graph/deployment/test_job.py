@@ -32,7 +32,7 @@ def steps(project: Project, result: dg.ExecuteInProcessResult) -> list[tuple[str
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploying, "PAUSES_S", (0.01, 0.01))
-    monkeypatch.setattr(deploying.tell_server, "__defaults__", (0.5,))
+    monkeypatch.setattr(deploying.notify_server, "__defaults__", (0.5,))
 
 
 def test_what_fails_is_said_and_the_rest_is_done(copied: Project, tmp_path: Path) -> None:
@@ -52,13 +52,14 @@ def test_what_fails_is_said_and_the_rest_is_done(copied: Project, tmp_path: Path
         ("server", nobody, False),
         ("webhook", host, True),
     ]
-    for result, published, told in ((first, "1.0.0 copied", "answered 200"), (again, "there already", "was told at")):
+    notified = ("answered 200", "was notified at")
+    for result, published, detail in ((first, "1.0.0 copied", notified[0]), (again, "there already", notified[1])):
         found = steps(copied, result)
         assert [step[:3] for step in found] == expected
         assert published in found[1][3]
-        assert told in found[3][3]
+        assert detail in found[3][3]
     assert "s3cret" not in json.dumps(copied.rows("FROM {p}.deployments"), default=str)
-    refused, taken = receiver.bodies  # the second run found that it was told
+    refused, taken = receiver.bodies  # the second run found that it was notified
     assert refused == taken
     release = copied.paths.releases / "loans" / "1.0.0"
     champion = json.loads((place / "champion.json").read_text())
@@ -99,7 +100,7 @@ def test_without_a_champion_or_anything_to_tell(project: Project, copied: Projec
 def test_a_running_server_answers_with_the_new_champion(
     copied: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploying.tell_server, "__defaults__", (20.0,))
+    monkeypatch.setattr(deploying.notify_server, "__defaults__", (20.0,))
     add_version(copied.paths, "1.0.1", threshold=0.0)
     command = ["-m", "ml_assets.cli", "serve", "loans"]
     with started(tmp_path / "log", command, cwd=copied.root) as server, receiving() as fixed:
@@ -110,7 +111,7 @@ def test_a_running_server_answers_with_the_new_champion(
         result = deploy(copied, servers=addresses)
         stays = "it serves 1.0.0 for good; start it without --version, or take it off the list"
         assert steps(copied, result)[1:] == [
-            ("server", addresses[0], True, "answers with 1.0.1"),
+            ("server", addresses[0], True, "serves 1.0.1"),
             ("server", addresses[1], False, stays),
         ]
         assert server.ask("/health")[1]["version"] == "1.0.1"

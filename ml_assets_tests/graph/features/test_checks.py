@@ -1,11 +1,12 @@
-"""A feature that breaks in a batch: the check that names it, and the training that waits for a person."""
+"""A feature that breaks in a batch: the check that names it, and the training that waits for a fix."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ml_assets.graph.retraining import facts
-from ml_assets.graph.retraining.decision import Evidence, Situation, decide
+from ml_assets.graph.retraining import observed
+from ml_assets.graph.retraining.rules import decide
+from ml_assets.graph.retraining.situation import Evidence, Situation
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
@@ -13,7 +14,7 @@ from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 def situation(project: Project) -> Situation:
     asked = [Evidence("drift", "drift 6 1.0.0", "batch 6 has drifted", ("6",), 1.0)]
     with Lake(project.paths.lake, read_only=True) as lake:
-        found = facts.read_situation(lake, project.spec, [], {})
+        found = observed.read_situation(lake, project.spec, [], {})
     return replace(found, evidence=asked)
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from ml_assets.errors import FeatureError, SpecError
 from ml_assets.graph.code_version import module_hashes
-from ml_assets.graph.features.assets import make_features
 from ml_assets.graph.features.function import find_function
+from ml_assets.graph.features.make import make_features
 from ml_assets.lake.lake import Lake
 from ml_assets.sources.references import load_references
 from ml_assets_tests.conftest import SQL, Project, failure_text, loans

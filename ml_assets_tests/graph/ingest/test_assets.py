@@ -104,7 +104,7 @@ def test_the_same_batch_again_has_the_same_data_version(project: Project) -> Non
     assert versions[0] == versions[1]
 
 
-def test_what_fails_is_set_aside_with_its_error_and_blocks_nothing(project: Project) -> None:
+def test_what_fails_is_rejected_with_its_error_and_blocks_nothing(project: Project) -> None:
     """A wrong header, and a file that breaks off inside: both are rows of ingest_errors, the other files go on."""
     project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d+)(_part\d)?\.(parquet|csv)"
     project.write(1, loans(1, rows=5))

@@ -15,14 +15,14 @@ import pytest
 
 from ml_assets.errors import SourceError
 from ml_assets.graph.ingest import files, rows
-from ml_assets.graph.ingest.arrivals import changed_batches, take_stock
+from ml_assets.graph.ingest.arrivals import changed_batches, scan_source
 from ml_assets.sources.remote import Place
 from ml_assets_tests.conftest import Project, loans
 
 
 def stock(project: Project, earlier: list[files.Arrival] | None = None) -> list[files.Arrival]:
     place = files.place_of(project.spec, project.paths)
-    return take_stock(project.spec, place, {a.path: a for a in earlier or []})
+    return scan_source(project.spec, place, {a.path: a for a in earlier or []})
 
 
 def statuses(found: list[files.Arrival]) -> dict[str, str]:
@@ -128,14 +128,14 @@ def test_a_renamed_file_takes_the_place_of_the_vanished_one(project: Project) ->
 def test_reading_stops_at_the_deadline_and_goes_on_next_time(project: Project) -> None:
     project.write(1)
     place = files.place_of(project.spec, project.paths)
-    found = take_stock(project.spec, place, {}, deadline=time.monotonic() - 1)
+    found = scan_source(project.spec, place, {}, deadline=time.monotonic() - 1)
     assert statuses(found) == {"loans_1.parquet": "settling"}
     assert "Waits for its turn" in error_of(found, "loans_1.parquet")
-    hashed = take_stock(project.spec, place, {a.path: a for a in found})
+    hashed = scan_source(project.spec, place, {a.path: a for a in found})
     assert statuses(hashed) == {"loans_1.parquet": "ready"}
     waiting = {a.path: replace(a, status="settling") for a in hashed}  # its bytes are known, its header is not
-    assert statuses(take_stock(project.spec, place, waiting, deadline=time.monotonic() - 1)) == statuses(found)
-    assert statuses(take_stock(project.spec, place, waiting)) == statuses(hashed)
+    assert statuses(scan_source(project.spec, place, waiting, deadline=time.monotonic() - 1)) == statuses(found)
+    assert statuses(scan_source(project.spec, place, waiting)) == statuses(hashed)
 
 
 def test_ten_thousand_files_are_seen_without_opening_one_again(
@@ -150,7 +150,7 @@ def test_ten_thousand_files_are_seen_without_opening_one_again(
         path: files.Arrival(path, "x", path, 0, entry.modified_at, entry.modified_at) for path, entry in entries.items()
     }
     monkeypatch.setattr(Place, "local", lambda *arguments: pytest.fail("a file was opened"))
-    found = take_stock(project.spec, place, known)
+    found = scan_source(project.spec, place, known)
     assert {arrival.status for arrival in found} == {"ready"}
     assert len(found) == 10_000
 

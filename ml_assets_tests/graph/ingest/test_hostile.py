@@ -16,30 +16,31 @@ import pytest
 
 from ml_assets.errors import LakeBusy, SourceError
 from ml_assets.graph.ingest import reading, rows, validation
-from ml_assets.graph.ingest.arrivals import COLUMNS, as_row, changed_batches, files_of, known, superseded, take_stock
+from ml_assets.graph.ingest.arrivals import changed_batches, scan_source, superseded
 from ml_assets.graph.ingest.files import Arrival, deliver, place_of
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.pipeline_summary import summarize
 from ml_assets.sources.references import load_references
-from ml_assets.summary import summarize
+from ml_assets.tables.arrivals import files_of, known, put
 from ml_assets_tests.conftest import Project, failure_text, loans
 
 ANY = r"(?P<batch>[^/]+?)\.(parquet|csv|csv\.gz)"
 
 
 def stock(project: Project, earlier: list[Arrival] | None = None) -> dict[str, Arrival]:
-    found = take_stock(project.spec, place_of(project.spec, project.paths), {a.path: a for a in earlier or []})
+    found = scan_source(project.spec, place_of(project.spec, project.paths), {a.path: a for a in earlier or []})
     return {Path(arrival.path).name: arrival for arrival in found}
 
 
 def ingest(project: Project, lake: Lake, *batches: str) -> list[reading.RawBatch]:
     """arrivals and raw_data, as the assets write them."""
     spec, place = project.spec, place_of(project.spec, project.paths)
-    found = [as_row(one) for one in take_stock(spec, place, known(lake, spec))]
-    lake.replace([Put("loans.arrivals", lake.values(COLUMNS, found))], Commit("loans/arrivals"))
+    found = scan_source(spec, place, known(lake, "loans"))
+    lake.replace([put(lake, "loans", found)], Commit("loans/arrivals"))
     made = []
     for batch in batches:
-        delivery = deliver(place, files_of(lake, spec, batch))
+        delivery = deliver(place, files_of(lake, "loans", spec.source.path, batch))
         commit = Commit("loans/raw_data", batch=batch)
         made.append(reading.write_batch(lake, spec, batch, delivery, superseded(lake, spec, place, batch), commit))
     return made

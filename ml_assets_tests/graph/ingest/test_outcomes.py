@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_assets.graph import requests
+from ml_assets.graph import run_requests
 from ml_assets.graph.features import select
 from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.training.pinning import make_pin
@@ -68,7 +68,7 @@ def take(project: Project) -> dg.ExecuteInProcessResult:
     return result
 
 
-def look(project: Project) -> outcomes.Taken:
+def scan(project: Project) -> outcomes.Taken:
     """What the asset does, without Dagster."""
     spec = project.spec
     assert spec.outcomes is not None
@@ -84,6 +84,11 @@ def statuses(project: Project) -> dict[str, str]:
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     (event,) = result.get_asset_materialization_events()
     return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def requested(tick: Any) -> list[str]:
+    """Assets of the runs that a tick requests."""
+    return [run.asset_selection[0].path[-1] for run in getattr(tick, "run_requests", None) or []]
 
 
 def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None:
@@ -107,7 +112,7 @@ def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None
     assert [(r.tags["ml_assets/batches"], r.asset_selection[0].path[-1]) for r in tick.run_requests] == [
         ("6", "performance_report")
     ]
-    assert project.tick("loans_outcomes", tick.cursor).run_requests == []
+    assert requested(project.tick("loans_outcomes", tick.cursor)) == []
     result = project.materialize("performance_report", batches=["6"])
     assert result.success, failure_text(result)
 
@@ -135,13 +140,13 @@ def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None
     promised = project.value(
         "SELECT value FROM {p}.evaluation_report WHERE scope = 'test' AND metric = 'roc_auc' AND version = '1.0.0'"
     )
-    assert judged["promised"] == promised
+    assert judged["test_score"] == promised
     assert judged["drop"] == pytest.approx(promised - expected["roc_auc"])
 
     deliver(project, "paid.csv", flipped(truth), minute=5)
     take(project)
     tick = project.tick("loans_outcomes", tick.cursor)
-    assert len(tick.run_requests) == 1  # the file is new to the sensor, which asks for the asset in vain
+    assert len(tick.run_requests) == 1  # the file is new to the sensor, which requests the asset for nothing
     tick = project.tick("loans_outcomes", tick.cursor)
     assert [request.tags["ml_assets/batches"] for request in tick.run_requests] == ["6"]
     result = project.materialize("performance_report", batches=["6"])
@@ -178,15 +183,15 @@ def test_labels_of_a_training_are_what_was_known_when_it_was_pinned(waiting: Pro
 
 def test_bytes_are_taken_once_and_what_returns_counts_again(bare: Project) -> None:
     deliver(bare, "paid_5.csv", late(5, 3), minute=1)
-    look(bare)
+    scan(bare)
     deliver(bare, "paid_5_again.csv", late(5, 3), minute=2)
-    assert look(bare).new == []
+    assert scan(bare).new == []
     assert statuses(bare) == {"paid_5.csv": "ready", "paid_5_again.csv": "duplicate"}
     assert bare.value("SELECT count(*) FROM {p}.outcomes") == 3
     deliver(bare, "paid_5.csv", late(5, 3).assign(late_days=1.0), minute=3)
-    look(bare)
+    scan(bare)
     deliver(bare, "paid_5.csv", late(5, 3), minute=4)
-    assert [Path(one.path).name for one in look(bare).new] == ["paid_5.csv"]
+    assert [Path(one.path).name for one in scan(bare).new] == ["paid_5.csv"]
     newest = bare.rows("SELECT loan, max_by(late_days, received_at) AS days FROM {p}.outcomes GROUP BY 1 ORDER BY 1")
     assert [row["days"] for row in newest] == late(5, 3)["late_days"].to_list()
 
@@ -194,12 +199,12 @@ def test_bytes_are_taken_once_and_what_returns_counts_again(bare: Project) -> No
 def test_a_known_file_that_takes_the_bytes_of_another_is_newer(bare: Project) -> None:
     deliver(bare, "paid_a.csv", late(5, 3), minute=1)
     deliver(bare, "paid_b.csv", late(5, 3).assign(late_days=1.0), minute=2)
-    assert len(look(bare).new) == 2
+    assert len(scan(bare).new) == 2
     deliver(bare, "paid_b.csv", late(5, 3), minute=3)
-    assert [Path(one.path).name for one in look(bare).new] == ["paid_b.csv"]
+    assert [Path(one.path).name for one in scan(bare).new] == ["paid_b.csv"]
 
 
-def test_a_bad_file_is_set_aside_alone(bare: Project) -> None:
+def test_a_bad_file_is_rejected_alone(bare: Project) -> None:
     good = late(5, 3)
     deliver(bare, "paid_1.csv", good.drop(columns="loan"))
     deliver(bare, "paid_2.csv", good.rename(columns={"late_days": "days"}))
@@ -229,44 +234,41 @@ def test_a_bad_file_is_set_aside_alone(bare: Project) -> None:
         "paid_8.parquet": "cannot be read",
     }.items():
         assert text in errors[name], errors[name]
-    look(bare)
+    scan(bare)
     assert bare.value("SELECT count(*) FROM {p}.ingest_errors") == 7  # recorded once
     deliver(bare, "paid_1.csv", good.assign(late_days=7.0), minute=9)
-    look(bare)
+    scan(bare)
     assert statuses(bare)["paid_1.csv"] == "ready"
 
 
-def test_a_sensor_without_its_cursor_asks_for_nothing_that_is_done(waiting: Project) -> None:
+def test_a_sensor_without_its_cursor_requests_nothing_that_is_done(waiting: Project) -> None:
     deliver(waiting, "paid_5.csv", late(5))
     take(waiting)
     tick = waiting.tick("loans_outcomes")
     assert [r.asset_selection[0].path[-1] for r in tick.run_requests] == ["performance_report"]
     assert waiting.materialize("performance_report", batches=["5"]).success
-    assert waiting.tick("loans_outcomes").run_requests == []
+    assert requested(waiting.tick("loans_outcomes")) == []
 
 
 def test_what_a_lost_run_should_have_taken_or_measured_is_requested_again(
     waiting: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def later(cursor: str, requests_before: int = 1) -> Any:
-        moment = requests.now() + requests.WAIT_S * 2 ** (requests_before - 1)
-        monkeypatch.setattr(requests, "now", lambda: moment)
+        moment = run_requests.now() + run_requests.WAIT_S * 2 ** (requests_before - 1)
+        monkeypatch.setattr(run_requests, "now", lambda: moment)
         return waiting.tick("loans_outcomes", cursor)
-
-    def wanted(tick: Any) -> list[str]:
-        return [run.asset_selection[0].path[-1] for run in getattr(tick, "run_requests", None) or []]
 
     deliver(waiting, "paid_5.csv", late(5))
     first = waiting.tick("loans_outcomes")
-    assert wanted(waiting.tick("loans_outcomes", first.cursor)) == []
+    assert requested(waiting.tick("loans_outcomes", first.cursor)) == []
     second = later(first.cursor)
-    assert wanted(first) == wanted(second) == ["outcomes"]
+    assert requested(first) == requested(second) == ["outcomes"]
     assert first.run_requests[0].run_key != second.run_requests[0].run_key
     take(waiting)
     third = later(second.cursor, requests_before=2)
-    assert wanted(third) == ["performance_report"]
+    assert requested(third) == ["performance_report"]
     fourth = later(third.cursor)
-    assert wanted(fourth) == ["performance_report"]
+    assert requested(fourth) == ["performance_report"]
     assert third.run_requests[0].run_key != fourth.run_requests[0].run_key
     assert waiting.materialize("performance_report", batches=["5"]).success
-    assert wanted(later(fourth.cursor, requests_before=2)) == []
+    assert requested(later(fourth.cursor, requests_before=2)) == []

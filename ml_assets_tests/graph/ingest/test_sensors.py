@@ -1,4 +1,4 @@
-"""The new-data sensor takes up each content once."""
+"""The new-data sensor picks up each content once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph import requests
-from ml_assets.graph.ingest import sensors
+from ml_assets.graph import run_requests, sensing
+from ml_assets.graph.ingest.seen_files import SeenFiles
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import ingest_errors
@@ -61,7 +61,7 @@ def test_changed_files_are_ranges_of_registered_neighbours(project: Project) -> 
     assert len(keys) == 3
 
 
-def test_a_file_that_returns_to_its_earlier_bytes_is_taken_up_again(project: Project) -> None:
+def test_a_file_that_returns_to_its_earlier_bytes_is_picked_up_again(project: Project) -> None:
     """Dagster drops a run key that it has seen, for ever."""
     file = project.write(1)
     keys, cursor = [], None
@@ -75,7 +75,7 @@ def test_a_file_that_returns_to_its_earlier_bytes_is_taken_up_again(project: Pro
     assert len(set(keys)) == 3
 
 
-def test_a_refused_file_is_recorded_once_and_taken_up_when_mended(project: Project) -> None:
+def test_a_refused_file_is_recorded_once_and_picked_up_when_fixed(project: Project) -> None:
     (project.source / "loans_1.parquet").touch()
     first = tick(project)
     assert [[key.path[-1] for key in r.asset_selection] for r in first.run_requests] == [["arrivals"]]
@@ -108,16 +108,16 @@ def test_the_same_bytes_again_make_no_batch_and_are_recorded(project: Project) -
     assert "same bytes as" in project.value("SELECT error FROM {p}.arrivals WHERE status = 'duplicate'")
 
 
-def test_a_refused_file_is_looked_at_again_when_the_yaml_changes(project: Project) -> None:
+def test_a_refused_file_is_checked_again_when_the_yaml_changes(project: Project) -> None:
     project.write(1, loans(1).drop(columns="income"))
     first = tick(project)
     assert isinstance(tick(project, first.cursor), dg.SkipReason)
-    project.spec_dict["source"]["settle_seconds"] = 0.0001  # no help to the file: it is looked at once, and no more
-    looked = tick(project, first.cursor)
-    assert "1 refused" in str(looked.skip_reason)
-    assert isinstance(tick(project, looked.cursor), dg.SkipReason)
+    project.spec_dict["source"]["settle_seconds"] = 0.0001  # no help to the file: it is checked once, and no more
+    checked = tick(project, first.cursor)
+    assert "1 refused" in str(checked.skip_reason)
+    assert isinstance(tick(project, checked.cursor), dg.SkipReason)
     project.spec_dict["tolerate"]["missing_columns"] = "null"
-    assert ranges(tick(project, looked.cursor)) == [("1", "1")]
+    assert ranges(tick(project, checked.cursor)) == [("1", "1")]
 
 
 def test_a_cursor_that_cannot_be_read_is_begun_anew(project: Project) -> None:
@@ -125,7 +125,7 @@ def test_a_cursor_that_cannot_be_read_is_begun_anew(project: Project) -> None:
     assert ranges(tick(project, '[{"path": "an older form"}]')) == [("1", "1")]
 
 
-def test_what_was_ingested_by_hand_is_not_taken_up_again(project: Project) -> None:
+def test_what_was_ingested_by_hand_is_not_picked_up_again(project: Project) -> None:
     for batch in (1, 2):
         project.write(batch)
     assert project.ingest("1", "2").success
@@ -134,13 +134,10 @@ def test_what_was_ingested_by_hand_is_not_taken_up_again(project: Project) -> No
     assert ranges(tick(project)) == [("2", "3")]
 
 
-def test_with_a_champion_everything_runs(trained: Project) -> None:
-    assert not tick(trained).run_requests
-    file = trained.write(6)
-    try:
-        result = tick(trained)
-    finally:
-        file.unlink()
+def test_with_a_champion_everything_runs(copied: Project) -> None:
+    assert not tick(copied).run_requests
+    copied.write(6)
+    result = tick(copied)
     assert result.run_requests[0].asset_selection is None
 
 
@@ -161,9 +158,9 @@ def test_a_cursor_of_many_files_is_small(project: Project) -> None:
 
 def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
     file = project.write(1)
-    now = sensors.read_seen(Memory(project.paths.sensors / "loans_new_data").read(tick(project).cursor))
+    now = SeenFiles.read(Memory(project.paths.sensors / "loans_new_data").read(tick(project).cursor))
     assert now is not None
-    text = json.dumps(json.loads(sensors.write_seen(now[0], list(now[1].values()), {}))[:2])
+    text = json.dumps(json.loads(now.write())[:2])
     assert str(file) in text
     upgraded = tick(project, text)
     assert upgraded.run_requests == []
@@ -172,8 +169,8 @@ def test_the_cursor_of_the_first_release_is_read(project: Project) -> None:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """The sensors' clock, so many seconds on."""
-    moment = requests.now() + seconds
-    monkeypatch.setattr(requests, "now", lambda: moment)
+    moment = run_requests.now() + seconds
+    monkeypatch.setattr(run_requests, "now", lambda: moment)
 
 
 def keys(result: Any) -> list[str | None]:
@@ -186,7 +183,7 @@ def test_a_batch_whose_run_is_lost_is_requested_again(project: Project, monkeypa
     project.write(8)
     first = tick(project)
     project.instance.add_dynamic_partitions("loans_batches", ["7", "8"])
-    later(monkeypatch, requests.WAIT_S - 1)
+    later(monkeypatch, run_requests.WAIT_S - 1)
     assert keys(tick(project, first.cursor)) == []
     later(monkeypatch, 1)
     busy = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTING, tags={"ml_assets/pipeline": "loans"})
@@ -198,24 +195,24 @@ def test_a_batch_whose_run_is_lost_is_requested_again(project: Project, monkeypa
     assert keys(second) != keys(first)
     assert "no result of request 1" in second.run_requests[0].tags["ml_assets/why"]
     assert keys(tick(project, first.cursor)) == keys(second)  # killed before the cursor was stored
-    later(monkeypatch, 2 * requests.WAIT_S - 1)
+    later(monkeypatch, 2 * run_requests.WAIT_S - 1)
     assert keys(tick(project, second.cursor)) == []
     later(monkeypatch, 1)
     third = tick(project, second.cursor)
     assert len({*keys(first), *keys(second), *keys(third)}) == 3
     assert project.ingest("8").success  # by hand, and 7 not
-    later(monkeypatch, 4 * requests.WAIT_S)
+    later(monkeypatch, 4 * run_requests.WAIT_S)
     fourth = tick(project, third.cursor)
     assert ranges(fourth) == [("7", "7")]
     (project.source / "loans_7.parquet").unlink()
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert keys(tick(project, fourth.cursor)) == []  # nothing to ingest any more
 
 
 def test_a_run_that_dagster_retries_is_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write(4)
     first = tick(project)
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     tags = {"ml_assets/pipeline": "loans", "dagster/will_retry": "true"}
     failed = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.FAILURE, tags=tags)
     project.instance.add_run(failed)
@@ -235,41 +232,42 @@ def test_a_batch_that_fails_for_its_own_data_is_requested_once(
     first = tick(project)
     with Lake(project.paths.lake) as lake:
         ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "2")], Commit("loans/raw_data"))
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     second = tick(project, first.cursor)
     assert ranges(second) == [("1", "1")]
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert ranges(tick(project, second.cursor)) == [("1", "1")]
 
 
 def test_a_lost_record_of_refused_files_is_requested_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     (project.source / "loans_1.parquet").touch()
     first = tick(project)
-    later(monkeypatch, requests.WAIT_S)
+    later(monkeypatch, run_requests.WAIT_S)
     second = tick(project, first.cursor)
     assert [[key.path[-1] for key in r.asset_selection] for r in second.run_requests] == [["arrivals"]]
     assert keys(second) != keys(first)
     assert project.arrive().success
-    later(monkeypatch, requests.LONGEST_S)
+    later(monkeypatch, run_requests.LONGEST_S)
     assert keys(tick(project, second.cursor)) == []
 
 
-def test_a_settled_request_costs_no_look_into_the_lake(trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_settled_request_does_not_open_the_lake(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what the memory of an earlier version knows only as seen is checked once, then never again."""
-    first = tick(trained)
-    memory = Memory(trained.paths.sensors / "loans_new_data")
-    version, seen, requested = sensors.read_seen(memory.read(first.cursor)) or ("", {}, {})
-    assert requested == {}
-    earlier = json.dumps(json.loads(sensors.write_seen(version, list(seen.values()), {}))[:2])
-    later(monkeypatch, requests.WAIT_S)
-    checked = tick(trained, earlier)
+    first = tick(copied)
+    memory = Memory(copied.paths.sensors / "loans_new_data")
+    seen = SeenFiles.read(memory.read(first.cursor))
+    assert seen is not None
+    assert seen.requested == {}
+    earlier = json.dumps(json.loads(seen.write())[:2])
+    later(monkeypatch, run_requests.WAIT_S)
+    checked = tick(copied, earlier)
     assert keys(checked) == []
-    monkeypatch.setattr(sensors, "Lake", None)
-    assert isinstance(tick(trained, checked.cursor), dg.SkipReason)
+    monkeypatch.setattr(sensing, "Lake", None)
+    assert isinstance(tick(copied, checked.cursor), dg.SkipReason)
 
 
 def test_requests_wait_longer_each_time_and_a_day_at_most() -> None:
-    waits = [next(s for s in range(0, 90_000, 300) if requests.Request(0.0, n).is_due(s)) for n in range(1, 12)]
+    waits = [next(s for s in range(0, 90_000, 300) if run_requests.Request(0.0, n).is_due(s)) for n in range(1, 12)]
     assert waits[:4] == [300, 600, 1200, 2400]
-    assert waits[-1] == requests.LONGEST_S
-    assert requests.Request(1e12).is_due(dt.datetime.now().timestamp())  # the clock was set back
+    assert waits[-1] == run_requests.LONGEST_S
+    assert run_requests.Request(1e12).is_due(dt.datetime.now().timestamp())  # the clock was set back

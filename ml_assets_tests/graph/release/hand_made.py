@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from ml_assets.graph.release.evaluation import findings
-from ml_assets.graph.release.evaluation.findings import Finding
-from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import evaluations, training_sets, versions
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import SPEC
 
-BY = Commit(asset="loans/champion", run_id="run", asked_by="schedule loans_retrain_cron")
+BY = Commit(asset="loans/champion", run_id="run", triggered_by="schedule loans_retrain_cron")
 SCHEMA = bundle.Schema(
     kind="binary",
     target="late",
@@ -70,7 +68,7 @@ def add_version(
         "code_version": "c0de",
         "run_id": "run",
         "git_commit": "abc123",
-        "asked_by": "sensor loans_retrain",
+        "triggered_by": "sensor loans_retrain",
     }
     versions.register(lake, "loans", record, BY)
     evaluate(lake, version, roc_auc, gain, more)
@@ -87,6 +85,4 @@ def evaluate(
     ]
     if gain is not None:
         found.append(Finding("gain_over_champion", "roc_auc", gain, 100, gain - 0.01, gain + 0.01))
-    shared = {"version": version, "pin_id": f"pin-{version}", "evaluated_at": versions.now()}
-    rows = [{**shared, **asdict(finding)} for finding in found]
-    lake.append([Rows("loans.evaluation_report", findings.COLUMNS, rows)], BY)
+    evaluations.record(lake, "loans", found, version, f"pin-{version}", BY)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml_assets.graph.release.evaluation.evaluate import Evaluation, Finding, Judged, answers, examine
+from ml_assets.graph.release.evaluation.evaluate import examine, predict
 from ml_assets.ml import estimators
 from ml_assets.ml.bundle import Bundle, Schema
+from ml_assets.ml.judged import Judged
 from ml_assets.spec import Candidate, PipelineSpec
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.conftest import SPEC
@@ -73,8 +75,8 @@ def examined(
     train, test = made_rows(kind, 600, 1), made_rows(kind, 400, 2)
     train, test = train.assign(**add(train)), test.assign(**add(test))
     loaded = fitted_on(train, kind, types)
-    other = answers(fitted_on(train[:30], kind, types), test, "0.9.0") if champion else None
-    seen, judged = answers(loaded, train, "1.0.0"), answers(loaded, test, "1.0.0")
+    other = predict(fitted_on(train[:30], kind, types), test, "0.9.0") if champion else None
+    seen, judged = predict(loaded, train, "1.0.0"), predict(loaded, test, "1.0.0")
     return examine(spec, loaded.model, seen, judged, other, 0.0)
 
 
@@ -83,7 +85,7 @@ def of(evaluation: Evaluation, scope: str, name: str | None = None) -> list[Find
 
 
 def judged_as(labels: Any, scores: Any, threshold: float = 0.5, **columns: Any) -> Judged:
-    """Binary answers as given."""
+    """Binary predictions as given."""
     schema = Schema("binary", "outcome", {}, {}, ["0", "1"], threshold, "")
     return Judged(
         pd.DataFrame({"row_id": range(len(labels)), **columns}), np.asarray(labels), np.asarray(scores), schema, "1"

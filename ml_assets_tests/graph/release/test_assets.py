@@ -8,14 +8,13 @@ import math
 import dagster as dg
 import pytest
 
-from ml_assets.graph.release.evaluation import evaluate
-from ml_assets.graph.release.evaluation.evaluate import COLUMNS, Finding
-from ml_assets.graph.release.promotion import approvals, decision
-from ml_assets.graph.retraining import facts
+from ml_assets.graph.release.promotion import approvals
+from ml_assets.graph.retraining import observed
 from ml_assets.lake.lake import Commit, Lake, Rows
+from ml_assets.pipeline_summary import summarize
 from ml_assets.provenance import commit_of
-from ml_assets.summary import summarize
-from ml_assets.tables import versions
+from ml_assets.tables import decisions, evaluations, versions
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.training_sets import Pin, share_seen_before
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, check_results, failure_text
@@ -56,8 +55,8 @@ def test_metadata_that_people_look_at(trained: Project) -> None:
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
     assert isinstance(metadata["test_roc_auc"].value, float)
-    assert str(metadata["picture"].value).startswith("![evaluation of version 1.0.0](data:image/png;base64,")
-    assert str(metadata["page"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.html"
+    assert str(metadata["plot"].value).startswith("![evaluation of version 1.0.0](data:image/png;base64,")
+    assert str(metadata["report"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.html"
     assert str(metadata["model_card"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.md"
     assert "| test | roc_auc |" in str(metadata["metrics"].value)
     assert "| region=A |" in str(metadata["slices"].value)
@@ -78,16 +77,21 @@ def test_a_sound_pipeline_raises_no_alarm(trained: Project) -> None:
 
 
 def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
-    columns = {name: kind for name, kind in COLUMNS.items() if name != "note"}
+    columns = {name: kind for name, kind in EVALUATIONS.types.items() if name != "note"}
     row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
     lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
-    assert decision.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
+    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
+
+
+def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
+    evaluations.record(lake, "p", [Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
+    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
 
 
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
-    rows = evaluate.as_rows([Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")], "1.0.0", "pin")
-    lake.append([Rows("p.evaluation_report", COLUMNS, rows)], Commit("t"))
-    (found,) = decision.findings(lake, "p", "1.0.0")
+    undefined = Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")
+    evaluations.record(lake, "p", [undefined], "1.0.0", "pin", Commit("t"))
+    (found,) = evaluations.findings(lake, "p", "1.0.0")
     assert math.isnan(found.value)
 
 
@@ -123,8 +127,8 @@ def test_the_first_version_is_promoted_with_its_gates(trained: Project) -> None:
 
 
 def test_a_version_says_who_asked_for_it_and_which_code_made_it(trained: Project) -> None:
-    (row,) = trained.rows("SELECT asked_by, git_commit FROM {p}.trained_model")
-    assert row == {"asked_by": versions.user(), "git_commit": commit_of(trained.root)}
+    (row,) = trained.rows("SELECT triggered_by, git_commit FROM {p}.trained_model")
+    assert row == {"triggered_by": versions.user(), "git_commit": commit_of(trained.root)}
 
 
 def prepare(project: Project) -> None:
@@ -170,7 +174,7 @@ def test_without_any_champion_nothing_is_scored_and_no_run_fails(project: Projec
         assert not lake.exists("loans.predictions")
         (problem,) = summarize(lake, "loans").problems
         assert problem.startswith("no champion: version 1.0.0 was refused: metrics.roc_auc: roc_auc >= 0.999, found")
-        now = facts.read_situation(lake, project.spec, [], {})
+        now = observed.read_situation(lake, project.spec, [], {})
     assert [(one.state, one.decision) for one in now.trainings] == [("done", "refused")]
     assert now.in_vain == list(now.trainings)  # so the next one waits for longer
 
@@ -196,12 +200,11 @@ def second(copied: Project) -> Project:
     with Lake(copied.paths.lake) as lake:
         (model,) = versions.records(lake, "loans")
         pin = model["pin_id"]
-        (made,) = decision.decisions(lake, "loans")
+        (made,) = decisions.decisions(lake, "loans")
         versions.register(lake, "loans", {**model, "version": "1.0.1", "created_at": versions.now()}, BY)
-        found = decision.findings(lake, "loans", made.version)
+        found = evaluations.findings(lake, "loans", made.version)
         found.append(Finding("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
-        rows = evaluate.as_rows(found, "1.0.1", pin)
-        lake.append([Rows("loans.evaluation_report", evaluate.COLUMNS, rows)], BY)
+        evaluations.record(lake, "loans", found, "1.0.1", pin, BY)
     return copied
 
 
@@ -226,19 +229,19 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     job = second.defs().resolve_job_def("loans_approve")
 
     def answer(**given: str) -> dg.ExecuteInProcessResult:
-        config = {"version": "1.0.1", "answer": "approve", "why": "looked at the slices", "by": "ana", **given}
-        run_config = {"ops": {"answer_loans": {"config": config}}}
+        config = {"version": "1.0.1", "decision": "approve", "why": "checked the slices", "by": "ana", **given}
+        run_config = {"ops": {"approve_loans": {"config": config}}}
         return job.execute_in_process(run_config=run_config, instance=second.instance, raise_on_error=False)
 
     assert "Version 1.0.0 does not wait for approval." in failure_text(answer(version="1.0.0"))
     assert "needs a reason and a name" in failure_text(answer(by=" "))
     with pytest.raises(dg.DagsterInvalidConfigError, match="maybe"):
-        answer(answer="maybe")
+        answer(decision="maybe")
     result = answer()
     assert result.success, failure_text(result)
     row = second.rows("SELECT * FROM {p}.champion ORDER BY decided_at")[-1]
     assert (row["decision"], row["version"], row["previous_champion"]) == ("promoted", "1.0.1", "1.0.0")
-    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "looked at the slices", result.run_id)
+    assert (row["decided_by"], row["why"], row["run_id"]) == ("ana", "checked the slices", result.run_id)
     event = second.instance.get_latest_materialization_event(dg.AssetKey(["loans", "champion"]))
     assert event is not None
     assert event.asset_materialization is not None

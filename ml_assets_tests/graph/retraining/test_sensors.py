@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph.retraining import facts, sensors
+from ml_assets.graph import sensing
+from ml_assets.graph.retraining import observed, sensors
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.tables import retrain_events
@@ -77,28 +78,28 @@ def launched(project: Project, request: Any, status: dg.DagsterRunStatus, **tags
     return run
 
 
-def test_a_drifted_batch_is_answered_by_one_run(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drifted_batch_starts_one_run(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     calm = tick(copied)
-    assert skipped(calm) == "nothing asks for a training"
+    assert skipped(calm) == "nothing triggers a training"
     drifted(copied, 5)
     first = tick(copied, calm.cursor)
     (request,) = first.run_requests
     event = events(copied)[-1]
     assert said(copied) == [("train", "drift")]
-    assert (event.batches, event.champion, event.asked_by) == (["5"], "1.0.0", "sensor loans_retrain")
+    assert (event.batches, event.champion, event.triggered_by) == (["5"], "1.0.0", "sensor loans_retrain")
     assert request.run_key == event.run_key == event.event_id == request.tags["ml_assets/retrain_event"]
     assert (request.tags["ml_assets/retrain"], request.tags["ml_assets/batches"]) == ("drift", "5")
     assert request.tags["ml_assets/why"] == event.why == "batch 5 has drifted (60% of the model's importance)"
 
     launched(copied, request, dg.DagsterRunStatus.STARTING)
     second = tick(copied, first.cursor)
-    assert skipped(second) == "nothing asks for a training"
-    monkeypatch.setattr(sensors, "Lake", None)  # an unchanged lake is not even opened
-    assert skipped(tick(copied, second.cursor)) == "nothing has changed since the last look"
+    assert skipped(second) == "nothing triggers a training"
+    monkeypatch.setattr(sensing, "Lake", None)  # an unchanged lake is not even opened
+    assert skipped(tick(copied, second.cursor)) == "nothing has changed since the last check"
     assert len(said(copied)) == 1
 
 
-def test_a_daemon_that_dies_before_it_asks_loses_nothing(copied: Project) -> None:
+def test_a_daemon_that_is_killed_before_it_requests_the_run_loses_nothing(copied: Project) -> None:
     drifted(copied, 5)
     (request,) = tick(copied).run_requests
     again = tick(copied)  # no run was launched, no cursor was kept
@@ -106,20 +107,20 @@ def test_a_daemon_that_dies_before_it_asks_loses_nothing(copied: Project) -> Non
     assert again.run_requests[0].tags == request.tags
     assert len(said(copied)) == 1
     launched(copied, request, dg.DagsterRunStatus.STARTED)
-    assert skipped(tick(copied)) == "nothing asks for a training"
+    assert skipped(tick(copied)) == "nothing triggers a training"
 
 
-def test_a_training_that_failed_is_asked_for_again_by_the_next_batch(copied: Project) -> None:
+def test_a_training_that_failed_is_repeated_with_the_next_batch(copied: Project) -> None:
     drifted(copied, 5)
     (request,) = tick(copied).run_requests
     run = launched(copied, request, dg.DagsterRunStatus.FAILURE, **{"dagster/will_retry": "true"})
-    assert skipped(tick(copied)) == "nothing asks for a training"  # Dagster tries again
+    assert skipped(tick(copied)) == "nothing triggers a training"  # Dagster tries again
     retry = launched(copied, request, dg.DagsterRunStatus.FAILURE, **{"dagster/parent_run_id": run.run_id})
-    assert "a new batch asks again" in skipped(tick(copied))
+    assert "the next new batch starts another" in skipped(tick(copied))
     arrive(copied, 6)
     (second,) = tick(copied).run_requests
     assert second.run_key != request.run_key
-    assert "the training before came to nothing" in second.tags["ml_assets/why"]
+    assert "the training before failed" in second.tags["ml_assets/why"]
     assert said(copied) == [("train", "drift"), ("wait", "drift"), ("train", "drift")]
     assert retry.run_id != run.run_id
 
@@ -133,27 +134,27 @@ def test_a_training_under_way_is_waited_for(copied: Project) -> None:
     first = tick(copied)
     assert f"the training of run {by_hand.run_id} is under way (batch 5 has drifted" in skipped(first)
     assert "nothing has changed" in skipped(tick(copied, first.cursor))
-    assert "under way" in skipped(tick(copied))  # told again, not written again
+    assert "under way" in skipped(tick(copied))  # said again, not written again
     copied.instance.delete_run(by_hand.run_id)
     assert tick(copied, first.cursor).run_requests
     assert said(copied) == [("wait", "drift"), ("train", "drift")]
 
 
-def test_a_write_during_a_look_is_looked_at(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_during_a_check_is_checked(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     drifted(copied, 5)
-    read = facts.read_situation
+    read = observed.read_situation
 
     def read_while_others_write(*arguments: Any) -> Any:
         situation = read(*arguments)
         arrive(copied, 6)
         return situation
 
-    monkeypatch.setattr(facts, "read_situation", read_while_others_write)
+    monkeypatch.setattr(observed, "read_situation", read_while_others_write)
     first = tick(copied)
     assert first.run_requests
     monkeypatch.undo()
     launched(copied, first.run_requests[0], dg.DagsterRunStatus.SUCCESS)
-    assert not isinstance(tick(copied, first.cursor), dg.SkipReason)  # a whole look
+    assert not isinstance(tick(copied, first.cursor), dg.SkipReason)  # a whole check
 
 
 def test_the_first_training_starts_by_itself(project: Project) -> None:
@@ -168,7 +169,7 @@ def test_the_first_training_starts_by_itself(project: Project) -> None:
     assert said(project) == [("wait", "first"), ("train", "first")]
 
 
-def test_another_rule_in_the_yaml_is_another_look(copied: Project) -> None:
+def test_another_rule_in_the_yaml_is_another_check(copied: Project) -> None:
     drifted(copied, 5)
     copied.spec_dict["retrain"] = {"min_rows": 151}
     first = tick(copied)
@@ -211,7 +212,7 @@ def test_reports_of_other_jobs_start_a_training_once(copied: Project) -> None:
     launched(copied, first.run_requests[0], dg.DagsterRunStatus.SUCCESS)
     report(folder, "copy.json", json.dumps({"metrics": [share]}))
     assert isinstance(tick(copied, first.cursor), dg.SkipReason)
-    assert "a new batch asks again" in skipped(tick(copied))  # a run that left nothing in the lake
+    assert "the next new batch starts another" in skipped(tick(copied))  # a run that left nothing in the lake
     assert said(copied) == [("skip", "report"), ("skip", "report"), ("train", "report"), ("wait", "report")]
 
 
@@ -222,8 +223,8 @@ def test_a_busy_lake_is_a_reason_to_skip(copied: Project, monkeypatch: pytest.Mo
     for lock in (catalog.lock("loans.retrain", 1, "testing"), catalog.write_lock((), 1)):
         with lock:
             found = tick(copied)
-            assert isinstance(found, dg.SkipReason)  # no cursor: the next tick looks again
-            assert "looks again at the next tick: Another process has been" in skipped(found)
+            assert isinstance(found, dg.SkipReason)  # no cursor: the next tick tries again
+            assert "the lake is busy; the next tick tries again: Another process has been" in skipped(found)
 
 
 def ask_by_schedule(project: Project, day: int) -> Any:
@@ -243,14 +244,14 @@ def test_the_schedule_goes_through_the_same_decision(copied: Project, tmp_path_f
     on_disk(copied, tmp_path_factory.mktemp("home"))
     copied.spec_dict["retrain"] = {"cron": "0 3 * * *", "cooldown_batches": 2}
     held = ask_by_schedule(copied, 1)
-    assert "1 of 2 new batches have come" in str(held.skip_message)
+    assert "1 of 2 new batches have arrived" in str(held.skip_message)
     arrive(copied, 6)
     (request,) = tick(copied).run_requests  # the sensor has not forgotten it
     assert request.tags["ml_assets/retrain"] == "cron"
     assert request.tags["ml_assets/why"] == "the schedule of 2026-01-01 03:00 UTC"
     launched(copied, request, dg.DagsterRunStatus.STARTED)
     assert "under way" in str(ask_by_schedule(copied, 2).skip_message)
-    assert [event.asked_by for event in events(copied)[1:]] == [
+    assert [event.triggered_by for event in events(copied)[1:]] == [
         "schedule loans_retrain_cron",
         "sensor loans_retrain",
         "schedule loans_retrain_cron",
@@ -263,7 +264,7 @@ def test_the_sensor_leaves_a_lost_run_of_the_schedule_to_it(
     on_disk(copied, tmp_path_factory.mktemp("home"))
     copied.spec_dict["retrain"] = {"cron": "0 3 * * *"}
     lost = ask_by_schedule(copied, 1)
-    assert "a new batch asks again" in skipped(tick(copied))  # it would start a second run of the same
+    assert "the next new batch starts another" in skipped(tick(copied))  # it would start a second run of the same
     assert ask_by_schedule(copied, 1).run_key == lost.run_key
 
 
@@ -271,9 +272,9 @@ def test_a_training_by_hand_is_an_event(trained: Project) -> None:
     (event,) = events(trained)
     assert (event.decision, event.trigger, event.champion, event.batches) == ("train", "manual", None, [])
     assert event.run_id == trained.value("SELECT run_id FROM {p}.training_set")
-    assert event.why == f"asked for by {event.asked_by}"
+    assert event.why == f"requested by {event.triggered_by}"
     with Lake(trained.paths.lake, read_only=True) as lake:
-        situation = facts.read_situation(lake, trained.spec, [], {})
+        situation = observed.read_situation(lake, trained.spec, [], {})
     (training,) = situation.trainings
     assert (training.state, training.decision, training.version) == ("done", "promoted", "1.0.0")
     assert (training.batches, training.rows, training.event_id) == (frozenset("1234"), 600, event.event_id)
@@ -282,7 +283,7 @@ def test_a_training_by_hand_is_an_event(trained: Project) -> None:
     assert situation.labelled == dict.fromkeys("12345", 150)
 
 
-def test_a_run_says_which_event_it_answers(copied: Project) -> None:
+def test_a_run_names_its_event(copied: Project) -> None:
     drifted(copied, 5)
     (request,) = tick(copied).run_requests
     result = (
@@ -302,7 +303,7 @@ def test_a_run_says_which_event_it_answers(copied: Project) -> None:
     (made,) = result.asset_materializations_for_node("loans__training_set")
     assert made.metadata["trigger"].value == "drift"
     assert made.metadata["why"].value == event.why
-    assert "a new batch asks again" in skipped(tick(copied))  # no version came of it
+    assert "the next new batch starts another" in skipped(tick(copied))  # it made no version
     with Lake(copied.paths.lake, read_only=True) as lake:
-        retried = {"another run": facts.UnderWay("a retry", event.event_id)}
-        assert facts.read_situation(lake, copied.spec, [], retried).trainings[-1].state == "running"
+        retried = {"another run": observed.UnderWay("a retry", event.event_id)}
+        assert observed.read_situation(lake, copied.spec, [], retried).trainings[-1].state == "running"

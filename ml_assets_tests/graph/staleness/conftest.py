@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import tempfile
+from pathlib import Path
 
 from ml_assets.graph.staleness.facts import Facts, read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
-from ml_assets.graph.staleness.states import Verdict, judge
+from ml_assets.graph.staleness.states import Verdict, evaluate
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project
 
@@ -17,7 +19,7 @@ def facts_of(project: Project) -> Facts:
 
 
 def verdicts_of(project: Project) -> list[Verdict]:
-    return judge(pipelines_of(project.defs())[project.spec.name], facts_of(project))
+    return evaluate(pipelines_of(project.defs())[project.spec.name], facts_of(project))
 
 
 def not_fresh(project: Project) -> dict[str, str]:
@@ -28,7 +30,7 @@ def not_fresh(project: Project) -> dict[str, str]:
 def short(verdicts: list[Verdict]) -> dict[str, str]:
     found: dict[str, dict[str, list[str]]] = {}
     for verdict in verdicts:
-        if verdict.state not in ("fresh", "kept"):
+        if verdict.state not in ("fresh", "frozen"):
             found.setdefault(verdict.asset_name, {}).setdefault(verdict.state, []).append(verdict.batch or "")
     return {
         asset_name: "; ".join(f"{state} {' '.join(batches)}".strip() for state, batches in states.items())
@@ -38,4 +40,5 @@ def short(verdicts: list[Verdict]) -> dict[str, str]:
 
 def variant(project: Project) -> Project:
     """The same folder and instance under a spec and SQL that a test may change."""
-    return Project(project.root, project.instance, copy.deepcopy(project.spec_dict), dict(project.sql))
+    folder = Path(tempfile.mkdtemp(prefix="variant-", dir=project.root.parent))
+    return Project(project.root, project.instance, copy.deepcopy(project.spec_dict), dict(project.sql), folder)

@@ -1,4 +1,4 @@
-"""The stale sensor asks once, for exactly what is stale, and is quiet and cheap otherwise."""
+"""The stale sensor requests exactly what is stale, once, and is quiet and cheap otherwise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.graph import requests
-from ml_assets.graph.staleness import sensors
+from ml_assets.graph import run_requests, sensing
+from ml_assets.graph.sensor_memory import Memory
 from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.graph.staleness.conftest import not_fresh, variant
 
@@ -29,6 +29,12 @@ TRAINING = dict.fromkeys(
 
 def tick(project: Project, cursor: str | None = None) -> Any:
     return project.tick("loans_stale", cursor)
+
+
+def remembered(project: Project, result: Any) -> dict[str, Any]:
+    """What the next tick knows."""
+    text = Memory(project.paths.sensors / "loans_stale").read(result.cursor)
+    return dict(json.loads(text or ""))
 
 
 def skipped(result: Any) -> str:
@@ -82,23 +88,24 @@ def test_one_run_makes_everything_fresh(project: Project, monkeypatch: pytest.Mo
     assert not_fresh(project) == TRAINING
     fourth = tick(project, third.cursor)
     assert "nothing stale" in skipped(fourth)
-    monkeypatch.setattr(sensors, "Lake", None)  # an unchanged lake is not even opened
-    assert "as they were at the last look" in skipped(tick(project, fourth.cursor))
+    monkeypatch.setattr(sensing, "Lake", None)  # an unchanged lake is not even opened
+    assert "unchanged since the last check" in skipped(tick(project, fourth.cursor))
 
 
-def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
-    changed = variant(trained)
+def test_a_request_names_what_is_stale_and_since_when(copied: Project) -> None:
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 1 AS income,")
     first = tick(changed)
     (request,) = first.run_requests
+    seen = remembered(changed, first)
     assert (span(request), asset_names(request)) == (("1", "5"), ["features"])
-    assert "as they were" in skipped(tick(changed, first.cursor))
-    # Something else is written, so the lake is looked at again; the same batches are stale for the same reason.
-    cursor = json.dumps({**json.loads(first.cursor), "snapshot": 0})
+    assert "unchanged" in skipped(tick(changed, first.cursor))
+    # Something else is written, so the lake is checked again; the same batches are stale for the same reason.
+    cursor = json.dumps({**seen, "snapshot": 0})
     assert "requested again later" in skipped(tick(changed, cursor))
     assert tick(changed).run_requests[0].run_key == request.run_key
-    # After other code in between it is another request, or a return to this code would never be taken up.
-    earlier = json.dumps({**json.loads(first.cursor), "snapshot": 0, "since": 0})
+    # After other code in between it is another request, or a return to this code would never be picked up.
+    earlier = json.dumps({**seen, "snapshot": 0, "since": 0})
     assert tick(changed, earlier).run_requests[0].run_key != request.run_key
     between = json.dumps({"code": "other", "snapshot": 0, "since": 0})
     assert tick(changed, between).run_requests[0].run_key == request.run_key
@@ -109,32 +116,32 @@ def test_a_request_names_what_is_stale_and_since_when(trained: Project) -> None:
     [(dg.DagsterRunStatus.FAILURE, True), (dg.DagsterRunStatus.CANCELED, True), (dg.DagsterRunStatus.SUCCESS, False)],
 )
 def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
-    trained: Project, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus, again: bool
+    copied: Project, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus, again: bool
 ) -> None:
-    changed = variant(trained)
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 3 AS income,")
     first = tick(changed)
     (request,) = first.run_requests
     ended = dg.DagsterRun(
         job_name="loans_ingest", status=status, tags={**request.tags, "dagster/run_key": str(request.run_key)}
     )
-    trained.instance.add_run(ended)
-    moment = requests.now() + requests.WAIT_S
+    copied.instance.add_run(ended)
+    moment = run_requests.now() + run_requests.WAIT_S
     try:
-        assert "as they were" in skipped(tick(changed, first.cursor))
-        monkeypatch.setattr(requests, "now", lambda: moment)
+        assert "unchanged" in skipped(tick(changed, first.cursor))
+        monkeypatch.setattr(run_requests, "now", lambda: moment)
         for cursor in (first.cursor, None):  # one that was reset, too
             result = tick(changed, cursor)
             if not again:
-                assert f"run {ended.run_id} was asked for that and has succeeded" in skipped(result)
+                assert f"run {ended.run_id} was requested for that and has succeeded" in skipped(result)
                 continue
             (repeat,) = result.run_requests
             assert repeat.run_key != request.run_key
             assert span(repeat) == ("1", "5")
             assert "no result of request 1" in repeat.tags["ml_assets/why"]
-            assert "as they were" in skipped(tick(changed, result.cursor))
+            assert "unchanged" in skipped(tick(changed, result.cursor))
     finally:
-        trained.instance.delete_run(ended.run_id)
+        copied.instance.delete_run(ended.run_id)
 
 
 @pytest.mark.parametrize(
@@ -146,18 +153,18 @@ def test_a_lost_request_is_repeated_and_one_without_effect_is_not(
     ],
     ids=["a job of ours", "a run by hand", "another pipeline's"],
 )
-def test_it_waits_for_runs_of_the_pipeline(trained: Project, facts: dict[str, Any], waits: bool) -> None:
+def test_it_waits_for_runs_of_the_pipeline(copied: Project, facts: dict[str, Any], waits: bool) -> None:
     """Half of an ingest is in the lake: that is not stale."""
     busy = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED, **facts)
-    trained.instance.add_run(busy)
+    copied.instance.add_run(busy)
     try:
-        reason = skipped(tick(trained))
+        reason = skipped(tick(copied))
     finally:
-        trained.instance.delete_run(busy.run_id)
+        copied.instance.delete_run(busy.run_id)
     assert (f"run {busy.run_id} of the pipeline is STARTED" in reason) == waits
 
 
-def test_a_batch_beyond_tolerance_is_asked_for_when_the_tolerance_changes(project: Project) -> None:
+def test_a_batch_beyond_tolerance_is_requested_when_the_tolerance_changes(project: Project) -> None:
     spoiled = loans(2, rows=40)
     spoiled.loc[:19, "income"] = -1.0
     project.write(1, loans(1, rows=40))
@@ -176,8 +183,8 @@ def test_a_batch_beyond_tolerance_is_asked_for_when_the_tolerance_changes(projec
     assert "nothing stale" in skipped(tick(patient, second.cursor))
 
 
-def test_a_new_dagster_instance_learns_the_batches(trained: Project) -> None:
-    changed = variant(trained)
+def test_a_new_dagster_instance_learns_the_batches(copied: Project) -> None:
+    changed = variant(copied)
     changed.sql["features.sql"] = changed.sql["features.sql"].replace("b.income,", "b.income + 2 AS income,")
     with dg.DagsterInstance.ephemeral() as instance:
         changed.instance = instance

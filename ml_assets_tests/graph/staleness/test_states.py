@@ -9,8 +9,8 @@ import pytest
 
 from ml_assets.graph import code_version
 from ml_assets.graph.staleness.facts import Facts, Files
-from ml_assets.graph.staleness.states import Node, Verdict, judge, plan, spans
-from ml_assets.lake.audit import LastWrite, Trail
+from ml_assets.graph.staleness.states import Node, Verdict, evaluate, plan, spans
+from ml_assets.tables.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.graph.staleness.conftest import not_fresh, short, variant, verdicts_of
 
@@ -26,12 +26,12 @@ TRAINING = (
 BEHIND = dict.fromkeys(TRAINING, "behind")
 
 
-def test_what_was_just_made_is_fresh_and_what_the_champion_said_is_kept(trained: Project) -> None:
+def test_what_was_just_made_is_fresh_and_what_the_champion_predicted_is_frozen(trained: Project) -> None:
     """Batch 5 came after the training: a new batch makes no training stale."""
     verdicts = verdicts_of(trained)
     assert short(verdicts) == {}
-    kept = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state == "kept"}
-    assert kept == {("predictions", "5"), ("drift_report", "5"), ("performance_report", "5")}
+    frozen = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state == "frozen"}
+    assert frozen == {("predictions", "5"), ("drift_report", "5"), ("performance_report", "5")}
     assert {verdict.asset_name for verdict in verdicts if verdict.state == "fresh"} >= {
         *TRAINING,
         "arrivals",
@@ -69,7 +69,7 @@ def test_another_helper_function_makes_the_assets_stale_that_call_it(
     real = code_version._module_hash
     helper = "ml_assets.graph.features.select"
     monkeypatch.setattr(code_version, "_module_hash", lambda name: "other" if name == helper else real(name))
-    assert not_fresh(trained) == {
+    assert not_fresh(variant(trained)) == {
         "lookup_region_history": "stale 1 2 3 4 5",
         "features": "stale 1 2 3 4 5",
         **BEHIND,
@@ -101,12 +101,12 @@ def test_another_gate_is_the_business_of_a_training(trained: Project) -> None:
 NODES = {
     node.key: node
     for node in (
-        Node("p/arrivals", "v1", (), False, "remade"),
-        Node("p/raw_data", "v1", ("p/arrivals",), True, "remade"),
-        Node("p/validated_data", "v1", ("p/raw_data",), True, "remade"),
-        Node("p/quarantine", "v1", ("p/raw_data",), True, "remade"),
-        Node("p/features", "v1", ("p/validated_data",), True, "remade"),
-        Node("p/predictions", "v1", ("p/features",), True, "kept"),
+        Node("p/arrivals", "v1", (), False, "rebuilt"),
+        Node("p/raw_data", "v1", ("p/arrivals",), True, "rebuilt"),
+        Node("p/validated_data", "v1", ("p/raw_data",), True, "rebuilt"),
+        Node("p/quarantine", "v1", ("p/raw_data",), True, "rebuilt"),
+        Node("p/features", "v1", ("p/validated_data",), True, "rebuilt"),
+        Node("p/predictions", "v1", ("p/features",), True, "frozen"),
     )
 }
 
@@ -119,7 +119,7 @@ def changed_code(*asset_names: str) -> dict[str, Node]:
 
 WITH_LOOKUP = {
     **NODES,
-    "p/lookup_x": Node("p/lookup_x", "v1", ("p/validated_data",), True, "remade", {"p/validated_data": 2}),
+    "p/lookup_x": Node("p/lookup_x", "v1", ("p/validated_data",), True, "rebuilt", {"p/validated_data": 2}),
     "p/features": replace(NODES["p/features"], upstream=("p/lookup_x", "p/validated_data")),
 }
 
@@ -156,7 +156,7 @@ class Story:
         return self
 
     def verdicts(self, nodes: dict[str, Node] = NODES) -> list[Verdict]:
-        return judge(nodes, self.facts())
+        return evaluate(nodes, self.facts())
 
     def told(self, nodes: dict[str, Node] = NODES) -> dict[str, str]:
         return short(self.verdicts(nodes))
@@ -279,7 +279,7 @@ def test_content_that_returns_makes_nothing_stale() -> None:
     assert told.told() == {}
 
 
-def test_predictions_are_kept_and_their_failure_is_told() -> None:
+def test_predictions_are_frozen_and_their_failure_is_shown() -> None:
     told = story().write("predictions", "1").write("features", "1", "b")
     assert told.told(changed_code("predictions")) == {}
     assert told.fail("predictions", "1").told() == {"predictions": "failed 1"}

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import SpecError
-from ml_assets.graph.release.promotion.decision import findings
 from ml_assets.graph.training.candidates import journal_file
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, selection
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets, versions
+from ml_assets.tables.evaluations import findings
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
 
@@ -45,10 +46,10 @@ def test_every_trial_is_a_row(trained: Project) -> None:
     assert not list(trained.paths.data.rglob("*.jsonl"))  # journals have done their work
 
 
-def test_a_journal_belongs_to_one_search(trained: Project) -> None:
+def test_a_journal_belongs_to_one_search(trained: Project, tmp_path: Path) -> None:
     with Lake(trained.paths.lake, read_only=True) as lake:
         pin = training_sets.newest(lake, "loans")
-    paths = Paths(trained.root, trained.root / "journals")
+    paths = Paths(trained.root, tmp_path / "journals")
     spec = trained.spec
     file = journal_file(paths, spec, "tree", pin, "v1")
     assert file == journal_file(paths, spec, "tree", pin, "v1")

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding
 from ml_assets.lake.lake import Lake
+from ml_assets.ml.judged import Array
 from ml_assets.tables import releases, training_sets
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.versions import ModelVersion
 
@@ -61,9 +62,9 @@ def opponent(lake: Lake, pipeline: str, champion: ModelVersion, rows: pd.DataFra
     if not known.any():
         return Opponent(served, ~known)
     fitted = known if served == judged else training_sets.seen(lake, pipeline, pin, rows, judged.parts)
-    said = []
+    notes = []
     if served != judged:
-        said.append(f"its judged model: the one that serves knows {known.sum():,} of the {len(rows):,} test rows")
+        notes.append(f"its judged model: the one that serves knows {known.sum():,} of the {len(rows):,} test rows")
     if fitted.any():
-        said.append(f"on the {int((~fitted).sum()):,} test rows that it was not fitted on")
-    return Opponent(judged, ~fitted, ", ".join(said))
+        notes.append(f"on the {int((~fitted).sum()):,} test rows that it was not fitted on")
+    return Opponent(judged, ~fitted, ", ".join(notes))

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ml_assets import metrics
 from ml_assets.errors import MLAssetsError, ModelError
 from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
-from ml_assets.graph.release.evaluation.findings import COLUMNS, Array, Finding, Judged, as_rows
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.ml import bundle, estimators, metrics, weighted
+from ml_assets.metrics import weighted
+from ml_assets.ml import bundle, calibration, estimators
+from ml_assets.ml.baseline import dummy_scores, most_frequent
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
-from ml_assets.spec.base import METRICS
 from ml_assets.tables import training_sets
+from ml_assets.tables.evaluations import Evaluation, Finding
 from ml_assets.tables.training_sets import LABEL, Pin
 from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["COLUMNS", "Evaluation", "Finding", "Judged", "as_rows", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found about a version.
-
-    Args:
-        found: Every finding.
-        judged: The version's answers on the test rows.
-        baseline: Those of a model that ignores every feature.
-        champion: Those of the champion; None where there is none to compare with.
-    """
-
-    found: list[Finding]
-    judged: Judged
-    baseline: Judged
-    champion: Judged | None
 
 
 class EarlierFeatures(Protocol):
@@ -74,9 +58,9 @@ def evaluate(
     loaded = bundle.load(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
     with threadpool_limits(1):  # hundreds of short predictions: on a busy machine, threads would wait for each other
         known = training_sets.share_seen_before(lake, spec.name, pin)  # first: DuckDB needs memory for it
-        judged = answers(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
+        judged = predict(loaded, training_sets.read(lake, spec.name, pin, ("test",), extra), model.version)
         seen = training_sets.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
-        fitted = answers(loaded, seen, model.version)
+        fitted = predict(loaded, seen, model.version)
         other, why = None, ""
         too_few: list[Finding] = []
         try:
@@ -92,12 +76,12 @@ def evaluate(
         return replace(evaluation, found=[*evaluation.found, *too_few])
 
 
-def answers(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
-    """What a model says about rows as `pins.read` gives them."""
+def predict(loaded: bundle.Bundle, rows: pd.DataFrame, version: str) -> Judged:
+    """A model's predictions on rows as `training_sets.read` gives them."""
     kind = loaded.schema.kind
     scores = estimators.predict_scores(loaded.model, estimators.feature_frame(rows, loaded.schema.features), kind)
     labels = estimators.label_array(rows[LABEL], kind)
-    favoured = str(metrics.most_frequent(labels)) if kind == "multiclass" else 1
+    favoured = str(most_frequent(labels)) if kind == "multiclass" else 1
     return Judged(rows, labels, scores, loaded.schema, version, favoured)
 
 
@@ -110,18 +94,18 @@ def examine(
     known: float,
     incomparable: str = "",
 ) -> Evaluation:
-    """Everything about a model that answers tell.
+    """Everything about a model that its predictions tell.
 
     Args:
         spec: The pipeline.
-        model: The fitted model, to ask it about changed rows.
-        fitted: Its answers on train and validation rows.
-        judged: Its answers on test rows.
-        champion: The champion's answers on the same test rows.
-        known: Share of test rows that stand among train or validation rows, too.
-        incomparable: Why there is a champion whose answers could not be had.
+        model: The fitted model, to predict changed rows.
+        fitted: Its predictions on train and validation rows.
+        judged: Its predictions on test rows.
+        champion: The champion's predictions on the same test rows.
+        known: Share of test rows that repeat a train or validation row.
+        incomparable: Why there is a champion without predictions.
     """
-    guesses = metrics.dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
+    guesses = dummy_scores(fitted.labels, len(judged.labels), spec.target.kind)
     baseline = replace(judged, scores=guesses, version="baseline")
     found = [
         *_metrics(spec, judged, baseline, champion),
@@ -136,21 +120,21 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, judged, baseline, champion)
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
 
 
 def _champion(
     paths: Paths, judged: Judged, champion: ModelVersion, against: Opponent, own: pd.DataFrame | None
 ) -> Judged:
-    """The champion's answers to today's question on those of the same rows that it has not seen.
+    """The champion's predictions on those of the same rows that it has not seen.
 
     Raises:
-        ModelError: Its bundle was changed, it needs features that are gone, or it answers another kind of question.
+        ModelError: Its bundle was changed, it needs features that are gone, or it predicts another kind of target.
     """
     loaded = bundle.load(paths.artifacts.bundles.fetch(against.served.bundle), against.served.bundle_sha256)
     if loaded.schema.kind != judged.schema.kind:
         raise ModelError(
-            f"Version {champion.version} says {loaded.schema.kind}, and the target is {judged.schema.kind} now."
+            f"Version {champion.version} predicts a {loaded.schema.kind} target; it is {judged.schema.kind} now."
         )
     rows = judged.rows if against.unseen.all() else judged.rows[against.unseen]
     if own is not None:
@@ -159,20 +143,20 @@ def _champion(
         rows = kept.merge(own, on=place, how="left", validate="one_to_one")
     missing = sorted(set(loaded.schema.features) - set(rows))
     if missing:
-        raise ModelError(f"Version {champion.version} needs features that are not made any more: {', '.join(missing)}.")
-    return replace(answers(loaded, rows, champion.version), note=against.note)
+        raise ModelError(f"Version {champion.version} needs features that no longer exist: {', '.join(missing)}.")
+    return replace(predict(loaded, rows, champion.version), note=against.note)
 
 
 def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
-    names, rows = list(METRICS[spec.target.kind]), len(judged.labels)
-    drawn = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
+    names, rows = metrics.names(spec.target.kind), len(judged.labels)
+    resampled = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
-        Finding("test", name, values[name], rows, *metrics.interval(drawn[:, place]))
+        Finding("test", name, values[name], rows, *weighted.interval(resampled[:, place]))
         for place, name in enumerate(names)
     ]
-    own = drawn[:, names.index(spec.metric)]
+    own = resampled[:, names.index(spec.metric)]
     found += _against(spec, judged, baseline, "baseline", own, 0.95)
     if champion is None:
         return found
@@ -189,29 +173,31 @@ def _against(
 
     Args:
         spec: The pipeline.
-        judged: The version's answers.
+        judged: The version's predictions.
         other: The other model's.
         name: baseline or champion.
-        own: The version's score on each resample of the rows; the seed draws the same for the other one.
+        own: The version's score on each resample of the rows; the seed gives the same for the other one.
         confidence: Of the gain's interval.
     """
     metric, rows = spec.metric, len(judged.labels)
-    drawn = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
+    resampled = weighted.bootstrap([other.statistic(metric)], rows, spec.tuning.seed)[:, 0]
     value = other.score(metric)
-    gains = own - drawn if metrics.greater_is_better(metric) else drawn - own
-    gain = metrics.gain(metric, judged.score(metric), value)
+    gains = own - resampled if metrics.METRICS[metric].is_higher_better else resampled - own
+    gain = metrics.METRICS[metric].gain(judged.score(metric), value)
     note = other.version if name == "champion" else None
     return [
-        Finding(name, metric, value, rows, *metrics.interval(drawn), note=note),
-        Finding(f"gain_over_{name}", metric, gain, rows, *metrics.interval(gains, confidence), note=other.note or None),
+        Finding(name, metric, value, rows, *weighted.interval(resampled), note=note),
+        Finding(
+            f"gain_over_{name}", metric, gain, rows, *weighted.interval(gains, confidence), note=other.note or None
+        ),
     ]
 
 
 def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:
-    """How far probabilities are from what came true: of 1 (binary), of the likeliest class (multiclass)."""
+    """How far predicted probabilities are from observed shares: of 1 (binary), of the likeliest class (multiclass)."""
     if spec.target.kind == "regression":
         return []
-    said, came = judged.probabilities()
-    by_chance = metrics.calibration_by_chance(said, spec.tuning.seed)
-    note = f"true probabilities would show up to {by_chance:.3f} on these rows"
-    return [Finding("calibration", "ece", metrics.calibration_error(said, came), len(said), note=note)]
+    predicted, observed = judged.probabilities()
+    by_chance = calibration.error_by_chance(predicted, spec.tuning.seed)
+    note = f"perfect calibration would show up to {by_chance:.3f} on these rows"
+    return [Finding("calibration", "ece", calibration.error(predicted, observed), len(observed), note=note)]

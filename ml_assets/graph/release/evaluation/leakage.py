@@ -1,4 +1,4 @@
-"""Signs that a model has seen the answer: a feature that explains too much, or says the target or the key."""
+"""Leakage suspects: a feature that explains too much, or repeats the target or the key."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
+from ml_assets import metrics
 from ml_assets.ml import estimators
 from ml_assets.ml import leaks as signs
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import LeakageGate
+from ml_assets.tables.evaluations import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,7 @@ SURE_ROWS = 100  # test rows beside the most frequent class, below which a perfe
 
 
 def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
-    """What features alone and together explain on test rows, and features that are target or key in other words.
+    """What features alone and together explain on test rows, and proxies of target or key.
 
     Args:
         spec: The pipeline.
@@ -35,10 +37,10 @@ def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
         value = signs.explained(kind, type_, train[name], fitted.labels, test[name], judged.labels)
         found.append(Finding("single", metric, value, len(test), slice_by="feature", slice=name))
     for name in types:
-        note = _disguise(spec, name, fitted, judged, train[name], test[name])
+        note = _proxy(spec, name, fitted, judged, train[name], test[name])
         if note is not None:
             rows = len(train) + len(test)
-            found.append(Finding("disguise", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note))
+            found.append(Finding("target_proxy", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note))
     return [*found, *_too_good(spec, fitted, judged, found, train, test)]
 
 
@@ -53,7 +55,7 @@ def _too_good(
     names, together = signs.small_set(kind, types, *sides, enough=(spec.gates.leakage or LeakageGate()).max_score or 1)
     metric, note, rows = _metric(kind), None, len(test)
     # Of ten classes, each is far from nine others: their mean ROC AUC is near 1 in many an honest model.
-    of_own = "balanced_accuracy" if kind == "multiclass" else metric
+    of_own = metrics.UNITLESS[kind]
     own = judged.score(of_own)
     rare = rows - int(np.unique(judged.labels, return_counts=True)[1].max())
     if kind != "regression" and rare < SURE_ROWS:
@@ -69,22 +71,22 @@ def _metric(kind: str) -> str:
     return "r2" if kind == "regression" else "roc_auc"
 
 
-def alarms(spec: PipelineSpec, found: list[Finding]) -> list[str]:
-    """What a person should look at, one sentence each."""
+def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+    """What may be a leak and needs a person's attention, one sentence each."""
     rule = spec.gates.leakage or LeakageGate()
-    said = [f"{f.slice} {f.note}" for f in found if f.scope == "disguise"]
-    said += [
+    sentences = [f"{f.slice} {f.note}" for f in found if f.scope == "target_proxy"]
+    sentences += [
         f"{f.slice} alone reaches {f.metric} {f.value:.4g}"
         for f in found
         if f.scope == "single" and f.value > rule.max_single
     ]
-    said += too_good(rule, found)
-    said += [
-        f"{f.value:.2%} of the test rows stand among the train rows too"
+    sentences += too_good(rule, found)
+    sentences += [
+        f"{f.value:.2%} of the test rows repeat training rows"
         for f in found
         if f.scope == "identical" and rule.max_identical is not None and f.value > rule.max_identical
     ]
-    return said
+    return sentences
 
 
 def too_good(rule: LeakageGate, found: Sequence[Finding]) -> list[str]:
@@ -96,18 +98,18 @@ def too_good(rule: LeakageGate, found: Sequence[Finding]) -> list[str]:
     return [f"{f'{f.slice} together reach' if f.slice else 'it reaches'} {f.metric} {f.value:.6g}" for f in ordered]
 
 
-def _disguise(
+def _proxy(
     spec: PipelineSpec, name: str, fitted: Judged, judged: Judged, train: pd.Series, test: pd.Series
 ) -> str | None:
-    """In which words a feature says the target or a key on all rows; None where it does not."""
+    """How a feature repeats the target or a key on all rows; None where it does not."""
 
-    def said(fitted_column: Array, column: Array) -> str | None:
-        # A disguise holds on the test rows, too: most features are done with after those few.
+    def repeated(fitted_column: Array, column: Array) -> str | None:
+        # A proxy is one on the test rows, too: most features are settled after those few.
         if signs.same_in_other_words(test.to_numpy(), column) is None:
             return None
         return signs.same_in_other_words(np.r_[train.to_numpy(), test.to_numpy()], np.r_[fitted_column, column])
 
-    words = said(fitted.labels, judged.labels)
+    words = repeated(fitted.labels, judged.labels)
     if words is not None:
         return f"is {words} the target {spec.target.name}"
     if np.array_equal(test, judged.rows["row_id"]) and np.array_equal(train, fitted.rows["row_id"]):
@@ -115,10 +117,10 @@ def _disguise(
     if not _names_rows(train, test):
         return None
     for key in spec.key:
-        words = said(*(part.rows["slice_" + key].to_numpy() for part in (fitted, judged)))
+        words = repeated(*(part.rows["slice_" + key].to_numpy() for part in (fitted, judged)))
         if words is not None:
             return f"is {words} the key column {key}"
-    return "has another text in each row, as a key has" if judged.schema.features[name] == "category" else None
+    return "has a different text in each row, like a key" if judged.schema.features[name] == "category" else None
 
 
 def _names_rows(train: pd.Series, test: pd.Series) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
-from ml_assets.ml import metrics, weighted
+from ml_assets.metrics import weighted
+from ml_assets.ml.costs import constant_costs, row_costs
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
-from ml_assets.spec.model import Costs
+from ml_assets.tables.evaluations import Finding
 
 
 def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list[Finding]:
@@ -18,7 +19,8 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
     own = row_costs(spec.costs, judged.labels, judged.decisions)
     alike = [constant_costs(spec.costs, judged.labels, decision) for decision in (0, 1)]
     cheapest = int(alike[1].sum() < alike[0].sum())
-    others = {"saved_over_baseline": (alike[cheapest] - own, f"deciding {cheapest} each time")}
+    constant = f'{("never", "always")[cheapest]} predicting "{spec.target.name}"'
+    others = {"saved_over_baseline": (alike[cheapest] - own, constant)}
     if champion is not None:
         costs = row_costs(spec.costs, champion.labels, champion.decisions)
         shared = judged.beside(champion)
@@ -30,24 +32,5 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
 
 def _total(scope: str, values: Array, note: str | None, seed: int) -> Finding:
     """An amount with its interval: the same seed draws the same resamples of the same rows."""
-    drawn = weighted.bootstrap([weighted.total(values)], len(values), seed)
-    return Finding(scope, "cost", float(values.sum()), len(values), *metrics.interval(drawn[:, 0]), note=note)
-
-
-def row_costs(costs: Costs, labels: Array, decisions: Array) -> Array:
-    """What each decision costs: 0 for a right one.
-
-    Args:
-        costs: Of a false positive and a false negative.
-        labels: 0/1, shape (n,).
-        decisions: 0/1, shape (n,).
-    """
-    false_positive = (decisions == 1) & (labels == 0)
-    false_negative = (decisions == 0) & (labels == 1)
-    values: Array = costs.false_positive * false_positive + costs.false_negative * false_negative
-    return values
-
-
-def constant_costs(costs: Costs, labels: Array, decision: int) -> Array:
-    """What each row costs where all rows are decided alike."""
-    return row_costs(costs, labels, 0 * labels + decision)
+    resampled = weighted.bootstrap([weighted.total(values)], len(values), seed)
+    return Finding(scope, "cost", float(values.sum()), len(values), *weighted.interval(resampled[:, 0]), note=note)

@@ -1,4 +1,4 @@
-"""What turns a model's answers: a little noise, missing values, and each feature shuffled."""
+"""What changes a model's predictions: a little noise, missing values, and each feature shuffled."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
-from ml_assets.ml import estimators, metrics
+from ml_assets import metrics
+from ml_assets.ml import estimators
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
+from ml_assets.tables.evaluations import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REPEATS = 5  # shuffles of each feature
-MOST_ROWS = 20_000  # sample for what asks the model once or more for each feature
-MOST_ANSWERS = 500_000  # answers on that sample in all: some 2 s with trees
-MOST_SECONDS = 10.0  # a slow model is asked on fewer rows
-MOVED = 0.1  # a regression's answer has turned when it moves by more than this, in standard deviations of the label
+MOST_ROWS = 20_000  # sample for what predicts once or more for each feature
+MOST_PREDICTIONS = 500_000  # on that sample in all: some 2 s with trees
+MOST_SECONDS = 10.0  # a slow model predicts fewer rows
+MOVED = (
+    0.1  # a regression's prediction has flipped when it moves by more than this, in standard deviations of the label
+)
 
 
 def robustness(spec: PipelineSpec, model: Any, judged: Judged) -> list[Finding]:
     """Flips under noise and under missing values, overall and for each feature, and permutation importance.
 
-    All draws are seeded. The gate of the YAML says how much noise and how many values; without one, its defaults do.
+    All sampling is seeded. The gate of the YAML says how much noise and how many values; without one, its defaults do.
     """
     rule = spec.gates.sensitivity or SensitivityGate()
-    asked = _Asked(model, judged, estimators.feature_frame(judged.rows, judged.schema.features), spec.tuning.seed)
-    return [asked.noise(rule.noise), *asked.missing(rule.missing), *asked.importance(spec.metric)]
+    probe = _Probe(model, judged, estimators.feature_frame(judged.rows, judged.schema.features), spec.tuning.seed)
+    return [probe.noise(rule.noise), *probe.missing(rule.missing), *probe.importance(spec.metric)]
 
 
-class _Asked:
-    """A model that is asked about changed rows."""
+class _Probe:
+    """A model and rows that are changed for it."""
 
     def __init__(self, model: Any, judged: Judged, features: pd.DataFrame, seed: int) -> None:
         self.model, self.judged, self.features, self.seed = model, judged, features, seed
@@ -76,7 +80,7 @@ class _Asked:
             shuffled = repeated.assign(**{name: values[order]})
             scores = estimators.predict_scores(self.model, shuffled, judged.schema.kind)
             lost = [
-                metrics.gain(metric, before, replace(judged, scores=part).score(metric))
+                metrics.METRICS[metric].gain(before, replace(judged, scores=part).score(metric))
                 for part in np.split(scores, REPEATS)
             ]
             value, low, high = float(np.mean(lost)), min(lost), max(lost)
@@ -91,12 +95,12 @@ class _Asked:
         try:
             flips = self._flips(changed, judged)
         except ValueError as error:  # such as a linear model without `impute`
-            note = f"the model does not answer: {str(error).splitlines()[0]}"
+            note = f"the model cannot predict: {str(error).splitlines()[0]}"
             return Finding("missing", "flips", float("nan"), len(features), slice_by=by, slice=name, note=note)
         return Finding("missing", "flips", flips, len(features), slice_by=by, slice=name)
 
     def _flips(self, changed: pd.DataFrame, judged: Judged) -> float:
-        """Share of rows whose answer turns."""
+        """Share of rows whose prediction flips."""
         scores = estimators.predict_scores(self.model, changed, judged.schema.kind)
         return flips(judged, replace(judged, scores=scores))
 
@@ -110,7 +114,7 @@ def flips(before: Judged, after: Judged) -> float:
 
 
 def negative_flips(before: Judged, after: Judged) -> float:
-    """Share of rows that were right and turn wrong (Yan et al. 2021); of a regression, whose error grows by `MOVED`."""
+    """Share of rows that become wrong (Yan et al. 2021); of a regression, whose error grows by `MOVED`."""
     if before.schema.kind == "regression":
         grown = np.abs(after.scores - after.labels) - np.abs(before.scores - before.labels)
         return float(np.mean(grown > MOVED * float(np.std(before.labels))))
@@ -118,13 +122,13 @@ def negative_flips(before: Judged, after: Judged) -> float:
 
 
 def _sample(rows: int, features: int, seconds: float, seed: int) -> Array:
-    """Positions of the rows that are asked about again and again, in order."""
-    asked = (REPEATS + 1) * features
-    most = min(rows, MOST_ROWS, max(MOST_ANSWERS // asked, 1))
-    while most > 100 and most * asked * seconds / rows > MOST_SECONDS:
+    """Positions of the rows that are predicted again and again, in order."""
+    per_row = (REPEATS + 1) * features
+    most = min(rows, MOST_ROWS, max(MOST_PREDICTIONS // per_row, 1))
+    while most > 100 and most * per_row * seconds / rows > MOST_SECONDS:
         most //= 2  # by halves: the same number on any machine of about the same speed
-    drawn: Array = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    return drawn
+    sampled: Array = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return sampled
 
 
 def _emptied(column: pd.Series, hole: Array) -> Array:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ml_assets.graph.release.evaluation.findings import Array, Finding, Judged
-from ml_assets.ml import metrics, weighted
+from ml_assets import metrics
+from ml_assets.metrics import weighted
+from ml_assets.ml import baseline
+from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.evaluations import Finding
 
 DOMINANT = 0.95  # a slice where one label has more than this share is named
 WITH_INTERVAL = 100  # the largest slices of a column; the others are reported without an interval
@@ -33,7 +36,7 @@ def slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
     found = []
     for column in rule.by:
         for place, (name, part) in enumerate(_parts(judged, column)):
-            low, high = metrics.interval(_drawn(spec, part, metric)) if place < WITH_INTERVAL else (None, None)
+            low, high = weighted.interval(_resampled(spec, part, metric)) if place < WITH_INTERVAL else (None, None)
             note = _dominance(spec, part)
             value, rows = defined_score(part, metric), len(part.labels)
             found.append(Finding("slice", metric, value, rows, low, high, column, name, note))
@@ -48,29 +51,29 @@ def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:
     metric = rule.metric or (spec.metric if spec.target.kind == "regression" else "selection_rate")
     found = []
     for column in rule.by:
-        groups, drawn = [], {}
+        groups, resampled = [], {}
         for place, (name, part) in enumerate(_parts(judged, column)):
             value, rows = defined_score(part, metric), len(part.labels)
             ends: tuple[float | None, float | None] = (None, None)
             if place < WITH_INTERVAL:
-                drawn[name] = _drawn(spec, part, metric)
-                ends = metrics.interval(drawn[name])
+                resampled[name] = _resampled(spec, part, metric)
+                ends = weighted.interval(resampled[name])
             groups.append(Finding("group", metric, value, rows, *ends, column, name, _dominance(spec, part)))
         found += groups
         large = [group for group in groups if group.rows >= rule.min_rows and not math.isnan(group.value)]
         if len(large) > 1:
-            found.append(_gap(metric, large, drawn))
+            found.append(_gap(metric, large, resampled))
     return found
 
 
-def _gap(metric: str, groups: list[Finding], drawn: dict[str, Array]) -> Finding:
+def _gap(metric: str, groups: list[Finding], resampled: dict[str, Array]) -> Finding:
     ranked = sorted(groups, key=lambda group: group.value)
-    if metric != "selection_rate" and not metrics.greater_is_better(metric):
+    if metric != "selection_rate" and not metrics.METRICS[metric].is_higher_better:
         ranked.reverse()
     worst, best = ranked[0], ranked[-1]
     ends: tuple[float | None, float | None] = (None, None)
-    if {best.slice, worst.slice} <= set(drawn):
-        ends = metrics.interval(np.abs(drawn[str(best.slice)] - drawn[str(worst.slice)]))
+    if {best.slice, worst.slice} <= set(resampled):
+        ends = weighted.interval(np.abs(resampled[str(best.slice)] - resampled[str(worst.slice)]))
     words = ("highest", "lowest") if metric == "selection_rate" else ("best", "worst")
     note = ", ".join(
         f"{word}: {group.slice} ({group.value:.4g})" for word, group in zip(words, (best, worst), strict=True)
@@ -81,14 +84,9 @@ def _gap(metric: str, groups: list[Finding], drawn: dict[str, Array]) -> Finding
 
 def defined_score(judged: Judged, metric: str) -> float:
     """The metric; NaN where these rows cannot tell it, such as recall where no label is 1."""
-    labels = judged.labels
-    undefined = {
-        "recall": not (labels == 1).any(),
-        "f1": not (labels == 1).any(),
-        "precision": not (judged.decisions == 1).any(),
-        "balanced_accuracy": bool((labels == labels[0]).all()),
-    }
-    return float("nan") if undefined.get(metric) else judged.statistic(metric)(np.ones(len(labels)))
+    if metric != "selection_rate" and metrics.METRICS[metric].says_nothing(judged.predictions):
+        return float("nan")
+    return judged.statistic(metric)(np.ones(len(judged.labels)))
 
 
 def _parts(judged: Judged, column: str) -> Iterator[tuple[str, Judged]]:
@@ -101,14 +99,14 @@ def _parts(judged: Judged, column: str) -> Iterator[tuple[str, Judged]]:
         yield str(found[code]), judged.at(by_code[code])
 
 
-def _drawn(spec: PipelineSpec, part: Judged, metric: str) -> Array:
-    drawn: Array = weighted.bootstrap([part.statistic(metric)], len(part.labels), spec.tuning.seed)[:, 0]
-    return drawn
+def _resampled(spec: PipelineSpec, part: Judged, metric: str) -> Array:
+    resampled: Array = weighted.bootstrap([part.statistic(metric)], len(part.labels), spec.tuning.seed)[:, 0]
+    return resampled
 
 
 def _dominance(spec: PipelineSpec, part: Judged) -> str | None:
     if spec.target.kind == "regression":
         return None
-    label = metrics.most_frequent(part.labels)
+    label = baseline.most_frequent(part.labels)
     share = float(np.mean(part.labels == label))
     return f"{spec.target.name}={label} in {share:.0%} of rows" if share > DOMINANT else None

@@ -1,10 +1,8 @@
-"""What a release is made of besides our own files: its base image, libraries with their hashes, and the list of all.
-
-Belongs here: how those are written down. Does not: which libraries a release needs (packing.py).
-"""
+"""What a release is made of besides our own files: its base image, libraries with their hashes, and the list of all."""
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +10,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ml_assets.ml import bundle
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -22,6 +22,9 @@ BASE_IMAGES = {
     "3.12": "python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea",
     "3.13": "python:3.13-slim@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285",
 }
+# What the server imports, by engine; uvicorn takes the last where it is installed.
+SERVER_NEEDS = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow", "starlette", "uvicorn", "httptools", "uvloop")
+SKOPS_NEEDS = ("pandas", "scikit-learn", "skops")
 HASHES = Path(__file__).with_name("hashes.txt")
 PINNED = re.compile(r"^([A-Za-z0-9._-]+==\S+)(( \\\n +--hash=sha256:[0-9a-f]{64})+)", re.MULTILINE)
 
@@ -30,6 +33,58 @@ def base_image(python: tuple[int, ...] = sys.version_info[:2]) -> str:
     """The image that a release is built on, for a version of Python; by tag where we know no digest."""
     version = f"{python[0]}.{python[1]}"
     return BASE_IMAGES.get(version, f"python:{version}-slim")
+
+
+def requirements(schema: bundle.Schema, sources: Mapping[str, str]) -> list[str]:
+    """Exact versions, as installed here, of all that the server of a release imports.
+
+    Args:
+        schema: The bundle's schema; its engine decides what is needed.
+        sources: Text of the features function's modules; what they import is needed, too.
+    """
+    needed = set(SERVER_NEEDS)
+    modules = {name for text in sources.values() for name in _imported(text)} | ({"pandas"} if sources else set())
+    if schema.engine != "onnx":
+        needed |= set(SKOPS_NEEDS)
+        modules.add(schema.estimator.partition(".")[0])
+    own = {name.partition(".")[0] for name in sources}
+    if modules - own:  # half a second, which most releases need not wait
+        packages = metadata.packages_distributions()
+        needed |= {name for module in modules - own for name in packages.get(module, ())}
+    return sorted(f"{name}=={version}" for name, version in _with_dependencies(needed).items())
+
+
+def _imported(text: str) -> set[str]:
+    """Top-level names of the modules that a source imports."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def _with_dependencies(names: Iterable[str]) -> dict[str, str]:
+    """Name -> version of distributions and of all that they require; of those that are installed."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting = [str(name) for name in names]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found or name == "ml-assets":
+            continue
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        for text in metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
 
 
 def locked(requirements: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The job with which a person answers in the UI what waits for approval."""
+"""The job that approves or rejects a version in the UI."""
 
 from typing import Literal
 
@@ -11,29 +11,32 @@ from ml_assets.graph.step_errors import user_errors
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
+from ml_assets.tables.decisions import DECISIONS
 
-# Not tagged as a run of the pipeline: an answer need not wait for a training.
+# Not tagged as a run of the pipeline: an approval need not wait for a training.
 TAGS = {"dagster/priority": "1"}
 
 
-class Answer(dg.Config):
-    """A person's answer to a version that waits."""
+class Approval(dg.Config):
+    """Approves or rejects a version that waits for approval."""
 
     version: str = Field(description="The version that waits, such as 1.2.0.")
-    answer: Literal["approve", "reject"] = Field(description="approve: it becomes the champion. reject: it never does.")
-    why: str = Field(description="The reason, such as: looked at the slices with Ana.")
+    decision: Literal["approve", "reject"] = Field(
+        description="approve: it becomes the champion. reject: it never does."
+    )
+    why: str = Field(description="The reason, such as: checked the slices with Ana.")
     by: str = Field(description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
 
 
 def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
     """`<pipeline>_approve`: approve or reject a version that waits (gates.approval: manual)."""
-    key = asset_key(spec, "champion")
+    key = asset_key(spec, DECISIONS)
 
-    @dg.op(name=f"answer_{spec.name}", out=dg.Out(dg.Nothing), description=Answer.__doc__)
-    def answer(context: dg.OpExecutionContext, config: Answer, lake: LakeResource) -> None:
+    @dg.op(name=f"approve_{spec.name}", out=dg.Out(dg.Nothing), description=Approval.__doc__)
+    def decide(context: dg.OpExecutionContext, config: Approval, lake: LakeResource) -> None:
         store, given = lake.open(), (config.why, config.by, context.run_id)
         with user_errors(pipeline=spec.name):
-            if config.answer == "approve":
+            if config.decision == "approve":
                 made = approvals.approve(store, lake.paths, spec.name, config.version, *given)
             else:
                 made = approvals.reject(store, spec.name, config.version, *given)
@@ -60,6 +63,6 @@ def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
         name=f"{spec.name}_approve", tags=TAGS, executor_def=dg.in_process_executor, description=approve_job.__doc__
     )
     def job() -> None:
-        answer()
+        decide()
 
     return job

@@ -6,12 +6,12 @@ Before an alias moves, the version's bundle and release are verified file by fil
 from __future__ import annotations
 
 from ml_assets.errors import ModelError, did_you_mean
-from ml_assets.graph.release.promotion.decision import Decision, Word, decisions, newest_of, pending, record
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
 from ml_assets.tables import releases, versions
-from ml_assets.tables.families import last_writes
+from ml_assets.tables.audit import last_writes
+from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
 
 
 def approve(
@@ -24,7 +24,7 @@ def approve(
     """
     _check_waits(lake, pipeline, version)
     _check_sound(lake, paths, pipeline, version)
-    return _answer(lake, pipeline, version, "promoted", why, by, run_id)
+    return _decide(lake, pipeline, version, "promoted", why, by, run_id)
 
 
 def reject(lake: Lake, pipeline: str, version: str, why: str, by: str | None = None, run_id: str = "") -> Decision:
@@ -34,7 +34,7 @@ def reject(lake: Lake, pipeline: str, version: str, why: str, by: str | None = N
         ModelError: It does not wait.
     """
     _check_waits(lake, pipeline, version)
-    return _answer(lake, pipeline, version, "rejected", why, by, run_id)
+    return _decide(lake, pipeline, version, "rejected", why, by, run_id)
 
 
 def promote(lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by: str | None = None) -> Decision:
@@ -44,7 +44,7 @@ def promote(lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by:
         ModelError: There is no such version, its bundle or release is not sound, or it is the champion already.
     """
     _check_other(lake, paths, pipeline, version)
-    return _answer(lake, pipeline, version, "promoted", why, by)
+    return _decide(lake, pipeline, version, "promoted", why, by)
 
 
 def rollback(
@@ -67,7 +67,7 @@ def rollback(
             fix=f"Name a version: --to VERSION; `ml-assets models list {pipeline}` shows them.",
         )
     _check_other(lake, paths, pipeline, target)
-    return _answer(lake, pipeline, target, "rolled_back", why, by)
+    return _decide(lake, pipeline, target, "rolled_back", why, by)
 
 
 def _champions(lake: Lake, pipeline: str) -> list[str]:
@@ -107,12 +107,12 @@ def _check_other(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
         raise ModelError(f"Version {version} is the champion already.", where={"pipeline": pipeline})
 
 
-def _answer(
+def _decide(
     lake: Lake, pipeline: str, version: str, word: Word, why: str, by: str | None = None, run_id: str = ""
 ) -> Decision:
     if not why.strip() or (by is not None and not by.strip()):
         raise ModelError(
-            "An answer needs a reason and a name." if by is not None else "An answer needs a reason.",
+            "An approval needs a reason and a name." if by is not None else "An approval needs a reason.",
             where={"pipeline": pipeline, "version": version},
             fix="It is kept with the decision.",
         )
@@ -126,8 +126,8 @@ def _answer(
         champion.version if champion else None,
         by.strip() if by else versions.user(),
     )
-    # An answer is no work of today's code: it leaves the asset as fresh or stale as it was.
-    written = last_writes(lake, pipeline).get((f"{pipeline}/champion", None))
+    # A person's decision is not computed by code: it leaves the asset as fresh or stale as it was.
+    written = last_writes(lake, pipeline).get((DECISIONS.asset(pipeline), None))
     code_version = written.code_version if written else ""
-    record(lake, pipeline, made, Commit(f"{pipeline}/champion", run_id, code_version, asked_by=made.decided_by))
+    record(lake, pipeline, made, Commit(DECISIONS.asset(pipeline), run_id, code_version, triggered_by=made.decided_by))
     return made

@@ -1,5 +1,8 @@
 """Gates: what the YAML demands of a version, judged on its evaluation and on its release, each as data.
 
+A gate is a function here: of `Evidence` makes `Gate`s, none where the YAML does not demand it. A new one is written
+below, where it shall stand in the order, under `@of_evaluation` or `@of_release`; its keys go to spec/model.py.
+
 A demanded gate whose finding is missing fails and says what to materialize: an evaluation that an earlier version of
 the code or of the YAML wrote may lack it.
 """
@@ -7,55 +10,27 @@ the code or of the YAML wrote may lack it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml_assets import metrics
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.ml import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
+from ml_assets.tables.decisions import Gate
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Release
 
 MOST_NAMED = 5
 TOO_GOOD = "leakage.score"
-# A version that fails only these waits for a person: what looks like a leak may be an easy problem.
+# A version that fails only these waits for approval: what looks like a leak may be an easy problem.
 ASKS = frozenset({TOO_GOOD})
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One demand and whether it is met.
-
-    Args:
-        gate: Name, as in the YAML.
-        limit: What is demanded, in words.
-        found: What was found; None where there was nothing to judge, or where it is not a number.
-        passed: Is it met?
-        detail: Where it fell short, or why there was nothing to judge.
-    """
-
-    gate: str
-    limit: str
-    found: float | None
-    passed: bool
-    detail: str = ""
-
-    def as_row(self) -> dict[str, Any]:
-        return {**asdict(self), "found": _number(self.found)}
-
-    def shortfall(self) -> str:
-        """What was demanded and what was found, in words."""
-        value = _number(self.found)
-        found = "" if value is None else f", found {value:.4g}"
-        return f"{self.gate}: {self.limit}{found}" + (f" ({self.detail})" if self.detail else "")
-
-
-def judge(
-    spec: PipelineSpec, found: Sequence[Finding], release: Release | None = None, incomparable: str = ""
-) -> list[Gate]:
-    """Every gate of the YAML, in its order; on no findings at all, every gate that is demanded.
+class Evidence:
+    """What gates are judged on.
 
     Args:
         spec: The pipeline.
@@ -63,38 +38,53 @@ def judge(
         release: The version's newest release; None where it was never packed.
         incomparable: Why there is no champion to compare with; empty where the evaluation must hold a comparison.
     """
-    return [*judge_evaluation(spec, found, incomparable), *judge_release(spec, release)]
+
+    spec: PipelineSpec
+    found: Sequence[Finding] = ()
+    release: Release | None = None
+    incomparable: str = ""
+
+    def one(self, scope: str, metric: str) -> Finding | None:
+        """The finding of a scope and metric that is about all rows."""
+        whole = (f for f in self.found if f.scope == scope and f.metric == metric and f.slice_by is None)
+        return next(whole, None)
+
+    def at_most(self, gate: str, limit: str, finding: Finding | None, most: float) -> Gate:
+        """The gate on a finding that may not exceed a limit."""
+        if finding is None:
+            return self.not_evaluated(gate, limit)
+        return Gate(gate, limit, finding.value, finding.value <= most, finding.note or _undefined(finding.value))
+
+    def not_evaluated(self, gate: str, limit: str, what: str = "not evaluated") -> Gate:
+        """The gate whose finding is missing."""
+        return Gate(gate, limit, None, False, f"{what}: materialize {self.spec.name}/evaluation_report")
 
 
-def judge_evaluation(spec: PipelineSpec, found: Sequence[Finding], incomparable: str = "") -> list[Gate]:
-    """The gates that need no release: they decide whether a version is fitted again on all labelled rows."""
-    return [
-        *_metrics(spec, found),
-        *_overfit(spec, found),
-        _champion(spec, found, incomparable),
-        *_costs(spec, found, incomparable),
-        *_slices(spec, found),
-        *_sensitivity(spec, found),
-        *_fairness(spec, found),
-        *_calibration(spec, found),
-        *_leakage(spec, found),
-        *_too_good(spec, found),
-    ]
+Judge = Callable[[Evidence], Iterable[Gate]]
+OF_EVALUATION: list[Judge] = []
+OF_RELEASE: list[Judge] = []
 
 
-def judge_release(spec: PipelineSpec, release: Release | None) -> list[Gate]:
-    """The gates on what a version ships as."""
-    return [*_refit(spec, release), *_serving(spec, release)]
+def of_evaluation(gate: Judge) -> Judge:
+    """A gate that needs no release: such gates decide whether a version is fitted again on all labelled rows."""
+    OF_EVALUATION.append(gate)
+    return gate
 
 
-def _number(value: float | None) -> float | None:
-    """The value where it is a finite number: JSON has no other."""
-    return value if value is not None and math.isfinite(value) else None
+def of_release(gate: Judge) -> Judge:
+    """A gate on what a version ships as."""
+    OF_RELEASE.append(gate)
+    return gate
 
 
-def _one(found: Sequence[Finding], scope: str, metric: str) -> Finding | None:
-    whole = (f for f in found if f.scope == scope and f.metric == metric and f.slice_by is None)
-    return next(whole, None)
+def judge(evidence: Evidence) -> list[Gate]:
+    """Every gate that the YAML demands, in the order of this file; all of them, too, on no findings at all."""
+    return [gate for judged in (*OF_EVALUATION, *OF_RELEASE) for gate in judged(evidence)]
+
+
+def judge_evaluation(evidence: Evidence) -> list[Gate]:
+    """The gates that need no release."""
+    return [gate for judged in OF_EVALUATION for gate in judged(evidence)]
 
 
 def _limit(value: float, low: float | None, high: float | None) -> tuple[str, bool]:
@@ -105,78 +95,76 @@ def _limit(value: float, low: float | None, high: float | None) -> tuple[str, bo
     return " and ".join(words) or "defined", kept
 
 
-def _not_evaluated(spec: PipelineSpec, gate: str, limit: str, what: str = "not evaluated") -> Gate:
-    return Gate(gate, limit, None, False, f"{what}: materialize {spec.name}/evaluation_report")
-
-
 def _undefined(value: float) -> str:
     return "not defined on these rows" if math.isnan(value) else ""
 
 
-def _at_most(spec: PipelineSpec, gate: str, limit: str, finding: Finding | None, most: float) -> Gate:
-    if finding is None:
-        return _not_evaluated(spec, gate, limit)
-    return Gate(gate, limit, finding.value, finding.value <= most, finding.note or _undefined(finding.value))
-
-
-def _metrics(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _metrics(evidence: Evidence) -> list[Gate]:
+    spec = evidence.spec
     gates = []
     for name, limit in spec.gates.metrics.items():
-        finding = _one(found, "test", name)
+        finding = evidence.one("test", name)
         words, passed = _limit(math.nan if finding is None else finding.value, limit.min, limit.max)
         gate, demand = f"metrics.{name}", f"{name} {words}"
         if finding is None:
-            gates.append(_not_evaluated(spec, gate, demand))
+            gates.append(evidence.not_evaluated(gate, demand))
         else:
             gates.append(Gate(gate, demand, finding.value, passed, _undefined(finding.value)))
     return gates
 
 
-def _overfit(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _overfit(evidence: Evidence) -> list[Gate]:
+    spec = evidence.spec
     if spec.gates.overfit is None:
         return []
     most = spec.gates.overfit.max_gap
     limit = f"{spec.metric} of train over test <= {most:g}"
-    train, test = _one(found, "train", spec.metric), _one(found, "test", spec.metric)
+    train, test = evidence.one("train", spec.metric), evidence.one("test", spec.metric)
     if train is None or test is None:
-        return [_not_evaluated(spec, "overfit", limit)]
-    gap = metrics.gain(spec.metric, train.value, test.value)
+        return [evidence.not_evaluated("overfit", limit)]
+    gap = metrics.METRICS[spec.metric].gain(train.value, test.value)
     return [Gate("overfit", limit, gap, gap <= most, _undefined(gap))]
 
 
-def _champion(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> Gate:
+@of_evaluation
+def _champion(evidence: Evidence) -> list[Gate]:
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.champion
-    limit = f"not surely ({rule.confidence:.0%}) worse in {spec.metric} by more than {rule.max_drop:g}"
-    gain = _one(found, "gain_over_champion", spec.metric)
-    if gain is None and incomparable:
-        return Gate("champion", limit, None, True, incomparable)
+    limit = f"not worse in {spec.metric} by more than {rule.max_drop:g}, at {rule.confidence:.0%} confidence"
+    gain = evidence.one("gain_over_champion", spec.metric)
+    if gain is None and evidence.incomparable:
+        return [Gate("champion", limit, None, True, evidence.incomparable)]
     not_compared = next((f for f in found if f.scope == "not_compared"), None)
-    if gain is None and not_compared is not None:  # no version replaces a champion unjudged, unless a person says so
-        detail = f"{' '.join((not_compared.note or '').split())} `ml-assets models promote` takes it all the same"
-        return Gate("champion", limit, None, False, detail)
+    if (
+        gain is None and not_compared is not None
+    ):  # no version replaces a champion without a comparison, unless a person decides so
+        detail = f"{' '.join((not_compared.note or '').split())} `ml-assets models promote` promotes it anyway"
+        return [Gate("champion", limit, None, False, detail)]
     if gain is None:
-        return _not_evaluated(spec, "champion", limit, "not compared with today's champion")
+        return [evidence.not_evaluated("champion", limit, "not compared with today's champion")]
     best_case = gain.value if gain.high is None else gain.high
     between = "" if gain.low is None else f"gain between {gain.low:.4g} and {best_case:.4g}"
     detail = "; ".join(filter(None, (between, gain.note)))
-    return Gate("champion", limit, gain.value, best_case >= -rule.max_drop, detail)
+    return [Gate("champion", limit, gain.value, best_case >= -rule.max_drop, detail)]
 
 
-def _costs(spec: PipelineSpec, found: Sequence[Finding], incomparable: str) -> list[Gate]:
+@of_evaluation
+def _costs(evidence: Evidence) -> list[Gate]:
     """The worst of both comparisons: with the champion's decisions, and with the cheapest constant decision."""
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.costs
     if rule is None or spec.costs is None:
         return []
-    limit = f"not surely a loss of more than {_money(spec, rule.max_loss)} a row"
-    gain = _one(found, "gain_over_champion", spec.metric)
+    limit = f"no significant loss of more than {_money(spec, rule.max_loss)} a row"
+    gain = evidence.one("gain_over_champion", spec.metric)
     # Where the champion could not be compared, the gate `champion` fails and says why.
-    alone = (
-        incomparable or any(f.scope == "not_compared" for f in found) or (gain is not None and math.isnan(gain.value))
-    )
-    sides = ["saved_over_baseline", *([] if alone else ["saved_over_champion"])]
-    saved = [one for one in (_one(found, side, "cost") for side in sides) if one is not None and one.rows]
+    not_compared = any(f.scope == "not_compared" for f in found) or (gain is not None and math.isnan(gain.value))
+    sides = ["saved_over_baseline", *([] if evidence.incomparable or not_compared else ["saved_over_champion"])]
+    saved = [one for one in (evidence.one(side, "cost") for side in sides) if one is not None and one.rows]
     if len(saved) < len(sides):
-        return [_not_evaluated(spec, "costs", limit, "no costs to compare")]
+        return [evidence.not_evaluated("costs", limit, "no costs to compare")]
     lost = [one for one in saved if (one.value if one.high is None else one.high) < -rule.max_loss * one.rows]
     worst = min(lost or saved, key=lambda one: one.value)
     between = "" if worst.low is None else f", between {_money(spec, worst.low)} and {_money(spec, worst.high)}"
@@ -188,7 +176,9 @@ def _money(spec: PipelineSpec, value: float | None) -> str:
     return f"{value or 0:,.6g} {spec.costs.unit if spec.costs else ''}".strip()
 
 
-def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _slices(evidence: Evidence) -> list[Gate]:
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.slices
     if rule is None:
         return []
@@ -197,7 +187,7 @@ def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     slices = [f for f in found if f.scope == "slice" and f.metric == metric and f.slice_by in rule.by]
     absent = sorted({*rule.by} - {f.slice_by for f in slices if f.slice_by})
     if absent:
-        return [_not_evaluated(spec, "slices", limit, f"no slices by {', '.join(absent)}")]
+        return [evidence.not_evaluated("slices", limit, f"no slices by {', '.join(absent)}")]
     large = [f for f in slices if f.rows >= rule.min_rows]
     judged = [f for f in large if not math.isnan(f.value)]
     if not large:
@@ -205,7 +195,7 @@ def _slices(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     if not judged:
         return [Gate("slices", limit, math.nan, False, f"{metric} is defined in no slice of that many rows")]
     bad = [f for f in judged if not _limit(f.value, rule.min, rule.max)[1]]
-    worst = min(judged, key=lambda f: metrics.gain(metric, f.value, 0.0))
+    worst = min(judged, key=lambda f: metrics.METRICS[metric].gain(f.value, 0.0))
     detail = _named(bad) if bad else f"worst: {worst.slice_by}={worst.slice}"
     undefined = [f"{f.slice_by}={f.slice}" for f in large if math.isnan(f.value)]
     if undefined:  # such as ROC AUC where all labels are equal: nobody is served badly there
@@ -222,20 +212,24 @@ def _named(findings: Sequence[Finding]) -> str:
     return ", ".join([*texts, *([f"{more} more"] if more > 0 else [])])
 
 
-def _sensitivity(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _sensitivity(evidence: Evidence) -> list[Gate]:
+    spec = evidence.spec
     rule = spec.gates.sensitivity
     if rule is None:
         return []
     limit = f"flips <= {rule.max_flips:g} under noise of {rule.noise:g} standard deviations"
-    gates = [_at_most(spec, "sensitivity", limit, _one(found, "noise", "flips"), rule.max_flips)]
+    gates = [evidence.at_most("sensitivity", limit, evidence.one("noise", "flips"), rule.max_flips)]
     if rule.max_flips_missing is not None:
         limit = f"flips <= {rule.max_flips_missing:g} where {rule.missing:.0%} of the values are missing"
-        finding = _one(found, "missing", "flips")
-        gates.append(_at_most(spec, "sensitivity.missing", limit, finding, rule.max_flips_missing))
+        finding = evidence.one("missing", "flips")
+        gates.append(evidence.at_most("sensitivity.missing", limit, finding, rule.max_flips_missing))
     return gates
 
 
-def _fairness(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _fairness(evidence: Evidence) -> list[Gate]:
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.fairness
     if rule is None:
         return []
@@ -248,7 +242,7 @@ def _fairness(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     alone = [column for column in rule.by if column in groups and large.count(column) < 2]
     absent = [column for column in rule.by if column not in alone and column not in gaps]
     if absent:
-        return [_not_evaluated(spec, "fairness", limit, f"no groups by {', '.join(absent)}")]
+        return [evidence.not_evaluated("fairness", limit, f"no groups by {', '.join(absent)}")]
     judged = [gaps[column] for column in rule.by if column not in alone]
     few = f"fewer than two groups of that many rows, where it is defined, by {', '.join(alone)}" if alone else ""
     if not judged:
@@ -259,52 +253,60 @@ def _fairness(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
     return [Gate("fairness", limit, worst.value, not named, detail.strip("; "))]
 
 
-def _calibration(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _calibration(evidence: Evidence) -> list[Gate]:
+    spec = evidence.spec
     if spec.gates.calibration is None:
         return []
     most = spec.gates.calibration.max_error
     limit = f"expected calibration error <= {most:g}"
-    return [_at_most(spec, "calibration", limit, _one(found, "calibration", "ece"), most)]
+    return [evidence.at_most("calibration", limit, evidence.one("calibration", "ece"), most)]
 
 
-def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _leakage(evidence: Evidence) -> list[Gate]:
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.leakage
     if rule is None:
         return []
-    limit = f"no feature alone explains more than {rule.max_single:g} of the target, none is the target"
+    limit = f"no feature alone explains more than {rule.max_single:g} of the target, none is a copy of it"
     if rule.max_identical is not None:
-        limit += f", at most {rule.max_identical:.4g} of the test rows stand among the train rows"
+        limit += f", at most {rule.max_identical:.4g} of the test rows repeat training rows"
     single = [f for f in found if f.scope == "single"]
-    identical = _one(found, "identical", "share")
+    identical = evidence.one("identical", "share")
     if not single or (identical is None and rule.max_identical is not None):
-        return [_not_evaluated(spec, "leakage", limit)]
+        return [evidence.not_evaluated("leakage", limit)]
     strongest = max(single, key=lambda f: -math.inf if math.isnan(f.value) else f.value)  # a constant explains nothing
-    disguised = [f for f in found if f.scope == "disguise" and "the target" in (f.note or "is the target")]
-    signs = [f"{f.slice} {f.note or 'is the target'}" for f in disguised]  # one that says a key is no leak by itself
+    proxies = [f for f in found if f.scope == "target_proxy" and "the target" in (f.note or "is the target")]
+    signs = [f"{f.slice} {f.note or 'is the target'}" for f in proxies]  # one that says a key is no leak by itself
     signs += [f"{f.slice} alone: {f.metric} {f.value:.4g}" for f in single if f.value > rule.max_single]
     value = strongest.value
     if identical is not None and rule.max_identical is not None and not identical.value <= rule.max_identical:
         value = value if signs else identical.value
-        signs.append(f"{identical.value:.4g} of the test rows stand among the train rows")
+        signs.append(f"{identical.value:.4g} of the test rows repeat training rows")
     detail = "; ".join(signs[:MOST_NAMED]) or f"strongest alone: {strongest.slice}"
     return [Gate("leakage", limit, value, not signs, detail)]
 
 
-def _too_good(spec: PipelineSpec, found: Sequence[Finding]) -> list[Gate]:
+@of_evaluation
+def _too_good(evidence: Evidence) -> list[Gate]:
+    spec, found = evidence.spec, evidence.found
     rule = spec.gates.leakage
     if rule is None or rule.max_score is None:
         return []
-    metric = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "r2"}[spec.target.kind]
+    metric = metrics.UNITLESS[spec.target.kind]
     limit = f"{metric} on test rows <= {rule.max_score:g} (gates.leakage.max_score), or a person approves"
     score = next((f for f in found if f.scope == "score"), None)
     if score is None:
-        return [_not_evaluated(spec, TOO_GOOD, limit)]
+        return [evidence.not_evaluated(TOO_GOOD, limit)]
     signs = leakage.too_good(rule, found)
     highest = max((f.value for f in found if f.scope in ("score", "together") and f.value == f.value), default=None)
     return [Gate(TOO_GOOD, limit, highest, not signs, "; ".join(signs) or score.note or "")]
 
 
-def _refit(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+@of_release
+def _refit(evidence: Evidence) -> list[Gate]:
+    spec, release = evidence.spec, evidence.release
     if release is not None and release.serves == releases.REFIT:
         return judge_refit(spec, asdict(release))
     why = "the version was never packed" if release is None else release.serves_why or "by an earlier ml_assets"
@@ -322,11 +324,11 @@ def judge_refit(spec: PipelineSpec, compared: Mapping[str, Any] | None, why: str
     rule = spec.gates.refit
     if rule is None or spec.training.refit == releases.JUDGED:
         return []
-    flips = f"right decisions that turn wrong by the fit on all rows <= {rule.max_negative_flips:g}"
-    drop = f"{spec.metric} lost by the fit on all rows, where both models know the rows, <= {rule.max_drop:g}"
+    flips = f"correct decisions that become wrong after the refit on all rows <= {rule.max_negative_flips:g}"
+    drop = f"{spec.metric} lost by the refit on all rows, on rows that both models know, <= {rule.max_drop:g}"
     if compared is None:
         return [Gate("refit.negative_flips", flips, None, True, why), Gate("refit.drop", drop, None, True, why)]
-    lost = metrics.drop(spec.metric, compared["known_served"], compared["known_judged"])
+    lost = metrics.METRICS[spec.metric].drop(compared["known_served"], compared["known_judged"])
     return [
         _kept_to("refit.negative_flips", flips, compared["negative_flips"], rule.max_negative_flips),
         _kept_to("refit.drop", drop, lost, rule.max_drop),
@@ -338,12 +340,14 @@ def _kept_to(gate: str, limit: str, found: float | None, most: float) -> Gate:
     return Gate(gate, limit, found, passed, "" if found is not None else "not defined on these rows")
 
 
-def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:
+@of_release
+def _serving(evidence: Evidence) -> list[Gate]:
+    spec, release = evidence.spec, evidence.release
     rule = spec.gates.serving
     if rule is None:
         return []
     measured: list[tuple[str, str, Callable[[Release], float | None], float]] = [
-        ("parity", f"answers within {rule.parity:g} of the batch path", lambda r: r.parity, rule.parity),
+        ("parity", f"predictions within {rule.parity:g} of batch scoring", lambda r: r.parity, rule.parity),
         ("p95_ms", f"p95 of a one-row request <= {rule.p95_ms:g} ms", lambda r: r.p95_ms, rule.p95_ms),
         ("rss_mib", f"memory of the server <= {rule.rss_mib:g} MiB", lambda r: r.rss_mib, rule.rss_mib),
     ]
@@ -361,6 +365,6 @@ def _serving(spec: PipelineSpec, release: Release | None) -> list[Gate]:
             if value is None:
                 detail = f"not measured: {again}"
             elif not math.isfinite(value):
-                detail = "an answer was missing"
+                detail = "a prediction was missing or decided otherwise"
         gates.append(Gate(f"serving.{name}", limit, value, value is not None and value <= most, detail))
     return gates

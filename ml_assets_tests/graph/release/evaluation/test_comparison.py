@@ -63,7 +63,7 @@ def test_where_the_served_model_knows_test_rows_its_judged_one_is_compared(
 
 def test_without_unseen_rows_there_is_no_comparison_and_the_gate_says_why(lake: Lake, trained: Project) -> None:
     (finding,) = against(lake, "1", "2").too_few("roc_auc")
-    judged = {gate.gate: gate for gate in gates.judge(trained.spec, [finding])}
+    judged = {gate.gate: gate for gate in gates.judge(gates.Evidence(trained.spec, [finding]))}
     assert not judged["champion"].passed
     assert judged["champion"].detail == "champion 1.0.0 was fitted on all but 0 of the 60 test rows"
 
@@ -109,6 +109,6 @@ def test_retraining_with_a_new_batch_compares_with_the_model_that_serves(lake: L
     value, note, score = gain(lake, trained, pin)
     served = releases.served(lake, "loans", versions.need_alias(lake, "loans", "champion"))
     loaded = bundle.load(trained.paths.bundles / served.bundle, served.bundle_sha256)
-    there = evaluate.answers(loaded, training_sets.read(lake, "loans", pin, ("test",)), "1.0.0")
+    there = evaluate.predict(loaded, training_sets.read(lake, "loans", pin, ("test",)), "1.0.0")
     assert (note, score) == (None, there.score("roc_auc"))
     assert value != 0

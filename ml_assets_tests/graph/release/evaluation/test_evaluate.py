@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from ml_assets import metrics
 from ml_assets.graph.release.evaluation import money, robustness, slices
-from ml_assets.graph.release.evaluation.evaluate import Evaluation
-from ml_assets.graph.release.evaluation.leakage import alarms
+from ml_assets.graph.release.evaluation.leakage import suspects
 from ml_assets.reporting import narrative
-from ml_assets.spec.base import METRICS
+from ml_assets.tables.evaluations import Evaluation
 from ml_assets_tests.graph.release.made import TYPES, examined, judged_as, of, spec_of
 
 COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
@@ -24,7 +24,7 @@ def binary() -> Evaluation:
 
 def test_every_metric_has_an_interval_around_it(binary: Evaluation) -> None:
     found = of(binary, "test")
-    assert [f.metric for f in found] == list(METRICS["binary"])
+    assert [f.metric for f in found] == (metrics.names("binary"))
     for finding in found:
         assert finding.low is not None
         assert finding.high is not None
@@ -57,7 +57,7 @@ def test_money_saved_is_the_difference_of_costs_that_can_be_counted() -> None:
     }
     assert found["cost"].value == 10 * 4 + 20
     assert found["saved_over_baseline"].value == 400 - 60  # deciding 0 costs 400, deciding 1 costs 900
-    assert found["saved_over_baseline"].note == "deciding 0 each time"
+    assert found["saved_over_baseline"].note == 'never predicting "outcome"'
     assert found["saved_over_champion"].value == 50 * 4 - 60
     low, high = found["saved_over_champion"].low or 0, found["saved_over_champion"].high or 0
     assert 80 < low < 140 < high < 200
@@ -143,21 +143,21 @@ def test_the_sample_bounds_what_a_model_is_asked() -> None:
     assert asked(10_000, 10, 100.0) < asked(10_000, 10, 0.1) / 4
 
 
-def test_a_model_that_cannot_bear_missing_values_says_so() -> None:
+def test_a_model_that_cannot_handle_missing_values_says_so() -> None:
     class Strict:
         def predict_proba(self, features: object) -> np.ndarray:
             raise ValueError("Input X contains NaN.\nmore")
 
     evaluation = examined(spec_of())
-    asked = robustness._Asked(Strict(), evaluation.judged, evaluation.judged.rows[list(TYPES)], 0)
-    assert [(math.isnan(f.value), f.note) for f in asked.missing(0.1)] == [
-        (True, "the model does not answer: Input X contains NaN.")
+    probe = robustness._Probe(Strict(), evaluation.judged, evaluation.judged.rows[list(TYPES)], 0)
+    assert [(math.isnan(f.value), f.note) for f in probe.missing(0.1)] == [
+        (True, "the model cannot predict: Input X contains NaN.")
     ] * 4
 
 
-def test_no_alarm_without_a_leak(binary: Evaluation) -> None:
-    assert alarms(spec_of(), binary.found) == []
-    assert of(binary, "disguise") == []
+def test_nothing_is_suspected_without_a_leak(binary: Evaluation) -> None:
+    assert suspects(spec_of(), binary.found) == []
+    assert of(binary, "target_proxy") == []
     assert max(f.value for f in of(binary, "single")) < 0.95
 
 
@@ -173,22 +173,22 @@ def test_leaks_are_named() -> None:
 
     kinds = {"late_hint": "number", "paid": "number", "code": "number", "line": "number", "name": "category"}
     evaluation = examined(spec_of(), types={**TYPES, **kinds}, add=leaky)
-    said = {f.slice: f.note for f in of(evaluation, "disguise")}
+    said = {f.slice: f.note for f in of(evaluation, "target_proxy")}
     assert said == {
         "paid": "is the opposite of the target outcome",
         "code": "is one to one with the key column loan",
         "line": "is the number of the row",
-        "name": "has another text in each row, as a key has",
+        "name": "has a different text in each row, like a key",
     }
-    shown = alarms(spec_of(), evaluation.found)
+    shown = suspects(spec_of(), evaluation.found)
     assert "late_hint alone reaches roc_auc 1" in shown
     assert "paid is the opposite of the target outcome" in shown
-    assert "Signs of a leak" in " ".join(narrative.answers(spec_of(), "1.0.0", None, evaluation.found))
+    assert "Suspected target leakage" in " ".join(narrative.summary(spec_of(), "1.0.0", None, evaluation.found, shown))
 
 
 def test_identical_rows_alarm_beyond_the_limit(binary: Evaluation) -> None:
     gates = {"leakage": {"max_identical": 0.1}}
     (found,) = of(binary, "identical")
     worse = [f if f != found else type(f)(**{**f.__dict__, "value": 0.2}) for f in binary.found]
-    assert alarms(spec_of(gates=gates), binary.found) == []
-    assert alarms(spec_of(gates=gates), worse) == ["20.00% of the test rows stand among the train rows too"]
+    assert suspects(spec_of(gates=gates), binary.found) == []
+    assert suspects(spec_of(gates=gates), worse) == ["20.00% of the test rows repeat training rows"]

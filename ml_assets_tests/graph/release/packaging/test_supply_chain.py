@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.graph.release.packaging import packing, supply_chain
+from ml_assets.graph.release.packaging import supply_chain
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 BOOSTERS = ("lightgbm", "xgboost-cpu", "catboost")
 
 
 def renewed() -> str:
     """Hashes of all that a server may need, out of constraints.txt; `python -m` this module writes them."""
     known = supply_chain.pinned((ROOT / "constraints.txt").read_text())
-    wanted = packing._with_dependencies([*packing.SERVER_NEEDS, *packing.SKOPS_NEEDS, *BOOSTERS])
+    wanted = supply_chain._with_dependencies([*supply_chain.SERVER_NEEDS, *supply_chain.SKOPS_NEEDS, *BOOSTERS])
     lines = [line for line in known if line.partition("==")[0] in wanted]
     return "".join(" \\\n    ".join([line, *(f"--hash=sha256:{h}" for h in known[line])]) + "\n" for line in lines)
 
@@ -26,7 +26,7 @@ def test_the_hashes_are_those_of_constraints() -> None:
     known = supply_chain.known_hashes()
     every = supply_chain.pinned((ROOT / "constraints.txt").read_text())
     assert {line: every.get(line) for line in known} == dict(known)
-    assert {line.partition("==")[0] for line in known} >= {*packing.SERVER_NEEDS, *packing.SKOPS_NEEDS}
+    assert {line.partition("==")[0] for line in known} >= {*supply_chain.SERVER_NEEDS, *supply_chain.SKOPS_NEEDS}
 
 
 def test_requirements_have_hashes_or_say_why_not() -> None:

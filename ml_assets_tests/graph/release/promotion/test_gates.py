@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ml_assets.graph.release.evaluation.evaluate import Finding
-from ml_assets.graph.release.promotion.gates import Gate, judge
+from ml_assets.graph.release.promotion.gates import Evidence, judge
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.decisions import Gate
+from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Release
 from ml_assets_tests.conftest import SPEC
 
@@ -121,7 +122,7 @@ def judged(
     **rest: Any,
 ) -> dict[str, Gate]:
     spec = PipelineSpec.model_validate({**SPEC, "gates": gates or GATES, **rest})
-    return {gate.gate: gate for gate in judge(spec, found, made, incomparable)}
+    return {gate.gate: gate for gate in judge(Evidence(spec, found, made, incomparable))}
 
 
 def test_a_good_version_passes_every_gate() -> None:
@@ -165,7 +166,7 @@ def test_each_gate_can_fail(change: dict[str, float], gate: str) -> None:
     ("change", "gate", "detail"),
     [
         ({"parity": 2e-5}, "serving.parity", ""),
-        ({"parity": float("inf")}, "serving.parity", "an answer was missing"),
+        ({"parity": float("inf")}, "serving.parity", "a prediction was missing or decided otherwise"),
         ({"parity": None}, "serving.parity", "not measured: materialize loans/release_candidate"),
         ({"p95_ms": 51.0}, "serving.p95_ms", ""),
         ({"rss_mib": 601.0}, "serving.rss_mib", ""),
@@ -205,7 +206,8 @@ def test_a_version_that_is_not_refit_has_nothing_to_flip() -> None:
         (True, detail)
     ] * 2
     assert "refit.negative_flips" not in {
-        gate.gate for gate in judge(PipelineSpec.model_validate({**SPEC, "training": {"refit": "judged"}}), findings())
+        gate.gate
+        for gate in judge(Evidence(PipelineSpec.model_validate({**SPEC, "training": {"refit": "judged"}}), findings()))
     }
 
 
@@ -214,7 +216,7 @@ def test_an_error_metric_drops_by_a_share_of_itself() -> None:
     target = {"name": "y", "sql": "late_days", "kind": "regression"}
     spec = PipelineSpec.model_validate({**SPEC, "target": target, "gates": {}})
     made = [release(known_judged=before, known_served=before + 5.0) for before in (10.0, 1000.0)]
-    drops = [{gate.gate: gate for gate in judge(spec, [], one)}["refit.drop"] for one in made]
+    drops = [{gate.gate: gate for gate in judge(Evidence(spec, release=one))}["refit.drop"] for one in made]
     assert [(gate.found, gate.passed) for gate in drops] == [(0.5, False), (0.005, True)]
 
 
@@ -321,7 +323,7 @@ def test_fairness_needs_two_groups_and_names_them() -> None:
 
 def test_a_feature_that_is_the_target_never_passes_and_one_that_is_a_key_does() -> None:
     def with_note(note: str | None) -> Gate:
-        found = Finding("disguise", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
+        found = Finding("target_proxy", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
         return judged([*findings(), found], gates={**GATES, "leakage": {"max_single": 1.0}})["leakage"]
 
     assert with_note("is in other words the target late").detail == "income is in other words the target late"
@@ -334,7 +336,7 @@ def test_leakage_names_the_feature() -> None:
     assert judged(findings(single=0.97))["leakage"].detail == "income alone: roc_auc 0.97"
     assert judged(findings())["leakage"].detail == "strongest alone: income"
     gate = judged(findings(identical=0.02))["leakage"]
-    assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows stand among the train rows")
+    assert (gate.found, gate.detail) == (0.02, "0.02 of the test rows repeat training rows")
 
 
 def test_a_score_that_is_too_good_names_what_makes_it() -> None:
@@ -351,9 +353,9 @@ def test_a_score_that_is_too_good_names_what_makes_it() -> None:
 
 def test_a_model_that_does_not_bear_missing_values_says_so() -> None:
     found = [f for f in findings() if f.scope != "missing"]
-    found.append(Finding("missing", "flips", NAN, 1000, note="the model does not answer: NaN"))
+    found.append(Finding("missing", "flips", NAN, 1000, note="the model cannot predict: NaN"))
     gate = judged(found)["sensitivity.missing"]
-    assert (gate.passed, gate.detail) == (False, "the model does not answer: NaN")
+    assert (gate.passed, gate.detail) == (False, "the model cannot predict: NaN")
 
 
 def test_a_gate_is_a_row_that_json_can_hold() -> None:

@@ -1,0 +1,41 @@
+"""`ml-assets models list`: every version of a pipeline."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.models.values import number, scored
+from ml_assets.cli.pipelines import pipeline_argument, reading
+from ml_assets.version_overview import overview
+
+
+@click.command("list")
+@pipeline_argument
+@limit_option
+@json_option
+def list_(pipeline: str, limit: int, as_json: bool) -> None:
+    """Every version, newest first, with its scores, the decision about it, and what triggered its training."""
+    with reading(pipeline) as lake:
+        rows = overview(lake, pipeline)[:limit]
+    if as_json:
+        print_json(rows)
+        return
+    metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
+    table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for title in ("version", "trained", "candidate", "validation", "test", "decision", "triggered by"):
+        wraps = title in ("decision", "triggered by")
+        table.add_column(title, no_wrap=not wraps, min_width=10 if wraps else None, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["version"],
+            f"{row['created_at']:%y-%m-%d}",
+            row["candidate"],
+            number(row["validation_score"]),
+            scored(row["test_score"], row["low"], row["high"]),
+            ", ".join([row["decision"] or "none", *(f"now {alias}" for alias in row["aliases"])]),
+            row["triggered_by"] or "",
+        )
+    console.print(table)

@@ -1,0 +1,51 @@
+"""`ml-assets ui`: Dagster with its daemon, and the reports."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from ml_assets.cli.group import console
+from ml_assets.errors import ServingError
+from ml_assets.home import prepare_home
+from ml_assets.lake.paths import Paths
+from ml_assets.ui.reports import ENV_REPORTS_URL, served
+from ml_assets.ui.services import services
+from ml_assets.ui.supervise import run
+from ml_assets.ui.web import ENV_UI_URL
+
+UI_PORT = 3000
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65534),
+    default=UI_PORT,
+    show_default=True,
+    help="Port of the Dagster UI on 127.0.0.1.",
+)
+def ui(port: int) -> None:
+    """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
+    paths = Paths.of()
+    addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_REPORTS_URL: f"http://127.0.0.1:{port + 1}"}
+    environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
+    _check_free(port)
+    with served(paths.reports, port + 1, environment[ENV_REPORTS_URL]), TemporaryDirectory() as temporary:
+        children = services(paths.root, Path(temporary), port, environment, console.print)
+        console.print(f"Dagster http://127.0.0.1:{port}   reports http://127.0.0.1:{port + 1}   end with Ctrl-C")
+        sys.exit(run(children))
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServingError(f"Port {port} is taken.", found=error, fix="Choose another --port.") from error

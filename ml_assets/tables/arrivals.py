@@ -1,0 +1,149 @@
+"""Arrivals: every file that was seen in a source folder, and what became of it. Each scan replaces the whole table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ml_assets.errors import SourceError
+from ml_assets.lake.lake import Lake, Put
+from ml_assets.tables import data
+from ml_assets.tables.table import Column, Table
+
+ARRIVALS = Table(
+    "arrivals",
+    "A file that was seen in the source folder, and whether it can be ingested.",
+    (
+        Column("path", "VARCHAR", "Absolute path, or URL."),
+        Column("batch", "VARCHAR", "The batch that its name says; NULL where the name does not match the pattern."),
+        Column("sha256", "VARCHAR", "SHA-256 of its bytes; NULL while it has not settled."),
+        Column("size_bytes", "BIGINT", "Size in bytes."),
+        Column("modified_at", "TIMESTAMP", "When it was last changed, UTC."),
+        Column("seen_at", "TIMESTAMP", "When it was first seen with this size and time of change, UTC."),
+        Column("status", "VARCHAR", "ready, settling, unmatched, refused, duplicate or vanished."),
+        Column("error", "VARCHAR", "Why it is not ready."),
+        Column("tag", "VARCHAR", "What else tells one content from another: time of any change, or ETag of a URL."),
+    ),
+    written_by="asset arrivals",
+    key=("path",),
+    format=2,
+)
+OUTCOME_FILES = replace(
+    ARRIVALS,
+    name="outcome_files",
+    description="A file that was seen in the folder of outcomes, and whether its rows were added.",
+    written_by="asset outcomes",
+)
+REJECTED = ("refused", "duplicate", "unmatched")
+
+
+class Stamped(Protocol):
+    """What a listing of files says of one."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def modified_at(self) -> dt.datetime: ...
+    @property
+    def tag(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One file that was seen.
+
+    Args:
+        path: Absolute path, or URL.
+        batch: The batch that its name says; None where the pattern does not match.
+        sha256: Of its bytes; None while it has not settled.
+        size_bytes: Size.
+        modified_at: Last change, UTC.
+        seen_at: When it was first seen with this size and time of change, UTC.
+        status: ready, settling, unmatched, refused, duplicate, or vanished.
+        error: Why it is not ready.
+        tag: What else tells one content from another, see `sources.remote.Entry`.
+    """
+
+    path: str
+    batch: str | None
+    sha256: str | None
+    size_bytes: int
+    modified_at: dt.datetime
+    seen_at: dt.datetime
+    status: str = "ready"
+    error: str | None = None
+    tag: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Tells one content of the file from another without reading it."""
+        return f"{self.size_bytes} {self.modified_at.isoformat()} {self.tag or ''}".rstrip()
+
+    def is_as(self, other: Stamped | None) -> bool:
+        """Has the other the same size, time and, where both know it, tag, so that its bytes need not be read again?"""
+        if other is None or (self.size_bytes, self.modified_at) != (other.size_bytes, other.modified_at):
+            return False
+        return self.tag is None or other.tag is None or self.tag == other.tag
+
+
+def known(lake: Lake, pipeline: str, listed: Table = ARRIVALS) -> dict[str, Arrival]:
+    """Files as last recorded, by path.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        listed: `ARRIVALS` or `OUTCOME_FILES`.
+    """
+    rows = listed.query(lake, pipeline, "SELECT * FROM {t}")
+    return {row["path"]: Arrival(**{name: row[name] for name in listed.types}) for row in rows}
+
+
+def put(lake: Lake, pipeline: str, arrivals: Iterable[Arrival], listed: Table = ARRIVALS) -> Put:
+    """The write of what a scan found."""
+    rows = [{name: getattr(arrival, name) for name in listed.types} for arrival in arrivals]
+    return listed.put(pipeline, lake.values(listed.types, rows))
+
+
+def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVALS) -> list[Arrival]:
+    """Files of some states, those of the first state first, then by path."""
+    found = [one for one in known(lake, pipeline, listed).values() if one.status in statuses]
+    return sorted(found, key=lambda one: (one.status != statuses[0], one.path))
+
+
+def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
+    """Batch -> paths of its ready files, both in order."""
+    found: dict[str, list[str]] = {}
+    for arrival in arrivals:
+        if arrival.status == "ready" and arrival.batch is not None:
+            found.setdefault(arrival.batch, []).append(arrival.path)
+    return dict(sorted(found.items()))
+
+
+def files_of(lake: Lake, pipeline: str, folder: str, batch: str) -> list[Arrival]:
+    """The ready files of a batch, as they were seen.
+
+    Raises:
+        SourceError: The batch has no file, or was refused.
+    """
+    again = f"Materialize {pipeline}/arrivals, then this batch again."
+    arrivals = [arrival for arrival in known(lake, pipeline).values() if arrival.batch == batch]
+    ready = sorted((a for a in arrivals if a.status == "ready"), key=lambda a: a.path)
+    for arrival in arrivals if not ready else ():
+        raise SourceError(
+            f"The batch's file is {arrival.status}.", found=arrival.error, where={"file": arrival.path}, fix=again
+        )
+    if not ready:
+        raise SourceError("No file has arrived for the batch.", where={"folder": folder}, fix=again)
+    return ready
+
+
+def unread(lake: Lake, pipeline: str, batch: str) -> list[str]:
+    """Paths of ready files of a batch whose rows raw_data does not hold."""
+    rows = lake.rows(
+        f"""SELECT path FROM {ARRIVALS.sql(pipeline)} WHERE batch = $batch AND status = 'ready' AND sha256 NOT IN
+        (SELECT DISTINCT source_sha256 FROM {data.RAW_DATA.sql(pipeline)} WHERE batch = $batch) ORDER BY path""",
+        {"batch": batch},
+    )
+    return [row["path"] for row in rows]

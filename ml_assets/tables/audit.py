@@ -1,0 +1,183 @@
+"""The audit trail: what each snapshot of the lake was written by, read back from its commit message.
+
+Maintenance copies what it would lose to a table before it expires a snapshot, so both are read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables.ingest_errors import INGEST_ERRORS
+from ml_assets.tables.table import Column, Table
+
+WRITES = Table(
+    "writes",
+    "An expired write that staleness must know: the newest of an asset and batch, and each that changed its content.",
+    (
+        Column("asset", "VARCHAR", "Asset key, such as flights/features."),
+        Column("batch", "VARCHAR", "The batch that was written; NULL where the asset has none."),
+        Column("snapshot_id", "BIGINT", "The snapshot that it made."),
+        Column("written_at", "TIMESTAMP", "When, UTC."),
+        Column("code_version", "VARCHAR", "Code version of the asset."),
+        Column("data_versions", "JSON", "Table -> hash of what was written."),
+        Column("rows", "JSON", "Table -> rows that were written."),
+        Column("run_id", "VARCHAR", "Dagster run."),
+    ),
+    written_by="job PIPELINE_maintenance",
+)
+Place = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class LastWrite:
+    """The newest write of an asset, or of one batch of it.
+
+    Args:
+        asset: Asset key such as `flights/features`.
+        batch: The batch; None where the asset has none.
+        snapshot_id: The snapshot that it made.
+        code_version: Code version of the asset that was written for.
+        run_id: Dagster run.
+        written_at: When, UTC.
+        data_versions: Table of that write -> hash of what was written.
+    """
+
+    asset: str
+    batch: str | None
+    snapshot_id: int
+    code_version: str
+    run_id: str
+    written_at: dt.datetime
+    data_versions: dict[str, str]
+
+
+@dataclass
+class Trail:
+    """What is known of a pipeline's writes.
+
+    Args:
+        writes: (asset, batch) -> its newest write. A write that fills several tables counts for each of them.
+        failures: (asset, batch) -> its newest attempt that recorded a failure.
+        contents: (asset, batch) -> snapshots at which the content of its table changed, in order, and the data
+            version since then. A second write of the same content is no change.
+    """
+
+    writes: dict[Place, LastWrite] = field(default_factory=dict)
+    failures: dict[Place, LastWrite] = field(default_factory=dict)
+    contents: dict[Place, tuple[list[int], list[str]]] = field(default_factory=dict)
+
+    def content(self, place: Place, snapshot: int | None = None) -> str | None:
+        """The data version of a place at a snapshot, by default now; None before its first write."""
+        snapshots, versions = self.contents.get(place, ([], []))
+        at = len(snapshots) if snapshot is None else bisect_right(snapshots, snapshot)
+        return versions[at - 1] if at else None
+
+    def changed_at(self, place: Place) -> int:
+        """The snapshot at which a place got the content that it has now; 0 where it has none."""
+        snapshots, _ = self.contents.get(place, ([], []))
+        return snapshots[-1] if snapshots else 0
+
+
+def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
+    """(asset key, batch) -> its newest write, for every asset of a pipeline."""
+    return read_trail(lake, pipeline).writes
+
+
+def read_trail(lake: Lake, pipeline: str) -> Trail:
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
+    trail = Trail()
+    rows = lake.rows(
+        f"""
+        SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
+            written_at, data_versions
+        FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
+        """,
+        {"prefix": f"{pipeline}/"},
+    )
+    for row in rows:
+        _fold(trail, row, INGEST_ERRORS.of(pipeline))
+    return trail
+
+
+def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
+    versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
+    write = LastWrite(**{**row, "data_versions": versions})
+    place = (write.asset, write.batch)
+    if set(versions) == {failures}:
+        trail.failures[place] = write
+        return
+    trail.writes[place] = write
+    for name, version in versions.items():
+        place = (name.replace(".", "/", 1), write.batch)
+        trail.writes[place] = write
+        snapshots, known = trail.contents.setdefault(place, ([], []))
+        if not known or known[-1] != version:
+            snapshots.append(write.snapshot_id)
+            known.append(version)
+
+
+def all_writes(lake: Lake, pipeline: str) -> str:
+    """SQL of every known write of a pipeline, with the columns of `WRITES`; its parameter $prefix is `<pipeline>/`.
+
+    A write can be there twice, equal both times, where maintenance was killed between keeping and expiring it.
+    """
+    fields = ("code_version", "data_versions", "rows", "run_id")
+    facts = ", ".join(f"extra ->{'' if WRITES.types[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
+        SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
+            TRY_CAST(commit_extra_info AS JSON) AS extra
+        FROM lake.snapshots() WHERE starts_with(commit_message, $prefix))"""
+    kept = WRITES.relation(lake, pipeline)
+    return f"({live})" if kept is None else f"({live} UNION ALL BY NAME FROM {kept})"
+
+
+def writer_of(lake: Lake, name: str) -> str | None:
+    """Asset key of the newest write of a table, such as `flights.features`; None where no write names the table."""
+    schema = name.partition(".")[0]
+    rows = lake.rows(
+        f"""
+        SELECT max_by(asset, snapshot_id) AS asset FROM {all_writes(lake, schema)}
+        WHERE list_contains(json_keys(data_versions), $name)
+        """,
+        {"name": name, "prefix": "" if schema == "main" else f"{schema}/"},
+    )
+    return str(rows[0]["asset"]) if rows[0]["asset"] else None
+
+
+def keep_writes(lake: Lake, pipeline: str, snapshots: list[int], own: Sequence[str], commit: Commit) -> None:
+    """Copy what staleness must know of these snapshots, which are about to expire, to the table.
+
+    For each asset, batch and set of tables: the newest write, and each that changed the content.
+
+    Args:
+        lake: The lake.
+        pipeline: Its schema.
+        snapshots: Their ids.
+        own: Keys of what needs no audit: the maintenance itself.
+        commit: Who writes.
+    """
+    there = WRITES.relation(lake, pipeline)
+    kept = "" if there is None else f"AND snapshot_id NOT IN (SELECT snapshot_id FROM {there})"
+    lake.con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE writes_to_keep AS
+        SELECT {", ".join(WRITES.types)} FROM (
+            SELECT *, list_contains($snapshots, snapshot_id) AS expires,
+                lag(data_versions) OVER (place ORDER BY snapshot_id) IS DISTINCT FROM data_versions AS is_change
+            FROM (SELECT DISTINCT ON (snapshot_id) * FROM {all_writes(lake, pipeline)})
+            WHERE NOT list_contains($own, asset)
+            WINDOW place AS (PARTITION BY asset, batch, json_keys(data_versions))
+        )
+        WHERE expires {kept}
+        QUALIFY is_change OR snapshot_id = max(snapshot_id) OVER (PARTITION BY asset, batch, json_keys(data_versions))
+        """,
+        {"prefix": f"{pipeline}/", "snapshots": snapshots, "own": list(own)},
+    )
+    if lake.con.execute("SELECT count(*) FROM writes_to_keep").fetchall()[0][0]:
+        lake.replace([WRITES.put(pipeline, "writes_to_keep", append=True)], commit)

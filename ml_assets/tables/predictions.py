@@ -1,0 +1,86 @@
+"""Predictions: what versions of the model said of each row of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_assets.errors import BatchRefused
+from ml_assets.lake.lake import Lake
+from ml_assets.tables.table import Column, Table
+
+PREDICTIONS = Table(
+    "predictions",
+    "What a version said of a row of a batch.",
+    (
+        Column("batch", "VARCHAR", "The batch."),
+        Column("row_id", "BIGINT", "Number of the row in its batch."),
+        Column("model_version", "VARCHAR", "The version that scored it."),
+        Column(
+            "role",
+            "VARCHAR",
+            "champion: this is the prediction that counts. challenger, shadow: scored beside it. "
+            "rescored: scored later, by choice.",
+        ),
+        Column(
+            "score", "DOUBLE", "Probability of 1 (binary), of the decision (multiclass), or the value (regression)."
+        ),
+        Column("decision", "VARCHAR", "The class that is predicted, or 0 or 1 by the threshold; NULL for regression."),
+        Column("threshold", "DOUBLE", "Decision threshold of the version (binary)."),
+        Column("probabilities", "DOUBLE[]", "Of each class, in the order of the bundle's classes (multiclass)."),
+        Column("seen", "BOOLEAN", "The version was trained, tuned or evaluated on this batch."),
+    ),
+    written_by="asset predictions",
+    key=("batch", "row_id", "model_version"),
+    format=2,
+)
+
+
+@dataclass(frozen=True)
+class ScoredBy:
+    """A version that scored a batch."""
+
+    number: str
+    role: str
+    seen: bool | None
+
+
+def scored_by(lake: Lake, pipeline: str, batch: str) -> list[ScoredBy]:
+    """The versions that scored a batch, the champion first. What an earlier ml_assets wrote is the champion's.
+
+    Raises:
+        BatchRefused: There is none.
+    """
+    found = PREDICTIONS.query(
+        lake,
+        pipeline,
+        """SELECT * FROM (SELECT model_version AS number, coalesce(role, 'champion') AS role, bool_or(seen) AS seen
+        FROM {t} WHERE batch = ? GROUP BY ALL) ORDER BY role != 'champion', number""",
+        [batch],
+    )
+    if not found:
+        raise BatchRefused("predictions has no rows of the batch.", fix=f"Materialize {pipeline}/predictions for it.")
+    return [ScoredBy(**row) for row in found]
+
+
+def means(lake: Lake, pipeline: str, batches: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows and mean score by batch, model_version and role, in this order."""
+    return PREDICTIONS.query(
+        lake,
+        pipeline,
+        """SELECT batch, model_version, role, count(*) AS rows, avg(score) AS mean
+        FROM {t} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",
+        [list(batches)],
+    )
+
+
+def counts(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
+    """By model_version and role of a batch: its rows, different row ids, and rows without a score as `missing`."""
+    return PREDICTIONS.query(
+        lake,
+        pipeline,
+        """SELECT model_version, role, count(*) AS rows, count(DISTINCT row_id) AS ids,
+        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {t} WHERE batch = ? GROUP BY ALL""",
+        [batch],
+    )

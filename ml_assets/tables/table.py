@@ -1,0 +1,172 @@
+"""What a table of the lake is: its name, its columns with types and meaning, its key and format; how it is read.
+
+Belongs here: what holds for every table. A table itself, its rows and its queries are in the module of its family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ml_assets.lake.lake import Commit, Lake, Put, Rows, at
+from ml_assets.lake.sql import identifier
+from ml_assets.lake.sql import table as quoted
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Args:
+        name: Its name.
+        type: SQL type.
+        description: What a value means, in one sentence, with its unit.
+        earlier: The name that it has in tables of an earlier format.
+    """
+
+    name: str
+    type: str
+    description: str
+    earlier: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that each pipeline has in its schema. Nothing but the module that declares it writes its name.
+
+    Args:
+        name: Its name; of an asset's table, the asset's.
+        description: What a row is.
+        columns: Those that are always there, in order.
+        written_by: The asset, command or sensor that writes it.
+        key: Columns that tell its rows apart: a row takes the place of an earlier one with the same values. Without
+            a key each row is an event, and stays.
+        format: Counts the changes of its columns. From 2 on, tables of earlier formats are read as if they had been
+            written today, and changed by the first write.
+        further: What other columns there are, which the YAML names.
+        earlier_name: The name that it has in lakes of an earlier format.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    written_by: str
+    key: tuple[str, ...] = ()
+    format: int = 1
+    further: str = ""
+    earlier_name: str = ""
+
+    def of(self, pipeline: str) -> str:
+        """`pipeline.name`, as the lake's functions take it."""
+        return f"{pipeline}.{self.name}"
+
+    def asset(self, pipeline: str) -> str:
+        """`pipeline/name`, as the lake's audit trail and Dagster name the asset."""
+        return f"{pipeline}/{self.name}"
+
+    def sql(self, pipeline: str, snapshot: int | None = None) -> str:
+        """The table as it is stored, as SQL that can follow FROM."""
+        return quoted(self.of(pipeline)) + at(snapshot)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column -> SQL type."""
+        return {column.name: column.type for column in self.columns}
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """Column -> what it means."""
+        return {column.name: column.description for column in self.columns}
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Column -> its earlier name."""
+        return {column.name: column.earlier for column in self.columns if column.earlier}
+
+    def relation(self, lake: Lake, pipeline: str, snapshot: int | None = None) -> str | None:
+        """The table with today's columns, as SQL that can follow FROM; None where there is no such table.
+
+        Args:
+            lake: The lake.
+            pipeline: Its schema.
+            snapshot: As it was at this snapshot.
+        """
+        stored = self._stored(lake, pipeline)
+        if stored is None:
+            return None
+        source = quoted(stored) + at(snapshot)
+        if self.format == 1:
+            return source
+        there = lake.columns(f"(SELECT * FROM {source})")
+        before = {column.earlier: column.name for column in self.columns if column.name not in there}
+        renamed = [f"{identifier(old)} AS {identifier(new)}" for old, new in before.items() if old in there]
+        missing = [
+            f"NULL::{column.type} AS {identifier(column.name)}"
+            for column in self.columns
+            if column.name not in there and column.earlier not in there
+        ]
+        if not renamed and not missing:
+            return source
+        star = f"* RENAME ({', '.join(renamed)})" if renamed else "*"
+        return f"(SELECT {', '.join([star, *missing])} FROM {source})"
+
+    def _stored(self, lake: Lake, pipeline: str) -> str | None:
+        """The name under which the lake has the table."""
+        names = [self.name, self.earlier_name] if self.earlier_name else [self.name]
+        return next((name for name in (f"{pipeline}.{one}" for one in names) if lake.exists(name)), None)
+
+    def query(
+        self, lake: Lake, pipeline: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[dict[str, Any]]:
+        """Rows of a query over the table, which it calls {t}; none where there is no such table yet.
+
+        What an earlier version of ml_assets has written has today's columns, with NULL where it knew none.
+        """
+        relation = self.relation(lake, pipeline)
+        return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
+
+    def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
+        """Rows to append."""
+        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.description, self.descriptions)
+
+    def put(
+        self,
+        pipeline: str,
+        source: str,
+        batch: str | None = None,
+        descriptions: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> Put:
+        """A relation to write, as `Put` describes.
+
+        Args:
+            pipeline: The pipeline.
+            source: The rows.
+            batch: The batch that they replace.
+            descriptions: What columns mean that are not declared here.
+            how: As in `Put`.
+        """
+        described = self.descriptions | dict(descriptions or {})
+        return Put(
+            self.of(pipeline),
+            source,
+            batch,
+            renamed=self.renamed,
+            description=self.description,
+            column_descriptions=described,
+            **how,
+        )
+
+    def rename(self, lake: Lake, pipeline: str, commit: Commit) -> None:
+        """Give a table of an earlier format its name of today, before the first write."""
+        if not self.earlier_name or lake.exists(self.of(pipeline)):
+            return
+        before = f"{pipeline}.{self.earlier_name}"
+        if lake.exists(before):
+            sql = f"ALTER TABLE {quoted(before)} RENAME TO {identifier(self.name)}"
+            lake.maintain(lambda: lake.con.execute(sql).fetchall(), commit)
+
+    def named(self, name: str, description: str = "") -> Table:
+        """The table of one name, of a kind of which there are several."""
+        return replace(self, name=name, description=description or self.description)
