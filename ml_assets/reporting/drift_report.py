@@ -83,12 +83,12 @@ def plotted(found: Drift) -> list[str]:
     return [column.column for column in ranked[:PLOTTED]]
 
 
-def write(snapshot: Any, found: Drift, batch: str, version: str, report_file: Path, json_file: Path) -> None:
-    """The report, and Evidently's JSON of it; each appears whole or not at all."""
+def write(snapshot: Any, found: Drift, batch: str, version: str, report: Path, figures: Path) -> None:
+    """The report, and Evidently's JSON of its figures; each appears whole or not at all."""
     with quiet():
         page = html.sealed(snapshot.get_html_str(as_iframe=False))
-    html.write(report_file, page.replace("<body>", f"<body>{_head(found, batch, version)}", 1))
-    html.write(json_file, snapshot.json())
+    html.write(report, page.replace("<body>", f"<body>{_head(found, batch, version)}", 1))
+    html.write(figures, snapshot.json())
 
 
 def _head(found: Drift, batch: str, version: str) -> str:

@@ -49,15 +49,15 @@ def publish(
         evaluation: What was found.
         searches: Plots of the search.
     """
-    names, reports = Reports.of(spec.name, model.version), paths.artifacts.reports
-    with reports.put(names.evidently) as file:
+    reports, store = Reports.of(spec.name, model.version), paths.artifacts.reports
+    with store.put(reports.evidently) as file:
         write_evidently(evaluation.judged, file, spec.tuning.seed)
-    with reports.put(names.card) as file:
+    with store.put(reports.card) as file:
         file.write_text(model_card(spec, model, pin, evaluation.found, evaluation.suspects), encoding="utf-8")
-    links = {"model card": Path(names.card).name, "Evidently's report": Path(names.evidently).name}
-    with reports.put(names.evaluation) as file:
+    links = {"model card": Path(reports.card).name, "Evidently's report": Path(reports.evidently).name}
+    with store.put(reports.evaluation) as file:
         write_report(file, spec, model, pin, evaluation, searches, links)
-    return names
+    return reports
 
 
 def plotted(found: Sequence[Finding]) -> dict[str, float]:

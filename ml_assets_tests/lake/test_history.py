@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_assets.errors import LakeError
+from ml_assets.errors import LakeError, UnknownPipeline
 from ml_assets.lake.compare import BatchChange
 from ml_assets.lake.history import diff, snapshots
 from ml_assets.lake.lake import Commit, Lake, Put
@@ -104,7 +104,7 @@ def test_wrong_snapshots_and_pipelines_are_named(lake: Lake) -> None:
     assert f"The nearest are {ids[0]} and {ids[2]}" in str(caught.value)
     with pytest.raises(LakeError, match=r"There is no snapshot 999\.\n"):
         diff(lake, ids[0], 999)
-    with pytest.raises(LakeError, match="no pipeline 'tt'"):
+    with pytest.raises(UnknownPipeline, match="no pipeline 'tt'"):
         diff(lake, ids[0], ids[3], "tt")
 
 

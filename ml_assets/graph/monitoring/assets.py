@@ -86,8 +86,8 @@ def _keep(
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
     run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    with paths.artifacts.reports.put(names[0]) as page, paths.artifacts.reports.put(names[1]) as figures:
-        drift_report.write(run, found, batch, by.model.version, page, figures)
+    with paths.artifacts.reports.put(names[0]) as report, paths.artifacts.reports.put(names[1]) as figures:
+        drift_report.write(run, found, batch, by.model.version, report, figures)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
