@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,15 @@ def test_a_pipeline_of_python_features_equals_that_of_sql(copied: Project, train
 
 
 @pytest.fixture
+def lake(trained: Project) -> Iterator[Lake]:
+    """The trained project's lake, for reading."""
+    with Lake(trained.paths.lake, read_only=True) as opened:
+        yield opened
+
+
+@pytest.fixture
 def make(trained: Project, write: Write, lake: Lake) -> Callable[..., dict[str, str]]:
     """Make the features of a batch of the trained project by a function, into a temporary table of `lake`."""
-    lake.folder, lake.read_only = trained.paths.lake, True
 
     def make_(text: str, batch: str = "2") -> dict[str, str]:
         views = ["batch", *trained.spec.lookups, *trained.spec.references]

@@ -103,7 +103,7 @@ LEFT_OUT: list[tuple[str, dict[str, str]]] = [
     ("SELECT km FROM batch, far", {}),  # of which one?
     ("SELECT km AS k, income FROM batch JOIN far ON true", {"income": "batch.income"}),
     ("SELECT 1 AS km, km + 1 AS k FROM batch, far", {"km": ""}),  # the column of `far`, not the alias
-    ("SELECT (SELECT max(income) FROM far) AS m, row_id FROM batch", {"row_id": "batch.row_id"}),
+    ("SELECT (SELECT max(km + income) FROM far) AS m, row_id FROM batch", {"row_id": "batch.row_id"}),
     ("SELECT COLUMNS('r.*') FROM regions", {}),
     ("SELECT max(COLUMNS(*)) FROM regions", {}),
     ("SELECT region, unnest(items) AS item FROM batch", {"region": "batch.region"}),
