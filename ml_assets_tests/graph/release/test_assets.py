@@ -176,7 +176,7 @@ def test_without_any_champion_nothing_is_scored_and_no_run_fails(project: Projec
         assert problem.startswith("no champion: version 1.0.0 was refused: metrics.roc_auc: roc_auc >= 0.999, found")
         now = observed.read_situation(lake, project.spec, [], {})
     assert [(one.state, one.decision) for one in now.trainings] == [("done", "refused")]
-    assert now.in_vain == list(now.trainings)  # so the next one waits for longer
+    assert now.without_promotion == list(now.trainings)  # so the next one waits for longer
 
 
 def test_a_champion_whose_features_are_gone_is_compared_with_its_own(copied: Project) -> None:

@@ -113,7 +113,7 @@ def test_a_chunk_at_a_time_says_the_same(copied: Project, monkeypatch: pytest.Mo
 def test_probabilities_of_every_class_are_kept() -> None:
     rows = pa.table({"row_id": [1, 2], "income": [10.0, 50.0]})
     schema = Schema("multiclass", "grade", {}, {"income": "number"}, ["a", "b", "c"], None, "x.Y")
-    answers = scoring._answers(rows, Bundle(schema, Thirds())).to_pylist()
+    answers = scoring._predicted(rows, Bundle(schema, Thirds())).to_pylist()
     assert [row["decision"] for row in answers] == ["b", "b"]
     assert answers[0]["score"] == max(answers[0]["probabilities"]) == 0.5
 
