@@ -246,6 +246,22 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """Commands that run in this process must leave no variable behind: the next test would load other definitions."""
+    before = settings()
+    yield
+    left = {name: value for name, value in settings().items() if before.get(name) != value}
+    for name in left:
+        os.environ.pop(name)
+    assert left == {}
+
+
+def settings() -> dict[str, str]:
+    """The environment's variables of Dagster and of this project."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("DAGSTER", "ML_ASSETS"))}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """A project without files."""

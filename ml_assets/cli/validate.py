@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -23,9 +22,8 @@ def validate(as_json: bool) -> None:
     from ml_assets.graph.staleness.nodes import pipelines_of
     from ml_assets.loading import definitions
 
-    broken.logger.disabled = True  # each problem is printed once, here
-    os.environ[broken.ENV_VALIDATE] = "1"
-    defs = definitions(Paths.of().root)
+    with broken.checked_by_caller():
+        defs = definitions(Paths.of().root)
     problems, notes = broken.problems_of(defs), broken.notes_of(defs)
     found = [{"pipeline": name, "ok": True, "text": notes.get(name, "")} for name in pipelines_of(defs)]
     found += [{"pipeline": name, "ok": False, "text": text} for name, text in problems.items()]
