@@ -32,7 +32,7 @@ PIPELINE, LAST = "flights", "drift_report"  # LAST is the asset that ends the gr
 SHOTS = {  # picture: page, a text that it shows when it is ready, width and height of the window
     "graph": ("/asset-groups?expanded={groups}", LAST, 1900, 2200),
     "evaluation": (f"/assets/{PIPELINE}/evaluation_report?view=events", "test_roc_auc", 1240, 1090),
-    "report": ("{report}", "How good is it?", 860, 1130),
+    "report": ("{report}", "Test scores", 860, 1130),
     "replay": ("{replay}", "Score of each batch", 1000, 1010),
     "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
 }
