@@ -23,7 +23,7 @@ from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import SPEC, loans, wait_until
 
-WAIT_S = 240
+WAIT_S = 600
 
 
 @dataclass
