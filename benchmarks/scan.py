@@ -35,12 +35,12 @@ def main() -> int:
             result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
             seconds = time.perf_counter() - started
             if getattr(result, "run_requests", None):
-                print(f"a look at new files         {seconds:6.2f} s")
+                print(f"a check of new files         {seconds:6.2f} s")
                 for request in result.dynamic_partitions_requests or []:
                     instance.add_dynamic_partitions("sales_batches", list(request.partition_keys))
             else:
                 looks.append(seconds)
-                print(f"a look at {files:,} known files {seconds:6.2f} s")
+                print(f"a check of {files:,} known files {seconds:6.2f} s")
             cursor = getattr(result, "cursor", None) or cursor
     met = statistics.median(looks) <= GOAL_S
     print(f"goal: at most {GOAL_S:g} s in the median; {'met' if met else 'NOT met'}")

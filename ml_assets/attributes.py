@@ -65,7 +65,7 @@ def refuse_repeated_keys(file: Path) -> None:
                 line = key.start_mark.line + 1
                 if key.value in seen:
                     raise SpecError(
-                        f"The key {key.value!r} stands twice in one mapping.",
+                        f"The key {key.value!r} appears twice in one mapping.",
                         found=f"lines {seen[key.value]} and {line}",
                         where={"file": f"{file}:{line}"},
                         fix="Remove one of them.",

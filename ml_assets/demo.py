@@ -51,7 +51,7 @@ WATCHED = tuple(table.name for table in (PREDICTIONS, DRIFT, PERFORMANCE))
 
 
 def run_demo(paths: Paths, console: Console) -> bool:
-    """Let ten months arrive and train, then two more. What is fresh is left alone. True where everything succeeded."""
+    """Let ten months arrive and train, then two more; what is up to date is skipped. True where all succeeded."""
     write_reference(paths)
     for batches, title in ((FIRST, "January to October"), (LATER, "November and December")):
         written = write_months(paths, batches)

@@ -14,7 +14,7 @@ MLAssetsError
     ├── SchemaChange  data does not fit the table it is written to
     └── LakeBusy      another process kept the write lock for too long
 
-What belongs here: errors that are the user's to mend, each with the rule, what was found, where, and the next step.
+What belongs here: errors that are the user's to fix, each with the rule, what was found, where, and the next step.
 A bug of ours stays an ordinary exception with its traceback.
 """
 
@@ -27,7 +27,7 @@ from ml_assets.escaping import visible, without_secrets
 
 
 class MLAssetsError(Exception):
-    """A problem that a user can mend. Its text shows no secret of an address, and control characters written out.
+    """A problem that a user can fix. Its text shows no secret of an address, and control characters written out.
 
     Args:
         rule: What should hold, or what went wrong, as one sentence.

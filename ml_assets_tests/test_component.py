@@ -127,7 +127,7 @@ def test_a_key_that_stands_twice_is_refused(load: Callable[..., Any]) -> None:
 
     document = yaml.safe_dump({"type": "ml_assets.MLPipeline", "attributes": SPEC}, sort_keys=False)
     found = error_of(load, text=document + "  key: [loan]\n")
-    assert "The key 'key' stands twice" in found
+    assert "The key 'key' appears twice" in found
     assert f"defs.yaml:{document.count(chr(10)) + 1}" in found
 
 

@@ -95,7 +95,7 @@ def write(folder: Path, reference: Reference) -> None:
 
 
 def read(folder: Path, rows: int) -> Reference | None:
-    """The reference in a bundle, with at most so many rows; None where the bundle is older than references."""
+    """The reference in a bundle, with at most this many rows; None where the bundle is older than references."""
     import pandas as pd
 
     if not (folder / ROWS).exists():

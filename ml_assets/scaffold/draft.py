@@ -55,7 +55,7 @@ class Draft:
         rows: Rows in all files.
         columns: In the files' order.
         target_column: The column that the target is made of.
-        giveaways: Columns that may be known only after the event -> why it looks so.
+        suspects: Columns that may be known only after the event -> why it looks so.
         features: Of features.sql.
         skipped: Columns that are no feature -> why.
         rules: Name -> SQL of the rules that text columns can be read as their features read them.
@@ -73,7 +73,7 @@ class Draft:
     target_column: str
     target: TargetSuggestion
     read: Read
-    giveaways: dict[str, str]
+    suspects: dict[str, str]
     features: list[Feature]
     skipped: dict[str, str]
     rules: dict[str, str]
@@ -145,8 +145,8 @@ def _inferred(
     others = [one for one in columns if one.name != target]
     say("Looking for columns that give the target away, and for a key ...")
     could_tell = [one for one in others if one.name not in identifiers and not made.is_open]
-    giveaways = evidence.giveaways(con, ROWS, could_tell, made, styles) if could_tell else {}
-    features, skipped = _features(con, others, identifiers, styles, giveaways)
+    suspects = evidence.suspects(con, ROWS, could_tell, made, styles) if could_tell else {}
+    features, skipped = _features(con, others, identifiers, styles, suspects)
     keys = evidence.keys(con, ROWS, [one for one in others if one.name not in styles])
     words = {one.name: one.type for one in others}
     sure = [names for names in keys if len(names) == 1 and names[0] in identifiers]
@@ -163,7 +163,7 @@ def _inferred(
         target_column=target,
         target=made,
         read=read,
-        giveaways=giveaways,
+        suspects=suspects,
         features=features,
         skipped=skipped,
         rules=_rules({name: style for name, style in styles.items() if name not in skipped}),
@@ -227,13 +227,13 @@ def _features(
     columns: Iterable[Suggestion],
     identifiers: set[str],
     styles: Mapping[str, Style],
-    giveaways: Mapping[str, str],
+    suspects: Mapping[str, str],
 ) -> tuple[list[Feature], dict[str, str]]:
     features: list[Feature] = []
     skipped: dict[str, str] = {}
     for one in columns:
         why = _why_no_feature(one, identifiers, styles)
-        remark = f"known before the event? {giveaways[one.name]}" if one.name in giveaways else ""
+        remark = f"known before the event? {suspects[one.name]}" if one.name in suspects else ""
         made = [] if why else _made(con, one, styles.get(one.name), remark)
         if not made:
             skipped[one.name] = why or "its hour, weekday and month are the same in all rows"

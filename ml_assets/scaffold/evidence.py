@@ -66,7 +66,7 @@ def is_counter(con: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool
     return bool(con.execute(sql).fetchall()[0][0])
 
 
-def giveaways(
+def suspects(
     con: duckdb.DuckDBPyConnection,
     relation: str,
     columns: Iterable[Suggestion],

@@ -56,7 +56,7 @@ def defs_yaml(made: Draft) -> str:
         "  # min and max: what was seen, plus half of its range on both sides, rounded outward to two digits. They and",
         "  # allowed are left out where those of the earlier rows would have refused later ones.",
         "  columns:",
-        *(f"    {column_line(one, made.target_column, made.giveaways, _keys(one, made))}" for one in made.columns),
+        *(f"    {column_line(one, made.target_column, made.suspects, _keys(one, made))}" for one in made.columns),
         *(f"    # {name} is left out: {why}" for name, why in made.read.left_out.items()),
         "",
         *([f"  key: {key}   # complete and unique in each batch"] if key else []),
@@ -91,7 +91,7 @@ def defs_yaml(made: Draft) -> str:
 def column_line(
     one: Suggestion,
     target: str | None = None,
-    giveaways: Mapping[str, str] | None = None,
+    suspects: Mapping[str, str] | None = None,
     keys: Mapping[str, Any] | None = None,
 ) -> str:
     """One line under `columns`, with what was seen as its comment; `keys` in place of its own."""
@@ -100,8 +100,8 @@ def column_line(
     if one.name == target:
         keys["outcome"] = True
         remarks.append("the target: no feature can see it, and it may be missing in rows to be scored")
-    if giveaways and one.name in giveaways:
-        remarks.append(f"outcome: true? {giveaways[one.name]}")
+    if suspects and one.name in suspects:
+        remarks.append(f"outcome: true? {suspects[one.name]}")
     comment = f"   # {'; '.join(remarks)}" if remarks else ""
     return f"- {_flow(keys)}{comment}"
 
@@ -136,7 +136,7 @@ def decisions(made: Draft) -> list[str]:
         )
     found += [
         f"outcome: is {name} known before the event? {why}. If not: outcome: true, and out of features.sql"
-        for name, why in made.giveaways.items()
+        for name, why in made.suspects.items()
     ]
     if made.target.note and not made.target.is_open:
         found.append(f"target: {made.target.note}")

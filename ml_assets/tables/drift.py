@@ -19,10 +19,10 @@ DRIFT = Table(
         Column(
             "drifted",
             "BOOLEAN",
-            "At least share_limit of the model's importance lies in drifted columns. NULL: too few rows to say.",
+            "At least share_limit of the model's importance is in drifted columns. NULL: too few rows to say.",
         ),
         Column("share", "DOUBLE", "Share of the columns that have drifted."),
-        Column("weighted_share", "DOUBLE", "Share of the model's importance that lies in drifted columns."),
+        Column("weighted_share", "DOUBLE", "Share of the model's importance that is in drifted columns."),
         Column("share_limit", "DOUBLE", "monitoring.drift_share of that moment."),
         Column("why", "VARCHAR", "The verdict in a sentence."),
         Column(
@@ -112,7 +112,7 @@ class Drift:
 
     @property
     def weighted_share(self) -> float | None:
-        """Share of the model's importance that lies in drifted columns."""
+        """Share of the model's importance that is in drifted columns."""
         return None if self.unjudged else sum(column.importance for column in self.drifted_columns)
 
     @property

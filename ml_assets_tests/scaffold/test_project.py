@@ -130,7 +130,7 @@ def test_what_is_inferred(data: Path, tmp_path: Path) -> None:
         *("months", "monthly_fee", "plan", "region", "signed_hour", "signed_weekday", "signed_month", "refund")
     ]
     assert set(made.skipped) == {"account", "note", "unit"}
-    assert list(made.giveaways) == ["refund"]
+    assert list(made.suspects) == ["refund"]
     assert any("is refund known before the event" in line for line in decisions(made))
     assert "refund, type: integer, min: 0, max: 74}   # 0 to 49; outcome: true? alone it tells the target" in text
 
@@ -141,7 +141,7 @@ def test_what_is_missing_with_the_target_is_doubted(tmp_path: Path) -> None:
     frame.loc[:40, ["left", "rating"]] = None
     frame.to_parquet(tmp_path / "customers.parquet")
     made = draft("churn", "customers.parquet", "left", tmp_path, tmp_path)
-    assert made.giveaways["rating"] == "missing where the target is missing"
+    assert made.suspects["rating"] == "missing where the target is missing"
     assert made.split["by"] == "stratified"
 
 

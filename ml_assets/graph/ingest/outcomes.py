@@ -195,7 +195,7 @@ def _check_rows(lake: Lake, spec: PipelineSpec, declared: PipelineSpec, arrival:
             "An outcome is not as its column is declared; none of the file's rows is taken.",
             found=f"{worst.rule} in {worst.rows:,} of {count:,} rows, such as {', '.join(map(str, worst.examples))}",
             where={**where, "column": worst.rule.removeprefix("type of ").partition(".")[0]},
-            fix="Mend the file, or the column in defs.yaml.",
+            fix="Fix the file, or the column in defs.yaml.",
         )
     differ = " OR ".join(f"min({identifier(name)}) != max({identifier(name)})" for name in spec.outcome_columns)
     twice = lake.con.execute(

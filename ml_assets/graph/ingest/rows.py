@@ -193,7 +193,7 @@ def typed_select(spec: PipelineSpec, found: Mapping[str, str], delivery: Deliver
             if name.lower() not in declared
         ]
     unreadable = "CAST([] AS VARCHAR[])"
-    if bad:  # a list for each row would be dear; hardly any row needs one
+    if bad:  # a list for each row would be expensive; hardly any row needs one
         listed = f"CAST(list_filter([{', '.join(bad)}], lambda x: x IS NOT NULL) AS VARCHAR[])"
         unreadable = f"CASE WHEN {' OR '.join(doubts)} THEN {listed} ELSE {unreadable} END"
     file = "1" if len(delivery.local) == 1 else "list_position(getvariable('raw_files'), __file)"

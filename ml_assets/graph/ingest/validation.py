@@ -146,7 +146,7 @@ def checked_select(spec: PipelineSpec, source: str) -> tuple[str, dict[str, Any]
         kept.append(f"({sql}\n) IS NOT FALSE")
     listed = f"list_filter([{', '.join(cases)}], lambda x: x IS NOT NULL)" if cases else "[]"
     reasons = f"list_concat(list_transform(unreadable, lambda x: concat('type of ', x)), CAST({listed} AS VARCHAR[]))"
-    # Lists are dear: making one for each good row would double the time of the whole check.
+    # Lists are expensive: making one for each good row would double the time of the whole check.
     guarded = f"CASE WHEN {' AND '.join(kept)} THEN CAST([] AS VARCHAR[]) ELSE {reasons} END"
     return f"SELECT * EXCLUDE (unreadable), {guarded} AS reasons FROM {source}", values
 

@@ -87,7 +87,7 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineSpec) -> None:
-    """No failure: the first version may have been refused, and a later champion scores what nobody has scored."""
+    """No failure: the first version may have been refused, and a later champion scores what was never scored."""
     text = (
         f"There is no champion yet, so nothing was scored. lake.{DECISIONS.of(spec.name)} says why no version was "
         "promoted; the first champion scores the batches that it was not trained on."

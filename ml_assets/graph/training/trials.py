@@ -92,7 +92,7 @@ class Task:
     seed: int
 
     def fit(self, params: dict[str, Any], fold: Fold, threads: int) -> Fit:
-        """Fit and score one fold with so many threads. An error of the estimator is an outcome, not an exception."""
+        """Fit and score one fold with this many threads. An error of the estimator is an outcome, not an exception."""
         started = time.perf_counter()
         _caught.messages = []
         error, score = None, float("nan")
