@@ -79,7 +79,7 @@ def test_ingest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 def test_scan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(scan, monkeypatch, "--files", "20")
-    assert capsys.readouterr().out.count("a look at 20 known files") == scan.LOOKS
+    assert capsys.readouterr().out.count("a check of 20 known files") == scan.LOOKS
 
 
 def test_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
