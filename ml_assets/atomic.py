@@ -14,7 +14,7 @@ def short_hash(text: str, length: int = 16) -> str:
     """The first hexadecimal digits of a text's SHA-256.
 
     Args:
-        text: What is told apart; structured values as JSON with sorted keys.
+        text: What is hashed; structured values as JSON with sorted keys.
         length: Digits. Those that are stored already keep the length that they have.
     """
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -261,7 +261,7 @@ def catalogue_of(
     function: Function | None,
     bound: Bound,
 ) -> Catalogue:
-    """What the UI and catalogues are told of the pipeline's assets beyond their declarations."""
+    """Metadata for the UI and data catalogues, beyond what the assets declare themselves."""
     lookups = {data.lookup(name).name: bound.views[name] for name in spec.lookups}
     known = {name: columns for name, columns in {**lookups, FEATURES.name: bound.features}.items() if columns}
     return Catalogue(

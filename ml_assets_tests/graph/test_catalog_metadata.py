@@ -1,4 +1,4 @@
-"""What Dagster's UI and data catalogues are told of each asset."""
+"""Metadata of each asset for Dagster's UI and data catalogues."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ KNOWN: list[tuple[str, dict[str, str]]] = [
     ),
     ("SELECT region FROM batch EXCEPT SELECT region FROM history", {"region": "batch.region"}),
 ]
-# What the tree cannot tell is left out; the columns beside it are told.
+# A column that the tree cannot trace is left out; those beside it are traced.
 LEFT_OUT: list[tuple[str, dict[str, str]]] = [
     ("SELECT income, f.* FROM batch, far f", {"income": "batch.income"}),
     ("SELECT f.*, income AS km FROM batch, far f", {}),  # DuckDB calls the second one km_1
