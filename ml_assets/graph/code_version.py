@@ -11,12 +11,12 @@ The code of a user's features function or estimator counts whole: its module, an
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
 import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -137,24 +137,22 @@ def closure(module: str, counts: Callable[[str], bool] = _is_part) -> frozenset[
 
 
 def _imports(module: str) -> list[str]:
-    found = []
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, module)
-            found += [f"{base}.{alias.name}" for alias in node.names] + [base]
-    return sorted({name for name in found if _is_of_project(name, module) and source_file(name) is not None})
-
-
-def _absolute(node: ast.ImportFrom, module: str) -> str:
-    """The module that an import names, where it may begin with dots."""
-    if not node.level:
-        return node.module or ""
+    """The modules of the same project that a module names in its imports."""
     file = source_file(module)
+    if file is None:
+        return []
+    found = set()
+    for level, base, names in _read(file).imports:
+        base = _absolute(module, file, level, base) if level else base
+        found |= {base, *(f"{base}.{name}" for name in names)}
+    return sorted(name for name in found if _is_of_project(name, module) and source_file(name) is not None)
+
+
+def _absolute(module: str, file: Path, level: int, base: str) -> str:
+    """The module that an import names which begins with so many dots."""
     parts = module.split(".")
-    package = parts if file and file.name == "__init__.py" else parts[:-1]
-    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+    package = parts if file.name == "__init__.py" else parts[:-1]
+    return ".".join([*package[: len(package) - level + 1], *([base] if base else [])])
 
 
 def _is_of_project(name: str, module: str) -> bool:
@@ -195,25 +193,40 @@ def source_file(module: str) -> Path | None:
     return None
 
 
-def _tree(module: str) -> ast.Module:
-    file = source_file(module)
-    return _parsed(file) if file else ast.Module(body=[], type_ignores=[])
+@dataclass(frozen=True)
+class _Module:
+    """What counts of a Python file.
 
+    Args:
+        hash: Of its syntax tree, without what a person reads.
+        imports: How many dots each import begins with, the module after them, and the names that it takes.
+    """
 
-@cache
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    hash: str
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
 def _module_hash(module: str) -> str:
     file = source_file(module)
-    return _file_hash(file) if file else ""
+    return _read(file).hash if file else ""
 
 
 @cache
-def _file_hash(file: Path) -> str:
-    tree = _WithoutTexts().visit(copy.deepcopy(_parsed(file)))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+def _read(file: Path) -> _Module:
+    return _understood(file.read_text(encoding="utf-8"), str(file))
+
+
+@cache
+def _understood(text: str, name: str) -> _Module:
+    tree = ast.parse(text, filename=name)
+    imports = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+    without = ast.dump(_WithoutTexts().visit(tree))
+    return _Module(hashlib.sha256(without.encode()).hexdigest(), tuple(imports))
 
 
 class _WithoutTexts(ast.NodeTransformer):
