@@ -22,10 +22,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dagster._core.storage.event_log import in_memory as event_records
+from dagster._core.storage.runs import in_memory as run_records
+from sqlalchemy.pool import QueuePool
 
 from ml_assets.component import build_pipeline
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.spec import PipelineSpec
 
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
@@ -260,6 +264,27 @@ def _same_environment() -> Iterator[None]:
 def settings() -> dict[str, str]:
     """The environment's variables of Dagster and of this project."""
     return {name: value for name, value in os.environ.items() if name.startswith(("DAGSTER", "ML_ASSETS"))}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_instances() -> Iterator[None]:
+    """Dagster's records in memory, without what only its upgrades read, and without a new connection a query."""
+    with pytest.MonkeyPatch.context() as patch:
+        for storage in (event_records, run_records):
+            patch.setattr(storage, "stamp_alembic_rev", lambda *_: None)
+            patch.setattr(storage, "NullPool", QueuePool)
+        yield
+
+
+# Folders and files of tests that are about the copy of the catalog which readers get.
+PUBLISHING = ("lake", "cli", "tables", "benchmarks", "test_commands.py", "test_repository.py", "test_demo.py")
+
+
+@pytest.fixture(autouse=True)
+def _publishes_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run ends with a process that copies the catalog: 35 ms that most tests have no use for."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] not in PUBLISHING:
+        monkeypatch.setattr(SqliteCatalog, "publish", lambda *_: None)
 
 
 @pytest.fixture

@@ -70,9 +70,9 @@ def batch_checks(
     )
     def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
         step, store = context.op_execution_context, lake.open()
-        for check in checks:
-            with user_errors(pipeline=spec.name):
-                verdicts = {batch: _verdict(check, store, batch) for batch in sorted(step.partition_keys)}
+        with user_errors(pipeline=spec.name), store.one_snapshot():
+            found = [{batch: _verdict(check, store, batch) for batch in sorted(step.partition_keys)} for check in checks]
+        for check, verdicts in zip(checks, found, strict=True):
             if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
                 yield from _evaluations(key, check.name, verdicts)
             yield _overall(key, check, verdicts)
@@ -87,6 +87,7 @@ def _verdict(check: BatchCheck, lake: Lake, batch: str) -> Verdict:
     except Exception as error:
         if faults.stops_all(error):
             raise
+        lake.refresh()
         text = str(faults.explained(error).at(batch=batch))
         return Verdict(False, {"error": text}, text)
 

@@ -64,6 +64,7 @@ class Lake:
     _wrote: bool = False
     _values: int = 0
     _commented: puts.Commented = field(default_factory=dict, repr=False)
+    _is_in_snapshot: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.catalog is None:
@@ -81,6 +82,7 @@ class Lake:
 
         A copy that fails changes nothing in what was written: it is logged, and made after the next write.
         """
+        self.refresh()
         connection, self._connection = self._connection, None
         self._commented.clear()
         if connection is not None:
@@ -120,7 +122,32 @@ class Lake:
         try:
             yield
         except duckdb.Error as error:
+            self.refresh()
             raise lake_error(error, f"{name or 'The lake'} cannot be read.", self.folder, table=name) from error
+
+    @contextlib.contextmanager
+    def one_snapshot(self) -> Iterator[None]:
+        """What is read within is of one snapshot, and costs a tenth: DuckLake reads its catalog once, not each time.
+
+        It ends early with a write, or with a read that fails. Where one is open already, nothing changes.
+        """
+        if self._is_in_snapshot:
+            yield
+            return
+        with self._reading():
+            self.con.execute("BEGIN")
+        self._is_in_snapshot = True
+        try:
+            yield
+        finally:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """End `one_snapshot`: what is read next is of the newest one. After an error nothing could be read within."""
+        if self._is_in_snapshot and self._connection is not None:
+            with contextlib.suppress(duckdb.Error):  # a transaction that failed has nothing to commit
+                self._connection.con.execute("COMMIT")
+        self._is_in_snapshot = False
 
     def fetch(
         self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, name: str = ""
@@ -148,7 +175,8 @@ class Lake:
         self, name: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
     ) -> list[dict[str, Any]]:
         """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
-        return self.rows(sql.replace("{t}", table(name)), parameters) if self.exists(name) else []
+        with self.one_snapshot():
+            return self.rows(sql.replace("{t}", table(name)), parameters) if self.exists(name) else []
 
     def table(
         self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
@@ -216,18 +244,20 @@ class Lake:
 
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
-        if not self.exists(name):
-            return 0
         where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
-        return int(self.fetch(f"SELECT count(*) FROM {table(name)}{where}", values, name=name)[0][0])
+        with self.one_snapshot():
+            if not self.exists(name):
+                return 0
+            return int(self.fetch(f"SELECT count(*) FROM {table(name)}{where}", values, name=name)[0][0])
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
-        if not self.exists(name):
-            return 0, 0
         sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?"
-        count, total = self.fetch(sql, [batch], name=name)[0]
-        return int(count), int(total)
+        with self.one_snapshot():
+            if not self.exists(name):
+                return 0, 0
+            count, total = self.fetch(sql, [batch], name=name)[0]
+            return int(count), int(total)
 
     def damaged_files(self, pipeline: str) -> list[damaged_files.DamagedFile]:
         """Data files of a pipeline that are lost or cut short, each with what makes it again."""
@@ -370,6 +400,7 @@ class Lake:
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         _ = self.con  # where it is opened now, that makes the catalog, under the same lock
+        self.refresh()
         with self.catalog.write_lock(tables, self.lock_timeout_s):
             self._check_catalog(commit)
             retries = self._committed(work, commit, facts or {})

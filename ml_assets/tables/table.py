@@ -123,8 +123,9 @@ class Table:
 
         What an earlier version of ml_assets has written has today's columns, with NULL where it knew none.
         """
-        relation = self.relation(lake, pipeline)
-        return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
+        with lake.one_snapshot():
+            relation = self.relation(lake, pipeline)
+            return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""
