@@ -66,12 +66,12 @@ def bare(project: Project) -> Project:
     return project
 
 
-@pytest.fixture
-def active(bare: Project) -> Project:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake, written by hand, in which every sensor finds something to do."""
-    project = bare
-    with Lake(project.paths.lake) as lake:
-        path = str(project.source / "loans_1.parquet")
+    folder = tmp_path_factory.mktemp("written") / "lake"
+    with Lake(folder) as lake:
+        path = str(folder / "loans_1.parquet")
         seen = {"path": path, "batch": "1", "sha256": "s", "status": "ready", "size_bytes": 1}
         seen |= dict.fromkeys(("modified_at", "seen_at"), dt.datetime(2024, 5, 1))
         lake.replace([arrivals.put(lake, "loans", [arrivals.Arrival(**seen)])], Commit("loans/arrivals"))
@@ -90,6 +90,14 @@ def active(bare: Project) -> Project:
         types |= dict.fromkeys(("share", "weighted_share", "share_limit"), "DOUBLE")
         lake.append([Rows("loans.drift_report", types, [drift])], Commit("loans/drift_report"))
         ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "7")], Commit("loans/raw_data", "run"))
+    return folder
+
+
+@pytest.fixture
+def active(bare: Project, written: Path) -> Project:
+    """A project with a copy of that lake, and with files that it has not seen."""
+    project = bare
+    shutil.copytree(written, project.paths.lake)
     project.write(9)
     loans(2, 3)[["loan", "late_days"]].to_csv(project.root / "data/outcomes/paid_2.csv", index=False)
     project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3"])
