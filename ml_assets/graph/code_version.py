@@ -219,7 +219,7 @@ def _read(file: Path) -> _Module:
 @cache
 def _understood(text: str, name: str) -> _Module:
     tree = ast.parse(text, filename=name)
-    imports = []
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [(0, alias.name, ()) for alias in node.names]

@@ -127,9 +127,10 @@ class Lake:
 
     @contextlib.contextmanager
     def one_snapshot(self) -> Iterator[None]:
-        """What is read within is of one snapshot, and costs a tenth: DuckLake reads its catalog once, not each time.
+        """Rows that are read within are of one snapshot, and each read costs less: DuckLake looks for it once.
 
-        It ends early with a write, or with a read that fails. Where one is open already, nothing changes.
+        It ends early with a write, or with a read that fails. Where one is open already, nothing changes. What is
+        read from the catalog alone, such as `batches`, may be newer.
         """
         if self._is_in_snapshot:
             yield
