@@ -281,10 +281,12 @@ PUBLISHING = ("lake", "cli", "tables", "benchmarks", "test_commands.py", "test_r
 
 
 @pytest.fixture(autouse=True)
-def _publishes_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _publishes_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each run ends with a process that copies the catalog: 35 ms that most tests have no use for."""
-    if request.path.relative_to(Path(__file__).parent).parts[0] not in PUBLISHING:
-        monkeypatch.setattr(SqliteCatalog, "publish", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] not in PUBLISHING:
+            patch.setattr(SqliteCatalog, "publish", lambda *_: None)
+        yield
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ class Lake:
     _values: int = 0
     _commented: puts.Commented = field(default_factory=dict, repr=False)
     _is_in_snapshot: bool = field(default=False, repr=False)
+    _is_writing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.catalog is None:
@@ -129,10 +130,10 @@ class Lake:
     def one_snapshot(self) -> Iterator[None]:
         """Rows that are read within are of one snapshot, and each read costs less: DuckLake looks for it once.
 
-        It ends early with a write, or with a read that fails. Where one is open already, nothing changes. What is
-        read from the catalog alone, such as `batches`, may be newer.
+        It ends early with a write, or with a read that fails. Within another one, or a write,
+        nothing changes. What is read from the catalog alone, such as `batches`, may be newer.
         """
-        if self._is_in_snapshot:
+        if self._is_in_snapshot or self._is_writing:
             yield
             return
         with self._reading():
@@ -430,6 +431,7 @@ class Lake:
         who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
         began, is_made = time.time(), False
         self.con.execute("BEGIN")
+        self._is_writing = True
         try:
             work()
             extra = json.dumps({**who, **facts, **commit.note})
@@ -443,6 +445,8 @@ class Lake:
             if not is_made:  # whether a commit that failed is in the catalog, nobody can tell
                 damaged_files.remove_since(self.catalog.data, began)
             raise
+        finally:
+            self._is_writing = False
         self._wrote = True
 
     def _check_catalog(self, commit: Commit) -> None:
