@@ -147,6 +147,8 @@ def pack(
                 references=list(spec.references),
                 parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
                 models=_models(pin, model, served),
+                constraints=_constraints(spec),
+                broken=spec.serving.constraints,
             )
             release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
             sources = function.sources if function else {}
@@ -203,6 +205,17 @@ def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
         }
         for folder, one in folders.items()
     }
+
+
+def _constraints(spec: PipelineSpec) -> dict[str, dict[str, Any]]:
+    """Column of a request -> the constraints that it declares."""
+    words = ("min", "max", "allowed", "regex")
+    declared = {
+        column.name: {word: getattr(column, word) for word in words if getattr(column, word) is not None}
+        for column in spec.columns
+        if not column.outcome
+    }
+    return {name: found for name, found in declared.items() if found}
 
 
 def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
