@@ -31,7 +31,7 @@ def share_of(pipeline: str, key_values: Iterable[object]) -> float:
     """
     text = SEPARATOR.join([pipeline, *map(text_of, key_values)])
     digest = hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-    return int(digest[:DIGITS], 16) / 16**DIGITS
+    return int(digest[:DIGITS], 16) / float(16**DIGITS)
 
 
 def choose(routes: Mapping[str, float], share: float) -> str:
