@@ -56,6 +56,11 @@ class Job:
     is_cancelled: bool = False
     done: asyncio.Future[None] | None = None
 
+    async def answered(self) -> None:
+        """Wait for the lane that it was put into."""
+        if self.done is not None:
+            await self.done
+
 
 Keep = Callable[[Sequence[Job]], None]
 

@@ -35,7 +35,7 @@ class Settings:
         deadline_s: Seconds after which a request is given up.
     """
 
-    routes: Mapping[str, float] = field(default_factory=lambda: {CHAMPION: 1.0})
+    routes: Mapping[Any, float] = field(default_factory=lambda: {CHAMPION: 1.0})
     shadow: Sequence[str] = ()
     key: Sequence[str] = ()
     constraints: Literal["warn", "refuse"] | None = None
@@ -64,7 +64,7 @@ class Versions:
     @property
     def loaded(self) -> dict[str, Scorer]:
         """Version -> its release."""
-        return {one.facts.version: one for one in (*self.shadows, *reversed(self.roles.values()))}
+        return {one.facts.version: one for one in (*self.roles.values(), *self.shadows)}
 
 
 class Pipeline:
@@ -196,8 +196,7 @@ class Pipeline:
                 for job in jobs:
                     self.lanes["quick" if len(job.rows) <= QUICK_ROWS else "slow"].put(job)
                 for job in jobs:
-                    assert job.done is not None
-                    await job.done
+                    await job.answered()
         except TimeoutError:
             raise Problem(
                 503, "too-late", f"The prediction took longer than {self.settings.deadline_s:g} s; try again."
@@ -298,12 +297,10 @@ def _of(job: Job) -> Scored:
 
 def _at_positions(job: Job) -> Problem:
     """The error of a job, about the rows of the request."""
-    assert job.error is not None
-    error = problems.of(job.error)
-    for one in error.errors:
-        if job.positions is not None and "row" in one:
-            one["row"] = job.positions[one["row"]]
-    return error
+    problem = problems.of(job.error or RuntimeError("a job was not scored"))
+    if job.positions is not None:
+        problem.errors = [{**one, "row": job.positions[one["row"]]} if "row" in one else one for one in problem.errors]
+    return problem
 
 
 def _merged(jobs: Sequence[Job], count: int) -> tuple[Scored, list[str]]:
