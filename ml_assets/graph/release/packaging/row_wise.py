@@ -188,7 +188,8 @@ def _is_constant(function: str) -> bool:
     )
     variants = found.fetchall()
     return bool(variants) and all(
-        (kind == "scalar" and stability == "CONSISTENT") or (kind == "macro" and _is_constant_macro(definition, function))
+        (kind == "scalar" and stability == "CONSISTENT")
+        or (kind == "macro" and _is_constant_macro(definition, function))
         for kind, stability, definition in variants
     )
 

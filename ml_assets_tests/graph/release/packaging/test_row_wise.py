@@ -65,7 +65,7 @@ MIXED = [
     "SELECT row_id, x * epoch(now()) AS f FROM batch",
     "SELECT row_id, COLUMNS('r.*') AS f FROM batch",
     "SELECT row_id, weighted_avg(x, x) AS f FROM batch",
-    "PIVOT batch ON k USING sum(x) GROUP BY row_id",
+    "SELECT row_id, a AS f FROM (PIVOT batch ON k IN ('a') USING sum(x) GROUP BY row_id)",
     "SELECT row_id, x AS f FROM",
 ]
 
