@@ -20,7 +20,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Facts:
         references: Names of the reference tables.
         parity: Largest difference from the golden answers with which the server starts.
         models: Folder of the release -> which model it holds, its digest, and the rows that it was fitted on.
+        constraints: Column -> min, max, allowed and regex, where they are declared.
+        broken: warn | refuse: what becomes of a request's values that break one.
         row_wise: Does a row's features depend on that row alone?
         features_engine: What computes the features of requests: sqlite or duckdb.
         features_why: Why it is not sqlite; empty otherwise.
@@ -68,8 +70,10 @@ class Facts:
     references: list[str]
     parity: float = PARITY
     models: dict[str, Any] = field(default_factory=dict)
+    constraints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: Literal["warn", "refuse"] = "warn"
     row_wise: bool = False
-    features_engine: str = "duckdb"
+    features_engine: Literal["sqlite", "duckdb"] = "duckdb"
     features_why: str = ""
     indexes: dict[str, list[list[str]]] = field(default_factory=dict)
 

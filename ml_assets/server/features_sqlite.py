@@ -141,8 +141,8 @@ class SqliteFeatures:
         """From here on the connection reads its tables, calls our functions, and does nothing else."""
         known = {name.rpartition("/")[0] for name in callables()} | {"coalesce", "nullif"}
 
-        def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-            is_ours = action == sqlite3.SQLITE_FUNCTION and str(second).lower() in known
+        def authorize(action: int, _: str | None, name: str | None, *_where: str | None) -> int:
+            is_ours = action == sqlite3.SQLITE_FUNCTION and str(name).lower() in known
             return sqlite3.SQLITE_OK if action in ALLOWED or is_ours else sqlite3.SQLITE_DENY
 
         self.con.execute("PRAGMA trusted_schema = OFF")

@@ -29,8 +29,11 @@ EXTREMES: dict[str, tuple[Any, ...]] = {
     "number": (0.0, -0.0, 0.5, -2.5, 1e-9, 2.0**53, 1e18, 1e300, -1e300, 5e-324),
     "boolean": (True, False),
     "date": DAYS,
-    "timestamp": tuple(dt.datetime.combine(day, MIDNIGHT) for day in DAYS)
-    + (dt.datetime(2000, 12, 31, 23, 59, 59, 999_999), dt.datetime(1969, 12, 31, 23, 59, 59, 500_000)),
+    "timestamp": (
+        *(dt.datetime.combine(day, MIDNIGHT) for day in DAYS),
+        dt.datetime(2000, 12, 31, 23, 59, 59, 999_999),
+        dt.datetime(1969, 12, 31, 23, 59, 59, 500_000),
+    ),
 }
 REFUSED = "refused"
 
@@ -54,7 +57,7 @@ def difference(folder: Path, facts: Facts, schema: Schema, rows: Columns, count:
         return _slow(sqlite, rows, count) or _unlike(sqlite, duckdb, rows, count) or _hard(sqlite, duckdb, schema, rows)
     finally:
         sqlite.close()
-        duckdb.con.close()
+        duckdb.close()
 
 
 def _slow(sqlite: SqliteFeatures, rows: Columns, count: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ml_assets import metrics
 from ml_assets.errors import ServingError
 from ml_assets.ml import bundle, manifest, release
-from ml_assets.server.features import Features
+from ml_assets.server.engines import opened
 from ml_assets.server.requests import MAX_ROWS, PredictResponse, RowRefused, columns, not_utf8, request_type
 
 
@@ -40,7 +40,7 @@ class Scorer:
         # The release's manifest, where somebody vouches for it, vouches for the bundle's.
         self._bundle = bundle.load(folder / "bundle", files.get(f"bundle/{manifest.NAME}") if sha256 else None)
         self.schema = self._bundle.schema
-        self._features = Features(folder, self.facts, self.schema)
+        self._features = opened(folder, self.facts, self.schema)
         self.request = request_type(self.schema)
         self._decoder = msgspec.json.Decoder(self.request)
         self._replay(release.read_golden(folder))
@@ -69,7 +69,7 @@ class Scorer:
 
     def close(self) -> None:
         """Free what the release holds."""
-        self._features.con.close()
+        self._features.close()
 
     def _replay(self, golden: release.Golden) -> None:
         """Refuse to serve where the golden rows are answered in another way than by the batch path."""

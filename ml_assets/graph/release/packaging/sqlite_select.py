@@ -295,7 +295,7 @@ class _Translation:
     def _column_ref(self, node: Node, scope: Scope) -> Expression:
         return scope.find(node["column_names"])
 
-    def _constant(self, node: Node, scope: Scope) -> Expression:
+    def _constant(self, node: Node, _: Scope) -> Expression:
         value, kind = node["value"], node["value"]["type"]["id"]
         if value["is_null"]:
             return Expression("NULL", NULL)
