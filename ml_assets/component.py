@@ -54,6 +54,7 @@ from ml_assets.ml import bundle, signatures
 from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
+from ml_assets.server import parity
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import data, training_sets
 from ml_assets.tables.data import FEATURES
@@ -218,7 +219,7 @@ def build_pipeline(
     trained = described(
         [
             *training_assets(spec, sources),
-            *release_assets(spec, function, earlier_features),
+            *release_assets(spec, function, earlier_features, parity.difference),
             *tracking_assets(spec),
         ]
     )

@@ -134,7 +134,7 @@ class Routes:
 
     def _ready_versions(self) -> dict[str, dict[str, str] | None]:
         return {
-            name: one.versions and {role: scorer.facts.version for role, scorer in one.versions.roles.items()}
+            name: {role: scorer.facts.version for role, scorer in one.versions.roles.items()} if one.versions else None
             for name, one in self._registry.pipelines.items()
         }
 

@@ -1,4 +1,4 @@
-"""The versions of a project's pipelines, followed as their aliases move: loaded beside those that answer, then swapped."""
+"""The versions of a project's pipelines, as their aliases move: loaded beside those that answer, then swapped."""
 
 from __future__ import annotations
 

@@ -28,9 +28,8 @@ class Service(Protocol):
 
 def words(registry: Registry) -> str:
     """What answers, for the line that says that the server is ready."""
-    return ", ".join(
-        f"{one.name} {one.need().champion.facts.version}" for one in registry.pipelines.values() if one.versions
-    )
+    ready = [one for one in registry.pipelines.values() if one.versions]
+    return ", ".join(f"{one.name} {one.need().champion.facts.version}" for one in ready)
 
 
 class Folder:
