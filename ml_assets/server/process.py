@@ -150,6 +150,7 @@ def work(
             with contextlib.suppress(asyncio.CancelledError):
                 await server.loading
             registry.close()
+            service.close()
         return server.failed
 
     with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto").get_loop_factory()) as runner:
