@@ -109,7 +109,8 @@ class Follower:
             keeper = None
             if settings.log is not None:
                 keeper = Keeper(self._log, name, settings.log, settings.outcomes, settings.key)
-            pipeline = Pipeline(name, settings, reload, keeper, counting.scored)
+            dropped = partial(counting.add, "ml_assets_shadow_dropped_total", name)
+            pipeline = Pipeline(name, settings, reload, keeper, counting.scored, dropped)
             self._followed[name] = Followed(pipeline)
         return Registry([one.pipeline for one in self._followed.values()])
 

@@ -82,6 +82,7 @@ class Pipeline:
         reload: Looks for its versions at once; None where one release is served for good.
         keeper: Writes the prediction log, where there is one.
         seen: Called on the event loop with all that was scored.
+        dropped: Called with the number of rows that no shadow scores, because too many wait.
     """
 
     def __init__(
@@ -91,13 +92,13 @@ class Pipeline:
         reload: Callable[[], Awaitable[None]] | None = None,
         keeper: Keeper | None = None,
         seen: Seen = lanes.nothing_done,
+        dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name, self.settings, self.reload = name, settings or Settings(), reload
         self.versions: Versions | None = None
         self.keeper = keeper
-        self._keep, self._seen = keeper or lanes.nothing_done, seen
+        self._keep, self._seen, self._dropped = keeper or lanes.nothing_done, seen, dropped
         self.lanes = {lane: Lane(lane, self._keep, seen) for lane in lanes.MAX_WAITING}
-        self.shadows_dropped = 0
 
     def swap(self, versions: Versions) -> None:
         """Answer with these from now on; those that are not among them are freed after their last request."""
@@ -239,7 +240,7 @@ class Pipeline:
             try:
                 self.lanes["shadow"].put(Job(scorer, asked.rows, name, "shadow", keys=asked.keys))
             except Problem:
-                self.shadows_dropped += len(asked.rows)
+                self._dropped(len(asked.rows))
 
     def close(self) -> None:
         """End the lanes' threads."""
