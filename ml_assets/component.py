@@ -27,6 +27,7 @@ from ml_assets.graph.features.binding import Bound, check_selects
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
 from ml_assets.graph.features.lineage import pipeline_lineage
+from ml_assets.graph.features.online_assets import online_assets
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
@@ -212,7 +213,8 @@ def build_pipeline(
     def described(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         return [made.map_asset_specs(lambda one: map_spec(catalogue.described(one))) for made in assets]
 
-    before_champion = described([*ingest_assets(spec), *feature_assets(spec, texts, function)])
+    online = described(online_assets(spec, texts))
+    before_champion = [*described([*ingest_assets(spec), *feature_assets(spec, texts, function)]), *online]
     late, performance = described(outcome_assets(spec)), described(performance_assets(spec))
     after_champion = [*described([*scoring_assets(spec), *monitoring_assets(spec)]), *performance]
     sources = {**texts, **(function.sources if function else {}), earlier.RECIPE: earlier.recipe_text(spec)}
@@ -226,7 +228,7 @@ def build_pipeline(
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
-    jobs += [_job(spec, "outcomes", [*late, *performance])] if late else []
+    jobs += [_job(spec, "outcomes", [*late, *online, *performance])] if late else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
         assets=[*before_champion, *late, *trained, *after_champion],

@@ -7,6 +7,7 @@ ingest       outcomes (where the YAML names them), and
                     └─ quarantine *
 features     lookup_NAME *            <- validated_data
              features *               <- validated_data, lookup_NAME
+             online_lookups           <- validated_data, outcomes
 training     training_set             <- features, validated_data
                └─ candidate_NAME
                     └─ trained_model  <- training_set

@@ -51,11 +51,16 @@ def common(
     return arguments | ({"partitions_def": batches_of(spec)} if by_batch else {})
 
 
-def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | None = None) -> Commit:
-    """Who writes, for the snapshot's message."""
+def commit(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    batch: str | None = None,
+    note: Mapping[str, object] | None = None,
+) -> Commit:
+    """Who writes, for the snapshot's message, and what else there is to say."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
     run = context.run
-    return Commit(key.to_user_string(), run.run_id, version, batch, triggered_by=triggered_by(run.tags))
+    return Commit(key.to_user_string(), run.run_id, version, batch, note or {}, triggered_by(run.tags))
 
 
 def triggered_by(tags: Mapping[str, str]) -> str:
