@@ -16,6 +16,7 @@ from ml_assets.tables.ingest_errors import INGEST_ERRORS
 from ml_assets.tables.maintenance import MAINTENANCE
 from ml_assets.tables.outcomes import OUTCOMES
 from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.prediction_log import FEEDBACK, PREDICTION_LOG, SEGMENTS
 from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.releases import RELEASES
 from ml_assets.tables.retrain_events import RETRAIN_EVENTS
@@ -48,6 +49,9 @@ TABLES = (
     DECISIONS,
     ALIAS_EVENTS,
     PREDICTIONS,
+    PREDICTION_LOG,
+    FEEDBACK,
+    SEGMENTS,
     DRIFT,
     PERFORMANCE,
     RETRAIN_EVENTS,
