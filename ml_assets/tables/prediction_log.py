@@ -28,7 +28,7 @@ PREDICTION_LOG = Table(
         HOUR,
         Column("request_id", "VARCHAR", "The request's id, as its response says."),
         Column("row_number", "BIGINT", "Number of the row in its request, from 0."),
-        Column("at", "TIMESTAMP", "When the request was received, UTC."),
+        Column("received_at", "TIMESTAMP", "When the request was received, UTC."),
         Column("model_version", "VARCHAR", "The version that predicted."),
         Column("role", "VARCHAR", "champion, challenger: this prediction was the answer. shadow: computed beside it."),
         Column("key", "VARCHAR", "The key that the request gave for the row."),
@@ -50,7 +50,7 @@ FEEDBACK = Table(
     (
         HOUR,
         Column("feedback_id", "VARCHAR", "Id of the request that brought it."),
-        Column("at", "TIMESTAMP", "When it was received, UTC; of several outcomes of a row the newest counts."),
+        Column("received_at", "TIMESTAMP", "When it was received, UTC; of several for a row the newest counts."),
         Column("request_id", "VARCHAR", "The request that it is about; NULL where it names a key."),
         Column("row_number", "BIGINT", "The row of that request; NULL: all of them."),
         Column("key", "VARCHAR", "The key that it is about, as JSON: each earlier row of that key."),
@@ -143,37 +143,39 @@ def observed_sql(spec: PipelineSpec, source: str, feedback: str | None) -> str:
 
     Args:
         spec: The pipeline.
-        source: A relation with `row_id`, `request_id`, `row_number`, `at` and the JSON `request`.
+        source: A relation with `row_id`, `request_id`, `row_number`, `received_at` and the JSON `request`.
         feedback: The table `feedback`; None where there is none yet.
     """
     asked = {column.name: column.type for column in spec.columns if not column.outcome}
     outcomes = {column.name: column.type for column in spec.columns if column.outcome}
-    rows = f"(SELECT row_id, request_id, row_number, at, {from_json('request', asked)} AS asked FROM {source})"
+    rows = f"(SELECT row_id, request_id, row_number, received_at, {from_json('request', asked)} AS asked FROM {source})"
     if feedback is None or not outcomes:
         nulls = [f"NULL::{TYPES[word]} AS {identifier(name)}" for name, word in outcomes.items()]
         parsed = f"SELECT {', '.join(['row_id, unnest(asked)', *nulls])} FROM {rows}"
         return f"(SELECT * {_local(asked | outcomes)} FROM ({parsed}))"
     names = [identifier(name) for name in outcomes]
-    newest = ", ".join(f"max_by(said.{name}, at) FILTER (said.{name} IS NOT NULL) AS {name}" for name in names)
-    said = f"SELECT row_id, at, {from_json('outcomes', outcomes)} AS said FROM ({_matched(spec, rows, feedback)})"
+    newest = ", ".join(f"max_by(said.{name}, received_at) FILTER (said.{name} IS NOT NULL) AS {name}" for name in names)
+    matched, said = _matched(spec, rows, feedback), from_json("outcomes", outcomes)
     return f"""(
         SELECT * {_local(asked | outcomes)} FROM (
             SELECT r.row_id, unnest(r.asked), {", ".join(f"o.{name}" for name in names)} FROM {rows} r
-            LEFT JOIN (SELECT row_id, {newest} FROM ({said}) GROUP BY row_id) o ON o.row_id = r.row_id))"""
+            LEFT JOIN (
+                SELECT row_id, {newest} FROM (SELECT row_id, received_at, {said} AS said FROM ({matched}))
+                GROUP BY row_id) o ON o.row_id = r.row_id))"""
 
 
 def _matched(spec: PipelineSpec, rows: str, feedback: str) -> str:
-    """row_id, at and outcomes of the feedback about each row: by its request, or by its key once it was asked."""
-    by_request = f"""SELECT r.row_id, f.at, f.outcomes FROM {rows} r JOIN {feedback} f
+    """row_id, received_at and outcomes of the feedback on each row: by its request, or by its key once it was asked."""
+    by_request = f"""SELECT r.row_id, f.received_at, f.outcomes FROM {rows} r JOIN {feedback} f
         ON f.request_id = r.request_id AND coalesce(f.row_number, r.row_number) = r.row_number"""
     if not spec.key:
         return by_request
     words = {column.name: column.type for column in spec.columns}
     named = from_json("key", {name: words[name] for name in spec.key})
     same = " AND ".join(f"f.named.{name} = r.asked.{name}" for name in map(identifier, spec.key))
-    return f"""{by_request} UNION ALL SELECT r.row_id, f.at, f.outcomes FROM {rows} r
-        JOIN (SELECT at, outcomes, {named} AS named FROM {feedback} WHERE key IS NOT NULL) f
-            ON {same} AND f.at >= r.at"""
+    return f"""{by_request} UNION ALL SELECT r.row_id, f.received_at, f.outcomes FROM {rows} r
+        JOIN (SELECT received_at, outcomes, {named} AS named FROM {feedback} WHERE key IS NOT NULL) f
+            ON {same} AND f.received_at >= r.received_at"""
 
 
 def _local(columns: Mapping[str, str]) -> str:

@@ -51,8 +51,8 @@ def open_day(lake: Lake, spec: PipelineSpec, day: str) -> Day:
     of_day = f"(SELECT * FROM {logged} WHERE hour BETWEEN $day || 'T00' AND $day || 'T23')"
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE {ROWS} AS
-        SELECT row_number() OVER (ORDER BY request_id, row_number) AS row_id, request_id, row_number, min(at) AS at,
-            arg_max(request, at) AS request
+        SELECT row_number() OVER (ORDER BY request_id, row_number) AS row_id, request_id, row_number,
+            min(received_at) AS received_at, arg_max(request, received_at) AS request
         FROM {of_day} GROUP BY request_id, row_number""",
         {"day": day},
     )
@@ -60,7 +60,7 @@ def open_day(lake: Lake, spec: PipelineSpec, day: str) -> Day:
         f"""CREATE OR REPLACE TEMP TABLE {PREDICTED} AS
         SELECT $batch AS batch, r.row_id, l.* EXCLUDE (request_id, row_number, request) FROM {ROWS} r JOIN (
             SELECT DISTINCT ON (request_id, row_number, model_version) * FROM {of_day}
-            ORDER BY request_id, row_number, model_version, at DESC) l USING (request_id, row_number)""",
+            ORDER BY request_id, row_number, model_version, received_at DESC) l USING (request_id, row_number)""",
         {"day": day, "batch": batch},
     )
     return Day(batch, _versions(lake))
@@ -69,8 +69,9 @@ def open_day(lake: Lake, spec: PipelineSpec, day: str) -> Day:
 def _versions(lake: Lake) -> list[ScoredBy]:
     """The newest champion of the day first; one that it replaced is not judged any more."""
     found = lake.rows(
-        f"""SELECT model_version AS number, arg_max(role, at) AS role,
-            max(at) FILTER (role = 'champion') AS led FROM {PREDICTED} GROUP BY 1 ORDER BY led DESC NULLS LAST, 1"""
+        f"""SELECT model_version AS number, arg_max(role, received_at) AS role,
+            max(received_at) FILTER (role = 'champion') AS led FROM {PREDICTED}
+        GROUP BY 1 ORDER BY led DESC NULLS LAST, 1"""
     )
     roles = ["champion" if row["led"] else row["role"] for row in found]
     roles = [EARLIER if role == "champion" and place else role for place, role in enumerate(roles)]
