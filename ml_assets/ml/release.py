@@ -16,6 +16,7 @@ manifest.json    SHA-256 of every other file
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -128,6 +129,11 @@ def read_facts(folder: Path) -> Facts:
     if (folder / SOURCES).exists():
         archives.check(folder / SOURCES, MAX_SOURCES)
     return facts
+
+
+def source_line(sql: str) -> str:
+    """First line of the SELECT for SQLite: which features SELECT it is translated from."""
+    return f"-- of features.sql, SHA-256 {hashlib.sha256(sql.encode()).hexdigest()}"
 
 
 def read_golden(folder: Path) -> Golden:

@@ -151,7 +151,7 @@ def _is_row_id(item: Node) -> bool:
 
 def _column(node: Node, aliases: frozenset[str]) -> None:
     names = [name.lower() for name in node["column_names"]]
-    _refuse(ROW_ID in names or "rowid" in names or names[0] in aliases and len(names) == 1)
+    _refuse(ROW_ID in names or "rowid" in names or (names[0] in aliases and len(names) == 1))
 
 
 def _expressions(part: Any, aliases: frozenset[str]) -> None:
