@@ -91,11 +91,12 @@ class Features:
         self._schema, self._facts = schema, facts
         self.row_wise = facts.row_wise  # features of a row depend on that row alone: requests are computed together
         self._source = Source(schema)
-        self.con = in_memory() if beside is None else beside.spare
+        self.con = in_memory() if beside is None else _taken(beside)
+        self.spare: duckdb.DuckDBPyConnection | None = None  # the connection of an engine beside this one
         try:
             if beside is None:
                 self.con.execute(SETTINGS)
-                self._load(tables or folder)
+                self._load(folder, tables)
             self._view()
             if beside is None:
                 self.spare = self.con.cursor()
@@ -108,15 +109,19 @@ class Features:
             raise ServingError("The release's features cannot be computed.", found=named(error)) from error
 
     def close(self) -> None:
-        """Free the tables."""
+        """Free what it holds; of two engines over the same tables, each is closed."""
         self.con.close()
+        if self.spare is not None:
+            self.spare.close()
 
-    def _load(self, folder: Path) -> None:
-        """Lookups and references as tables."""
+    def _load(self, folder: Path, tables: Path | None) -> None:
+        """Lookups and references as tables: the release's own where there are no others."""
         for kind, names in (("lookups", self._facts.lookups), ("references", self._facts.references)):
             for name in names:
-                file = literal(glob.escape(str(folder / kind / f"{name}.parquet")))
-                self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({file})")
+                file = Path(kind) / f"{name}.parquet"
+                place = tables if tables is not None and (tables / file).exists() else folder
+                source = literal(glob.escape(str(place / file)))
+                self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({source})")
 
     def _view(self) -> None:
         """The view over the current request, of this connection alone."""
@@ -224,6 +229,13 @@ class Features:
             return self.con.execute(self._wanted("function_rows")).fetchall()
 
         return compute
+
+
+def _taken(engine: Features) -> duckdb.DuckDBPyConnection:
+    if engine.spare is None:
+        raise ValueError("an engine has one other beside it")
+    taken, engine.spare = engine.spare, None
+    return taken
 
 
 def imported(sources: Path, module: str) -> Any:

@@ -53,8 +53,10 @@ ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 USER server
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-CMD ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 --sha256 $(cat /etc/release.sha256)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+# Without keys in ML_ASSETS_API_KEYS it does not start, unless it is run with --insecure.
+ENTRYPOINT ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 \
+--sha256 $(cat /etc/release.sha256) \"$@\"", "server"]
 """
 
 
