@@ -98,7 +98,7 @@ class Routes:
         """Score rows."""
         pipeline = self._registry.need(request.path_params["name"])
         body = await self._bodies.read(request)
-        response = await pipeline.predict(body, request.path_params.get("version"))
+        response = await pipeline.predict(body, request.path_params.get("version"), _explained(request))
         return Response(msgspec.json.encode(response), media_type="application/json")
 
     async def feedback(self, request: Request) -> Response:
@@ -170,6 +170,15 @@ class Routes:
 
     def _document(self) -> dict[str, Any]:
         return openapi.document(self._registry, with_keys=bool(self._keys))
+
+
+def _explained(request: Request) -> int:
+    """`?explain=3`: how many features of each row are said to move its score."""
+    text = request.query_params.get("explain", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 4):
+        found = f"explain is a number of features from 0 to 999, not {text[:20]!r}"
+        raise Problem(422, "invalid-request", found, [{"field": "explain", "detail": found}])
+    return int(text)
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from ml_assets import metrics
 from ml_assets.errors import ServingError
 from ml_assets.ml import bundle, manifest, release
-from ml_assets.server import engines
+from ml_assets.server import engines, explain
 from ml_assets.server.constraints import Constraints
 from ml_assets.server.requests import MAX_ROWS, RowRefused, Warned, columns, not_utf8, request_type
 
@@ -87,6 +87,7 @@ class Scorer:
         self.request = request_type(self.schema, self.facts.pipeline)
         self._decoder = msgspec.json.Decoder(self.request)
         self.golden = release.read_golden(folder)
+        self.background = explain.background(folder / "bundle", self.schema)
         self._users, self._is_retired = 0, False
         self.stamp: str | None = None  # of its lookups and references, where they are not the release's own
         self._open(None)
@@ -150,7 +151,7 @@ class Scorer:
         warnings = self.constraints.broken(values)
         with engine.lock:
             features = engine.features.of(values, len(rows))
-        scores = self._bundle.scores_of(features)
+        scores = self.scores_of(features)
         is_number = np.isfinite(scores).reshape(len(rows), -1).all(axis=1)
         if not is_number.all():
             raise RowRefused("The model gives no score: it does not handle these values", int(is_number.argmin()))
@@ -159,6 +160,10 @@ class Scorer:
         one_each = scores.max(axis=1) if is_multiclass else scores
         probabilities = scores.tolist() if is_multiclass else None
         return Scored(features, one_each.tolist(), decisions.tolist(), probabilities, warnings)
+
+    def scores_of(self, features: Mapping[str, Sequence[Any]]) -> Array:
+        """Scores of features, (rows,) or (rows, classes)."""
+        return self._bundle.scores_of(features)
 
     def hold(self) -> None:
         """Somebody uses it; called on the event loop alone, as the two below."""
