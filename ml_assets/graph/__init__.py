@@ -15,8 +15,11 @@ release      evaluation_report        <- trained_model, training_set
                └─ release_candidate   <- trained_model
                     └─ champion       <- evaluation_report
 scoring      predictions *            <- features, champion
+             prediction_log *         <- champion (what servers have logged)
+               └─ online_report *     (monitoring)
 monitoring   drift_report *           <- predictions
              performance_report *     <- predictions, validated_data, outcomes
 
-* one partition per batch. The loop champion -> drift -> training closes through sensors, so the graph has no cycle.
+* one partition per batch; of prediction_log and online_report, one per hour. The loop champion -> drift -> training
+closes through sensors, so the graph has no cycle.
 """

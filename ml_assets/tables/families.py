@@ -17,6 +17,7 @@ from ml_assets.tables.maintenance import MAINTENANCE
 from ml_assets.tables.online import ONLINE_LOOKUP, ONLINE_LOOKUPS, ONLINE_REFERENCE
 from ml_assets.tables.outcomes import OUTCOMES
 from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.prediction_log import FEEDBACK, PREDICTION_LOG, SEGMENTS
 from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.releases import RELEASES
 from ml_assets.tables.retrain_events import RETRAIN_EVENTS
@@ -52,6 +53,9 @@ TABLES = (
     DECISIONS,
     ALIAS_EVENTS,
     PREDICTIONS,
+    PREDICTION_LOG,
+    FEEDBACK,
+    SEGMENTS,
     DRIFT,
     PERFORMANCE,
     RETRAIN_EVENTS,

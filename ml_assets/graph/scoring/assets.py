@@ -52,7 +52,9 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         **declare.common(
             spec,
             STAGE,
-            code_version([scoring, estimators], spec.target, spec.serving, spec.key),
+            code_version(
+                [scoring, estimators], spec.target, spec.serving.model_dump(include={"routes", "shadow"}), spec.key
+            ),
             {"scikitlearn", "duckdb"},
             by_batch=True,
         ),
