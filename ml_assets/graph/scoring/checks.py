@@ -14,7 +14,8 @@ def scoring_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     """The stage's checks for one pipeline."""
     once = BatchCheck(
         "every_row_is_scored_once",
-        "By each version one score per validated row, none missing, none NULL; one of the versions is the champion.",
+        "By each version one score per validated row, none missing, none NULL; one of the versions is the champion, "
+        "and each row is routed to one of them.",
         lambda lake, batch: _scored_once(lake, spec.name, batch),
     )
     return [batch_checks(spec, PREDICTIONS.name, [once])]
@@ -25,9 +26,10 @@ def _scored_once(lake: Lake, pipeline: str, batch: str) -> Verdict:
         return Verdict(False, {}, f"{PREDICTIONS.of(pipeline)} has no rows yet")
     validated, found = lake.count(VALIDATED_DATA.of(pipeline), batch), predictions.counts(lake, pipeline, batch)
     champions = sum(version["role"] == "champion" for version in found)
+    is_routed_once = predictions.routed(lake, pipeline, batch) == (validated, validated)
     whole = all(version["rows"] == version["ids"] == validated > 0 and not version["missing"] for version in found)
     return Verdict(
-        champions == 1 and whole,
+        champions == 1 and whole and is_routed_once,
         {
             "rows": sum(version["rows"] for version in found),
             "validated_rows": validated,
