@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 READY = "ready on http://"
 GRACE_S = 5
+SWITCH_S = 0.001  # after which the event loop lets a lane's thread go on
 PARENT_S = 0.5  # between two looks at the parent
 UVICORN: dict[str, Any] = {
     "ws": "none",
@@ -119,6 +120,7 @@ def work(
     from ml_assets.server.service import words
 
     Connection.most = most_connections()
+    sys.setswitchinterval(SWITCH_S)
 
     class Server(uvicorn.Server):
         """Loads what is to be served: as soon as the port is open, or before, where others answer meanwhile."""
