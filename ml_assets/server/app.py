@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ml_assets.server import docs_page, openapi, problems
+from ml_assets.server import docs_page, openapi, page, problems
 from ml_assets.server.bodies import Bodies
 from ml_assets.server.counting import Counting
 from ml_assets.server.describe import describe
@@ -67,6 +67,7 @@ class Routes:
             Route("/health/ready", self.ready),
             Route("/openapi.json", self.openapi),
             Route("/docs", self.docs),
+            *page.routes(),
         ]
 
     def _route(self, path: str, handler: Handler, method: str, scope: str | None) -> Route:
