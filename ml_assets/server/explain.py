@@ -28,7 +28,7 @@ Features = Mapping[str, Sequence[Any]]
 class Scores(Protocol):
     """What explains: a release, or anything that scores features."""
 
-    background: Features
+    background: dict[str, list[Any]]
 
     def scores_of(self, features: Features) -> Any:
         """Scores, (rows,) or (rows, classes)."""

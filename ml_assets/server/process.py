@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ServingError
+from ml_assets.server.without_pandas import refuse_pandas
 
 if TYPE_CHECKING:
     from ml_assets.server.keys import Keys
@@ -110,7 +111,7 @@ def work(
         Exception: It cannot be loaded.
     """
     _exit_on_signals()
-    service = make()  # may keep large libraries from being imported
+    refuse_pandas()
     import uvicorn
 
     from ml_assets.server.app import app
@@ -119,6 +120,7 @@ def work(
     from ml_assets.server.prometheus import Metrics
     from ml_assets.server.service import words
 
+    service = make()
     Connection.most = most_connections()
     sys.setswitchinterval(SWITCH_S)
 

@@ -18,6 +18,7 @@ from ml_assets.ml import bundle, manifest, release
 from ml_assets.server import engines, explain
 from ml_assets.server.constraints import Constraints
 from ml_assets.server.requests import MAX_ROWS, RowRefused, Warned, columns, not_utf8, request_type
+from ml_assets.server.without_pandas import allow_pandas
 
 Array = np.ndarray[Any, Any]
 
@@ -80,6 +81,8 @@ class Scorer:
                 where={"folder": folder},
                 fix="Give the --sha256 of its manifest.json; `ml-assets models show PIPELINE VERSION` prints it.",
             )
+        if self.facts.function is not None or bundle.read_schema(folder / "bundle").engine != "onnx":
+            allow_pandas()
         # The release's manifest, where somebody vouches for it, vouches for the bundle's.
         self._bundle = bundle.load(folder / "bundle", files.get(f"bundle/{manifest.NAME}") if sha256 else None)
         self.schema = self._bundle.schema
