@@ -12,7 +12,18 @@ from ml_assets.cli.group import Group
 
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
-    "Look": ("summary", "status", "models", "trials", "retraining", "alerts", "quarantine", "monitor", "lake"),
+    "Look": (
+        "summary",
+        "status",
+        "models",
+        "trials",
+        "experiment",
+        "retraining",
+        "alerts",
+        "quarantine",
+        "monitor",
+        "lake",
+    ),
     "Act": ("approve", "reject", "score", "serve", "replay"),
 }
 
