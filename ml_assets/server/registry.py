@@ -251,6 +251,8 @@ class Pipeline:
     def _shadow(self, versions: Versions, asked: Any, name: str) -> None:
         """Let the shadows score, too, when there is time; under pressure they are left out."""
         for scorer in versions.shadows:
+            if scorer.is_retired:
+                continue
             try:
                 self.lanes["shadow"].put(Job(scorer, asked.rows, name, "shadow", keys=asked.keys))
             except Problem:

@@ -91,7 +91,7 @@ class Scorer:
         self._decoder = msgspec.json.Decoder(self.request)
         self.golden = release.read_golden(folder)
         self.background = explain.background(folder / "bundle", self.schema)
-        self._users, self._is_retired = 0, False
+        self._users, self.is_retired = 0, False
         self.stamp: str | None = None  # of its lookups and references, where they are not the release's own
         self._open(None)
         try:
@@ -118,7 +118,7 @@ class Scorer:
             ServingError: The features cannot be computed from them.
         """
         other = copy.copy(self)
-        other._users, other._is_retired, other.stamp = 0, False, stamp
+        other._users, other.is_retired, other.stamp = 0, False, stamp
         other._open(tables)
         try:
             other.score(other.decode(msgspec.json.encode({"rows": self.golden.rows[:1]})).rows, other.quick)
@@ -179,11 +179,11 @@ class Scorer:
 
     def retire(self) -> None:
         """Free what it holds after the last request that uses it."""
-        self._is_retired = True
+        self.is_retired = True
         self._close_unused()
 
     def _close_unused(self) -> None:
-        if self._is_retired and not self._users:
+        if self.is_retired and not self._users:
             self.close()
 
     def close(self) -> None:
