@@ -30,7 +30,7 @@ from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
 
-SERVER = "ml_assets.server.__main__"
+SERVER = ("ml_assets.server.__main__", "ml_assets.server.pyfunc")
 WHAT = {
     "bundle": "the model that serves: the recipe of the judged model, refit on all labelled rows",
     "judged": "the model that metrics.json and model_card.md evaluate; it has never seen the test rows",
@@ -242,7 +242,7 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         sources: Dotted module name with `.py` -> text.
     """
     texts = {}
-    for module in {*closure(SERVER), PACKAGE}:
+    for module in {PACKAGE}.union(*map(closure, SERVER)):
         found = source_file(module)
         if found is not None:
             path = module.replace(".", "/")
