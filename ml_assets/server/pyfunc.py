@@ -51,11 +51,10 @@ class RawRows:
         """Rows as a request has them: pandas knows neither a missing integer nor a date."""
         wanted, nullable = self._scorer.schema.columns, self._scorer.schema.nullable
         left_out = [name for name in nullable if name not in rows]
-        requests = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        requests: list[Any] = rows.astype(object).where(rows.notna(), None).to_dict("records")
         for row in requests:
             row.update(dict.fromkeys(left_out))
-            for name, value in row.items():
-                row[name] = _plain(value, wanted.get(name, ""))
+            row.update({name: _plain(value, wanted.get(name, "")) for name, value in row.items()})
         return requests
 
 

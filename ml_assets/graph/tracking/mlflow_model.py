@@ -178,7 +178,7 @@ def _example(schema: bundle.Schema, folder: Path) -> Any:
     golden = json.loads((folder / release.GOLDEN).read_text(encoding="utf-8"))["rows"]
     whole = [row for row in golden if None not in row.values()]
     frame = pd.DataFrame((whole or golden)[:EXAMPLE_ROWS], columns=list(schema.columns))
-    kinds = {"double": "float64", "datetime": "datetime64[ns]"}
+    kinds: dict[str, Any] = {"double": "float64", "datetime": "datetime64[ns]"}
     for name, word in schema.columns.items():
         kind = kinds.get(_type(word, name in schema.nullable))
         frame[name] = frame[name].astype(kind) if kind else frame[name]
