@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 STALL_S = 1.0  # an honest client's answer may take this long under attack
-HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+PREDICT, HEALTH = "/v1/loans/predict", "/health/live"
+HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
 
 
 class Row(NamedTuple):
@@ -42,7 +43,7 @@ class Honest:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[Honest]:
-        """Ask /health again and again while the block runs."""
+        """Ask /health/live again and again while the block runs."""
         ended = threading.Event()
 
         def ask() -> None:
@@ -66,7 +67,7 @@ class Honest:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             with contextlib.closing(connection):
-                connection.request("GET", "/health")
+                connection.request("GET", HEALTH)
                 if connection.getresponse().status != http.HTTPStatus.OK:
                     self.failed.append("no 200")
         except (OSError, http.client.HTTPException) as error:
@@ -94,7 +95,7 @@ def slow_clients(port: int, within_s: float, clients: int = 40) -> list[Row]:
         "bodies that come byte by byte": (HEAD + b"Content-Length: 9000\r\n\r\n{", b" "),
         "bodies that never come": (HEAD + b"Content-Length: 9000\r\n\r\n", b""),
         "chunks that never end": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", b""),
-        "bodies that nobody reads": (b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n", b" "),
+        "bodies that nobody reads": (b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n", b" "),
     }
     opened = {kind: [_opened(port, first) for _ in range(clients)] for kind, (first, _) in kinds.items()}
     closed = dict.fromkeys(kinds, 0)
@@ -184,7 +185,7 @@ def fuzzed(port: int, row: Mapping[str, Any], requests: int = 2_000, seed: int =
     for _ in range(requests):
         body = _mutated(sound, row, rng)
         try:
-            connection.request("POST", "/predict", body)
+            connection.request("POST", PREDICT, body)
             response = connection.getresponse()
             text = response.read()
             status = response.status

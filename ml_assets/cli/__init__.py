@@ -13,7 +13,7 @@ from ml_assets.cli.group import Group
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
     "Look": ("summary", "status", "models", "trials", "retraining", "alerts", "quarantine", "monitor", "lake"),
-    "Act": ("approve", "reject", "score", "serve", "replay"),
+    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
 }
 
 

@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Facts:
         references: Names of the reference tables.
         parity: Largest difference from the golden answers with which the server starts.
         models: Folder of the release -> which model it holds, its digest, and the rows that it was fitted on.
+        constraints: Column -> min, max, allowed and regex, where they are declared.
+        broken: warn | refuse: what becomes of a request's values that break one.
     """
 
     pipeline: str
@@ -62,6 +64,8 @@ class Facts:
     references: list[str]
     parity: float = PARITY
     models: dict[str, Any] = field(default_factory=dict)
+    constraints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: Literal["warn", "refuse"] = "warn"
 
 
 @dataclass(frozen=True)

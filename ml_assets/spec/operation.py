@@ -148,7 +148,7 @@ class Tracking(Strict):
 
 
 class Serving(Strict):
-    """Which versions score batches besides the champion. The server serves the champion only."""
+    """Which versions score besides the champion, and what the server does with broken constraints."""
 
     routes: dict[Alias, Share] = Field(
         default={"champion": 1.0},
@@ -158,6 +158,11 @@ class Serving(Strict):
         default_factory=list,
         description="Versions whose scores of every batch are stored but not used: challenger, or numbers such as "
         "1.0.0.",
+    )
+    constraints: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="What the server does with a value that breaks a column's min, max, allowed or regex: predict and "
+        "name it (warn), or refuse the request (refuse).",
     )
 
     @field_validator("shadow")

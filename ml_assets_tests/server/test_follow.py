@@ -16,7 +16,7 @@ from ml_assets.server.follow import find_release
 from ml_assets.tables import releases, versions
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, wait_until
-from ml_assets_tests.server.helpers import forged, started
+from ml_assets_tests.server.helpers import Server, forged, started
 
 
 @pytest.fixture
@@ -54,6 +54,10 @@ def promote(paths: Paths, version: str) -> None:
         lake.append([versions.alias_event("loans", "champion", version, "a test", "me", "")], Commit("loans/champion"))
 
 
+def champion(server: Server) -> str:
+    return str(server.ask("/health/ready")[1]["pipelines"]["loans"]["champion"])
+
+
 def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_path: Path) -> None:
     add_version(paths, "1.0.1", threshold=0.0)
     broken = add_version(paths, "1.0.2", threshold=1.0)
@@ -65,7 +69,7 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
 
         def ask_all_the_time() -> None:
             while not ended.wait(0.01):
-                status, answer = server.ask("/predict", {"rows": [row]})
+                status, answer = server.ask("/v1/loans/predict", {"rows": [row]})
                 answers.append((status, answer["version"]))
 
         client = threading.Thread(target=ask_all_the_time)
@@ -74,12 +78,12 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
             promote(paths, "1.0.2")
             wait_until(lambda: "1.0.0 goes on" in server.log.read_text(), 20, "the broken release is logged")
             assert "golden.json" in server.log.read_text()
-            assert server.ask("/health")[1]["version"] == "1.0.0"
+            assert champion(server) == "1.0.0"
             promote(paths, "1.0.1")
-            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.1", 20, "the new champion answers")
-            assert server.ask("/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
+            wait_until(lambda: champion(server) == "1.0.1", 20, "the new champion answers")
+            assert server.ask("/v1/loans/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
             promote(paths, "1.0.0")
-            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.0", 20, "the rollback answers")
+            wait_until(lambda: champion(server) == "1.0.0", 20, "the rollback answers")
         finally:
             ended.set()
             client.join()

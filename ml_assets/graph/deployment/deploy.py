@@ -4,6 +4,7 @@ that is neither published nor announced. All of it may be repeated at any time, 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,9 @@ from ml_assets.tables import deployments, releases, versions
 from ml_assets.tables.deployments import Move, Step
 
 SERVER_S = 30.0  # for a server to serve the new version
-LOADING_S = 30.0  # for its reply to /reload, which comes when the release is loaded
+LOADING_S = 30.0  # for its reply to reload, which comes when the release is loaded
 POLL_S = 0.5
+ENV_KEY = "ML_ASSETS_API_KEY"
 PAUSES_S = (1.0, 4.0)  # between the attempts at the webhook
 
 
@@ -132,27 +134,28 @@ def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
 def notify_server(address: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
     """Request that a server checks for the champion at once, and wait until it replies with the version.
 
-    A server that knows no /reload is only waited for: ours checks the lake every two seconds by itself.
+    A server that does not reload for us is only waited for: ours checks the lake every two seconds by itself. Where it
+    has API keys, $ML_ASSETS_API_KEY is one with the scope admin.
     """
     base, target = address.rstrip("/"), without_secrets(address)
     deadline = time.monotonic() + wait_s
-    reloaded = webhook.ask(f"{base}/reload", {}, LOADING_S)
-    if reloaded.facts.get("fixed") and reloaded.facts.get("version") != version:
+    reloaded = webhook.ask(f"{base}/v1/{pipeline}/reload", {}, LOADING_S, os.environ.get(ENV_KEY))
+    if reloaded.facts.get("pinned") and reloaded.facts.get("version") != version:
         found = (
             f"it serves {reloaded.facts.get('version')} for good; start it without --version, or take it off the list"
         )
         return Step("server", target, False, found)
     while True:
-        health = webhook.ask(f"{base}/health")
-        found = _serves(health.facts)
-        if health.outcome == "ok" and found == f"{pipeline} {version}":
+        ready = webhook.ask(f"{base}/health/ready")
+        served = _served(ready.facts)
+        if served.get(pipeline) == version:
             return Step("server", target, True, f"serves {version}")
-        if health.outcome == "ok" and health.facts.get("pipeline") not in (pipeline, None):
-            return Step("server", target, False, f"it serves {found}, another pipeline")
-        if time.monotonic() > deadline or health.detail.startswith("not "):
-            reason = reloaded.facts.get("error") or reloaded.detail
-            found = found if health.outcome == "ok" else health.detail
-            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to /reload: {reason}")
+        if served and pipeline not in served:
+            return Step("server", target, False, f"it serves {', '.join(served)}, not {pipeline}")
+        if time.monotonic() > deadline or ready.detail.startswith("not "):
+            reason = reloaded.facts.get("detail") or reloaded.detail
+            found = f"it serves {served[pipeline] or 'no version'}" if served else ready.detail
+            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to reload: {reason}")
         time.sleep(POLL_S)
 
 
@@ -172,8 +175,12 @@ def move_in_mlflow(uri: str, pipeline: str, version: str, wait_s: float = SERVER
     return Step("mlflow", target, True, f"the alias champion is version {number}, which is {version}")
 
 
-def _serves(facts: Mapping[str, Any]) -> str:
-    return f"{facts.get('pipeline', 'no pipeline')} {facts.get('version', 'in no version')}"
+def _served(facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """Pipeline -> the champion that a server says it serves."""
+    found = facts.get("pipelines")
+    if not isinstance(found, dict):
+        return {}
+    return {name: roles.get("champion") if isinstance(roles, dict) else None for name, roles in found.items()}
 
 
 def _notify_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:

@@ -52,8 +52,10 @@ ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 USER server
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-CMD ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 --sha256 $(cat /etc/release.sha256)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+# Without keys in ML_ASSETS_API_KEYS it does not start, unless it is run with --insecure.
+ENTRYPOINT ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 \
+--sha256 $(cat /etc/release.sha256) \"$@\"", "server"]
 """
 
 
@@ -147,6 +149,8 @@ def pack(
                 references=list(spec.references),
                 parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
                 models=_models(pin, model, served),
+                constraints=_constraints(spec),
+                broken=spec.serving.constraints,
             )
             release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
             sources = function.sources if function else {}
@@ -203,6 +207,17 @@ def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
         }
         for folder, one in folders.items()
     }
+
+
+def _constraints(spec: PipelineSpec) -> dict[str, dict[str, Any]]:
+    """Column of a request -> the constraints that it declares."""
+    words = ("min", "max", "allowed", "regex")
+    declared = {
+        column.name: {word: getattr(column, word) for word in words if getattr(column, word) is not None}
+        for column in spec.columns
+        if not column.outcome
+    }
+    return {name: found for name, found in declared.items() if found}
 
 
 def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
