@@ -31,21 +31,23 @@ class RawRows:
             rows: The columns of a request; those that may be missing can be left out.
 
         Returns:
-            Columns score and decision, in the order and with the index of the rows.
+            Columns score, decision and, with several classes, one of each class's probability; in the order and with
+            the index of the rows.
         """
         import pandas as pd
 
-        made: dict[str, list[Any]] = {"score": [], "decision": []}
-        requests = self._as_requests(rows)
+        requests, names = self._as_requests(rows), ["score", "decision", *self._scorer.schema.probability_columns]
+        made: list[tuple[Any, ...]] = []
         for start in range(0, len(requests), MAX_ROWS):
             try:
-                response = self._scorer.predict(msgspec.json.encode({"rows": requests[start : start + MAX_ROWS]}))
+                request = self._scorer.decode(msgspec.json.encode({"rows": requests[start : start + MAX_ROWS]}))
+                scored = self._scorer.score(request.rows, self._scorer.slow)
             except Exception as error:
                 error.add_note(f"Rows are counted from row {start} of the frame.")
                 raise
-            made["score"] += response.scores
-            made["decision"] += response.decisions
-        return pd.DataFrame(made, index=rows.index)
+            each = zip(*scored.probabilities, strict=True) if scored.probabilities else ()
+            made += zip(scored.scores, scored.decisions, *each, strict=True)
+        return pd.DataFrame(made, columns=names, index=rows.index)
 
     def _as_requests(self, rows: pd.DataFrame) -> list[dict[str, Any]]:
         """Rows as a request has them: pandas knows neither a missing integer nor a date."""

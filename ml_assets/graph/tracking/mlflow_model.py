@@ -164,7 +164,9 @@ def _signature(schema: bundle.Schema) -> Any:
         ColSpec(_type(word, name in schema.nullable), name, required=name not in schema.nullable)
         for name, word in schema.columns.items()
     ]
-    return ModelSignature(Schema(rows), Schema([ColSpec("double", "score"), ColSpec("string", "decision")]))
+    made = [ColSpec("double", "score"), ColSpec("string", "decision")]
+    made += [ColSpec("double", name) for name in schema.probability_columns]
+    return ModelSignature(Schema(rows), Schema(made))
 
 
 def _type(word: str, is_nullable: bool) -> str:
