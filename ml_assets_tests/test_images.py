@@ -87,7 +87,7 @@ def test_commands_of_services_are_ours(service: str) -> None:
     image = next(json.loads(rest) for word, rest in instructions(FILES["project"]) if word == "CMD")
     program, name, *options = compose()["services"][service].get("command", image)
     assert program == "ml-assets"
-    command = main.commands[name] if hasattr(main, "commands") else main.get_command(click.Context(main), name)
+    command = main.get_command(click.Context(main), name)
     assert command is not None
     command.make_context(name, list(options), resilient_parsing=False)
 
