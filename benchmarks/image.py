@@ -1,6 +1,6 @@
 """Run the steps of a Dockerfile in a clean root file system, without Docker, and its services until they are healthy.
 
-    sudo python .github/run_dockerfile.py DOCKERFILE [CONTEXT] [--compose compose.yaml] [--options=--insecure]
+    sudo python -m benchmarks.image DOCKERFILE [CONTEXT] [--compose compose.yaml] [--options=--insecure]
 
 Takes root, debootstrap, unshare and ip. Debian's own Python 3.11 stands for the base image's; all else is as the file
 says: its steps with its environment, then each service as its user, in a network of its own, where nothing but /tmp and
@@ -30,6 +30,11 @@ BASE = {
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
+MOUNTED = """
+for kind in dev proc; do mount --rbind /$kind "$0/$kind"; done
+ip link set lo up
+exec "$@"
+"""
 SERVICE = """
 cd {folder}
 {command} > /tmp/service.log 2>&1 &
@@ -64,9 +69,10 @@ class Image:
     def run(self, script: str, user: str = "0", alone: bool = False) -> None:
         """Run a script in the root, in a network of its own where it shall be alone."""
         inside = ["chroot", f"--userspec={user}:{user}", str(self.root), "sh", "-ec", script]
-        command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *inside] if alone else inside
+        own = ["--mount", *(["--net"] if alone else [])]  # the mounts end with the process
         proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
-        subprocess.run(command, env=self.environment | ({} if alone else proxies), check=True)
+        environment = self.environment | ({} if alone else proxies)
+        subprocess.run(["unshare", *own, "sh", "-ec", MOUNTED, str(self.root), *inside], env=environment, check=True)
 
 
 def clean_root(folder: Path) -> None:
@@ -136,20 +142,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         root = Path(folder) / "root"
         clean_root(root)
-        subprocess.run(["mount", "--rbind", "/dev", str(root / "dev")], check=True)
-        subprocess.run(["mount", "--rbind", "/proc", str(root / "proc")], check=True)
-        try:
-            image = build(given.dockerfile, given.context or given.dockerfile.parent, root)
-            if given.data:
-                shutil.copytree(given.data, root / image.folder.lstrip("/") / "data", dirs_exist_ok=True)
-                image.run(f"chown -R {image.user}: {image.folder}/data")
-            for name, command, health in services(image, given):
-                print(f"service {name}: {shlex.join(command)}"[:110], flush=True)
-                words = {"command": shlex.join(command), "health": shlex.join(health), "most": given.seconds}
-                image.run(SERVICE.format(folder=image.folder, **words), image.user, alone=True)
-        finally:
-            for mounted in ("proc", "dev"):
-                subprocess.run(["umount", "--recursive", "--lazy", str(root / mounted)], check=False)
+        image = build(given.dockerfile, given.context or given.dockerfile.parent, root)
+        if given.data:
+            shutil.copytree(given.data, root / image.folder.lstrip("/") / "data", dirs_exist_ok=True)
+            image.run(f"chown -R {image.user}: {image.folder}/data")
+        for name, command, health in services(image, given):
+            print(f"service {name}: {shlex.join(command)}"[:110], flush=True)
+            words = {"command": shlex.join(command), "health": shlex.join(health), "most": given.seconds}
+            image.run(SERVICE.format(folder=image.folder, **words), image.user, alone=True)
 
 
 def services(image: Image, given: argparse.Namespace) -> list[tuple[str, list[str], list[str]]]:
