@@ -70,20 +70,26 @@ def settings_of(root: Path, pipeline: str) -> Settings:
     """
     from ml_assets.errors import SpecError
     from ml_assets.project import find_project, pipelines
+    from ml_assets.server.prediction_log import LogRules
     from ml_assets.server.registry import Settings
 
     project = find_project(root)
     declared: dict[str, Any] = pipelines(project).get(pipeline, {}) if project else {}
-    if not declared.get("serving"):
-        return Settings(key=declared.get("key") or ())
     from pydantic import ValidationError
 
     from ml_assets.spec.operation import Serving
 
     try:
-        found = Serving.model_validate(declared["serving"])
+        found = Serving.model_validate(declared.get("serving") or {})
     except ValidationError as error:
         raise SpecError("`serving` of the YAML is wrong.", found=error, where={"pipeline": pipeline}) from error
+    key = tuple(declared.get("key") or ())
+    outcomes = {one["name"]: one["type"] for one in declared.get("columns", ()) if one.get("outcome")}
     return Settings(
-        routes=found.routes, shadow=found.shadow, key=declared.get("key") or (), constraints=found.constraints
+        routes=found.routes,
+        shadow=found.shadow,
+        key=key,
+        outcomes=outcomes or None,
+        constraints=found.constraints,
+        log=LogRules(key=key),
     )

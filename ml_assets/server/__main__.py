@@ -55,6 +55,7 @@ def main() -> None:
         "--keys", type=Path, help="file of API keys, beside those of the environment's ML_ASSETS_API_KEYS"
     )
     parser.add_argument("--insecure", action="store_true", help="let other machines ask without a key")
+    parser.add_argument("--log", type=Path, help="folder to write the prediction log to; default: none is written")
     parser.add_argument(
         "--sha256",
         type=digest,
@@ -73,7 +74,7 @@ def main() -> None:
             sys.meta_path.insert(0, WithoutPandas())
         from ml_assets.server.service import Folder
 
-        return Folder(given.folder, given.sha256)
+        return Folder(given.folder, given.sha256, given.log)
 
     try:
         run(make, Options(given.host, given.port, given.workers, given.keys, given.insecure))

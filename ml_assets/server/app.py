@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import logging
 import time
@@ -19,10 +20,11 @@ from ml_assets.server import docs_page, openapi, problems
 from ml_assets.server.bodies import Bodies
 from ml_assets.server.counting import Counting
 from ml_assets.server.describe import describe
+from ml_assets.server.keeping import Feedback
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
 from ml_assets.server.prometheus import Metrics, shared
-from ml_assets.server.registry import Registry
+from ml_assets.server.registry import Registry, drawn_id
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -56,6 +58,7 @@ class Routes:
         return [
             self._route("/v1/{name}/predict", self.predict, "POST", "predict"),
             self._route("/v1/{name}/versions/{version}/predict", self.predict, "POST", "predict"),
+            self._route("/v1/{name}/feedback", self.feedback, "POST", "feedback"),
             self._route("/v1/{name}/reload", self.reload, "POST", "admin"),
             self._route("/v1/{name}", self.pipeline, "GET", "predict"),
             self._route("/v1", self.pipelines, "GET", "predict"),
@@ -77,6 +80,8 @@ class Routes:
                 response = await handler(request)
             except Problem as problem:
                 response = problem.response()
+            except msgspec.DecodeError as error:
+                response = problems.of(error).response()
             except ClientDisconnect:
                 response = Response(status_code=400)  # to nobody
             except Exception as error:  # of the features function, for example: the process goes on
@@ -95,6 +100,19 @@ class Routes:
         body = await self._bodies.read(request)
         response = await pipeline.predict(body, request.path_params.get("version"))
         return Response(msgspec.json.encode(response), media_type="application/json")
+
+    async def feedback(self, request: Request) -> Response:
+        """Keep outcomes of rows that were scored."""
+        pipeline = self._registry.need(request.path_params["name"])
+        body = await self._bodies.read(request)
+        if pipeline.keeper is None:
+            raise Problem(
+                409, "not-logged", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
+            )
+        found = msgspec.json.decode(body, type=Feedback)
+        request_id = drawn_id()
+        await asyncio.to_thread(pipeline.keeper.feedback, found.outcomes, request_id)
+        return JSONResponse({"id": request_id, "pipeline": pipeline.name, "outcomes": len(found.outcomes)})
 
     async def pipelines(self, _: Request) -> Response:
         """Names of the pipelines, and the versions that answer."""
@@ -134,7 +152,7 @@ class Routes:
 
     def _ready_versions(self) -> dict[str, dict[str, str] | None]:
         return {
-            name: one.versions and {role: scorer.facts.version for role, scorer in one.versions.roles.items()}
+            name: {role: scorer.facts.version for role, scorer in one.versions.roles.items()} if one.versions else None
             for name, one in self._registry.pipelines.items()
         }
 

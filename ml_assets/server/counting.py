@@ -33,6 +33,8 @@ class Counting:
     def scored(self, jobs: Sequence[Job]) -> None:
         """Rows were scored."""
         for job in jobs:
+            if job.is_lost:
+                self.add("ml_assets_not_logged_total", job.scorer.facts.pipeline)
             if job.scored is None or job.error is not None:
                 continue
             facts = job.scorer.facts

@@ -43,18 +43,20 @@ def _operation(verb: str, path: str, operation: Mapping[str, Any], schemas: Mapp
         for status, response in operation["responses"].items()
     )
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    request = _fields(body["schema"], schemas) + _curl(path, body.get("example")) if body else ""
+    request = (
+        _fields(body["schema"], schemas) + (_curl(path, body["example"]) if "example" in body else "") if body else ""
+    )
     return _details(title, f"{request}<table><tr><th>Status<th>{rows}</table>")
 
 
 def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     """The fields of a row."""
-    rows = _resolved(schema, schemas)["properties"]["rows"]["items"]
-    row = _resolved(rows, schemas)
+    (listed,) = (one for one in _resolved(schema, schemas)["properties"].values() if one.get("type") == "array")
+    row = _resolved(listed["items"], schemas)
     lines = "".join(
         f"<tr><td><code>{escape(name)}</code><td>{escape(_type(found))}" for name, found in row["properties"].items()
     )
-    return f"<table><tr><th>Field of a row<th>Type{lines}</table>"
+    return f"<table><tr><th>Field<th>Type{lines}</table>"
 
 
 def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -83,13 +83,13 @@ class Features:
         ServingError: The SELECT or the function does not fit the release's tables.
     """
 
-    row_wise = False  # do the features of a row depend on that row alone? Then requests are computed together
     inline = False  # do a few rows cost so little that they are computed where they arrive?
 
     def __init__(
         self, folder: Path, facts: Facts, schema: Schema, tables: Path | None = None, beside: Features | None = None
     ) -> None:
         self._schema, self._facts = schema, facts
+        self.row_wise = facts.row_wise  # features of a row depend on that row alone: requests are computed together
         self._source = Source(schema)
         self.con = in_memory() if beside is None else _taken(beside)
         self.spare: duckdb.DuckDBPyConnection | None = None  # the connection of an engine beside this one

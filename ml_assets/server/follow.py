@@ -1,4 +1,4 @@
-"""The versions of a project's pipelines, followed as their aliases move: loaded beside those that answer, then swapped."""
+"""The versions of a project's pipelines, as their aliases move: loaded beside those that answer, then swapped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from ml_assets.errors import MLAssetsError, ModelError, ServingError, did_you_me
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.server.counting import Counting
+from ml_assets.server.keeping import Keeper
+from ml_assets.server.prediction_log import PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
 from ml_assets.server.scorer import Scorer
+from ml_assets.server.service import server_id
 from ml_assets.tables import releases, versions
 from ml_assets.tables.pipelines import need_pipeline
 
@@ -88,6 +91,7 @@ class Follower:
         self, paths: Paths, names: Sequence[str], settings: Callable[[str], Settings], pinned: str | None = None
     ) -> None:
         self._paths, self._names, self._settings, self._pinned = paths, names, settings, pinned
+        self._log = PredictionLog(paths.serving, server_id())
         self._followed: dict[str, Followed] = {}
         self._counting: Counting | None = None
 
@@ -101,7 +105,12 @@ class Follower:
         self._counting = counting
         for name in self._known():
             reload = None if self._pinned else partial(self.look, name)
-            pipeline = Pipeline(name, self._settings(name), reload, seen=counting.scored)
+            settings = self._settings(name)
+            keeper = None
+            if settings.log is not None:
+                keeper = Keeper(self._log, name, settings.log, settings.outcomes, settings.key)
+            dropped = partial(counting.add, "ml_assets_shadow_dropped_total", name)
+            pipeline = Pipeline(name, settings, reload, keeper, counting.scored, dropped)
             self._followed[name] = Followed(pipeline)
         return Registry([one.pipeline for one in self._followed.values()])
 
@@ -141,6 +150,10 @@ class Follower:
                     await self._look_if_new(name)
                 except Exception as error:  # whatever is wrong with the new release, the old one goes on
                     self._report(name, error)
+
+    def close(self) -> None:
+        """Write the log to the disk."""
+        self._log.close()
 
     def _report(self, name: str, error: Exception) -> None:
         answers = self._followed[name].pipeline.versions

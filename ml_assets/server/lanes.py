@@ -39,6 +39,7 @@ class Job:
         started: When the request arrived (time.perf_counter), and the same in UTC seconds.
         scored: What came of it; or `error`.
         refuses: Are values that break a constraint an error?
+        is_lost: It is missing in the prediction log.
         is_cancelled: Nobody waits for it any more.
         done: Set by the lane.
     """
@@ -53,6 +54,7 @@ class Job:
     scored: Scored | None = None
     error: Exception | None = None
     refuses: bool = False
+    is_lost: bool = False
     is_cancelled: bool = False
     done: asyncio.Future[None] | None = None
 
@@ -62,7 +64,7 @@ class Job:
             await self.done
 
 
-Keep = Callable[[Sequence[Job]], None]
+Seen = Callable[[Sequence[Job]], None]
 
 
 def nothing_done(jobs: Sequence[Job]) -> None:
@@ -78,7 +80,7 @@ class Lane:
         seen: The same on the event loop.
     """
 
-    def __init__(self, name: str, keep: Keep = nothing_done, seen: Keep = nothing_done) -> None:
+    def __init__(self, name: str, keep: Seen = nothing_done, seen: Seen = nothing_done) -> None:
         self.name, self.waiting = name, 0
         self._keep, self._seen, self._jobs = keep, seen, queue.SimpleQueue[Job | None]()
         self._loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ml_assets.server.keeping import Feedback
 from ml_assets.server.keys import SCOPES
 from ml_assets.server.registry import Pipeline, Registry
 from ml_assets.server.requests import PredictResponse
@@ -52,13 +53,13 @@ def document(registry: Registry, with_keys: bool) -> dict[str, Any]:
     """
     refused = {**REFUSED, **(KEYS if with_keys else {})}
     ready = [one for one in registry.pipelines.values() if one.versions is not None]
-    types = [PredictResponse, *(one.need().champion.request for one in ready)]
-    (response, *requests), components = msgspec.json.schema_components(
+    types = [PredictResponse, Feedback, *(one.need().champion.request for one in ready)]
+    (response, feedback, *requests), components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
     paths: dict[str, Any] = {}
     for pipeline, request in zip(ready, requests, strict=True):
-        paths |= _paths(pipeline, request, response, refused)
+        paths |= _paths(pipeline, request, response, feedback, refused)
     paths |= {
         "/v1": {"get": _get("The pipelines and the versions that answer")},
         "/health/live": {"get": _get("Does the process answer?")},
@@ -78,7 +79,9 @@ def document(registry: Registry, with_keys: bool) -> dict[str, Any]:
     return found
 
 
-def _paths(pipeline: Pipeline, request: Any, response: Any, refused: Mapping[str, str]) -> dict[str, Any]:
+def _paths(
+    pipeline: Pipeline, request: Any, response: Any, feedback: Any, refused: Mapping[str, str]
+) -> dict[str, Any]:
     body = {"required": True, **_json(request)}
     example = pipeline.need().champion.golden.rows[:1]
     body["content"]["application/json"]["example"] = {"rows": example}
@@ -86,7 +89,8 @@ def _paths(pipeline: Pipeline, request: Any, response: Any, refused: Mapping[str
         "200": {"description": "Scores and decisions in the order of the rows.", **_json(response)}
     }
     problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-    responses |= {status: {"description": why, **problem} for status, why in refused.items()}
+    wrong = {status: {"description": why, **problem} for status, why in refused.items()}
+    responses |= wrong
     predict = {"requestBody": body, "responses": responses, "tags": [pipeline.name]}
     name = pipeline.name
     version = {
@@ -101,6 +105,14 @@ def _paths(pipeline: Pipeline, request: Any, response: Any, refused: Mapping[str
             "post": {"summary": f"Score rows with one version of {name}", "parameters": [version], **predict}
         },
         f"/v1/{name}": {"get": _get(f"Versions, routes, schema and lookups of {name}")},
+        f"/v1/{name}/feedback": {
+            "post": {
+                "summary": f"Send outcomes of rows that {name} has scored",
+                "requestBody": {"required": True, **_json(feedback)},
+                "responses": {"200": {"description": "The outcomes are kept."}, **wrong},
+                "tags": [name],
+            }
+        },
         f"/v1/{name}/reload": {"post": _get(f"Look for the versions of {name} at once")},
     }
 

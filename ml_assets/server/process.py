@@ -20,12 +20,19 @@ from ml_assets.errors import MLAssetsError, ServingError
 
 if TYPE_CHECKING:
     from ml_assets.server.keys import Keys
+    from ml_assets.server.registry import Registry
     from ml_assets.server.service import Service
 
 READY = "ready on http://"
 GRACE_S = 5
 PARENT_S = 0.5  # between two looks at the parent
-BACKLOG = 2048
+UVICORN: dict[str, Any] = {
+    "ws": "none",
+    "lifespan": "off",
+    "log_level": "warning",
+    "access_log": False,
+    "timeout_graceful_shutdown": GRACE_S,
+}
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,16 @@ def work(
     from ml_assets.server.service import words
 
     Connection.most = most_connections()
-    failed: list[MLAssetsError] = []
 
     class Server(uvicorn.Server):
+        """Loads what is to be served as soon as the port is open."""
+
+        failed: MLAssetsError | None = None
+
+        def __init__(self, registry: Registry, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            self.registry = registry
+
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             self.loading = asyncio.create_task(self.load())
@@ -118,28 +132,17 @@ def work(
         async def load(self) -> None:
             try:
                 await service.load()
-                ready(words(registry))
             except MLAssetsError as error:
-                failed.append(error)
-                self.should_exit = True
+                self.failed, self.should_exit = error, True
                 return
+            ready(words(self.registry))
             await service.follow()
 
-    async def serve() -> None:
-        nonlocal registry
+    async def serve() -> MLAssetsError | None:
         counting = Counting(Metrics(memory, part))
         registry = service.open(counting)
-        config = uvicorn.Config(
-            app(registry, keys, counting),
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        server = Server(config)
+        application = app(registry, keys, counting)
+        server = Server(registry, uvicorn.Config(application, http=Connection, **UVICORN))
         try:
             await server.serve(sockets=[bound])
         finally:
@@ -147,12 +150,13 @@ def work(
             with contextlib.suppress(asyncio.CancelledError):
                 await server.loading
             registry.close()
+            service.close()
+        return server.failed
 
-    registry: Any = None
     with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto").get_loop_factory()) as runner:
-        runner.run(serve())
-    if failed:
-        raise failed[0]
+        failed = runner.run(serve())
+    if failed is not None:
+        raise failed
 
 
 def end_with(parent: int) -> None:

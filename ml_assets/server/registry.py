@@ -15,7 +15,9 @@ import msgspec
 from ml_assets.errors import did_you_mean
 from ml_assets.ml import routing
 from ml_assets.server import lanes, problems
-from ml_assets.server.lanes import QUICK_ROWS, Job, Keep, Lane
+from ml_assets.server.keeping import Keeper
+from ml_assets.server.lanes import QUICK_ROWS, Job, Lane, Seen
+from ml_assets.server.prediction_log import LogRules
 from ml_assets.server.problems import Problem
 from ml_assets.server.requests import PredictResponse
 from ml_assets.server.scorer import Scored, Scorer
@@ -31,14 +33,18 @@ class Settings:
         routes: Role -> share of the rows.
         shadow: Versions (or challenger) that score every request, without anybody seeing it.
         key: Columns of the pipeline's key.
+        outcomes: Outcome column -> type word.
         constraints: What becomes of broken ones; by default what the release says.
+        log: What is kept of requests; None: nothing.
         deadline_s: Seconds after which a request is given up.
     """
 
     routes: Mapping[Any, float] = field(default_factory=lambda: {CHAMPION: 1.0})
     shadow: Sequence[str] = ()
     key: Sequence[str] = ()
+    outcomes: Mapping[str, str] | None = None
     constraints: Literal["warn", "refuse"] | None = None
+    log: LogRules | None = None
     deadline_s: float = 10.0
 
 
@@ -74,8 +80,9 @@ class Pipeline:
         name: Its name.
         settings: How it is served.
         reload: Looks for its versions at once; None where one release is served for good.
-        keep: Called with all that was scored, before it is answered, in whatever thread.
-        seen: The same on the event loop.
+        keeper: Writes the prediction log, where there is one.
+        seen: Called on the event loop with all that was scored.
+        dropped: Called with the number of rows that no shadow scores, because too many wait.
     """
 
     def __init__(
@@ -83,14 +90,15 @@ class Pipeline:
         name: str,
         settings: Settings | None = None,
         reload: Callable[[], Awaitable[None]] | None = None,
-        keep: Keep = lanes.nothing_done,
-        seen: Keep = lanes.nothing_done,
+        keeper: Keeper | None = None,
+        seen: Seen = lanes.nothing_done,
+        dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name, self.settings, self.reload = name, settings or Settings(), reload
         self.versions: Versions | None = None
-        self._keep, self._seen = keep, seen
-        self.lanes = {lane: Lane(lane, keep, seen) for lane in lanes.MAX_WAITING}
-        self.shadows_dropped = 0
+        self.keeper = keeper
+        self._keep, self._seen, self._dropped = keeper or lanes.nothing_done, seen, dropped
+        self.lanes = {lane: Lane(lane, self._keep, seen) for lane in lanes.MAX_WAITING}
 
     def swap(self, versions: Versions) -> None:
         """Answer with these from now on; those that are not among them are freed after their last request."""
@@ -135,7 +143,7 @@ class Pipeline:
         versions = self.need()
         scorer = versions.champion if number is None else self.version(number)
         asked = _decoded(scorer, body)
-        name = asked.id or _drawn_id()
+        name = asked.id or drawn_id()
         jobs = self._divided(versions, asked, name) if number is None else [Job(scorer, asked.rows, name, number)]
         for job in jobs:
             job.started = started
@@ -232,7 +240,7 @@ class Pipeline:
             try:
                 self.lanes["shadow"].put(Job(scorer, asked.rows, name, "shadow", keys=asked.keys))
             except Problem:
-                self.shadows_dropped += len(asked.rows)
+                self._dropped(len(asked.rows))
 
     def close(self) -> None:
         """End the lanes' threads."""
@@ -274,7 +282,8 @@ class Registry:
 _prefix, _numbers = secrets.token_hex(6), itertools.count(1)
 
 
-def _drawn_id() -> str:
+def drawn_id() -> str:
+    """An id that no other request has."""
     return f"{_prefix}-{next(_numbers):x}"
 
 

@@ -87,11 +87,7 @@ def request_type(schema: Schema, pipeline: str) -> Any:
     row = msgspec.defstruct(f"Row_{pipeline}", fields, rename=names, forbid_unknown_fields=True, gc=False)
     rows = Annotated[list[row], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]
     keys = Annotated[list[KeyValue | list[KeyValue]], msgspec.Meta(max_length=MAX_ROWS)]
-    members: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        ("rows", rows),
-        ("keys", keys | None, None),
-        ("id", Id | None, None),
-    ]
+    members: list[Any] = [("rows", rows), ("keys", keys | None, None), ("id", Id | None, None)]
     return msgspec.defstruct(f"Request_{pipeline}", members, forbid_unknown_fields=True)
 
 

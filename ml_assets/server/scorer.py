@@ -15,8 +15,8 @@ import numpy as np
 from ml_assets import metrics
 from ml_assets.errors import ServingError
 from ml_assets.ml import bundle, manifest, release
+from ml_assets.server import engines
 from ml_assets.server.constraints import Constraints
-from ml_assets.server.features import Features
 from ml_assets.server.requests import MAX_ROWS, RowRefused, Warned, columns, not_utf8, request_type
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ class Scored:
 class Engine:
     """Features for one thread at a time."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: engines.Engine) -> None:
         self.features, self.lock = features, threading.Lock()
 
 
@@ -96,9 +96,10 @@ class Scorer:
             raise
 
     def _open(self, tables: Path | None) -> None:
-        first = Features(self.folder, self.facts, self.schema, tables)
+        first = engines.opened(self.folder, self.facts, self.schema, tables)
         # One for requests of few rows, one for all others: those do not wait for these.
-        self.quick, self.slow = Engine(first), Engine(Features(self.folder, self.facts, self.schema, beside=first))
+        beside = engines.opened(self.folder, self.facts, self.schema, tables, first)
+        self.quick, self.slow = Engine(first), Engine(beside)
         self.row_wise, self.inline = first.row_wise, first.inline
 
     def over(self, tables: Path) -> Scorer:

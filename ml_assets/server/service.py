@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from pathlib import Path
 from typing import Protocol
 
 from ml_assets.errors import ServingError
 from ml_assets.ml import manifest, release
 from ml_assets.server.counting import Counting
+from ml_assets.server.keeping import Keeper
+from ml_assets.server.prediction_log import LogRules, PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Versions
 from ml_assets.server.scorer import Scorer
 
@@ -25,12 +29,19 @@ class Service(Protocol):
     async def follow(self) -> None:
         """Load what is newer, until the process ends."""
 
+    def close(self) -> None:
+        """Free what is left when no request is answered any more."""
+
+
+def server_id() -> str:
+    """This process among all servers."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
 
 def words(registry: Registry) -> str:
     """What answers, for the line that says that the server is ready."""
-    return ", ".join(
-        f"{one.name} {one.need().champion.facts.version}" for one in registry.pipelines.values() if one.versions
-    )
+    ready = [one for one in registry.pipelines.values() if one.versions]
+    return ", ".join(f"{one.name} {one.need().champion.facts.version}" for one in ready)
 
 
 class Folder:
@@ -39,10 +50,12 @@ class Folder:
     Args:
         folder: The release.
         sha256: Of its manifest, where it is known.
+        log: Folder of the prediction log; None: none is written.
     """
 
-    def __init__(self, folder: Path, sha256: str | None) -> None:
+    def __init__(self, folder: Path, sha256: str | None, log: Path | None = None) -> None:
         self._folder, self._sha256 = folder.resolve(), sha256
+        self._log = PredictionLog(log, server_id()) if log is not None else None
         self._pipeline: Pipeline | None = None
 
     def open(self, counting: Counting) -> Registry:
@@ -56,7 +69,9 @@ class Folder:
             fix = "Name the folder that has a manifest.json."
             raise ServingError("There is no such release.", where={"folder": self._folder}, fix=fix)
         manifest.verify(self._folder, self._sha256, "release")
-        self._pipeline = Pipeline(release.read_facts(self._folder).pipeline, seen=counting.scored)
+        name = release.read_facts(self._folder).pipeline
+        keeper = Keeper(self._log, name, LogRules()) if self._log is not None else None
+        self._pipeline = Pipeline(name, keeper=keeper, seen=counting.scored)
         return Registry([self._pipeline])
 
     async def load(self) -> None:
@@ -71,3 +86,8 @@ class Folder:
 
     async def follow(self) -> None:
         """Nothing is newer."""
+
+    def close(self) -> None:
+        """Write the log to the disk."""
+        if self._log is not None:
+            self._log.close()

@@ -147,6 +147,23 @@ class Tracking(Strict):
     )
 
 
+class Log(Strict):
+    """What the server writes of each request, before it answers, and how long the lake keeps it."""
+
+    sample: Share = Field(1.0, description="Share of the requests that are logged.")
+    leave_out: list[str] = Field(
+        default_factory=list, description="Columns that are never logged, nor features of the same name."
+    )
+    required: bool = Field(
+        True,
+        description="Answer only what can be logged: while the disk is full, requests get status 503. false: answer "
+        "all the same.",
+    )
+    keep_days: int | None = Field(
+        90, ge=1, description="Number of days for which the lake keeps logged requests and feedback; null: for ever."
+    )
+
+
 class Serving(Strict):
     """Which versions score besides the champion, and what the server does with broken constraints."""
 
@@ -163,6 +180,9 @@ class Serving(Strict):
         "warn",
         description="What the server does with a value that breaks a column's min, max, allowed or regex: predict and "
         "name it (warn), or refuse the request (refuse).",
+    )
+    log: Log | None = Field(
+        default_factory=lambda: Log(), description="The log of what the server predicts; null turns it off."
     )
 
     @field_validator("shadow")

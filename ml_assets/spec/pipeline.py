@@ -127,6 +127,7 @@ class PipelineSpec(Strict):
             "gates.fairness.by": self.gates.fairness.by if self.gates.fairness else [],
             "split.group": [self.split.group] if self.split.group else [],
             "expect.newest.column": [self.expect.newest.column] if self.expect.newest else [],
+            "serving.log.leave_out": self.serving.log.leave_out if self.serving.log else [],
         }
 
     def _references_agree(self) -> None:

@@ -29,6 +29,8 @@ RELEASES = Table(
         Column("sha256", "VARCHAR", "SHA-256 of its manifest."),
         Column("engine", "VARCHAR", "What computes the predictions: onnx or skops."),
         Column("engine_why", "VARCHAR", "Why it is not onnx."),
+        Column("features_engine", "VARCHAR", "What computes the features of requests: sqlite or duckdb."),
+        Column("features_why", "VARCHAR", "Why it is not sqlite."),
         Column("size_bytes", "BIGINT", "Size of the folder."),
         Column(
             "serves", "VARCHAR", "judged: the model that was evaluated; refit: the same, fitted on all labelled rows."
@@ -57,7 +59,7 @@ RELEASES = Table(
         Column("run_id", "VARCHAR", "Dagster run."),
     ),
     written_by="asset release_candidate",
-    format=2,
+    format=3,
 )
 
 
@@ -92,6 +94,8 @@ class Release:
         known_rows: Train and validation rows, on which both were fitted.
         known_judged: The tuning metric of the judged model on them.
         known_served: That of the refit model.
+        features_engine: What computes the features of requests: sqlite or duckdb. None, of an earlier ml_assets: duckdb.
+        features_why: Why it is not sqlite; empty otherwise.
     """
 
     version: str
@@ -121,6 +125,8 @@ class Release:
     known_rows: int | None = None
     known_judged: float | None = None
     known_served: float | None = None
+    features_engine: str | None = None
+    features_why: str | None = None
 
 
 @dataclass(frozen=True)

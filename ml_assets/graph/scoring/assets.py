@@ -52,7 +52,7 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         **declare.common(
             spec,
             STAGE,
-            code_version([scoring, estimators], spec.target, spec.serving),
+            code_version([scoring, estimators], spec.target, spec.serving.model_dump(include={"routes", "shadow"})),
             {"scikitlearn", "duckdb"},
             by_batch=True,
         ),

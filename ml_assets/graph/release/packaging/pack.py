@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.packaging import supply_chain
+from ml_assets.graph.release.packaging import features_engine, supply_chain
+from ml_assets.graph.release.packaging.features_engine import Parity
 from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.lake.artifacts import Artifacts
 from ml_assets.lake.lake import Lake
@@ -87,6 +88,7 @@ class Packed:
         folder: Where it can be read.
         sha256: SHA-256 of its manifest.
         schema: Schema of its bundle.
+        facts: What it says about itself.
         golden: Its golden rows.
         size_bytes: Size of all its files.
     """
@@ -95,6 +97,7 @@ class Packed:
     folder: Path
     sha256: str
     schema: bundle.Schema
+    facts: release.Facts
     golden: release.Golden
     size_bytes: int
 
@@ -108,6 +111,7 @@ def pack(
     found: Sequence[Finding],
     function: FeaturesFunction | None,
     served: Served | None = None,
+    parity: Parity | None = None,
 ) -> Packed:
     """Write the release of a version; one that is there already is kept, if it is the one that was registered.
 
@@ -120,6 +124,7 @@ def pack(
         found: Its evaluation.
         function: The features function; None where features are a SELECT.
         served: The model that it ships; by default the one of the version's newest release, or the judged one.
+        parity: Compares the engines that can compute features; without it, DuckDB does.
 
     Raises:
         ModelError: The bundle, or the release that is there, is not the one that was registered.
@@ -151,6 +156,8 @@ def pack(
                 constraints=_constraints(spec),
                 broken=spec.serving.constraints,
             )
+            if parity is not None:
+                facts = features_engine.choose(lake, spec, pin, new, facts, loaded.schema, parity)
             release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
             sources = function.sources if function else {}
             write_sources(new / release.SOURCES, sources)
@@ -173,6 +180,7 @@ def pack(
         folder=folder,
         sha256=manifest.sha256(folder / manifest.NAME),
         schema=bundle.verify(folder / "bundle", served.bundle_sha256),
+        facts=release.read_facts(folder),
         golden=release.read_golden(folder),
         size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
     )
@@ -228,6 +236,8 @@ def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
         "sha256": packed.sha256,
         "engine": packed.schema.engine,
         "engine_why": packed.schema.why,
+        "features_engine": packed.facts.features_engine,
+        "features_why": packed.facts.features_why,
         "size_bytes": packed.size_bytes,
         "golden_rows": len(packed.golden.rows),
         "run_id": run_id,
