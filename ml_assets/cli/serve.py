@@ -11,8 +11,10 @@ from ml_assets.cli.pipelines import complete_pipelines, version_option
 from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
+    from ml_assets.server.prediction_log import LogRules
     from ml_assets.server.registry import Settings
     from ml_assets.server.service import Service
+    from ml_assets.spec.operation import Log
 
 
 @click.command()
@@ -70,7 +72,6 @@ def settings_of(root: Path, pipeline: str) -> Settings:
     """
     from ml_assets.errors import SpecError
     from ml_assets.project import find_project, pipelines
-    from ml_assets.server.prediction_log import LogRules
     from ml_assets.server.registry import Settings
 
     project = find_project(root)
@@ -91,5 +92,11 @@ def settings_of(root: Path, pipeline: str) -> Settings:
         key=key,
         outcomes=outcomes or None,
         constraints=found.constraints,
-        log=LogRules(key=key),
+        log=_log_rules(found.log, key),
     )
+
+
+def _log_rules(log: Log | None, key: tuple[str, ...]) -> LogRules | None:
+    from ml_assets.server.prediction_log import LogRules
+
+    return None if log is None else LogRules(log.sample, frozenset(log.leave_out), log.required, key)

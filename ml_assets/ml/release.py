@@ -130,6 +130,12 @@ def read_facts(folder: Path) -> Facts:
     return facts
 
 
+def table_file(folder: Path, tables: Path | None, kind: str, name: str) -> Path:
+    """The Parquet file of a lookup or reference: among newer tables where it is there, else the release's own."""
+    file = Path(kind) / f"{name}.parquet"
+    return tables / file if tables is not None and (tables / file).is_file() else folder / file
+
+
 def read_golden(folder: Path) -> Golden:
     """The golden rows of a release.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Iterator, Sequence
 
@@ -84,5 +85,5 @@ def _versions(pipeline: Pipeline) -> Iterator[tuple[str, float]]:
     for role, one in roles:
         yield labelled("ml_assets_version_info", pipeline=pipeline.name, version=one.facts.version, role=role), 1
     for name, found in pipeline.versions.lookups.items():
-        labels = {"pipeline": pipeline.name, "lookup": name}
-        yield labelled("ml_assets_lookup_age_seconds", **labels), max(0.0, time.time() - found.written_at.timestamp())
+        labels, made_at = {"pipeline": pipeline.name, "lookup": name}, found.made_at.replace(tzinfo=dt.UTC)
+        yield labelled("ml_assets_lookup_age_seconds", **labels), max(0.0, time.time() - made_at.timestamp())

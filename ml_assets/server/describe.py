@@ -19,8 +19,9 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
     versions = pipeline.need()
     champion = versions.champion
     tables = {
-        name: {"batch": champion.facts.batch, "from": "release"}
-        for name in (*champion.facts.lookups, *champion.facts.references)
+        f"{kind}/{name}": {"newest_batch": champion.facts.batch, "from": "release"}
+        for kind, names in (("lookups", champion.facts.lookups), ("references", champion.facts.references))
+        for name in names
     }
     tables |= {name: {**msgspec.to_builtins(found), "from": "lake"} for name, found in versions.lookups.items()}
     return {

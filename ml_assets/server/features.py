@@ -21,7 +21,7 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.faults import named
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SOURCES, Facts
+from ml_assets.ml.release import SOURCES, Facts, table_file
 from ml_assets.server.requests import RowRefused
 
 Columns = Mapping[str, Sequence[Any]]
@@ -118,9 +118,7 @@ class Features:
         """Lookups and references as tables: the release's own where there are no others."""
         for kind, names in (("lookups", self._facts.lookups), ("references", self._facts.references)):
             for name in names:
-                file = Path(kind) / f"{name}.parquet"
-                place = tables if tables is not None and (tables / file).exists() else folder
-                source = literal(glob.escape(str(place / file)))
+                source = literal(glob.escape(str(table_file(folder, tables, kind, name))))
                 self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({source})")
 
     def _view(self) -> None:

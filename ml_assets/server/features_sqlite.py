@@ -20,7 +20,7 @@ from ml_assets.errors import FeatureError, ServingError
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.sql import identifier, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts
+from ml_assets.ml.release import SQLITE_SELECT, Facts, table_file
 from ml_assets.ml.sql_functions import callables, stored
 from ml_assets.server.features import Columns
 from ml_assets.server.requests import RowRefused
@@ -60,7 +60,7 @@ class SqliteFeatures:
         self._deadline, self._why = 0.0, ""
         self.con = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         try:
-            for (kind, name), rows in _tables(tables or folder, facts):
+            for (kind, name), rows in _tables(folder, tables, facts):
                 self._create(kind, name, rows, facts.indexes.get(name, []))
             self._functions()
             self._lock()
@@ -152,14 +152,16 @@ class SqliteFeatures:
         self.con.set_authorizer(authorize)
 
 
-def _tables(folder: Path, facts: Facts) -> Iterator[tuple[tuple[str, str], duckdb.DuckDBPyConnection]]:
+def _tables(
+    folder: Path, tables: Path | None, facts: Facts
+) -> Iterator[tuple[tuple[str, str], duckdb.DuckDBPyConnection]]:
     """Lookups and references, each as (kind, name) and its rows; without the columns that SQLite cannot hold."""
     total = 0
     with in_memory() as con:
         con.execute("SET threads = 1; SET TimeZone = 'UTC'")
         for kind, names in (("lookup", list(facts.lookups)), ("reference", facts.references)):
             for name in names:
-                source = f"read_parquet({literal(glob.escape(str(folder / f'{kind}s' / f'{name}.parquet')))})"
+                source = f"read_parquet({literal(glob.escape(str(table_file(folder, tables, f'{kind}s', name))))})"
                 ((count,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
                 total += count
                 if total > MAX_ROWS:

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ml_assets.errors import MLAssetsError, ModelError, ServingError, did_you_mean
+from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.server.counting import Counting
 from ml_assets.server.keeping import Keeper
+from ml_assets.server.loading import Loading, Place
 from ml_assets.server.prediction_log import PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
-from ml_assets.server.scorer import Scorer
 from ml_assets.server.service import server_id
-from ml_assets.tables import releases, versions
+from ml_assets.tables import online, releases, versions
 from ml_assets.tables.pipelines import need_pipeline
 
 LOOK_S = 2.0
 CHALLENGER = "challenger"
 log = logging.getLogger("ml_assets.server")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A release on this machine."""
-
-    version: str
-    folder: Path
-    sha256: str
 
 
 def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Place:
@@ -129,13 +121,13 @@ class Follower:
         """Load all of them; one that cannot be loaded is tried again, as long as there is another.
 
         Raises:
-            MLAssetsError: None of them can be served.
+            Exception: None of them can be served.
         """
-        failed: MLAssetsError | None = None
+        failed: Exception | None = None
         for name in self._followed:
             try:
                 await self._look_if_new(name)
-            except MLAssetsError as error:
+            except Exception as error:
                 failed = error
                 self._report(name, error)
         if failed is not None and not any(one.pipeline.versions for one in self._followed.values()):
@@ -171,7 +163,7 @@ class Follower:
         """Look for a pipeline's versions now, and let them answer from then on.
 
         Raises:
-            MLAssetsError: One of them cannot be served; what answered in its place goes on.
+            Exception: One of them cannot be served; what answered in its place goes on.
         """
         one = self._followed[name]
         async with one.looking:
@@ -179,6 +171,7 @@ class Follower:
             after, failed = await asyncio.to_thread(self._found, one.pipeline)
             if after is not None and after != before:
                 one.pipeline.swap(after)
+            if after is not None and (before is None or _words(after) != _words(before)):
                 self._count("ml_assets_swaps_total", name)
                 log.warning("%s is served by %s; before: %s", name, _words(after), before and _words(before))
             if failed is not None:
@@ -189,75 +182,33 @@ class Follower:
         if self._counting is not None:
             self._counting.add(what, name)
 
-    def _found(self, pipeline: Pipeline) -> tuple[Versions | None, MLAssetsError | None]:
+    def _found(self, pipeline: Pipeline) -> tuple[Versions | None, Exception | None]:
         """The versions that shall answer, and what could not be loaded; called in a thread."""
-        places, shadows, failed = self._places(pipeline)
-        before = pipeline.versions
-        roles: dict[str, Scorer] = {}
-        for role, place in places.items():
-            old = before.roles.get(role) if before else None
-            try:
-                scorer = self._scorer(before, roles, place)
-                if CHAMPION in roles and not scorer.takes_requests_of(roles[CHAMPION]):
-                    raise _other_schema(place, roles[CHAMPION])
-                roles[role] = scorer
-            except MLAssetsError as error:
-                failed = failed or error
-                if old is not None and (role == CHAMPION or old.takes_requests_of(roles[CHAMPION])):
-                    roles[role] = old
-            if CHAMPION not in roles:
-                return None, failed
-        seen: list[Scorer] = []
-        for place in shadows:
-            try:
-                scorer = self._scorer(before, roles, place)
-                if not scorer.takes_requests_of(roles[CHAMPION]):
-                    raise _other_schema(place, roles[CHAMPION])
-                seen.append(scorer)
-            except MLAssetsError as error:
-                failed = failed or error
-        return Versions(roles, tuple(seen)), failed
+        with Lake(self._paths.lake, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
+            places, shadows = self._places(lake, pipeline)
+            export = partial(online.export, lake, pipeline.name)
+            loading = Loading(pipeline.versions, online.age(lake, pipeline.name), export, Path(folder))
+            for role, place in places:
+                loading.load(role, place)
+            for place in shadows:
+                loading.load_shadow(place)
+        return loading.versions(), loading.failed
 
-    def _places(self, pipeline: Pipeline) -> tuple[dict[str, Place], list[Place], MLAssetsError | None]:
-        """Where the releases are: of each role, the champion first, and of the shadows."""
-        settings, failed = pipeline.settings, None
-        with Lake(self._paths.lake, read_only=True) as lake:
-            places = {CHAMPION: _place(lake, self._paths, pipeline.name, self._pinned)}
-            challenger = versions.alias(lake, pipeline.name, "challenger")
-            number = challenger.version if challenger and not self._pinned else None
-            shadow_numbers = [number if name == CHALLENGER else name for name in settings.shadow]
-            wanted = {CHALLENGER: number} if CHALLENGER in settings.routes and number else {}
-            for role, version in wanted.items():
-                try:
-                    places[role] = _place(lake, self._paths, pipeline.name, version)
-                except ModelError as error:
-                    failed = error
-            shadows = []
-            for version in dict.fromkeys(one for one in shadow_numbers if one is not None):
-                try:
-                    shadows.append(_place(lake, self._paths, pipeline.name, version))
-                except ModelError as error:
-                    failed = error
-        taken = {place.version for place in places.values()}
-        return places, [place for place in shadows if place.version not in taken], failed
-
-    def _scorer(self, before: Versions | None, now: dict[str, Scorer], place: Place) -> Scorer:
-        """The release at a place: the one that is loaded, or newly loaded."""
-        known = [*now.values(), *([*before.roles.values(), *before.shadows] if before else [])]
-        for scorer in known:
-            if scorer.sha256 == place.sha256:
-                return scorer
-        return Scorer(place.folder, place.sha256)
-
-
-def _other_schema(place: Place, champion: Scorer) -> ServingError:
-    return ServingError(
-        f"Version {place.version} takes other columns than the champion {champion.facts.version}, so that no request "
-        "fits both.",
-        fix="Take it out of serving.routes and serving.shadow, or promote it.",
-    )
+    def _places(
+        self, lake: Lake, pipeline: Pipeline
+    ) -> tuple[list[tuple[str, Callable[[], Place]]], list[Callable[[], Place]]]:
+        """How to find the releases: of each role, the champion first, and of the shadows."""
+        find = partial(_place, lake, self._paths, pipeline.name)
+        settings = pipeline.settings
+        challenger = None if self._pinned else versions.alias(lake, pipeline.name, "challenger")
+        places: list[tuple[str, Callable[[], Place]]] = [(CHAMPION, partial(find, self._pinned))]
+        if challenger is not None and CHALLENGER in settings.routes:
+            places.append((CHALLENGER, partial(find, challenger.version)))
+        numbers = [challenger.version if name == CHALLENGER and challenger else name for name in settings.shadow]
+        return places, [partial(find, number) for number in dict.fromkeys(numbers) if number != CHALLENGER]
 
 
 def _words(found: Versions) -> str:
     words = [f"{role} {scorer.facts.version}" for role, scorer in found.roles.items()]
+    words += [f"lookups {found.champion.stamp}"] if found.champion.stamp else []
     return ", ".join([*words, *(f"shadow {scorer.facts.version}" for scorer in found.shadows)])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.errors import MLAssetsError, ServingError
+from ml_assets.errors import ServingError
 
 if TYPE_CHECKING:
     from ml_assets.server.keys import Keys
@@ -102,7 +102,7 @@ def work(
         ready: Called with what is served, once it is loaded.
 
     Raises:
-        MLAssetsError: It cannot be loaded.
+        Exception: It cannot be loaded.
     """
     _exit_on_signals()
     service = make()  # may keep large libraries from being imported
@@ -119,7 +119,7 @@ def work(
     class Server(uvicorn.Server):
         """Loads what is to be served as soon as the port is open."""
 
-        failed: MLAssetsError | None = None
+        failed: Exception | None = None
 
         def __init__(self, registry: Registry, config: uvicorn.Config) -> None:
             super().__init__(config)
@@ -132,13 +132,13 @@ def work(
         async def load(self) -> None:
             try:
                 await service.load()
-            except MLAssetsError as error:
+            except Exception as error:
                 self.failed, self.should_exit = error, True
                 return
             ready(words(self.registry))
             await service.follow()
 
-    async def serve() -> MLAssetsError | None:
+    async def serve() -> Exception | None:
         counting = Counting(Metrics(memory, part))
         registry = service.open(counting)
         application = app(registry, keys, counting)

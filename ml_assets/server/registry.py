@@ -55,7 +55,7 @@ class Versions:
     Args:
         roles: champion, and challenger where it is routed -> its release.
         shadows: Those that score without being seen.
-        lookups: Lookup or reference -> what it is of; empty: as the releases brought them.
+        lookups: Lookup or reference -> how fresh it is in the lake.
     """
 
     roles: Mapping[str, Scorer]

@@ -88,6 +88,7 @@ class Scorer:
         self._decoder = msgspec.json.Decoder(self.request)
         self.golden = release.read_golden(folder)
         self._users, self._is_retired = 0, False
+        self.stamp: str | None = None  # of its lookups and references, where they are not the release's own
         self._open(None)
         try:
             self._replay()
@@ -102,14 +103,18 @@ class Scorer:
         self.quick, self.slow = Engine(first), Engine(beside)
         self.row_wise, self.inline = first.row_wise, first.inline
 
-    def over(self, tables: Path) -> Scorer:
+    def over(self, tables: Path, stamp: str) -> Scorer:
         """The same release over other lookups and references.
+
+        Args:
+            tables: Their folder; what it does not have is the release's own.
+            stamp: Names their content.
 
         Raises:
             ServingError: The features cannot be computed from them.
         """
         other = copy.copy(self)
-        other._users, other._is_retired = 0, False
+        other._users, other._is_retired, other.stamp = 0, False, stamp
         other._open(tables)
         try:
             other.score(other.decode(msgspec.json.encode({"rows": self.golden.rows[:1]})).rows, other.quick)

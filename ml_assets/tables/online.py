@@ -122,6 +122,12 @@ def write(lake: Lake, pipeline: str, made: Sequence[Made], newest_batch: str, co
     return lake.replace([ONLINE_LOOKUPS.put(pipeline, listed, volatile=("made_at",)), *changed], commit)
 
 
+def age(lake: Lake, pipeline: str) -> Age | None:
+    """How fresh the lookups and references are; None where there are none."""
+    rows = _listed(lake, pipeline)
+    return _age(rows) if rows else None
+
+
 def stamp(lake: Lake, pipeline: str) -> str | None:
     """A text that changes when the content of a lookup or reference does; None where there are none."""
     return _stamp(_listed(lake, pipeline))
@@ -140,15 +146,19 @@ def export(lake: Lake, pipeline: str, folder: Path) -> Age:
         file.parent.mkdir(parents=True, exist_ok=True)
         source = table_for(row["kind"], row["name"]).sql(pipeline, snapshot)
         lake.fetch(f"COPY (FROM {source}) TO {literal(str(file))} (FORMAT parquet)")
-    tables = {
-        f"{row['kind']}/{row['name']}": Fresh(row["newest_batch"], row["made_at"], int(row["rows"])) for row in rows
-    }
-    return Age(_stamp(rows) or "", tables)
+    return _age(rows)
 
 
 def _listed(lake: Lake, pipeline: str, snapshot: int | None = None) -> list[dict[str, Any]]:
     relation = ONLINE_LOOKUPS.relation(lake, pipeline, snapshot)
     return [] if relation is None else lake.rows(f"FROM {relation} ORDER BY kind, name")
+
+
+def _age(rows: Sequence[Mapping[str, Any]]) -> Age:
+    tables = {
+        f"{row['kind']}/{row['name']}": Fresh(row["newest_batch"], row["made_at"], int(row["rows"])) for row in rows
+    }
+    return Age(_stamp(rows) or "", tables)
 
 
 def _stamp(rows: Sequence[Mapping[str, object]]) -> str | None:

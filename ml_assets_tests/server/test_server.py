@@ -96,7 +96,7 @@ def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
     assert server.ask("/v1/loans/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "pinned": True})
     _, about = server.ask("/v1/loans")
     assert (about["aliases"], about["routes"]) == ({"champion": "1.0.0"}, {"champion": 1})
-    assert about["lookups"]["region_history"] == {"batch": "4", "from": "release"}
+    assert about["lookups"]["lookups/region_history"] == {"newest_batch": "4", "from": "release"}
     assert about["constraints"]["columns"] == {"loan": {"min": 1}, "income": {"min": 0}, "region": {"regex": "[A-Z]"}}
     row = about["schema"]["$defs"]["Row_loans"]
     assert (row["required"], row["additionalProperties"]) == (["loan", "income", "region", "signed"], False)
