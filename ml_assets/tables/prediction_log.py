@@ -99,6 +99,11 @@ class Segment:
     rejected: tuple[str, ...] = ()
 
 
+def is_online(batch: str) -> bool:
+    """Is it the name of a day of real-time use?"""
+    return batch.startswith(ONLINE)
+
+
 def segments(lake: Lake, pipeline: str, hours: Sequence[str] | None = None) -> dict[str, Segment]:
     """Segment -> how far it has been read, of some hours or of all."""
     rows = SEGMENTS.query(
