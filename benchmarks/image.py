@@ -145,7 +145,7 @@ def main() -> None:
         image = build(given.dockerfile, given.context or given.dockerfile.parent, root)
         if given.data:
             shutil.copytree(given.data, root / image.folder.lstrip("/") / "data", dirs_exist_ok=True)
-            image.run(f"chown -R {image.user}: {image.folder}/data")
+            image.run(f"chown -R {image.user}:{image.user} {image.folder}/data")
         for name, command, health in services(image, given):
             print(f"service {name}: {shlex.join(command)}"[:110], flush=True)
             words = {"command": shlex.join(command), "health": shlex.join(health), "most": given.seconds}
