@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from benchmarks import fuzz
 from benchmarks.torture import server_attacks, tampering
 from benchmarks.torture.outcome import Outcome
 from ml_assets_tests.conftest import Project, failure_text
@@ -34,7 +35,7 @@ def attacked_server(folder: Path, seed: int, clients: int, requests: int) -> lis
             return process.memory_info().rss / 2**20
 
         rows = {
-            "fuzzed": server_attacks.fuzzed(server.port, ROW, requests, seed),
+            "fuzzed": fuzz.fuzzed(server.port, ROW, requests, seed),
             "endless": server_attacks.endless(server.port),
             "held": server_attacks.held_bodies(server.port, rss_mib),
             "many": server_attacks.many_connections(server.port),
