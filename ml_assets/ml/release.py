@@ -16,6 +16,7 @@ manifest.json    SHA-256 of every other file
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -134,6 +135,11 @@ def table_file(folder: Path, tables: Path | None, kind: str, name: str) -> Path:
     """The Parquet file of a lookup or reference: among newer tables where it is there, else the release's own."""
     file = Path(kind) / f"{name}.parquet"
     return tables / file if tables is not None and (tables / file).is_file() else folder / file
+
+
+def source_line(sql: str) -> str:
+    """First line of the SELECT for SQLite: which features SELECT it is translated from."""
+    return f"-- of features.sql, SHA-256 {hashlib.sha256(sql.encode()).hexdigest()}"
 
 
 def read_golden(folder: Path) -> Golden:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from typing import Any
 
-NUMBER, TEXT, TIME, BOOLEAN = "number", "text", "time", "boolean"
+# Kinds of values: a number has a point, an integer has none. A result that is SAME is of the kind of its arguments.
+NUMBER, INTEGER, TEXT, TIME, BOOLEAN, SAME = "number", "integer", "text", "time", "boolean", "same"
 SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 WHOLE = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 UNITS = ("year", "month", "day", "hour", "minute", "second")
@@ -72,10 +73,10 @@ def _divide(a: float, b: float) -> float:
 
 
 def _whole_divide(a: Any, b: Any) -> Any:
-    if type(a) is not int or type(b) is not int:
-        return _divide(a, b)
     if b == 0:
         return None
+    if type(a) is not int or type(b) is not int:
+        return _divide(a, b)
     return _int64(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
 
 
@@ -96,8 +97,8 @@ def _round(value: Any, digits: int = 0) -> Any:
     return found if math.isfinite(found) else value
 
 
-def _keep_int(function: Callable[[float], float]) -> Callable[[Any], Any]:
-    return lambda value: value if type(value) is int else math.copysign(float(function(value)), value)
+def _whole_part(function: Callable[[float], float]) -> Callable[[Any], float]:
+    return lambda value: math.copysign(float(function(float(value))), value)
 
 
 def _of_float(function: Callable[[float], float]) -> Callable[[Any], float]:
@@ -265,25 +266,25 @@ def _as_date(text: str) -> str:
     return text[:10] + " 00:00:00.000000"
 
 
-# DuckDB's name -> (kinds of its arguments, kind of its result, function); `*` repeats the last one.
+# DuckDB's name -> (kinds of its arguments, kind of its result, function); integers are numbers, too.
 Signature = tuple[tuple[str, ...], str, Callable[..., Any]]
-N, T, M, B = NUMBER, TEXT, TIME, BOOLEAN
+N, W, T, M, B, S = NUMBER, INTEGER, TEXT, TIME, BOOLEAN, SAME
 FUNCTIONS: dict[tuple[str, int], Signature] = {
-    ("+", 2): ((N, N), N, _plus),
-    ("-", 2): ((N, N), N, _minus),
-    ("-", 1): ((N,), N, _negative),
-    ("*", 2): ((N, N), N, _times),
+    ("+", 2): ((N, N), S, _plus),
+    ("-", 2): ((N, N), S, _minus),
+    ("-", 1): ((N,), S, _negative),
+    ("*", 2): ((N, N), S, _times),
     ("/", 2): ((N, N), N, _divide),
-    ("//", 2): ((N, N), N, _whole_divide),
-    ("%", 2): ((N, N), N, _modulo),
-    ("abs", 1): ((N,), N, lambda value: _negative(value) if value < 0 else abs(value)),
-    ("round", 1): ((N,), N, _round),
-    ("round", 2): ((N, N), N, _round),
-    ("floor", 1): ((N,), N, _keep_int(math.floor)),
-    ("ceil", 1): ((N,), N, _keep_int(math.ceil)),
-    ("ceiling", 1): ((N,), N, _keep_int(math.ceil)),
-    ("trunc", 1): ((N,), N, _keep_int(math.trunc)),
-    ("sign", 1): ((N,), N, _sign),
+    ("//", 2): ((N, N), S, _whole_divide),
+    ("%", 2): ((N, N), S, _modulo),
+    ("abs", 1): ((N,), S, lambda value: _negative(value) if value < 0 else abs(value)),
+    ("round", 1): ((N,), S, _round),
+    ("round", 2): ((N, W), S, _round),
+    ("floor", 1): ((N,), N, _whole_part(math.floor)),
+    ("ceil", 1): ((N,), N, _whole_part(math.ceil)),
+    ("ceiling", 1): ((N,), N, _whole_part(math.ceil)),
+    ("trunc", 1): ((N,), S, lambda value: value if type(value) is int else _whole_part(math.trunc)(value)),
+    ("sign", 1): ((N,), W, _sign),
     ("sqrt", 1): ((N,), N, _of_float(math.sqrt)),
     ("ln", 1): ((N,), N, _of_float(math.log)),
     ("log", 1): ((N,), N, _of_float(math.log10)),
@@ -302,38 +303,37 @@ FUNCTIONS: dict[tuple[str, int], Signature] = {
     ("lcase", 1): ((T,), T, _lower),
     ("upper", 1): ((T,), T, _upper),
     ("ucase", 1): ((T,), T, _upper),
-    ("length", 1): ((T,), N, len),
-    ("len", 1): ((T,), N, len),
-    ("strlen", 1): ((T,), N, lambda text: len(text.encode())),
+    ("length", 1): ((T,), W, len),
+    ("len", 1): ((T,), W, len),
+    ("strlen", 1): ((T,), W, lambda text: len(text.encode())),
     ("trim", 1): ((T,), T, lambda text: text.strip(SPACES)),
     ("ltrim", 1): ((T,), T, lambda text: text.lstrip(SPACES)),
     ("rtrim", 1): ((T,), T, lambda text: text.rstrip(SPACES)),
-    **{(name, count): ((T, N, N)[:count], T, _substring) for name in ("substring", "substr") for count in (2, 3)},
-    ("left", 2): ((T, N), T, _left),
-    ("right", 2): ((T, N), T, _right),
+    **{(name, count): ((T, W, W)[:count], T, _substring) for name in ("substring", "substr") for count in (2, 3)},
+    ("left", 2): ((T, W), T, _left),
+    ("right", 2): ((T, W), T, _right),
     ("replace", 3): ((T, T, T), T, lambda text, old, new: text.replace(old, new) if old else text),
     ("contains", 2): ((T, T), B, lambda text, part: part in text),
     **{(name, 2): ((T, T), B, str.startswith) for name in ("starts_with", "prefix", "^@")},
     **{(name, 2): ((T, T), B, str.endswith) for name in ("ends_with", "suffix")},
-    **{(name, 2): ((T, T), N, lambda text, part: text.find(part) + 1) for name in ("instr", "strpos", "position")},
-    ("||", 2): (("text or number", "text or number"), T, _joined),
+    **{(name, 2): ((T, T), W, lambda text, part: text.find(part) + 1) for name in ("instr", "strpos", "position")},
+    ("||", 2): (("text or integer", "text or integer"), T, _joined),
     ("~~", 2): ((T, T), B, _like),
     ("!~~", 2): ((T, T), B, lambda text, pattern: not _like(text, pattern)),
     ("~~*", 2): ((T, T), B, _ilike),
-    ("make_date", 3): ((N, N, N), M, _made_date),
-    ("make_timestamp", 6): ((N, N, N, N, N, N), M, _made_timestamp),
-    **{(name, 1): ((M,), N, function) for name, function in PARTS.items()},
+    ("make_date", 3): ((W, W, W), M, _made_date),
+    ("make_timestamp", 6): ((W, W, W, W, W, N), M, _made_timestamp),
+    **{(name, 1): ((M,), W, function) for name, function in PARTS.items()},
     ("epoch", 1): ((M,), N, _epoch),
-    ("epoch_ms", 1): ((M,), N, lambda text: (_moment(text) - dt.datetime(1970, 1, 1)) // dt.timedelta(milliseconds=1)),
-    **{(name, 2): ((T, M), N, _part) for name in ("date_part", "datepart")},
+    **{(name, 2): ((T, M), W, _part) for name in ("date_part", "datepart")},
     **{(name, 2): ((T, M), M, _trunc_time) for name in ("date_trunc", "datetrunc")},
-    **{(name, 3): ((T, M, M), N, _steps) for name in ("date_diff", "datediff")},
+    **{(name, 3): ((T, M, M), W, _steps) for name in ("date_diff", "datediff")},
 }
 # What a CAST is, by its target; a cast of a date to a timestamp is the value itself.
 CASTS: dict[str, Signature] = {
-    **{name: ((N,), N, _to_whole(bits)) for name, bits in WHOLE.items()},
-    "DOUBLE": ((N,), N, float),
-    "VARCHAR": (("text or number",), T, _text),
+    **{name: (("number or boolean",), W, _to_whole(bits)) for name, bits in WHOLE.items()},
+    "DOUBLE": (("number or boolean",), N, float),
+    "VARCHAR": (("text or integer",), T, _text),
     "BOOLEAN": ((N,), B, lambda value: value != 0),
     "DATE": ((M,), M, _as_date),
     "TEXT AS TIME": ((T,), M, _as_time),

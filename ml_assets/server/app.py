@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ml_assets.server import docs_page, openapi, problems
+from ml_assets.server import docs_page, openapi, page, problems
 from ml_assets.server.bodies import Bodies
 from ml_assets.server.counting import Counting
 from ml_assets.server.describe import describe
@@ -67,6 +68,7 @@ class Routes:
             Route("/health/ready", self.ready),
             Route("/openapi.json", self.openapi),
             Route("/docs", self.docs),
+            *page.routes(),
         ]
 
     def _route(self, path: str, handler: Handler, method: str, scope: str | None) -> Route:
@@ -76,6 +78,7 @@ class Routes:
         async def answer(request: Request) -> Response:
             started = time.perf_counter()
             try:
+                _check_origin(request)
                 self._keys.check(request.headers.get("authorization"), scope)
                 response = await handler(request)
             except Problem as problem:
@@ -98,7 +101,7 @@ class Routes:
         """Score rows."""
         pipeline = self._registry.need(request.path_params["name"])
         body = await self._bodies.read(request)
-        response = await pipeline.predict(body, request.path_params.get("version"))
+        response = await pipeline.predict(body, request.path_params.get("version"), _explained(request))
         return Response(msgspec.json.encode(response), media_type="application/json")
 
     async def feedback(self, request: Request) -> Response:
@@ -170,6 +173,26 @@ class Routes:
 
     def _document(self) -> dict[str, Any]:
         return openapi.document(self._registry, with_keys=bool(self._keys))
+
+
+def _explained(request: Request) -> int:
+    """`?explain=3`: how many features of each row are said to move its score."""
+    text = request.query_params.get("explain", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 4):
+        found = f"explain is a number of features from 0 to 999, not {text[:20]!r}"
+        raise Problem(422, "invalid-request", found, [{"field": "explain", "detail": found}])
+    return int(text)
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse what another site's page lets a browser send: without keys, being on this machine is all it takes.
+
+    Raises:
+        Problem: It comes from another site.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(403, "not-allowed", "Requests from pages of other sites are not answered.")
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

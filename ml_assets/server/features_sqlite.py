@@ -20,7 +20,7 @@ from ml_assets.errors import FeatureError, ServingError
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.sql import identifier, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts, table_file
+from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line, table_file
 from ml_assets.ml.sql_functions import callables, stored
 from ml_assets.server.features import Columns
 from ml_assets.server.requests import RowRefused
@@ -56,7 +56,7 @@ class SqliteFeatures:
     def __init__(self, folder: Path, facts: Facts, schema: Schema, tables: Path | None = None) -> None:
         self._schema, self._version = schema, facts.version
         self._times = [word in ("date", "timestamp") for word in schema.columns.values()]
-        self._select = (folder / SQLITE_SELECT).read_text(encoding="utf-8")
+        self._select = _select(folder, facts)
         self._deadline, self._why = 0.0, ""
         self.con = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         try:
@@ -65,7 +65,7 @@ class SqliteFeatures:
             self._functions()
             self._lock()
             self.con.execute(f"EXPLAIN {self._select}", [None] * len(schema.columns)).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning, duckdb.Error) as error:
             self.con.close()
             raise ServingError("The release's features cannot be computed on SQLite.", found=str(error)) from error
         except NotHeld:
@@ -98,6 +98,8 @@ class SqliteFeatures:
                     where={"version": self._version},
                 )
             made.append(found[0])
+        if not made:
+            return {name: [] for name in self._schema.features}
         return dict(zip(self._schema.features, map(list, zip(*made, strict=True)), strict=True))
 
     def close(self) -> None:
@@ -150,6 +152,15 @@ class SqliteFeatures:
         self.con.set_progress_handler(lambda: time.monotonic() > self._deadline, STEPS)
         self._deadline = time.monotonic() + SECONDS
         self.con.set_authorizer(authorize)
+
+
+def _select(folder: Path, facts: Facts) -> str:
+    """The SELECT, translated from the one that the bundle has."""
+    file = folder / "bundle" / str(facts.sql)
+    line, _, text = (folder / SQLITE_SELECT).read_text(encoding="utf-8").partition("\n")
+    if line != source_line(file.read_text(encoding="utf-8", errors="replace")):
+        raise ServingError(f"{SQLITE_SELECT} is not translated from the features SELECT.", where={"file": file})
+    return text
 
 
 def _tables(

@@ -91,6 +91,12 @@ def _paths(
     problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     wrong = {status: {"description": why, **problem} for status, why in refused.items()}
     responses |= wrong
+    explained = {
+        "name": "explain",
+        "in": "query",
+        "description": "How many features of each row are said to move its score.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 999, "default": 0},
+    }
     predict = {"requestBody": body, "responses": responses, "tags": [pipeline.name]}
     name = pipeline.name
     version = {
@@ -100,9 +106,9 @@ def _paths(
         "schema": {"type": "string", "enum": sorted(pipeline.need().loaded)},
     }
     return {
-        f"/v1/{name}/predict": {"post": {"summary": f"Score rows with {name}", **predict}},
+        f"/v1/{name}/predict": {"post": {"summary": f"Score rows with {name}", "parameters": [explained], **predict}},
         f"/v1/{name}/versions/{{version}}/predict": {
-            "post": {"summary": f"Score rows with one version of {name}", "parameters": [version], **predict}
+            "post": {"summary": f"Score rows with one version of {name}", "parameters": [version, explained], **predict}
         },
         f"/v1/{name}": {"get": _get(f"Versions, routes, schema and lookups of {name}")},
         f"/v1/{name}/feedback": {

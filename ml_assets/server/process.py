@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ServingError
+from ml_assets.server.without_pandas import refuse_pandas
 
 if TYPE_CHECKING:
     from ml_assets.server.keys import Keys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 READY = "ready on http://"
 GRACE_S = 5
+SWITCH_S = 0.001  # after which the event loop lets a lane's thread go on
 PARENT_S = 0.5  # between two looks at the parent
 UVICORN: dict[str, Any] = {
     "ws": "none",
@@ -76,10 +78,12 @@ def run(make: Callable[[], Service], options: Options) -> None:
         memory = shared(options.workers)
         if options.workers == 1:
             host, port = bound.getsockname()[:2]
-            work(make, bound, keys, memory, 0, lambda what: print(f"{what} {READY}{host}:{port}", flush=True))
+            work(make, bound, keys, memory, 0, lambda what: print(f"{what} {READY}{host}:{port}", flush=True), False)
         else:
             workers.supervise(
-                lambda part, ready: work(make, bound, keys, memory, part, ready), options.workers, bound.getsockname()
+                lambda part, ready: work(make, bound, keys, memory, part, ready, True),
+                options.workers,
+                bound.getsockname(),
             )
 
 
@@ -90,6 +94,7 @@ def work(
     memory: mmap.mmap,
     part: int,
     ready: Callable[[str], None],
+    shares_port: bool,
 ) -> None:
     """Serve in this process.
 
@@ -100,12 +105,13 @@ def work(
         memory: For the counters of all workers.
         part: Number of this worker.
         ready: Called with what is served, once it is loaded.
+        shares_port: Do other workers listen on the socket?
 
     Raises:
         Exception: It cannot be loaded.
     """
     _exit_on_signals()
-    service = make()  # may keep large libraries from being imported
+    refuse_pandas()
     import uvicorn
 
     from ml_assets.server.app import app
@@ -114,10 +120,12 @@ def work(
     from ml_assets.server.prometheus import Metrics
     from ml_assets.server.service import words
 
+    service = make()
     Connection.most = most_connections()
+    sys.setswitchinterval(SWITCH_S)
 
     class Server(uvicorn.Server):
-        """Loads what is to be served as soon as the port is open."""
+        """Loads what is to be served: as soon as the port is open, or before, where others answer meanwhile."""
 
         failed: Exception | None = None
 
@@ -126,17 +134,23 @@ def work(
             self.registry = registry
 
         async def startup(self, sockets: Any = None) -> None:
+            if shares_port:  # those that are ready answer
+                await self.load()
             await super().startup(sockets)
-            self.loading = asyncio.create_task(self.load())
+            self.working = asyncio.create_task(self.follow())
 
         async def load(self) -> None:
             try:
                 await service.load()
             except Exception as error:
                 self.failed, self.should_exit = error, True
-                return
-            ready(words(self.registry))
-            await service.follow()
+
+        async def follow(self) -> None:
+            if not shares_port:
+                await self.load()
+            if not self.should_exit:
+                ready(words(self.registry))
+                await service.follow()
 
     async def serve() -> Exception | None:
         counting = Counting(Metrics(memory, part))
@@ -146,9 +160,9 @@ def work(
         try:
             await server.serve(sockets=[bound])
         finally:
-            server.loading.cancel()
+            server.working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await server.loading
+                await server.working
             registry.close()
             service.close()
         return server.failed

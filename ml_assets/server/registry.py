@@ -14,15 +14,16 @@ import msgspec
 
 from ml_assets.errors import did_you_mean
 from ml_assets.ml import routing
-from ml_assets.server import lanes, problems
+from ml_assets.server import explain, lanes, problems
 from ml_assets.server.keeping import Keeper
 from ml_assets.server.lanes import QUICK_ROWS, Job, Lane, Seen
 from ml_assets.server.prediction_log import LogRules
 from ml_assets.server.problems import Problem
-from ml_assets.server.requests import PredictResponse
+from ml_assets.server.requests import PredictResponse, Reason
 from ml_assets.server.scorer import Scored, Scorer
 
 CHAMPION = routing.CHAMPION
+INLINE_S = 0.05  # that the event loop may compute for one request
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,13 @@ class Pipeline:
             )
         return loaded[number]
 
-    async def predict(self, body: bytes | bytearray, number: str | None = None) -> PredictResponse:
+    async def predict(self, body: bytes | bytearray, number: str | None = None, explained: int = 0) -> PredictResponse:
         """Score a request by the versions that its rows fall to, or by one.
+
+        Args:
+            body: The request.
+            number: A version that scores all rows.
+            explained: Features of each row that are said to move its score.
 
         Raises:
             Problem: It is not answered.
@@ -148,8 +154,12 @@ class Pipeline:
         for job in jobs:
             job.started = started
             job.refuses = (self.settings.constraints or job.scorer.facts.broken) == "refuse"
+        if explained:
+            _refuse_many_reasons(jobs)
         await self._score(jobs)
         response = self._response(name, len(asked.rows), jobs)
+        if explained:
+            response.explanations = await _explanations(jobs, len(asked.rows), explained)
         if number is None:
             self._shadow(versions, asked, name)
         return response
@@ -189,7 +199,11 @@ class Pipeline:
 
     async def _score(self, jobs: Sequence[Job]) -> None:
         if all(job.scorer.inline and len(job.rows) <= QUICK_ROWS for job in jobs):
+            before = time.thread_time()
             lanes.score_all(jobs, is_quick=True)
+            if time.thread_time() - before > INLINE_S:  # not what "inline" promises: from now on in lanes
+                for job in jobs:
+                    job.scorer.inline = False
             self._keep(jobs)
             self._seen(jobs)
         else:
@@ -237,6 +251,8 @@ class Pipeline:
     def _shadow(self, versions: Versions, asked: Any, name: str) -> None:
         """Let the shadows score, too, when there is time; under pressure they are left out."""
         for scorer in versions.shadows:
+            if scorer.is_retired:
+                continue
             try:
                 self.lanes["shadow"].put(Job(scorer, asked.rows, name, "shadow", keys=asked.keys))
             except Problem:
@@ -296,6 +312,25 @@ def _decoded(scorer: Scorer, body: bytes | bytearray) -> Any:
         found = f"There are {len(asked.keys):,} keys for {len(asked.rows):,} rows"
         raise Problem(422, "invalid-request", found, [{"field": "keys", "detail": found}])
     return asked
+
+
+def _refuse_many_reasons(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        most = explain.most_rows(job.scorer)
+        if len(job.rows) > most:
+            version = job.scorer.facts.version
+            found = f"Version {version} can explain {most:,} rows of a request, not {len(job.rows):,}"
+            raise Problem(422, "invalid-request", found, [{"field": "explain", "detail": found}])
+
+
+async def _explanations(jobs: Sequence[Job], count: int, most: int) -> list[list[Reason]]:
+    found: list[list[Reason]] = [[] for _ in range(count)]
+    for job in jobs:
+        features, rows = _of(job).features, len(job.rows)
+        reasons = await asyncio.to_thread(explain.explain, job.scorer, features, rows, most)
+        for position, one in zip(job.positions or range(count), reasons, strict=True):
+            found[position] = one
+    return found
 
 
 def _of(job: Job) -> Scored:

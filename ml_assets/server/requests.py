@@ -49,6 +49,21 @@ class Warned(msgspec.Struct):
     rule: str
 
 
+class Reason(msgspec.Struct):
+    """What a feature does to a score.
+
+    Args:
+        feature: Its name.
+        value: In this row.
+        effect: How much higher the score is than with other values of the feature; of the decision's probability
+            (multiclass).
+    """
+
+    feature: str
+    value: float | str | None
+    effect: float
+
+
 class PredictResponse(msgspec.Struct, omit_defaults=True):
     """What the server responds, in the order of the request's rows.
 
@@ -63,6 +78,7 @@ class PredictResponse(msgspec.Struct, omit_defaults=True):
         classes: Order of the probabilities (multiclass).
         probabilities: Of each class (multiclass).
         warnings: Values that break a constraint of their column.
+        explanations: The features that move each row's score most, where the request asks for them.
     """
 
     id: str
@@ -75,6 +91,7 @@ class PredictResponse(msgspec.Struct, omit_defaults=True):
     classes: list[str] | None = None
     probabilities: list[list[float]] | None = None
     warnings: list[Warned] | None = None
+    explanations: list[list[Reason]] | None = None
 
 
 def request_type(schema: Schema, pipeline: str) -> Any:

@@ -169,7 +169,8 @@ class Serving(Strict):
 
     routes: dict[Alias, Share] = Field(
         default={"champion": 1.0},
-        description="Share of requests by alias (champion, challenger). Each alias listed here scores every batch.",
+        description="Share of rows by alias (champion, challenger), in requests as in batches; a row's key decides. "
+        "What is left over, or has no version, is the champion's. Each alias listed here scores every batch.",
     )
     shadow: list[str] = Field(
         default_factory=list,
@@ -184,6 +185,13 @@ class Serving(Strict):
     log: Log | None = Field(
         default_factory=lambda: Log(), description="The log of what the server predicts; null turns it off."
     )
+
+    @field_validator("routes")
+    @classmethod
+    def _whole(cls, routes: dict[Alias, Share]) -> dict[Alias, Share]:
+        if sum(routes.values()) > 1 + 1e-9:
+            raise ValueError(f"the shares add up to {sum(routes.values()):g}; they must not exceed 1")
+        return routes
 
     @field_validator("shadow")
     @classmethod

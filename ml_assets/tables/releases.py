@@ -94,7 +94,7 @@ class Release:
         known_rows: Train and validation rows, on which both were fitted.
         known_judged: The tuning metric of the judged model on them.
         known_served: That of the refit model.
-        features_engine: What computes the features of requests: sqlite or duckdb. None, of an earlier ml_assets: duckdb.
+        features_engine: What computes the features of requests: sqlite or duckdb; None of an earlier ml_assets.
         features_why: Why it is not sqlite; empty otherwise.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,7 +28,7 @@ def paths(trained: Project, tmp_path: Path) -> Paths:
     return Paths(root, root / "data")
 
 
-def add_version(paths: Paths, version: str, threshold: float) -> Path:
+def add_version(paths: Paths, version: str, threshold: float, alias: Literal["challenger"] | None = None) -> Path:
     """Another version of the same model, with another threshold, and its release."""
     folder = paths.releases / "loans" / version
     digest = forged(paths.releases / "loans" / "1.0.0", folder, version, threshold)
@@ -46,6 +47,8 @@ def add_version(paths: Paths, version: str, threshold: float) -> Path:
             ],
             Commit("loans/test"),
         )
+        if alias is not None:
+            lake.append([versions.alias_event("loans", alias, version, "a test", "me", "")], Commit("loans/champion"))
     return folder
 
 

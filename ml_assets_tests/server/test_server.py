@@ -207,6 +207,7 @@ def test_a_changed_file_is_refused_by_name(folder: Path, tmp_path: Path) -> None
 
 def test_features_that_double_a_row_are_an_error(folder: Path) -> None:
     scorer = Scorer(folder)
+    scorer.quick.features.con.set_authorizer(None)
     scorer.quick.features.con.execute("INSERT INTO regions SELECT * FROM regions")
     body = b'{"rows": [{"loan": 1, "income": 2, "region": "A", "signed": "2024-01-01T00:00:00"}]}'
     with pytest.raises(FeatureError, match="exactly one row"):

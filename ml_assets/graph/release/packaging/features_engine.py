@@ -1,4 +1,4 @@
-"""What computes the features of a release's requests: SQLite, where it is known and shown to give the same; or DuckDB."""
+"""What computes the features of a release's requests: SQLite where it gives the same, DuckDB otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ml_assets.graph.release.packaging.sqlite_select import Untranslatable, tran
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts
+from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.data import VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin
@@ -49,7 +49,7 @@ def choose(
         translated = translate(sql, facts.batch, schema.columns, schema.features, _types(lake, folder, facts))
     except Untranslatable as error:
         return replace(facts, row_wise=True, features_why=f"not known to be the same on SQLite: {error}")
-    (folder / SQLITE_SELECT).write_text(translated.text, encoding="utf-8")
+    (folder / SQLITE_SELECT).write_text(f"{source_line(sql)}\n{translated.text}\n", encoding="utf-8")
     chosen = replace(facts, row_wise=True, features_engine="sqlite", indexes=translated.indexes)
     rows = _rows(lake, spec, pin, schema)
     why = parity(folder, chosen, schema, rows, len(next(iter(rows.values()))))

@@ -32,6 +32,7 @@ from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
 
 SERVER = ("ml_assets.server.__main__", "ml_assets.server.pyfunc")
+PAGE = "ml_assets.server.page"
 WHAT = {
     "bundle": "the model that serves: the recipe of the judged model, refit on all labelled rows",
     "judged": "the model that metrics.json and model_card.md evaluate; it has never seen the test rows",
@@ -271,8 +272,11 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         if found is not None:
             path = module.replace(".", "/")
             texts[f"{path}/__init__.py" if found.name == "__init__.py" else f"{path}.py"] = found.read_text("utf-8")
+            if module == PAGE:
+                files = sorted(found.with_name("page_files").iterdir())
+                texts |= {f"{Path(path).parent}/page_files/{file.name}": file.read_text("utf-8") for file in files}
     texts |= {f"{name.removesuffix('.py').replace('.', '/')}.py": text for name, text in sources.items()}
-    for path in list(texts):  # packages need a file, which may be empty
+    for path in [path for path in texts if path.endswith(".py")]:  # packages need a file, which may be empty
         for parent in Path(path).parents[:-1]:
             texts.setdefault((parent / "__init__.py").as_posix(), "")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:

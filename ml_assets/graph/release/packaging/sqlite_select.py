@@ -16,7 +16,9 @@ from ml_assets.ml.sql_functions import (
     BOOLEAN,
     CASTS,
     FUNCTIONS,
+    INTEGER,
     NUMBER,
+    SAME,
     TEXT,
     TIME,
     VARIADIC,
@@ -27,10 +29,10 @@ from ml_assets.ml.sql_functions import (
 Node = dict[str, Any]
 Kinds = dict[str, str]  # column -> kind of its values
 NULL = ""
-WORDS = {"string": TEXT, "integer": NUMBER, "number": NUMBER, "boolean": BOOLEAN, "date": TIME, "timestamp": TIME}
+WORDS = {"string": TEXT, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN, "date": TIME, "timestamp": TIME}
 # DuckDB's types of lookups and references whose values SQLite can hold.
 TYPES = {
-    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), NUMBER),
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), INTEGER),
     **dict.fromkeys(("FLOAT", "DOUBLE"), NUMBER),
     **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), TIME),
     "VARCHAR": TEXT,
@@ -150,7 +152,7 @@ class _Translation:
         self._types = tables
         parameters = [f"?{number} AS {quoted(name)}" for number, name in enumerate(columns, start=1)]
         request = ", ".join(["1 AS `row_id`", f"{_literal(batch)} AS `batch`", *parameters])
-        kinds = {"row_id": NUMBER, "batch": TEXT} | {name: WORDS[word] for name, word in columns.items()}
+        kinds = {"row_id": INTEGER, "batch": TEXT} | {name: WORDS[word] for name, word in columns.items()}
         self._queries = {"batch": (f"SELECT {request}", kinds)}
         self._indexes: dict[str, list[list[str]]] = {}
 
@@ -162,7 +164,7 @@ class _Translation:
             name = names[feature.lower()]
             if kind != "number" and kinds[name] not in (TEXT, NULL):
                 raise Untranslatable(f"the category {feature} is no text")
-            if kind == "number" and kinds[name] not in (NUMBER, BOOLEAN, NULL):
+            if kind == "number" and kinds[name] not in (NUMBER, INTEGER, BOOLEAN, NULL):
                 raise Untranslatable(f"the number {feature} is a {kinds[name]}")
             listed.append(f"CAST({quoted(name)} AS REAL)" if kind == "number" else quoted(name))
         return SqliteSelect(f"SELECT {', '.join(listed)} FROM ({made[0]})", self._indexes)
@@ -229,8 +231,8 @@ class _Translation:
         if node["type"] not in ("BASE_TABLE", "SUBQUERY") or node["column_name_alias"] or node["sample"]:
             raise Untranslatable(f"a {node['type']} with other names or a sample in FROM")
         table = node.get("table_name", "")
-        alias = (node["alias"] or table).lower()
-        if not alias or alias in scope.relations:
+        alias = (node["alias"] or table).lower() or f"subquery {len(scope.relations)}"
+        if alias in scope.relations:
             raise Untranslatable("two relations of one name")
         if node["type"] == "SUBQUERY":
             text, kinds = self._query(node["subquery"]["node"], queries)
@@ -270,8 +272,7 @@ class _Translation:
         if left is None:
             raise Untranslatable(f"USING ({name})")
         scope.merged.add(name.lower())
-        sides = [scope.find([one, name]) for one in (left, new)]
-        _alike(*sides)
+        sides = _alike(*(scope.find([one, name]) for one in (left, new)))
         return f"{sides[0].text} = {sides[1].text}"
 
     def _index(self, condition: Node, new: str, scope: Scope) -> None:
@@ -288,7 +289,7 @@ class _Translation:
         if handler is None:
             raise Untranslatable(f"a {node['class']}")
         made: Expression = handler(node, scope)
-        if made.kind not in (NUMBER, TEXT, TIME, BOOLEAN, NULL):
+        if made.kind not in (NUMBER, INTEGER, TEXT, TIME, BOOLEAN, NULL):
             raise Untranslatable(f"a value of type {made.kind}")
         return made
 
@@ -300,7 +301,7 @@ class _Translation:
         if value["is_null"]:
             return Expression("NULL", NULL)
         if kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
-            return Expression(str(value["value"]), NUMBER)
+            return Expression(str(value["value"]), INTEGER)
         if kind == "DECIMAL" and isinstance(value["value"], int):
             return Expression(repr(value["value"] / 10 ** value["type"]["type_info"]["scale"]), NUMBER)
         if kind == "DOUBLE" and isinstance(value["value"], float):
@@ -331,17 +332,16 @@ class _Translation:
         if node["distinct"] or node["filter"] or node["order_bys"]["orders"]:
             raise Untranslatable(f"{name}() with a filter or an order")
         if name == "nullif" and len(children) == 2:
-            _alike(*children)
-            return Expression(f"nullif({children[0].text}, {children[1].text})", children[0].kind)
-        if name in VARIADIC and all(child.kind in (NUMBER, NULL) for child in children):
-            return Expression(f"{sql_name(name)}({', '.join(child.text for child in children)})", NUMBER)
+            return Expression(f"nullif({', '.join(one.text for one in _alike(*children))})", children[0].kind)
+        if name in VARIADIC and all(child.kind in (NUMBER, INTEGER, NULL) for child in children):
+            children = _alike(*children)
+            return Expression(f"{sql_name(name)}({', '.join(child.text for child in children)})", _kind(children))
         if (name, len(children)) not in FUNCTIONS:
             raise Untranslatable(f"{name}() with {len(children)} arguments")
         return _called(name, FUNCTIONS[name, len(children)], children)
 
     def _comparison(self, node: Node, scope: Scope) -> Expression:
-        left, right = self._expression(node["left"], scope), self._expression(node["right"], scope)
-        _alike(left, right)
+        left, right = _alike(self._expression(node["left"], scope), self._expression(node["right"], scope))
         return Expression(f"({left.text} {COMPARISONS[node['type']]} {right.text})", BOOLEAN)
 
     def _conjunction(self, node: Node, scope: Scope) -> Expression:
@@ -350,30 +350,29 @@ class _Translation:
         return Expression(f"({f' {word} '.join(parts)})", BOOLEAN)
 
     def _between(self, node: Node, scope: Scope) -> Expression:
-        parts = [self._expression(node[part], scope) for part in ("input", "lower", "upper")]
-        _alike(*parts)
+        parts = _alike(*(self._expression(node[part], scope) for part in ("input", "lower", "upper")))
         return Expression("({} BETWEEN {} AND {})".format(*(part.text for part in parts)), BOOLEAN)
 
     def _case(self, node: Node, scope: Scope) -> Expression:
-        branches = []
-        values = [self._expression(node["else_expr"], scope)]
-        for check in node["case_checks"]:
-            values.append(self._expression(check["then_expr"], scope))
-            branches.append(f"WHEN {_boolean(self._expression(check['when_expr'], scope))} THEN {values[-1].text}")
-        kind = _one_kind(*values)
-        return Expression(f"CASE {' '.join(branches)} ELSE {values[0].text} END", kind)
+        chosen = [self._expression(check["then_expr"], scope) for check in node["case_checks"]]
+        *chosen, otherwise = _alike(*chosen, self._expression(node["else_expr"], scope))
+        conditions = [_boolean(self._expression(check["when_expr"], scope)) for check in node["case_checks"]]
+        branches = [f"WHEN {when} THEN {then.text}" for when, then in zip(conditions, chosen, strict=True)]
+        return Expression(f"CASE {' '.join(branches)} ELSE {otherwise.text} END", _kind([*chosen, otherwise]))
 
     def _operator(self, node: Node, scope: Scope) -> Expression:
         parts = [self._expression(child, scope) for child in node["children"]]
-        kind, texts = node["type"], [part.text for part in parts]
+        kind = node["type"]
+        if kind == "OPERATOR_COALESCE" or kind in ("COMPARE_IN", "COMPARE_NOT_IN"):
+            parts = _alike(*parts)
+        texts = [part.text for part in parts]
         if kind == "OPERATOR_NOT":
             return Expression(f"(NOT {_boolean(parts[0])})", BOOLEAN)
         if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
             return Expression(f"({texts[0]} IS {'NOT ' * ('NOT' in kind)}NULL)", BOOLEAN)
         if kind == "OPERATOR_COALESCE":
-            return Expression(f"coalesce({', '.join(texts)}, NULL)", _one_kind(*parts))
+            return Expression(f"coalesce({', '.join(texts)}, NULL)", _kind(parts))
         if kind in ("COMPARE_IN", "COMPARE_NOT_IN"):
-            _alike(*parts)
             return Expression(f"({texts[0]} {'NOT ' * ('NOT' in kind)}IN ({', '.join(texts[1:])}))", BOOLEAN)
         raise Untranslatable(f"a {kind}")
 
@@ -382,8 +381,12 @@ def _called(name: str, signature: Signature, given: list[Expression]) -> Express
     """A call of a function of ours, whose arguments have the kinds that it takes."""
     wanted, kind, _ = signature
     for expected, one in zip(wanted, given, strict=True):
-        if one.kind not in expected and one.kind != NULL:
+        is_number = one.kind == INTEGER and NUMBER in expected
+        if one.kind not in (*expected.split(" or "), NULL) and not is_number:
             raise Untranslatable(f"{name} of a {one.kind}")
+    if kind == SAME:
+        # The last argument of round() is how it rounds, and no number that it computes with.
+        kind = INTEGER if all(one.kind == INTEGER for one in given[: 1 if name == "round" else None]) else NUMBER
     return Expression(f"{sql_name(name)}({', '.join(one.text for one in given)})", kind)
 
 
@@ -393,15 +396,21 @@ def _boolean(expression: Expression) -> str:
     return expression.text
 
 
-def _alike(*expressions: Expression) -> None:
-    """Refuse to compare what DuckDB casts before it compares."""
+def _alike(*expressions: Expression) -> list[Expression]:
+    """Expressions that DuckDB compares, or chooses among, as one kind: integers as numbers where one is a number.
+
+    Raises:
+        Untranslatable: DuckDB casts them in a way that SQLite does not know.
+    """
     kinds = {expression.kind for expression in expressions} - {NULL}
+    if kinds == {INTEGER, NUMBER}:
+        return [Expression(f"CAST({one.text} AS REAL)", NUMBER) if one.kind == INTEGER else one for one in expressions]
     if len(kinds) > 1:
         raise Untranslatable(f"a comparison of a {' with a '.join(sorted(kinds))}")
+    return list(expressions)
 
 
-def _one_kind(*expressions: Expression) -> str:
-    _alike(*expressions)
+def _kind(expressions: list[Expression]) -> str:
     return next((expression.kind for expression in expressions if expression.kind != NULL), NULL)
 
 
