@@ -161,13 +161,13 @@ def described(table: Table) -> str:
         f"{table.description}\n",
         f"Written by: {table.written_by}. Key: {key}. Format {table.format}"
         + (f": {', '.join(changes)}.\n" if changes else ".\n"),
-        "| column | type | meaning |",
-        "|---|---|---|",
+        *(["| column | type | meaning |", "|---|---|---|"] if table.columns else []),
     ]
     for column in table.columns:
         kind = " ".join(column.type.split()).replace("|", r"\|")
         lines.append(f"| `{column.name}` | {kind} | {column.description.replace('|', chr(92) + '|')} |")
-    lines += [f"\nAnd {table.further}."] if table.further else []
+    if table.further:
+        lines.append(f"\nAnd {table.further}." if table.columns else f"Columns: {table.further}.")
     return "\n".join(lines) + "\n"
 
 

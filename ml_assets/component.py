@@ -27,6 +27,7 @@ from ml_assets.graph.features.binding import Bound, check_selects
 from ml_assets.graph.features.checks import feature_checks
 from ml_assets.graph.features.function import Function, find_function, is_function
 from ml_assets.graph.features.lineage import pipeline_lineage
+from ml_assets.graph.features.online_assets import online_assets as online_lookup_assets
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
@@ -36,6 +37,7 @@ from ml_assets.graph.ingest.validation import check_sql
 from ml_assets.graph.maintenance import maintenance_job, maintenance_schedule
 from ml_assets.graph.monitoring.assets import monitoring_assets
 from ml_assets.graph.monitoring.checks import monitoring_checks
+from ml_assets.graph.monitoring.online_assets import online_assets, online_checks
 from ml_assets.graph.monitoring.performance_assets import performance_assets, performance_checks
 from ml_assets.graph.release.assets import release_assets
 from ml_assets.graph.release.checks import release_checks
@@ -43,6 +45,8 @@ from ml_assets.graph.release.promotion.approval_job import approve_job
 from ml_assets.graph.retraining.sensors import retrain_schedule, retrain_sensor
 from ml_assets.graph.scoring.assets import scoring_assets
 from ml_assets.graph.scoring.checks import scoring_checks
+from ml_assets.graph.scoring.log_assets import log_assets, log_checks
+from ml_assets.graph.scoring.log_sensors import log_sensor
 from ml_assets.graph.staleness.sensors import stale_sensor
 from ml_assets.graph.tracking.assets import tracking_assets
 from ml_assets.graph.training.assets import training_assets
@@ -54,6 +58,7 @@ from ml_assets.ml import bundle, signatures
 from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
+from ml_assets.server import parity
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import data, training_sets
 from ml_assets.tables.data import FEATURES
@@ -211,24 +216,28 @@ def build_pipeline(
     def described(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         return [made.map_asset_specs(lambda one: map_spec(catalogue.described(one))) for made in assets]
 
-    before_champion = described([*ingest_assets(spec), *feature_assets(spec, texts, function)])
+    online = described(online_lookup_assets(spec, texts))
+    before_champion = [*described([*ingest_assets(spec), *feature_assets(spec, texts, function)]), *online]
     late, performance = described(outcome_assets(spec)), described(performance_assets(spec))
     after_champion = [*described([*scoring_assets(spec), *monitoring_assets(spec)]), *performance]
+    logged = described([*log_assets(spec), *online_assets(spec)])
     sources = {**texts, **(function.sources if function else {}), earlier.RECIPE: earlier.recipe_text(spec)}
     trained = described(
         [
             *training_assets(spec, sources),
-            *release_assets(spec, function, earlier_features),
+            *release_assets(spec, function, earlier_features, parity.difference),
             *tracking_assets(spec),
         ]
     )
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
     jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
-    jobs += [_job(spec, "outcomes", [*late, *performance])] if late else []
+    jobs += [_job(spec, "outcomes", [*late, *online, *performance])] if late else []
+    # Runs of a pipeline wait for each other, but what servers predict is measured while a training runs.
+    jobs += [_job(spec, "prediction_log", logged, tags={})] if logged else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
-        assets=[*before_champion, *late, *trained, *after_champion],
+        assets=[*before_champion, *late, *trained, *after_champion, *logged],
         asset_checks=[
             *ingest_checks(spec),
             *feature_checks(spec),
@@ -237,12 +246,15 @@ def build_pipeline(
             *scoring_checks(spec),
             *monitoring_checks(spec),
             *performance_checks(spec),
+            *log_checks(spec),
+            *online_checks(spec),
         ],
         jobs=jobs,
         sensors=[
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
+            *log_sensor(spec, paths, f"{spec.name}_prediction_log"),
             retrain_sensor(spec, paths, train_job.name),
             release_sensor(spec, paths, [deploy, ingest_job], [key for one in after_champion for key in one.keys]),
             alerts_sensor(spec, paths, [job.name for job in jobs]),
@@ -288,11 +300,11 @@ def lake_io_manager(paths: Paths) -> LakeIOManager:
     return LakeIOManager(root=str(paths.root), data=str(paths.data), memory_limit=memory_limit())
 
 
-def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition]) -> Any:
+def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition], tags: dict[str, str] | None = None) -> Any:
     return dg.define_asset_job(
         f"{spec.name}_{name}",
         selection=dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys)),
-        tags={"ml_assets/pipeline": spec.name},
+        tags={"ml_assets/pipeline": spec.name} if tags is None else tags,
         executor_def=dg.in_process_executor,
     )
 

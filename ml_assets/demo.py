@@ -30,6 +30,7 @@ from ml_assets.tables import candidates, data
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.drift import DRIFT
 from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.online import ONLINE_LOOKUPS
 from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.releases import RELEASES
@@ -41,6 +42,7 @@ YEAR = 2013
 BATCHES = tuple(f"{YEAR}-{month:02d}" for month in range(1, 13))
 FIRST, LATER = BATCHES[:10], BATCHES[10:]
 LOOKUP = data.lookup("carrier_history")
+ONLINE = ONLINE_LOOKUPS.name
 BY_BATCH = tuple(table.name for table in (data.RAW_DATA, data.VALIDATED_DATA, LOOKUP, data.FEATURES))
 TRAINED = (
     TRAINING_SETS.name,
@@ -63,7 +65,7 @@ def run_demo(paths: Paths, console: Console) -> bool:
             continue
         console.print("  to do: " + ", ".join(to_do))
         # Ten months come before any champion: they train it. The other two are scored by it.
-        upstream = '+key:"flights/champion",key:"flights/quarantine"'
+        upstream = '+key:"flights/champion",' + _keys(["quarantine", ONLINE])
         select = upstream if batches == FIRST else _keys([*_asset_names(batches), "quarantine"])
         span = f"{batches[0]}...{batches[-1]}"
         for arguments in (["--select", 'key:"flights/arrivals"'], ["--select", select, "--partition-range", span]):
@@ -73,7 +75,7 @@ def run_demo(paths: Paths, console: Console) -> bool:
 
 
 def _asset_names(batches: Sequence[str]) -> tuple[str, ...]:
-    return BY_BATCH + (TRAINED if batches == FIRST else WATCHED)
+    return (*BY_BATCH, ONLINE, *(TRAINED if batches == FIRST else WATCHED))
 
 
 def _keys(asset_names: Sequence[str]) -> str:
@@ -88,7 +90,7 @@ def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
     return [
         asset_name
         for asset_name in _asset_names(batches)
-        if not all((asset_name, batch) in fine for batch in ((None,) if asset_name in TRAINED else batches))
+        if not all((asset_name, batch) in fine for batch in ((None,) if asset_name in (ONLINE, *TRAINED) else batches))
     ]
 
 

@@ -10,6 +10,7 @@ MLAssetsError
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
 ├── TrackingError     the experiment tracker cannot be reached or does not take what it is told
 ├── ServingError      a release that cannot be served, or a port that is taken
+│   └── LogFull       an answer cannot be kept, because the disk is full
 └── LakeError         the lake cannot be opened, read or written
     ├── SchemaChange  data does not fit the table it is written to
     └── LakeBusy      another process kept the write lock for too long
@@ -111,6 +112,10 @@ class TrackingError(MLAssetsError):
 
 class ServingError(MLAssetsError):
     """A release cannot be served, or a port is taken."""
+
+
+class LogFull(ServingError):
+    """An answer cannot be kept in the prediction log, because the disk is full."""
 
 
 class LakeError(MLAssetsError):

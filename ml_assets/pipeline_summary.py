@@ -11,6 +11,7 @@ from ml_assets.lake.lake import Lake
 from ml_assets.ml import selection
 from ml_assets.tables import arrivals, candidates, data, drift, evaluations, performance, versions
 from ml_assets.tables.decisions import Decision, newest, newest_of, pending
+from ml_assets.tables.prediction_log import is_online
 from ml_assets.tables.predictions import PREDICTIONS
 
 COUNTED = (data.RAW_DATA, data.VALIDATED_DATA, data.QUARANTINE, data.FEATURES, PREDICTIONS)
@@ -80,7 +81,9 @@ def _read(lake: Lake, pipeline: str) -> Summary:
         scores = evaluations.newest(lake, pipeline, [found.champion.version], ["test"]) if tuned else []
         found.test = next((row for row in scores if row["metric"] == tuned[0]["metric"]), None)
         live = [row for row in performance.verdicts(lake, pipeline, found.champion.version) if not row["seen"]]
-        found.live = live[-1] if live else None
+        # By batch, days of real-time use last: of both, what was measured last.
+        newest_of_kind = {is_online(row["batch"]): row for row in live}
+        found.live = max(newest_of_kind.values(), key=lambda row: row["measured_at"], default=None)
     found.newest = newest_decision(lake, pipeline, found.champion)
     found.problems = _problems(lake, pipeline, found)
     return found

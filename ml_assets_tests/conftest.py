@@ -190,7 +190,9 @@ class Project:
         """arrivals, then everything up to features."""
         assert self.arrive().success
         lookups = [f"lookup_{name}" for name in self.spec.lookups]
-        return self.materialize("raw_data", "validated_data", "quarantine", *lookups, "features", batches=batches)
+        online = ["online_lookups"] if lookups or self.spec.references else []
+        made = ("raw_data", "validated_data", "quarantine", *lookups, "features", *online)
+        return self.materialize(*made, batches=batches)
 
     def fit(self) -> dg.ExecuteInProcessResult:
         """A new version, not evaluated."""

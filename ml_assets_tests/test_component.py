@@ -63,6 +63,7 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
     asset_names = {key.path[-1] for key in graph.get_all_asset_keys()}
     assert asset_names == {
         "arrivals",
+        "online_lookups",
         "raw_data",
         "validated_data",
         "quarantine",

@@ -172,6 +172,21 @@ def forgeries() -> Iterator[Tampering]:
         "no UTF-8": "\udcff",
     }.items():
         yield new(f"SELECT: {name}", "features", _select(text))
+    for name, text in {
+        "two statements": "SELECT 1; SELECT 2",
+        "no SELECT": "CREATE TABLE t (x)",
+        "a copy written": f"VACUUM INTO '{{beside}}/{CANARY}'",
+        "a file attached": f"ATTACH '{{beside}}/{CANARY}' AS x",
+        "an extension": "SELECT load_extension('x')",
+        "a setting": "PRAGMA temp_store_directory = '/tmp'",
+        "much memory": "SELECT length(randomblob(1000000000))",
+        "no end": "WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT count(*) FROM r",
+        "no text": "",
+    }.items():
+        yield new(f"SQLite: {name}", "features", _sqlite(text))
+    yield new(
+        "a SELECT that was not translated", "features.sql", _replaced("bundle/features.sql", lambda old: old + b" ")
+    )
     for name in ("lookups", "references"):
         yield new(f"{name} out of the folder", "release.json", _facts(name, "../../../../etc/hostname"))
         yield new(f"{name} at an absolute path", "release.json", _facts(name, "/etc/hostname"))
@@ -250,6 +265,18 @@ def _select(text: str) -> Change:
     def change(folder: Path) -> None:
         told = text.replace("{beside}", str(folder.parent))
         (folder / "bundle" / "features.sql").write_bytes(told.encode(errors="surrogateescape"))
+        _json("release.json", features_engine="duckdb")(folder)
+
+    return change
+
+
+def _sqlite(text: str) -> Change:
+    """Another SELECT for SQLite, with the digest of the one that it is said to be translated from."""
+
+    def change(folder: Path) -> None:
+        file = folder / "features.sqlite.sql"
+        head = file.read_text().partition("\n")[0]
+        file.write_text(f"{head}\n{text.replace('{beside}', str(folder.parent))}")
 
     return change
 

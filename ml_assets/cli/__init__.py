@@ -12,8 +12,19 @@ from ml_assets.cli.group import Group
 
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
-    "Look": ("summary", "status", "models", "trials", "retraining", "alerts", "quarantine", "monitor", "lake"),
-    "Act": ("approve", "reject", "score", "serve", "replay"),
+    "Look": (
+        "summary",
+        "status",
+        "models",
+        "trials",
+        "experiment",
+        "retraining",
+        "alerts",
+        "quarantine",
+        "monitor",
+        "lake",
+    ),
+    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
 }
 
 

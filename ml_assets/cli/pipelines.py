@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+def complete_pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Names for the shell, from the YAML of the project alone."""
     from ml_assets.project import find_project, pipelines
 
@@ -35,8 +35,8 @@ def _versions(context: click.Context, _parameter: click.Parameter, begun: str) -
     return sorted(name for name in names if name.startswith(begun) and not name.startswith("."))
 
 
-pipeline_argument = click.argument("pipeline", shell_complete=_pipelines)
-optional_pipeline = click.argument("pipeline", required=False, shell_complete=_pipelines)
+pipeline_argument = click.argument("pipeline", shell_complete=complete_pipelines)
+optional_pipeline = click.argument("pipeline", required=False, shell_complete=complete_pipelines)
 why_option = click.option("--why", required=True, help="The reason; it is kept with the decision.")
 
 

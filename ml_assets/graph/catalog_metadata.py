@@ -22,6 +22,7 @@ from ml_assets.tables.evaluations import EVALUATIONS
 from ml_assets.tables.families import table_of
 from ml_assets.tables.outcomes import OUTCOMES
 from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.prediction_log import PREDICTION_LOG
 from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.releases import RELEASES
 from ml_assets.tables.training_sets import TRAINING_SETS
@@ -42,6 +43,7 @@ YAML_KEYS = {
     RELEASES: "gates",
     DECISIONS: "gates",
     PREDICTIONS: "serving",
+    PREDICTION_LOG: "serving",
     DRIFT: "monitoring",
     PERFORMANCE: "monitoring",
 }

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph.batches import RANGE_TAG
-from ml_assets.graph.declare import Metadata, asset_key, batches_of
+from ml_assets.graph.declare import Metadata, asset_key, batches_of, hours_of
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Lake
@@ -42,7 +42,11 @@ class BatchCheck:
 
 
 def batch_checks(
-    spec: PipelineSpec, asset_name: str, checks: Sequence[BatchCheck], deps: Sequence[dg.AssetKey] = ()
+    spec: PipelineSpec,
+    asset_name: str,
+    checks: Sequence[BatchCheck],
+    deps: Sequence[dg.AssetKey] = (),
+    by_hour: bool = False,
 ) -> dg.AssetChecksDefinition:
     """The checks of a partitioned asset, in one step.
 
@@ -51,8 +55,9 @@ def batch_checks(
         asset_name: The asset.
         checks: What is judged.
         deps: Other assets that must be there first.
+        by_hour: The asset's partitions are hours, and so are the `batch`es that are judged.
     """
-    key = asset_key(spec, asset_name)
+    key, partitions = asset_key(spec, asset_name), hours_of(spec) if by_hour else batches_of(spec)
 
     @dg.multi_asset_check(
         name=f"{spec.name}__{asset_name}_checks",
@@ -62,7 +67,7 @@ def batch_checks(
                 asset=key,
                 additional_deps=deps,
                 blocking=check.blocking,
-                partitions_def=batches_of(spec),
+                partitions_def=partitions,
                 description=check.description,
             )
             for check in checks

@@ -25,6 +25,11 @@ def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=f"{spec.name}_batches")
 
 
+def hours_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
+    """The partitions of what servers log: one per hour, UTC, that has records."""
+    return dg.DynamicPartitionsDefinition(name=f"{spec.name}_hours")
+
+
 def asset_key(spec: PipelineSpec, asset: Table | str) -> dg.AssetKey:
     """`[pipeline, name]` of an asset, or of the asset of a table."""
     return dg.AssetKey([spec.name, asset.name if isinstance(asset, Table) else asset])
@@ -36,7 +41,7 @@ def table_of(key: dg.AssetKey) -> str:
 
 
 def common(
-    spec: PipelineSpec, stage: str, code_version: str, kinds: set[str], by_batch: bool = False
+    spec: PipelineSpec, stage: str, code_version: str, kinds: set[str], by_batch: bool = False, by_hour: bool = False
 ) -> dict[str, Any]:
     """Arguments that every asset of a stage is declared with."""
     arguments: dict[str, Any] = {
@@ -48,14 +53,21 @@ def common(
         # `dagster asset materialize --partition-range` asks it of every selected asset, partitioned or not.
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
-    return arguments | ({"partitions_def": batches_of(spec)} if by_batch else {})
+    if by_batch or by_hour:
+        arguments["partitions_def"] = batches_of(spec) if by_batch else hours_of(spec)
+    return arguments
 
 
-def commit(context: dg.AssetExecutionContext, key: dg.AssetKey, batch: str | None = None) -> Commit:
-    """Who writes, for the snapshot's message."""
+def commit(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    batch: str | None = None,
+    note: Mapping[str, object] | None = None,
+) -> Commit:
+    """Who writes, for the snapshot's message, and what else there is to say."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
     run = context.run
-    return Commit(key.to_user_string(), run.run_id, version, batch, triggered_by=triggered_by(run.tags))
+    return Commit(key.to_user_string(), run.run_id, version, batch, note or {}, triggered_by(run.tags))
 
 
 def triggered_by(tags: Mapping[str, str]) -> str:

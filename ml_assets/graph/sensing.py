@@ -43,12 +43,14 @@ class Found:
         reason: Why there are none.
         memory: What the next tick has to know; None where that has not changed.
         new_batches: Batches that Dagster must learn before the runs.
+        new_hours: Hours, likewise.
     """
 
     runs: Sequence[dg.RunRequest] = ()
     reason: str = ""
     memory: str | None = None
     new_batches: Sequence[str] = ()
+    new_hours: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ class Tick:
         found = run_requests.due(requested)
         return {} if found and unfinished_run(self.instance, self.spec.name) else found
 
-    def neighbours(self, batches: Iterable[str]) -> tuple[list[list[str]], list[str]]:
-        """Batches as ranges in the order of registration, each for one run, and those to be registered before."""
-        chosen, known = set(batches), list(self.instance.get_dynamic_partitions(f"{self.spec.name}_batches"))
+    def neighbours(self, batches: Iterable[str], by_hour: bool = False) -> tuple[list[list[str]], list[str]]:
+        """Batches, or hours, as ranges in the order of registration, each for one run, and those to be registered."""
+        partitions = declare.hours_of(self.spec) if by_hour else declare.batches_of(self.spec)
+        chosen, known = set(batches), list(self.instance.get_dynamic_partitions(str(partitions.name)))
         new = sorted(chosen.difference(known))
         return list(ranges([*known, *new], chosen)), new
 
@@ -130,12 +133,12 @@ def _result(tick: Tick, found: Found) -> dg.SensorResult | dg.SkipReason:
     cursor = before if found.memory is None else tick.memory.write(found.memory, before)
     if not found.runs and cursor == before:
         return dg.SkipReason(found.reason)
-    new = found.new_batches if found.runs else ()
+    new = [(declare.batches_of(tick.spec), found.new_batches), (declare.hours_of(tick.spec), found.new_hours)]
     return dg.SensorResult(
         run_requests=list(found.runs),
         skip_reason=None if found.runs else dg.SkipReason(found.reason),
         cursor=cursor,
-        dynamic_partitions_requests=[declare.batches_of(tick.spec).build_add_request(list(new))] if new else [],
+        dynamic_partitions_requests=[of.build_add_request(list(names)) for of, names in new if names and found.runs],
     )
 
 

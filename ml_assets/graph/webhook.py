@@ -51,18 +51,23 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> Reply:
+def ask(
+    url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S, key: str | None = None
+) -> Reply:
     """POST a JSON object, or GET where there is none. Never raises.
 
     Args:
         url: http:// or https:// address.
         payload: What is sent.
         timeout_s: Seconds to wait for the connection, and again for the answer.
+        key: API key of a server of ours.
     """
     if not _is_web(url):
         return Reply("failed", "not an http:// or https:// address")
     data = None if payload is None else json.dumps(payload, default=str).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "ml_assets"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme was looked at
     handlers: list[Any] = [_NoRedirects]
     if urlsplit(url).hostname in LOOPBACK:

@@ -272,6 +272,11 @@ class Lake:
         """Id of the newest snapshot."""
         return int(self.fetch("SELECT id FROM lake.current_snapshot()")[0][0])
 
+    def data_version(self, put: Put) -> str:
+        """The hash of schema and rows that a write would have."""
+        with self._computing():
+            return puts.data_version(self.con, put, puts.normalised(self.con, put))
+
     # -- writing ------------------------------------------------------------------------------------------------
 
     def replace(

@@ -69,6 +69,11 @@ class Paths:
         return self.data / "sensors"
 
     @property
+    def serving(self) -> Path:
+        """The prediction log of the servers."""
+        return self.data / "serving"
+
+    @property
     def spool(self) -> Path:
         return self.data / "spool"
 

@@ -58,8 +58,9 @@ def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bo
     if not table_exists(con, put.table):
         con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{identifier(schema)}")
         con.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
-        if put.batch is not None:
-            con.execute(f"ALTER TABLE {target} SET PARTITIONED BY (batch)")
+        divided_by = put.divided_by if put.batch is None else "batch"
+        if divided_by:
+            con.execute(f"ALTER TABLE {target} SET PARTITIONED BY ({identifier(divided_by)})")
         _comment(con, put, {}, commented)
     else:
         is_altered = evolution.evolve(con, put, source, columns_of(con, target), columns)

@@ -40,6 +40,7 @@ class Put:
         source: A relation of the lake's connection that is computed already, such as a temporary table.
         batch: Replace the rows of this batch only; None replaces the whole table.
         append: Add the rows and replace nothing.
+        divided_by: With `append`: a file of the table holds one value of this column, so that reading some is cheap.
         key: With `append`: rows of the table that agree with a new one in these columns are replaced.
         volatile: Columns that do not count for the data version, such as a time of writing.
         reshape: The table takes the columns of these rows: others are dropped, and a type may change in a way that
@@ -55,6 +56,7 @@ class Put:
     source: str
     batch: str | None = None
     append: bool = False
+    divided_by: str = ""
     key: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     reshape: bool = False

@@ -5,6 +5,7 @@ judged/          bundle of the model that was evaluated, where that is another o
 lookups/         each lookup as the newest batch of the training set saw it
 references/      each reference table
 release.json     the facts below
+features.sqlite.sql  the features SELECT for SQLite, where that computes the same
 golden.json      requests, and what the batch path answered to them
 metrics.json, model_card.md
 server.zip       the server's source, and that of the features function
@@ -15,11 +16,12 @@ manifest.json    SHA-256 of every other file
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from ml_assets.errors import ModelError
 from ml_assets.ml import archives, documents
 
 FACTS, GOLDEN, SOURCES = "release.json", "golden.json", "server.zip"
+SQLITE_SELECT = "features.sqlite.sql"
 PARITY = 1e-5
 MAX_SOURCES = 64 * 2**20  # bytes that server.zip may unpack to
 # What a server process is started with, in the image and under proof.
@@ -50,6 +53,12 @@ class Facts:
         references: Names of the reference tables.
         parity: Largest difference from the golden answers with which the server starts.
         models: Folder of the release -> which model it holds, its digest, and the rows that it was fitted on.
+        constraints: Column -> min, max, allowed and regex, where they are declared.
+        broken: warn | refuse: what becomes of a request's values that break one.
+        row_wise: Does a row's features depend on that row alone?
+        features_engine: What computes the features of requests: sqlite or duckdb.
+        features_why: Why it is not sqlite; empty otherwise.
+        indexes: Lookup or reference -> the columns by which the SELECT on SQLite finds its rows.
     """
 
     pipeline: str
@@ -62,6 +71,12 @@ class Facts:
     references: list[str]
     parity: float = PARITY
     models: dict[str, Any] = field(default_factory=dict)
+    constraints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: Literal["warn", "refuse"] = "warn"
+    row_wise: bool = False
+    features_engine: Literal["sqlite", "duckdb"] = "duckdb"
+    features_why: str = ""
+    indexes: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ def read_facts(folder: Path) -> Facts:
     needed = [f"bundle/{facts.sql}"] if facts.sql is not None else []
     needed += [f"lookups/{name}.parquet" for name in facts.lookups]
     needed += [f"references/{name}.parquet" for name in facts.references]
+    needed += [SQLITE_SELECT] if facts.features_engine == "sqlite" else []
     for name in needed:
         # Their paths are built from names, which must not lead out of the folder, nor through a folder that is a link.
         if ".." in Path(name).parts or Path(name).is_absolute() or not (folder / name).is_file():
@@ -113,6 +129,17 @@ def read_facts(folder: Path) -> Facts:
     if (folder / SOURCES).exists():
         archives.check(folder / SOURCES, MAX_SOURCES)
     return facts
+
+
+def table_file(folder: Path, tables: Path | None, kind: str, name: str) -> Path:
+    """The Parquet file of a lookup or reference: among newer tables where it is there, else the release's own."""
+    file = Path(kind) / f"{name}.parquet"
+    return tables / file if tables is not None and (tables / file).is_file() else folder / file
+
+
+def source_line(sql: str) -> str:
+    """First line of the SELECT for SQLite: which features SELECT it is translated from."""
+    return f"-- of features.sql, SHA-256 {hashlib.sha256(sql.encode()).hexdigest()}"
 
 
 def read_golden(folder: Path) -> Golden:

@@ -5,29 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ml_assets.errors import MLAssetsError, ServingError
-from ml_assets.ml import manifest
+from ml_assets.errors import MLAssetsError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
-
-class WithoutPandas:
-    """Lets pyarrow and DuckDB go without pandas, which they import where it is installed: 60 MiB for nothing."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        """Refuse pandas; leave every other name to the other finders."""
-        if name.partition(".")[0] == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def needs_pandas(folder: Path) -> bool:
-    """Does a release compute with frames: by a features function, or because scikit-learn answers?"""
-    from ml_assets.ml import bundle, release
-
-    return release.read_facts(folder).function is not None or bundle.read_schema(folder / "bundle").engine != "onnx"
+    from ml_assets.server.service import Service
 
 
 def digest(text: str) -> str:
@@ -37,12 +20,25 @@ def digest(text: str) -> str:
     return text.lower()
 
 
+def workers(text: str) -> int:
+    """A number of processes."""
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 64")
+    return int(text)
+
+
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m ml_assets.server", description="Serve a release over HTTP.")
     parser.add_argument("folder", type=Path, help="folder of the release")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one; default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1")
+    parser.add_argument("--workers", type=workers, default=1, help="processes that share the port; default: 1")
+    parser.add_argument(
+        "--keys", type=Path, help="file of API keys, beside those of the environment's ML_ASSETS_API_KEYS"
+    )
+    parser.add_argument("--insecure", action="store_true", help="let other machines ask without a key")
+    parser.add_argument("--log", type=Path, help="folder to write the prediction log to; default: none is written")
     parser.add_argument(
         "--sha256",
         type=digest,
@@ -51,29 +47,18 @@ def main() -> None:
     )
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # end with this process
     given = parser.parse_args()
-    from ml_assets.server.process import end_with, run
+    from ml_assets.server.process import Options, end_with, run
 
     if given.parent is not None:
         end_with(given.parent)
 
-    def load() -> tuple[Starlette, str]:
-        folder = given.folder.resolve()
-        if not folder.is_dir():
-            raise ServingError(
-                "There is no such release.", where={"folder": folder}, fix="Name the folder that has a manifest.json."
-            )
-        manifest.verify(folder, given.sha256, "release")
-        if not needs_pandas(folder):
-            sys.meta_path.insert(0, WithoutPandas())
-        from ml_assets.server.app import Serving, app
-        from ml_assets.server.scorer import Scorer
+    def make() -> Service:
+        from ml_assets.server.service import Folder
 
-        serving = Serving(Scorer(folder, given.sha256))
-        facts = serving.scorer.facts
-        return app(serving), f"{facts.pipeline} {facts.version}"
+        return Folder(given.folder, given.sha256, given.log)
 
     try:
-        run(load, given.host, given.port)
+        run(make, Options(given.host, given.port, given.workers, given.keys, given.insecure))
     except MLAssetsError as error:
         sys.exit(f"Error: {error}")
 

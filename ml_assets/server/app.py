@@ -1,166 +1,203 @@
-"""The routes: /predict, /health, /schema, /openapi.json, /reload."""
+"""The routes, and what is the same for all of them: keys, problems, counting."""
 
 from __future__ import annotations
 
+import asyncio
+import http
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ml_assets.errors import MLAssetsError
-from ml_assets.server.requests import PredictResponse, RowRefused
-from ml_assets.server.scorer import Scorer
+from ml_assets.server import docs_page, openapi, page, problems
+from ml_assets.server.bodies import Bodies
+from ml_assets.server.counting import Counting
+from ml_assets.server.describe import describe
+from ml_assets.server.keeping import Feedback
+from ml_assets.server.keys import Keys
+from ml_assets.server.problems import Problem
+from ml_assets.server.prometheus import Metrics, shared
+from ml_assets.server.registry import Registry, drawn_id
 
-MAX_BYTES = 8 * 2**20
-MAX_HELD = 8 * MAX_BYTES  # of all bodies that are arriving at a time
-TOO_LARGE = f"The body is larger than {MAX_BYTES:,} bytes; send fewer rows."
-TOO_MANY = "Too many requests are arriving; try again."
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 log = logging.getLogger("ml_assets.server")
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass
-class Serving:
-    """What answers now. Assigning another scorer swaps the release; requests are answered one after the other.
-
-    Args:
-        scorer: The release.
-        reload: Looks for the champion at once; None where one release is served for good.
-    """
-
-    scorer: Scorer
-    reload: Callable[[], Awaitable[None]] | None = None
-
-
-class Bodies:
-    """The bodies that are arriving. They are bounded one by one and together, since each is held until it is whole."""
-
-    def __init__(self) -> None:
-        self._held = 0
-
-    async def read(self, request: Request) -> bytearray:
-        """The body of a request.
-
-        Raises:
-            BodyRefused: It is too large, or too much is arriving.
-            ClientDisconnect: The client is gone.
-        """
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > MAX_BYTES:
-            raise BodyRefused(413, TOO_LARGE)
-        body = bytearray()
-        try:
-            async for chunk in request.stream():
-                body += chunk
-                self._held += len(chunk)
-                if len(body) > MAX_BYTES:
-                    raise BodyRefused(413, TOO_LARGE)
-                if self._held > MAX_HELD:
-                    raise BodyRefused(503, TOO_MANY)
-        finally:
-            self._held -= len(body)
-        return body
-
-
-class BodyRefused(Exception):
-    """A body that is not taken.
+def app(registry: Registry, keys: Keys | None = None, counting: Counting | None = None) -> Starlette:
+    """The application over what the registry holds at the time of each request.
 
     Args:
-        status: Of the response.
-        text: Of the response.
+        registry: The pipelines.
+        keys: Who may ask for what; by default everybody for everything.
+        counting: Counts requests; by default in memory of its own.
     """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
+    routes = Routes(registry, keys or Keys(), counting or Counting(Metrics(shared(1))))
+    return Starlette(routes=routes.all(), exception_handlers={HTTPException: _no_route})
 
 
-def app(serving: Serving, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
-    """The application over what `serving` holds at the time of each request."""
-    bodies = Bodies()
+class Routes:
+    """The handlers of all routes."""
 
-    async def predict(request: Request) -> Response:
-        try:
-            predicted = serving.scorer.predict(await bodies.read(request))
-        except BodyRefused as refused:
-            return _error(refused.status, str(refused))
-        except ClientDisconnect:
-            return Response(status_code=400)  # to nobody
-        except (msgspec.ValidationError, RowRefused) as error:
-            return _error(422, str(error))
-        except msgspec.DecodeError as error:
-            return _error(400, f"The body is no JSON: {error}")
-        except Exception as error:  # of the features function, for example: the process goes on
-            log.exception("a request failed")
-            return _error(500, str(error) if isinstance(error, MLAssetsError) else f"{type(error).__name__}: {error}")
-        return Response(msgspec.json.encode(predicted), media_type="application/json")
+    def __init__(self, registry: Registry, keys: Keys, counting: Counting) -> None:
+        self._registry, self._keys, self._counting = registry, keys, counting
+        self._bodies = Bodies()
 
-    async def health(_: Request) -> Response:
-        facts = serving.scorer.facts
-        return JSONResponse({"ready": True, "pipeline": facts.pipeline, "version": facts.version})
+    def all(self) -> list[Route]:
+        """Every route; those without a scope need no key."""
+        return [
+            self._route("/v1/{name}/predict", self.predict, "POST", "predict"),
+            self._route("/v1/{name}/versions/{version}/predict", self.predict, "POST", "predict"),
+            self._route("/v1/{name}/feedback", self.feedback, "POST", "feedback"),
+            self._route("/v1/{name}/reload", self.reload, "POST", "admin"),
+            self._route("/v1/{name}", self.pipeline, "GET", "predict"),
+            self._route("/v1", self.pipelines, "GET", "predict"),
+            self._route("/metrics", self.metrics, "GET", None),
+            Route("/health/live", self.live),
+            Route("/health/ready", self.ready),
+            Route("/openapi.json", self.openapi),
+            Route("/docs", self.docs),
+            *page.routes(),
+        ]
 
-    async def reload(_: Request) -> Response:
-        found: dict[str, Any] = {}
-        status = 200
-        if serving.reload is not None:
+    def _route(self, path: str, handler: Handler, method: str, scope: str | None) -> Route:
+        name = path.rpartition("/")[2] if "{version}" not in path else "version"
+        name = "pipeline" if name == "{name}" else name
+
+        async def answer(request: Request) -> Response:
+            started = time.perf_counter()
             try:
-                await serving.reload()
-            except Exception as error:  # whatever is wrong with the new release, the old one goes on
-                log.error("the champion's release was not loaded: %s", error)
-                status, found["error"] = 503, str(error)
-        facts = serving.scorer.facts
-        found |= {"pipeline": facts.pipeline, "version": facts.version, "fixed": serving.reload is None}
-        return JSONResponse(found, status_code=status)
+                _check_origin(request)
+                self._keys.check(request.headers.get("authorization"), scope)
+                response = await handler(request)
+            except Problem as problem:
+                response = problem.response()
+            except msgspec.DecodeError as error:
+                response = problems.of(error).response()
+            except ClientDisconnect:
+                response = Response(status_code=400)  # to nobody
+            except Exception as error:  # of the features function, for example: the process goes on
+                log.exception("a request failed")
+                response = problems.of(error).response()
+            pipeline = request.path_params.get("name", "")
+            pipeline = pipeline if pipeline in self._registry.pipelines else ""
+            self._counting.request(pipeline, name, response.status_code, time.perf_counter() - started)
+            return response
 
-    async def schema(_: Request) -> Response:
-        return JSONResponse(serving.scorer.json_schema())
+        return Route(path, answer, methods=[method])
 
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(_openapi(serving.scorer))
+    async def predict(self, request: Request) -> Response:
+        """Score rows."""
+        pipeline = self._registry.need(request.path_params["name"])
+        body = await self._bodies.read(request)
+        response = await pipeline.predict(body, request.path_params.get("version"), _explained(request))
+        return Response(msgspec.json.encode(response), media_type="application/json")
 
-    routes = [
-        Route("/predict", predict, methods=["POST"]),
-        Route("/health", health),
-        Route("/reload", reload, methods=["POST"]),
-        Route("/schema", schema),
-        Route("/openapi.json", openapi),
-    ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    async def feedback(self, request: Request) -> Response:
+        """Keep outcomes of rows that were scored."""
+        pipeline = self._registry.need(request.path_params["name"])
+        body = await self._bodies.read(request)
+        if pipeline.keeper is None:
+            raise Problem(
+                409, "not-logged", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
+            )
+        found = msgspec.json.decode(body, type=Feedback)
+        request_id = drawn_id()
+        await asyncio.to_thread(pipeline.keeper.feedback, found.outcomes, request_id)
+        return JSONResponse({"id": request_id, "pipeline": pipeline.name, "outcomes": len(found.outcomes)})
+
+    async def pipelines(self, _: Request) -> Response:
+        """Names of the pipelines, and the versions that answer."""
+        return JSONResponse({"pipelines": self._ready_versions()})
+
+    async def pipeline(self, request: Request) -> Response:
+        """Versions, routes, schema and lookups of a pipeline."""
+        return Response(
+            msgspec.json.encode(describe(self._registry.need(request.path_params["name"]))),
+            media_type="application/json",
+        )
+
+    async def reload(self, request: Request) -> Response:
+        """Look for the pipeline's versions at once."""
+        pipeline = self._registry.need(request.path_params["name"])
+        error = None
+        if pipeline.reload is not None:
+            try:
+                await pipeline.reload()
+            except Exception as failed:  # whatever is wrong with the new release, the old one goes on
+                log.error("a release of %s was not loaded: %s", pipeline.name, failed)
+                error = str(failed)
+        answers = pipeline.versions and pipeline.versions.champion.facts.version
+        found = {"pipeline": pipeline.name, "version": answers, "pinned": pipeline.reload is None}
+        if error is not None:
+            raise Problem(503, "not-loaded", error, more=found)
+        return JSONResponse(found)
+
+    async def live(self, _: Request) -> Response:
+        """The process answers."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Are all pipelines loaded, and in which versions?"""
+        found = {"ready": self._registry.is_ready, "pipelines": self._ready_versions()}
+        return JSONResponse(found, 200 if self._registry.is_ready else 503)
+
+    def _ready_versions(self) -> dict[str, dict[str, str] | None]:
+        return {
+            name: {role: scorer.facts.version for role, scorer in one.versions.roles.items()} if one.versions else None
+            for name, one in self._registry.pipelines.items()
+        }
+
+    async def metrics(self, _: Request) -> Response:
+        """Counters for Prometheus."""
+        return Response(self._counting.text(self._registry), media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, _: Request) -> Response:
+        """The API as an OpenAPI document."""
+        return JSONResponse(self._document())
+
+    async def docs(self, _: Request) -> Response:
+        """The same for people."""
+        return HTMLResponse(docs_page.page(self._document()), headers=PAGE_HEADERS)
+
+    def _document(self) -> dict[str, Any]:
+        return openapi.document(self._registry, with_keys=bool(self._keys))
 
 
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status_code=status)
+def _explained(request: Request) -> int:
+    """`?explain=3`: how many features of each row are said to move its score."""
+    text = request.query_params.get("explain", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 4):
+        found = f"explain is a number of features from 0 to 999, not {text[:20]!r}"
+        raise Problem(422, "invalid-request", found, [{"field": "explain", "detail": found}])
+    return int(text)
 
 
-def _openapi(scorer: Scorer) -> dict[str, Any]:
-    (request, response), components = msgspec.json.schema_components(
-        [scorer.request, PredictResponse], ref_template="#/components/schemas/{name}"
-    )
+def _check_origin(request: Request) -> None:
+    """Refuse what another site's page lets a browser send: without keys, being on this machine is all it takes.
 
-    def of(schema: Any) -> dict[str, Any]:
-        return {"content": {"application/json": {"schema": schema}}}
+    Raises:
+        Problem: It comes from another site.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(403, "not-allowed", "Requests from pages of other sites are not answered.")
 
-    text = {"type": "object", "properties": {"error": {"type": "string"}}}
-    refused = {
-        "400": "no JSON",
-        "413": "too large",
-        "422": "names the row and field",
-        "500": "not answered",
-        "503": "too busy",
-    }
-    responses: dict[str, Any] = {
-        "200": {"description": "Scores and decisions in the order of the rows.", **of(response)}
-    }
-    responses |= {status: {"description": why, **of(text)} for status, why in refused.items()}
-    predict = {"summary": "Score rows", "requestBody": {"required": True, **of(request)}, "responses": responses}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": scorer.facts.pipeline, "version": scorer.facts.version},
-        "paths": {"/predict": {"post": predict}},
-        "components": {"schemas": components},
-    }
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    """A path or method that is not there, in the form of every problem."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    detail = "There is no such path." if status == 404 else http.HTTPStatus(status).phrase
+    return Problem(status, "not-found", f"{detail} /docs names all.", headers=headers).response()

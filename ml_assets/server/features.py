@@ -21,15 +21,15 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.faults import named
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SOURCES, Facts
+from ml_assets.ml.release import SOURCES, Facts, table_file
 from ml_assets.server.requests import RowRefused
 
 Columns = Mapping[str, Sequence[Any]]
 LOAD, REQUEST_MIB = "4GiB", 512  # memory that lookups and references may take, and that a request may take beside them
+SESSION = "SET python_enable_replacements = false; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
 SETTINGS = f"""
     SET threads = 1; SET memory_limit = {literal(LOAD)}; SET temp_directory = '';
-    SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
-    SET python_enable_replacements = false; SET TimeZone = 'UTC'; SET enable_progress_bar = false
+    SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; {SESSION}
 """
 
 
@@ -76,32 +76,54 @@ class Features:
         folder: The release.
         facts: What it says about itself.
         schema: The bundle's schema.
+        tables: Folder of the lookups and references that take the place of the release's own.
+        beside: An engine of the same release whose tables this one reads, for another thread.
 
     Raises:
         ServingError: The SELECT or the function does not fit the release's tables.
     """
 
-    def __init__(self, folder: Path, facts: Facts, schema: Schema) -> None:
+    inline = False  # do a few rows cost so little that they are computed where they arrive?
+
+    def __init__(
+        self, folder: Path, facts: Facts, schema: Schema, tables: Path | None = None, beside: Features | None = None
+    ) -> None:
         self._schema, self._facts = schema, facts
+        self.row_wise = facts.row_wise  # features of a row depend on that row alone: requests are computed together
         self._source = Source(schema)
-        self.con = in_memory()
-        self.con.execute(SETTINGS)
+        self.con = in_memory() if beside is None else _taken(beside)
+        self.spare: duckdb.DuckDBPyConnection | None = None  # the connection of an engine beside this one
         try:
-            self._load(folder)
-            self._lock()
+            if beside is None:
+                self.con.execute(SETTINGS)
+                self._load(folder, tables)
+            self._view()
+            if beside is None:
+                self.spare = self.con.cursor()
+                self.spare.execute(SESSION)
+                self._lock()
             self._compute = self._function(folder) if facts.function else self._select(folder)
         except ServingError:
             raise
         except Exception as error:  # of DuckDB, and of whatever the module of a features function does
             raise ServingError("The release's features cannot be computed.", found=named(error)) from error
 
-    def _load(self, folder: Path) -> None:
-        """Lookups and references as tables, and the views over the current request."""
-        self.con.execute(f"SET VARIABLE batch = {literal(self._facts.batch)}")
+    def close(self) -> None:
+        """Free what it holds; of two engines over the same tables, each is closed."""
+        self.con.close()
+        if self.spare is not None:
+            self.spare.close()
+
+    def _load(self, folder: Path, tables: Path | None) -> None:
+        """Lookups and references as tables: the release's own where there are no others."""
         for kind, names in (("lookups", self._facts.lookups), ("references", self._facts.references)):
             for name in names:
-                file = literal(glob.escape(str(folder / kind / f"{name}.parquet")))
-                self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({file})")
+                source = literal(glob.escape(str(table_file(folder, tables, kind, name))))
+                self.con.execute(f"CREATE TABLE {identifier(name)} AS FROM read_parquet({source})")
+
+    def _view(self) -> None:
+        """The view over the current request, of this connection alone."""
+        self.con.execute(f"SET VARIABLE batch = {literal(self._facts.batch)}")
         self.con.register("request_rows", self._source)
         self.con.execute("CREATE TEMP VIEW batch AS SELECT getvariable('batch')::VARCHAR AS batch, * FROM request_rows")
 
@@ -205,6 +227,13 @@ class Features:
             return self.con.execute(self._wanted("function_rows")).fetchall()
 
         return compute
+
+
+def _taken(engine: Features) -> duckdb.DuckDBPyConnection:
+    if engine.spare is None:
+        raise ValueError("an engine has one other beside it")
+    taken, engine.spare = engine.spare, None
+    return taken
 
 
 def imported(sources: Path, module: str) -> Any:

@@ -1,34 +1,30 @@
-"""The champion's release, followed as its alias moves: loaded beside the one that answers, then swapped."""
+"""The versions of a project's pipelines, as their aliases move: loaded beside those that answer, then swapped."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-from starlette.applications import Starlette
 
 from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.server.app import Serving
-from ml_assets.server.scorer import Scorer
-from ml_assets.tables import releases, versions
+from ml_assets.server.counting import Counting
+from ml_assets.server.keeping import Keeper
+from ml_assets.server.loading import Loading, Place
+from ml_assets.server.prediction_log import PredictionLog
+from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
+from ml_assets.server.service import server_id
+from ml_assets.tables import online, releases, versions
+from ml_assets.tables.pipelines import need_pipeline
 
 LOOK_S = 2.0
+CHALLENGER = "challenger"
 log = logging.getLogger("ml_assets.server")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A release on this machine."""
-
-    version: str
-    folder: Path
-    sha256: str
 
 
 def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Place:
@@ -38,13 +34,17 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
         ModelError: There is no champion, no such version, or the version was never packed.
     """
     with Lake(paths.lake, read_only=True) as lake:
-        if version is None:
-            version = versions.need_alias(lake, pipeline, "champion").version
-        elif versions.version(lake, pipeline, version) is None:
-            known = [model.version for model in versions.versions(lake, pipeline)]
-            fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
-            raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
-        found = releases.newest(lake, pipeline, version)
+        return _place(lake, paths, pipeline, version)
+
+
+def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> Place:
+    if version is None:
+        version = versions.need_alias(lake, pipeline, "champion").version
+    elif versions.version(lake, pipeline, version) is None:
+        known = [model.version for model in versions.versions(lake, pipeline)]
+        fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
+        raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
+    found = releases.newest(lake, pipeline, version)
     if found is None:
         raise ModelError(
             f"Version {version} has no release.",
@@ -54,61 +54,161 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
     return Place(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 
+@dataclass
+class Followed:
+    """A pipeline, and what was last seen of it.
+
+    Args:
+        pipeline: The pipeline.
+        seen: Its newest snapshot at the last look; None: look again.
+        looking: One look at a time.
+    """
+
+    pipeline: Pipeline
+    seen: int | None = None
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Follower:
-    """Swaps the release whenever the champion is another version.
+    """Serves pipelines of a project: the champion, and what their YAML routes or shadows beside it.
 
     Args:
         paths: Folders of the project.
-        pipeline: The pipeline.
-        serving: What answers.
+        names: The pipelines; none: all that have a champion.
+        settings: How a pipeline is served, by its name.
+        pinned: Serve this version for good instead of the champion.
     """
 
-    def __init__(self, paths: Paths, pipeline: str, serving: Serving) -> None:
-        self._paths, self._pipeline, self._serving = paths, pipeline, serving
-        self._seen: int | None = None  # asked for at the first check
-        self._loading = asyncio.Lock()
-        serving.reload = self.look
+    def __init__(
+        self, paths: Paths, names: Sequence[str], settings: Callable[[str], Settings], pinned: str | None = None
+    ) -> None:
+        self._paths, self._names, self._settings, self._pinned = paths, names, settings, pinned
+        self._log = PredictionLog(paths.serving, server_id())
+        self._followed: dict[str, Followed] = {}
+        self._counting: Counting | None = None
 
-    @contextlib.asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Follow while the server runs."""
-        task = asyncio.create_task(self._follow())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                newest = await asyncio.to_thread(self._newest)
-                if newest == self._seen:
-                    continue
-                self._seen = newest
-                await self.look()
-            except Exception as error:  # whatever is wrong with the new release, the old one goes on
-                log.error("the champion's release was not loaded; %s goes on: %s", self._now(), error)
-
-    async def look(self) -> None:
-        """Look for the champion now, and let it answer from then on.
+    def open(self, counting: Counting) -> Registry:
+        """The pipelines, of which nothing is loaded yet.
 
         Raises:
-            MLAssetsError: There is none, or its release cannot be served; the one that answers goes on.
+            UnknownPipeline: There is no pipeline of that name.
+            ModelError: No pipeline has a champion.
         """
-        async with self._loading:
-            place = await asyncio.to_thread(find_release, self._paths, self._pipeline)
-            if place.version == self._now():
-                return
-            loaded = await asyncio.to_thread(Scorer, place.folder, place.sha256)
-            old, self._serving.scorer = self._serving.scorer, loaded  # between two requests: they do not overlap
-            log.warning("%s %s answers now; before: %s", self._pipeline, place.version, old.facts.version)
-            old.close()
+        self._counting = counting
+        for name in self._known():
+            reload = None if self._pinned else partial(self.look, name)
+            settings = self._settings(name)
+            keeper = None
+            if settings.log is not None:
+                keeper = Keeper(self._log, name, settings.log, settings.outcomes, settings.key)
+            dropped = partial(counting.add, "ml_assets_shadow_dropped_total", name)
+            pipeline = Pipeline(name, settings, reload, keeper, counting.scored, dropped)
+            self._followed[name] = Followed(pipeline)
+        return Registry([one.pipeline for one in self._followed.values()])
 
-    def _now(self) -> str:
-        return self._serving.scorer.facts.version
+    def _known(self) -> Sequence[str]:
+        with Lake(self._paths.lake, read_only=True) as lake:
+            for name in self._names:
+                need_pipeline(lake, name)
+            found = self._names or [
+                name for name in versions.with_models(lake) if versions.alias(lake, name, "champion") is not None
+            ]
+        if not found:
+            raise ModelError("No pipeline has a champion yet.", fix="Run a pipeline's job NAME_train.")
+        return found
 
-    def _newest(self) -> int | None:
-        return self._paths.catalog.newest_snapshot(self._pipeline)
+    async def load(self) -> None:
+        """Load all of them; one that cannot be loaded is tried again, as long as there is another.
+
+        Raises:
+            Exception: None of them can be served.
+        """
+        failed: Exception | None = None
+        for name in self._followed:
+            try:
+                await self._look_if_new(name)
+            except Exception as error:
+                failed = error
+                self._report(name, error)
+        if failed is not None and not any(one.pipeline.versions for one in self._followed.values()):
+            raise failed
+
+    async def follow(self) -> None:
+        """Look for newer versions, until the process ends."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for name in self._followed:
+                try:
+                    await self._look_if_new(name)
+                except Exception as error:  # whatever is wrong with the new release, the old one goes on
+                    self._report(name, error)
+
+    def close(self) -> None:
+        """Write the log to the disk."""
+        self._log.close()
+
+    def _report(self, name: str, error: Exception) -> None:
+        answers = self._followed[name].pipeline.versions
+        goes_on = f"{answers.champion.facts.version} goes on" if answers else "it is tried again"
+        log.error("a release of %s was not loaded; %s: %s", name, goes_on, error)
+
+    async def _look_if_new(self, name: str) -> None:
+        one = self._followed[name]
+        newest = await asyncio.to_thread(self._paths.catalog.newest_snapshot, name)
+        if newest != one.seen or one.pipeline.versions is None:
+            one.seen = newest
+            await self.look(name)
+
+    async def look(self, name: str) -> None:
+        """Look for a pipeline's versions now, and let them answer from then on.
+
+        Raises:
+            Exception: One of them cannot be served; what answered in its place goes on.
+        """
+        one = self._followed[name]
+        async with one.looking:
+            before = one.pipeline.versions
+            after, failed = await asyncio.to_thread(self._found, one.pipeline)
+            if after is not None and after != before:
+                one.pipeline.swap(after)
+            if after is not None and (before is None or _words(after) != _words(before)):
+                self._count("ml_assets_swaps_total", name)
+                log.warning("%s is served by %s; before: %s", name, _words(after), before and _words(before))
+            if failed is not None:
+                self._count("ml_assets_load_failures_total", name)
+                raise failed
+
+    def _count(self, what: str, name: str) -> None:
+        if self._counting is not None:
+            self._counting.add(what, name)
+
+    def _found(self, pipeline: Pipeline) -> tuple[Versions | None, Exception | None]:
+        """The versions that shall answer, and what could not be loaded; called in a thread."""
+        with Lake(self._paths.lake, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
+            places, shadows = self._places(lake, pipeline)
+            export = partial(online.export, lake, pipeline.name)
+            loading = Loading(pipeline.versions, online.age(lake, pipeline.name), export, Path(folder))
+            for role, place in places:
+                loading.load(role, place)
+            for place in shadows:
+                loading.load_shadow(place)
+        return loading.versions(), loading.failed
+
+    def _places(
+        self, lake: Lake, pipeline: Pipeline
+    ) -> tuple[list[tuple[str, Callable[[], Place]]], list[Callable[[], Place]]]:
+        """How to find the releases: of each role, the champion first, and of the shadows."""
+        find = partial(_place, lake, self._paths, pipeline.name)
+        settings = pipeline.settings
+        challenger = None if self._pinned else versions.alias(lake, pipeline.name, "challenger")
+        places: list[tuple[str, Callable[[], Place]]] = [(CHAMPION, partial(find, self._pinned))]
+        if challenger is not None and CHALLENGER in settings.routes:
+            places.append((CHALLENGER, partial(find, challenger.version)))
+        numbers = [challenger.version if name == CHALLENGER and challenger else name for name in settings.shadow]
+        return places, [partial(find, number) for number in dict.fromkeys(numbers) if number != CHALLENGER]
+
+
+def _words(found: Versions) -> str:
+    words = [f"{role} {scorer.facts.version}" for role, scorer in found.roles.items()]
+    words += [f"lookups {found.champion.stamp}"] if found.champion.stamp else []
+    return ", ".join([*words, *(f"shadow {scorer.facts.version}" for scorer in found.shadows)])

@@ -139,7 +139,7 @@ class Alerts(Strict):
 
 
 class Tracking(Strict):
-    """Where trainings are logged in addition to the lake."""
+    """Where trainings are logged, and versions registered, in addition to the lake."""
 
     mlflow: str = Field(
         min_length=1,
@@ -147,18 +147,51 @@ class Tracking(Strict):
     )
 
 
+class Log(Strict):
+    """What the server writes of each request, before it answers, and how long the lake keeps it."""
+
+    sample: Share = Field(1.0, description="Share of the requests that are logged.")
+    leave_out: list[str] = Field(
+        default_factory=list, description="Columns that are never logged, nor features of the same name."
+    )
+    required: bool = Field(
+        True,
+        description="Answer only what can be logged: while the disk is full, requests get status 503. false: answer "
+        "all the same.",
+    )
+    keep_days: int | None = Field(
+        90, ge=1, description="Number of days for which the lake keeps logged requests and feedback; null: for ever."
+    )
+
+
 class Serving(Strict):
-    """Which versions score batches besides the champion. The server serves the champion only."""
+    """Which versions score besides the champion, and what the server does with broken constraints."""
 
     routes: dict[Alias, Share] = Field(
         default={"champion": 1.0},
-        description="Share of requests by alias (champion, challenger). Each alias listed here scores every batch.",
+        description="Share of rows by alias (champion, challenger), in requests as in batches; a row's key decides. "
+        "What is left over, or has no version, is the champion's. Each alias listed here scores every batch.",
     )
     shadow: list[str] = Field(
         default_factory=list,
         description="Versions whose scores of every batch are stored but not used: challenger, or numbers such as "
         "1.0.0.",
     )
+    constraints: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="What the server does with a value that breaks a column's min, max, allowed or regex: predict and "
+        "name it (warn), or refuse the request (refuse).",
+    )
+    log: Log | None = Field(
+        default_factory=lambda: Log(), description="The log of what the server predicts; null turns it off."
+    )
+
+    @field_validator("routes")
+    @classmethod
+    def _whole(cls, routes: dict[Alias, Share]) -> dict[Alias, Share]:
+        if sum(routes.values()) > 1 + 1e-9:
+            raise ValueError(f"the shares add up to {sum(routes.values()):g}; they must not exceed 1")
+        return routes
 
     @field_validator("shadow")
     @classmethod

@@ -59,7 +59,7 @@ class PipelineSpec(Strict):
     )
     deploy: Deploy = Field(default_factory=lambda: Deploy(), description="Where a new champion is deployed.")
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Where alerts are sent.")
-    tracking: Tracking | None = Field(None, description="Log trainings to an MLflow server as well.")
+    tracking: Tracking | None = Field(None, description="Log trainings to an MLflow server as well, and register the versions there.")
     maintenance: Maintenance = Field(default_factory=lambda: Maintenance(), description="Maintenance of the lake.")
 
     @property
@@ -127,6 +127,7 @@ class PipelineSpec(Strict):
             "gates.fairness.by": self.gates.fairness.by if self.gates.fairness else [],
             "split.group": [self.split.group] if self.split.group else [],
             "expect.newest.column": [self.expect.newest.column] if self.expect.newest else [],
+            "serving.log.leave_out": self.serving.log.leave_out if self.serving.log else [],
         }
 
     def _references_agree(self) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 from ml_assets.lake.lake import Lake, Put
 from ml_assets.tables.table import Column, Table
 
+EARLIER = "earlier champion"  # of a day of real-time use
 PERFORMANCE = Table(
     "performance_report",
     "A live score: a metric of a version that scored the batch, on the rows whose outcome is known.",
     (
         Column("batch", "VARCHAR", "The batch."),
         Column("model_version", "VARCHAR", "The version that scored it."),
-        Column("role", "VARCHAR", "champion, challenger, shadow or rescored."),
+        Column("role", "VARCHAR", "champion, challenger, shadow or rescored; of real-time use also earlier champion."),
         Column("metric", "VARCHAR", "The metric."),
         Column(
             "value", "DOUBLE", "The score; NULL where it is not defined on these rows, such as roc_auc of one class."

@@ -30,11 +30,19 @@ PREDICTIONS = Table(
         Column("threshold", "DOUBLE", "Decision threshold of the version (binary)."),
         Column("probabilities", "DOUBLE[]", "Of each class, in the order of the bundle's classes (multiclass)."),
         Column("seen", "BOOLEAN", "The version was trained, tuned or evaluated on this batch."),
+        Column(
+            "routed",
+            "BOOLEAN",
+            "The prediction of the version that `serving.routes` gives this row's key to: true once a row. "
+            "NULL in earlier formats, where it was the champion's.",
+        ),
     ),
     written_by="asset predictions",
     key=("batch", "row_id", "model_version"),
-    format=2,
+    format=3,
 )
+
+IS_ROUTED = "coalesce(routed, coalesce(role, 'champion') = 'champion')"  # also of earlier formats
 
 
 @dataclass(frozen=True)
@@ -84,3 +92,24 @@ def counts(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
         count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {t} WHERE batch = ? GROUP BY ALL""",
         [batch],
     )
+
+
+def routed(lake: Lake, pipeline: str, batch: str) -> tuple[int, int]:
+    """Predictions of a batch that its rows are routed to, and the different rows among them."""
+    sql = f"SELECT count(*) AS predictions, count(DISTINCT row_id) AS rows FROM {{t}} WHERE batch = ? AND {IS_ROUTED}"
+    (found,) = PREDICTIONS.query(lake, pipeline, sql, [batch])
+    return found["predictions"], found["rows"]
+
+
+def label_sql(kind: str, sql_type: str) -> str:
+    """The column `label` as predictions have it; classes are called as pandas calls them, in which models were fitted.
+
+    Args:
+        kind: Kind of the target.
+        sql_type: Type of the column.
+    """
+    if kind == "multiclass":
+        if sql_type == "BOOLEAN":
+            return "CASE WHEN label THEN 'True' ELSE 'False' END"
+        return "label::DOUBLE::VARCHAR" if sql_type.startswith("DECIMAL") else "label::VARCHAR"
+    return "label::TINYINT" if kind == "binary" else "label::DOUBLE"

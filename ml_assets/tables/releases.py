@@ -12,6 +12,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables.table import Column, Table
 from ml_assets.tables.training_sets import FITTED, PARTS
@@ -28,6 +29,8 @@ RELEASES = Table(
         Column("sha256", "VARCHAR", "SHA-256 of its manifest."),
         Column("engine", "VARCHAR", "What computes the predictions: onnx or skops."),
         Column("engine_why", "VARCHAR", "Why it is not onnx."),
+        Column("features_engine", "VARCHAR", "What computes the features of requests: sqlite or duckdb."),
+        Column("features_why", "VARCHAR", "Why it is not sqlite."),
         Column("size_bytes", "BIGINT", "Size of the folder."),
         Column(
             "serves", "VARCHAR", "judged: the model that was evaluated; refit: the same, fitted on all labelled rows."
@@ -56,7 +59,7 @@ RELEASES = Table(
         Column("run_id", "VARCHAR", "Dagster run."),
     ),
     written_by="asset release_candidate",
-    format=2,
+    format=3,
 )
 
 
@@ -91,6 +94,8 @@ class Release:
         known_rows: Train and validation rows, on which both were fitted.
         known_judged: The tuning metric of the judged model on them.
         known_served: That of the refit model.
+        features_engine: What computes the features of requests: sqlite or duckdb; None of an earlier ml_assets.
+        features_why: Why it is not sqlite; empty otherwise.
     """
 
     version: str
@@ -120,6 +125,8 @@ class Release:
     known_rows: int | None = None
     known_judged: float | None = None
     known_served: float | None = None
+    features_engine: str | None = None
+    features_why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,22 @@ def newest(lake: Lake, pipeline: str, version: str) -> Release | None:
     """The newest release of a version; None where it was never packed."""
     row = newest_row(lake, pipeline, version)
     return Release(**{name: row[name] for name in Release.__dataclass_fields__}) if row else None
+
+
+def need(lake: Lake, pipeline: str, version: str) -> Release:
+    """The newest release of a version.
+
+    Raises:
+        ModelError: It was never packed.
+    """
+    found = newest(lake, pipeline, version)
+    if found is None:
+        raise ModelError(
+            f"Version {version} has no release.",
+            where={"pipeline": pipeline},
+            fix=f"Run the job {pipeline}_train, or materialize {pipeline}/release_candidate.",
+        )
+    return found
 
 
 def newest_row(lake: Lake, pipeline: str, version: str) -> dict[str, Any] | None:

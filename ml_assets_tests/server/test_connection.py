@@ -15,31 +15,32 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from benchmarks.torture import server_attacks
-from ml_assets.server import app, connection
+from ml_assets.server import bodies, connection
+from ml_assets.server.problems import Problem
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A server whose deadlines are short and whose bounds are low; its /predict says how long the body was."""
-    bodies = app.Bodies()
+    """A server whose deadlines are short and whose bounds are low; its predict route says how long the body was."""
+    arriving = bodies.Bodies()
 
     async def predict(request: Request) -> Response:
         try:
-            return PlainTextResponse(str(len(await bodies.read(request))))
-        except app.BodyRefused as refused:
-            return PlainTextResponse(str(refused), status_code=refused.status)
+            return PlainTextResponse(str(len(await arriving.read(request))))
+        except Problem as problem:
+            return PlainTextResponse(problem.detail, status_code=problem.status)
         except ClientDisconnect:
             return Response()
 
     async def health(_: Request) -> Response:
         return PlainTextResponse("well")
 
-    routes = [Route("/predict", predict, methods=["POST"]), Route("/health", health)]
+    routes = [Route(server_attacks.PREDICT, predict, methods=["POST"]), Route(server_attacks.HEALTH, health)]
     with pytest.MonkeyPatch.context() as patch, socket.socket() as bound:
         for name in ("HEAD_S", "BODY_S", "READ_S"):
             patch.setattr(connection, name, 0.6)
         patch.setattr(connection.Connection, "most", 80)
-        patch.setattr(app, "MAX_HELD", 2**20)
+        patch.setattr(bodies, "MAX_HELD", 2**20)
         bound.bind(("127.0.0.1", 0))
         bound.listen()
         config = uvicorn.Config(Starlette(routes=routes), http=connection.Connection, ws="none", log_level="critical")
@@ -76,7 +77,7 @@ def test_the_connection_that_has_been_arriving_for_longest_makes_room(port: int)
 def test_bodies_are_bounded_together_and_one_by_one(port: int) -> None:
     def ask(size: int, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        client.request("POST", "/predict", b"x" * size, headers or {})
+        client.request("POST", server_attacks.PREDICT, b"x" * size, headers or {})
         response = client.getresponse()
         found = response.status, response.read()
         client.close()
@@ -85,5 +86,5 @@ def test_bodies_are_bounded_together_and_one_by_one(port: int) -> None:
     assert ask(900_000) == (200, b"900000")
     assert ask(2**20 + 400_000)[0] == 503
     assert ask(900_000) == (200, b"900000")  # what was held is free again
-    refused = ask(10, {"Content-Length": str(app.MAX_BYTES + 1)})  # told before the body comes
-    assert refused == (413, app.TOO_LARGE.encode())
+    refused = ask(10, {"Content-Length": str(bodies.MAX_BYTES + 1)})  # told before the body comes
+    assert refused == (413, bodies.TOO_LARGE.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,7 @@ from ml_assets.server.follow import find_release
 from ml_assets.tables import releases, versions
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, wait_until
-from ml_assets_tests.server.helpers import forged, started
+from ml_assets_tests.server.helpers import Server, forged, started
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def paths(trained: Project, tmp_path: Path) -> Paths:
     return Paths(root, root / "data")
 
 
-def add_version(paths: Paths, version: str, threshold: float) -> Path:
+def add_version(paths: Paths, version: str, threshold: float, alias: Literal["challenger"] | None = None) -> Path:
     """Another version of the same model, with another threshold, and its release."""
     folder = paths.releases / "loans" / version
     digest = forged(paths.releases / "loans" / "1.0.0", folder, version, threshold)
@@ -46,12 +47,18 @@ def add_version(paths: Paths, version: str, threshold: float) -> Path:
             ],
             Commit("loans/test"),
         )
+        if alias is not None:
+            lake.append([versions.alias_event("loans", alias, version, "a test", "me", "")], Commit("loans/champion"))
     return folder
 
 
 def promote(paths: Paths, version: str) -> None:
     with Lake(paths.lake) as lake:
         lake.append([versions.alias_event("loans", "champion", version, "a test", "me", "")], Commit("loans/champion"))
+
+
+def champion(server: Server) -> str:
+    return str(server.ask("/health/ready")[1]["pipelines"]["loans"]["champion"])
 
 
 def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_path: Path) -> None:
@@ -65,7 +72,7 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
 
         def ask_all_the_time() -> None:
             while not ended.wait(0.01):
-                status, answer = server.ask("/predict", {"rows": [row]})
+                status, answer = server.ask("/v1/loans/predict", {"rows": [row]})
                 answers.append((status, answer["version"]))
 
         client = threading.Thread(target=ask_all_the_time)
@@ -74,12 +81,12 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
             promote(paths, "1.0.2")
             wait_until(lambda: "1.0.0 goes on" in server.log.read_text(), 20, "the broken release is logged")
             assert "golden.json" in server.log.read_text()
-            assert server.ask("/health")[1]["version"] == "1.0.0"
+            assert champion(server) == "1.0.0"
             promote(paths, "1.0.1")
-            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.1", 20, "the new champion answers")
-            assert server.ask("/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
+            wait_until(lambda: champion(server) == "1.0.1", 20, "the new champion answers")
+            assert server.ask("/v1/loans/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
             promote(paths, "1.0.0")
-            wait_until(lambda: server.ask("/health")[1]["version"] == "1.0.0", 20, "the rollback answers")
+            wait_until(lambda: champion(server) == "1.0.0", 20, "the rollback answers")
         finally:
             ended.set()
             client.join()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.torture import server_attacks
+from benchmarks import fuzz
 from ml_assets.errors import FeatureError, ModelError, ServingError
 from ml_assets.graph.release.packaging import pack
 from ml_assets.ml import bundle, estimators, manifest, release
@@ -43,7 +43,7 @@ def test_rows_are_answered_as_by_the_batch_path_and_in_their_order(server: Serve
         (golden.rows, golden.scores, golden.decisions),
         (golden.rows[::-1], golden.scores[::-1], golden.decisions[::-1]),
     ):
-        status, answer = server.ask("/predict", {"rows": rows})
+        status, answer = server.ask("/v1/loans/predict", {"rows": rows})
         assert (status, answer["version"], answer["decisions"]) == (200, "1.0.0", decisions)
         np.testing.assert_allclose(answer["scores"], scores, rtol=0, atol=1e-12)
     assert len(set(golden.scores)) > 50
@@ -51,10 +51,10 @@ def test_rows_are_answered_as_by_the_batch_path_and_in_their_order(server: Serve
 
 
 def test_a_zone_and_a_missing_value_are_understood(server: Server) -> None:
-    _, plain = server.ask("/predict", {"rows": [ROW]})
-    _, zoned = server.ask("/predict", {"rows": [{**ROW, "signed": "2024-01-01T07:00:00+02:00"}]})
-    assert plain == zoned
-    status, missing = server.ask("/predict", {"rows": [{**ROW, "income": None, "region": "Ä"}]})
+    _, plain = server.ask("/v1/loans/predict", {"rows": [ROW]})
+    _, zoned = server.ask("/v1/loans/predict", {"rows": [{**ROW, "signed": "2024-01-01T07:00:00+02:00"}]})
+    assert {**plain, "id": zoned["id"]} == zoned
+    status, missing = server.ask("/v1/loans/predict", {"rows": [{**ROW, "income": None, "region": "Ä"}]})
     assert status == 200
     assert missing["scores"] != plain["scores"]
 
@@ -85,26 +85,29 @@ def test_a_zone_and_a_missing_value_are_understood(server: Server) -> None:
 def test_what_is_no_request_is_refused_with_the_field(
     server: Server, body: object, status: int, words: list[str]
 ) -> None:
-    found, answer = server.ask("/predict", body)
+    found, answer = server.ask("/v1/loans/predict", body)
     assert found == status
-    assert all(word in answer["error"] for word in words), answer
+    assert all(word in answer["detail"] for word in words), answer
 
 
 def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
-    assert server.ask("/health") == (200, {"ready": True, "pipeline": "loans", "version": "1.0.0"})
-    assert server.ask("/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "fixed": True})
-    _, schema = server.ask("/schema")
-    row = schema["$defs"]["Row"]
+    assert server.ask("/health/live") == (200, {"live": True})
+    assert server.ask("/health/ready") == (200, {"ready": True, "pipelines": {"loans": {"champion": "1.0.0"}}})
+    assert server.ask("/v1/loans/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "pinned": True})
+    _, about = server.ask("/v1/loans")
+    assert (about["aliases"], about["routes"]) == ({"champion": "1.0.0"}, {"champion": 1})
+    assert about["lookups"]["lookups/region_history"] == {"newest_batch": "4", "from": "release"}
+    assert about["constraints"]["columns"] == {"loan": {"min": 1}, "income": {"min": 0}, "region": {"regex": "[A-Z]"}}
+    row = about["schema"]["$defs"]["Row_loans"]
     assert (row["required"], row["additionalProperties"]) == (["loan", "income", "region", "signed"], False)
     assert row["properties"]["income"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
     _, openapi = server.ask("/openapi.json")
-    assert openapi["info"] == {"title": "loans", "version": "1.0.0"}
-    assert "422" in openapi["paths"]["/predict"]["post"]["responses"]
-    assert {"Row", "Request", "PredictResponse"} <= openapi["components"]["schemas"].keys()
+    assert "422" in openapi["paths"]["/v1/loans/predict"]["post"]["responses"]
+    assert {"Row_loans", "Request_loans", "PredictResponse", "Problem"} <= openapi["components"]["schemas"].keys()
 
 
 def test_it_imports_no_dagster_no_pandas_and_no_pydantic(server: Server) -> None:
-    assert server.ask("/predict", {"rows": [ROW]})[0] == 200
+    assert server.ask("/v1/loans/predict", {"rows": [ROW]})[0] == 200
     lines = re.findall(r"^import time:[^|]+\|[^|]+\|\s+([\w.]+)$", server.log.read_text(), re.MULTILINE)
     tops = {line.partition(".")[0] for line in lines if line != "pandas"}  # an attempt at it is listed, too
     assert {"duckdb", "onnxruntime", "starlette"} <= tops
@@ -149,16 +152,30 @@ def test_a_function_and_a_scikit_learn_model_are_served_and_sigterm_ends_it(tmp_
         Scorer(folder)
     known = ["--sha256", manifest.sha256(folder / manifest.NAME)]
     with started(tmp_path / "log", ["-m", "ml_assets.server", str(folder), *known]) as server:
-        status, answer = server.ask("/predict", {"rows": golden.rows[5:9]})
+        status, answer = server.ask("/v1/hand/predict", {"rows": golden.rows[5:9]})
         assert (status, answer["scores"]) == (200, golden.scores[5:9])
-        assert server.ask("/predict", {"rows": [{"a": "x", "c": "p"}]})[0] == 422
+        assert server.ask("/v1/hand/predict", {"rows": [{"a": "x", "c": "p"}]})[0] == 422
         assert server.end() == 0
         assert "Traceback" not in server.log.read_text()
 
 
 def test_a_small_run_of_the_fuzzer(server: Server, folder: Path) -> None:
-    (row,) = server_attacks.fuzzed(server.port, release.read_golden(folder).rows[0], requests=150, seed=7)
-    assert (row.held, row.tried) == (150, 150), row
+    rows = fuzz.fuzzed(server.port, release.read_golden(folder).rows[0], requests=1_000, seed=7)
+    assert sum(row.tried for row in rows) == 1_000
+    assert {row.what for row in rows} >= {f"fuzzed {name}" for name in fuzz.KINDS if name != "large"}
+    for row in rows:
+        assert row.held == row.tried, row
+
+
+def test_the_fuzzer_sees_what_is_wrong() -> None:
+    sound = fuzz.posted(b"{}")
+    problem = b'{"type": "x", "title": "y", "status": 422}'
+    assert fuzz.problem_of(sound, 422, "application/problem+json", problem) == ""
+    assert fuzz.problem_of(sound, 500, "application/problem+json", problem) == "500"
+    assert fuzz.problem_of(sound, 400, "application/problem+json", problem) == "400 without problem details"
+    assert fuzz.problem_of(sound, 422, "text/plain", b"no") == "422 without problem details"
+    assert fuzz.problem_of(sound, fuzz.CLOSED, "", b"reset") == "no response (reset)"
+    assert fuzz.problem_of(fuzz.Fuzz(b"x", is_whole=False), fuzz.CLOSED, "", b"reset") == ""
 
 
 def test_mistakes_end_with_a_text_and_no_traceback(folder: Path, tmp_path: Path) -> None:
@@ -190,8 +207,9 @@ def test_a_changed_file_is_refused_by_name(folder: Path, tmp_path: Path) -> None
 
 def test_features_that_double_a_row_are_an_error(folder: Path) -> None:
     scorer = Scorer(folder)
-    scorer._features.con.execute("INSERT INTO regions SELECT * FROM regions")
+    scorer.quick.features.con.set_authorizer(None)
+    scorer.quick.features.con.execute("INSERT INTO regions SELECT * FROM regions")
     body = b'{"rows": [{"loan": 1, "income": 2, "region": "A", "signed": "2024-01-01T00:00:00"}]}'
     with pytest.raises(FeatureError, match="exactly one row"):
-        scorer.predict(body)
+        scorer.score(scorer.decode(body).rows, scorer.quick)
     scorer.close()

@@ -10,8 +10,10 @@ import pytest
 from docs.reference import TABLES_PAGE, tables_page
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.sql import table as quoted
+from ml_assets.tables import online
 from ml_assets.tables.data import VALIDATED_DATA, lookup
 from ml_assets.tables.families import TABLES, table_of
+from ml_assets.tables.online import ONLINE_LOOKUPS
 from ml_assets.tables.table import Table
 from ml_assets.tables.trials import TRIALS
 from ml_assets_tests.conftest import Project
@@ -38,6 +40,9 @@ def test_names_are_told_from_others() -> None:
     assert len({table.name for table in TABLES}) == len(TABLES)
     assert table_of("validated_data") is VALIDATED_DATA
     assert table_of(lookup("carrier_history").name) is not None
+    assert table_of(online.table_for(online.LOOKUPS, "carrier_history").name) is online.ONLINE_LOOKUP
+    assert table_of(online.table_for(online.REFERENCES, "weather").name) is online.ONLINE_REFERENCE
+    assert table_of(ONLINE_LOOKUPS.name) is ONLINE_LOOKUPS
     assert table_of("mean_score") is None
 
 

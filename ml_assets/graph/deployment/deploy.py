@@ -4,6 +4,7 @@ that is neither published nor announced. All of it may be repeated at any time, 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_assets.errors import MLAssetsError, ModelError
+from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import host_of, without_secrets
 from ml_assets.graph import webhook
 from ml_assets.graph.deployment.publication import publish
+from ml_assets.graph.mlflow_server import connected, move_champion, shown
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
@@ -24,8 +26,9 @@ from ml_assets.tables import deployments, releases, versions
 from ml_assets.tables.deployments import Move, Step
 
 SERVER_S = 30.0  # for a server to serve the new version
-LOADING_S = 30.0  # for its reply to /reload, which comes when the release is loaded
+LOADING_S = 30.0  # for its reply to reload, which comes when the release is loaded
 POLL_S = 0.5
+ENV_KEY = "ML_ASSETS_API_KEY"
 PAUSES_S = (1.0, 4.0)  # between the attempts at the webhook
 
 
@@ -48,7 +51,7 @@ def newest_move(lake: Lake, pipeline: str) -> Move:
 
 
 def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Step]:
-    """Verify, publish, notify the servers and the webhook. What fails is a step that says so; nothing is raised."""
+    """Verify, publish, notify servers, MLflow and webhook. What fails is a step that says so; nothing is raised."""
     place = _place(spec, paths)
     try:
         release = find_release(lake, paths, spec.name, move.version)
@@ -67,6 +70,8 @@ def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Ste
         steps.append(_publish(release, place, spec.name, move))
     with ThreadPoolExecutor(max_workers=8) as pool:
         steps += pool.map(lambda address: notify_server(address, spec.name, move.version), spec.deploy.servers)
+    if spec.tracking is not None:
+        steps.append(move_in_mlflow(spec.tracking.mlflow, spec.name, move.version))
     if spec.deploy.webhook is not None:
         published = place if place is not None and steps[1].ok else None
         folder = f"{published}/{move.version}" if published else str(release.folder)
@@ -83,13 +88,7 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
     model = versions.need_version(lake, pipeline, version)
     for one in releases.models(lake, pipeline, model):
         bundle.verify(paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
-    found = releases.newest(lake, pipeline, version)
-    if found is None:
-        raise ModelError(
-            f"Version {version} has no release.",
-            where={"pipeline": pipeline},
-            fix=f"Materialize {pipeline}/release_candidate, then run the job {pipeline}_deploy.",
-        )
+    found = releases.need(lake, pipeline, version)
     manifest.verify(paths.artifacts.releases.fetch(found.folder), found.sha256, "release")
     return Release(paths.artifacts.releases.fetch(found.folder), found.sha256)
 
@@ -108,6 +107,8 @@ def _configured(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, st
         yield "publish", without_secrets(place)
     for address in spec.deploy.servers:
         yield "server", without_secrets(address)
+    if spec.tracking is not None:
+        yield "mlflow", shown(spec.tracking.mlflow)
     if spec.deploy.webhook is not None:
         yield "webhook", host_of(spec.deploy.webhook)
 
@@ -133,32 +134,53 @@ def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
 def notify_server(address: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
     """Request that a server checks for the champion at once, and wait until it replies with the version.
 
-    A server that knows no /reload is only waited for: ours checks the lake every two seconds by itself.
+    A server that does not reload for us is only waited for: ours checks the lake every two seconds by itself. Where it
+    has API keys, $ML_ASSETS_API_KEY is one with the scope admin.
     """
     base, target = address.rstrip("/"), without_secrets(address)
     deadline = time.monotonic() + wait_s
-    reloaded = webhook.ask(f"{base}/reload", {}, LOADING_S)
-    if reloaded.facts.get("fixed") and reloaded.facts.get("version") != version:
+    reloaded = webhook.ask(f"{base}/v1/{pipeline}/reload", {}, LOADING_S, os.environ.get(ENV_KEY))
+    if reloaded.facts.get("pinned") and reloaded.facts.get("version") != version:
         found = (
             f"it serves {reloaded.facts.get('version')} for good; start it without --version, or take it off the list"
         )
         return Step("server", target, False, found)
     while True:
-        health = webhook.ask(f"{base}/health")
-        found = _serves(health.facts)
-        if health.outcome == "ok" and found == f"{pipeline} {version}":
+        ready = webhook.ask(f"{base}/health/ready")
+        served = _served(ready.facts)
+        if served.get(pipeline) == version:
             return Step("server", target, True, f"serves {version}")
-        if health.outcome == "ok" and health.facts.get("pipeline") not in (pipeline, None):
-            return Step("server", target, False, f"it serves {found}, another pipeline")
-        if time.monotonic() > deadline or health.detail.startswith("not "):
-            reason = reloaded.facts.get("error") or reloaded.detail
-            found = found if health.outcome == "ok" else health.detail
-            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to /reload: {reason}")
+        if served and pipeline not in served:
+            return Step("server", target, False, f"it serves {', '.join(served)}, not {pipeline}")
+        if time.monotonic() > deadline or ready.detail.startswith("not "):
+            reason = reloaded.facts.get("detail") or reloaded.detail
+            found = f"it serves {served[pipeline] or 'no version'}" if served else ready.detail
+            return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to reload: {reason}")
         time.sleep(POLL_S)
 
 
-def _serves(facts: Mapping[str, Any]) -> str:
-    return f"{facts.get('pipeline', 'no pipeline')} {facts.get('version', 'in no version')}"
+def move_in_mlflow(uri: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
+    """Let the alias of the registered model name the version, once the training's step has registered it."""
+    target, deadline = shown(uri), time.monotonic() + wait_s
+    fix = f"run the job {pipeline}_deploy again"
+    try:
+        with connected(uri, "the alias", fix) as client:
+            while (number := move_champion(client, pipeline, version)) is None:
+                if time.monotonic() > deadline:
+                    found = f"{version} is not registered there: materialize {pipeline}/mlflow_model, then {fix}"
+                    return Step("mlflow", target, False, found)
+                time.sleep(POLL_S)
+    except MLAssetsError as error:
+        return Step("mlflow", target, False, str(error))
+    return Step("mlflow", target, True, f"the alias champion is version {number}, which is {version}")
+
+
+def _served(facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """Pipeline -> the champion that a server says it serves."""
+    found = facts.get("pipelines")
+    if not isinstance(found, dict):
+        return {}
+    return {name: roles.get("champion") if isinstance(roles, dict) else None for name, roles in found.items()}
 
 
 def _notify_webhook(lake: Lake, spec: PipelineSpec, move: Move, release: Mapping[str, str]) -> Step:

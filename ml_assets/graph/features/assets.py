@@ -56,7 +56,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             earlier = make.make_lookup(store, spec, batch, lookup, sql)
-            put = data.lookup(name).put(spec.name, "lookup_rows", batch, reshape=True)
+            put = data.lookup(name).put(spec.name, make.LOOKUP_ROWS, batch, reshape=True)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
 

@@ -10,18 +10,23 @@ from ml_assets.lake.lake import Lake
 from ml_assets.spec import Lookup, PipelineSpec
 from ml_assets.tables.data import VALIDATED_DATA
 
+LOOKUP_ROWS = "lookup_rows"  # the temporary table of `make_lookup`
 
-def make_lookup(lake: Lake, spec: PipelineSpec, batch: str, lookup: Lookup, sql: str) -> list[str]:
+
+def make_lookup(lake: Lake, spec: PipelineSpec, batch: str | None, lookup: Lookup, sql: str) -> list[str]:
     """Compute a lookup for a batch into the temporary table `lookup_rows`. Returns the batches that it saw.
+
+    Without a batch, it is made for the next one.
 
     Raises:
         FeatureError: The SELECT fails, sees more than `history`, or has two rows for a key.
     """
-    need_validated(lake, spec, batch)
+    if batch is not None:
+        need_validated(lake, spec, batch)
     earlier = select.open_history(lake, spec, batch, lookup.batches)
     lake.con.execute("SET VARIABLE batch = ?", [batch])
-    select.run_select(lake, sql, "lookup_rows", lookup.sql, ["history"], hidden=())
-    select.check_key(lake, "lookup_rows", lookup.key, lookup.sql)
+    select.run_select(lake, sql, LOOKUP_ROWS, lookup.sql, ["history"], hidden=())
+    select.check_key(lake, LOOKUP_ROWS, lookup.key, lookup.sql)
     return earlier
 
 

@@ -35,10 +35,16 @@ def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
         lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql} WHERE batch = getvariable('batch')")
 
 
-def open_history(lake: Lake, spec: PipelineSpec, batch: str, most: int) -> list[str]:
+def open_history(lake: Lake, spec: PipelineSpec, batch: str | None, most: int) -> list[str]:
     """Point the view `history` at validated rows (outcomes and target included) of at most `most` earlier batches.
 
     Outcomes are those that are known now; what came later changes no lookup that is made already.
+
+    Args:
+        lake: The lake.
+        spec: The pipeline.
+        batch: The batch; None for the next one, before which all others are.
+        most: Number of batches.
 
     Returns:
         The batches in it.

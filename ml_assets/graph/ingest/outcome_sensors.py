@@ -20,6 +20,7 @@ from ml_assets.spec import Outcomes, PipelineSpec
 from ml_assets.tables import ingest_errors
 from ml_assets.tables import outcomes as late
 from ml_assets.tables.arrivals import OUTCOME_FILES, REJECTED, Arrival, known
+from ml_assets.tables.online import ONLINE_LOOKUPS
 from ml_assets.tables.performance import PERFORMANCE
 
 FOLDER = ""  # stands, among requests, for all files of the folder: one run records them all
@@ -122,7 +123,8 @@ def _not_recorded(tick: Tick, found: Sequence[Arrival]) -> list[Arrival]:
 def _record(spec: PipelineSpec, version: str, new: Sequence[Arrival], lost: Requests) -> dg.RunRequest:
     content = [version, *(f"{one.path} {one.sha256} {one.modified_at}" for one in new)]
     key = f"record-{sensing.short_hash(content)}"
-    return sensing.run(key, lost, names=[FOLDER], assets=[declare.asset_key(spec, late.OUTCOMES)])
+    tables = [late.OUTCOMES, *([ONLINE_LOOKUPS] if spec.lookups else [])]
+    return sensing.run(key, lost, names=[FOLDER], assets=[declare.asset_key(spec, one) for one in tables])
 
 
 def _measure(tick: Tick, progress: OutcomeProgress, waited: Requests) -> Found:

@@ -60,7 +60,7 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             row = found.as_row(batch, model.version, *(names if shown else (None, None)))
             put = drift.put(store, spec.name, row, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
-            return {key: Result(written, _metadata(found, model.version) | shown)}
+            return {key: Result(written, drift_metadata(found, model.version) | shown)}
 
         yield from each_batch(context, store, [key], work)
 
@@ -85,9 +85,7 @@ def _keep(
         moment = history.moment(batch, history.moments(project), now)
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
-    run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    with paths.artifacts.reports.put(names[0]) as report, paths.artifacts.reports.put(names[1]) as figures:
-        drift_report.write(run, found, batch, by.model.version, report, figures)
+    run = reported_run(paths, batch, by, how, found, current, names, moment)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
@@ -100,7 +98,25 @@ def _keep(
     return declare.report_links(paths, names[0]) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
-def _metadata(found: drift.Drift, version: str) -> declare.Metadata:
+def reported_run(
+    paths: Paths,
+    batch: str,
+    by: samples.Watched,
+    how: Mapping[str, Measure],
+    found: drift.Drift,
+    current: Any,
+    names: Sequence[str],
+    moment: dt.datetime,
+) -> Any:
+    """Evidently's run, written as a report and as JSON under these names."""
+    run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
+    with paths.artifacts.reports.put(names[0]) as report, paths.artifacts.reports.put(names[1]) as figures:
+        drift_report.write(run, found, batch, by.model.version, report, figures)
+    return run
+
+
+def drift_metadata(found: drift.Drift, version: str) -> declare.Metadata:
+    """What Dagster shows of a verdict."""
     # Dagster shows Markdown at once only below 1,000 characters; the report and the lake have every column.
     rows = [
         {

@@ -59,6 +59,19 @@ class StoredPredictions:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where predictions and labels are read from, each as SQL that can follow FROM.
+
+    Args:
+        predictions: With the columns of the table `predictions`.
+        labels: With batch, row_id and label.
+    """
+
+    predictions: str
+    labels: str
+
+
+@dataclass(frozen=True)
 class Score:
     """A metric of one version; None where it is not defined.
 
@@ -83,12 +96,31 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     """
     measured_at, until = now(), outcomes.newest(lake, spec.name) if spec.outcomes else None
     versions = predictions.scored_by(lake, spec.name, batch)
-    rows = open_rows(lake, spec, batch, len(versions))
+    when = {"measured_at": measured_at, "outcomes_until": until}
+    return report_of(lake, paths, spec, batch, versions, of_batches(lake, spec), when)
+
+
+def of_batches(lake: Lake, spec: PipelineSpec) -> Source:
+    """The predictions of batches, and the outcomes that are known."""
+    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
+    return Source(PREDICTIONS.sql(spec.name), f"(SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {known})")
+
+
+def report_of(
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    batch: str,
+    versions: Sequence[ScoredBy],
+    source: Source,
+    when: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """The rows of a report on these versions, scored on the rows that all of them predicted; `when` is on each."""
+    rows = open_rows(lake, spec, batch, len(versions), source)
     if not rows:
         return []
-    found = measure(lake, paths, spec, batch, versions, rows)
+    found = measure(lake, paths, spec, batch, versions, rows, source)
     scored = evaluations.test_scores(lake, spec.name, [version.number for version in versions])
-    when = {"measured_at": measured_at, "outcomes_until": until}
     lines = []
     for version in versions:
         for metric in metrics.names(spec.target.kind):
@@ -126,18 +158,19 @@ def as_row(
     }
 
 
-def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
+def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int, source: Source | None = None) -> int:
     """The rows of a batch with a known outcome that all its versions have scored; returns how many.
 
     They are the temporary table `measured`: row_id, label, and whether it is in the sample for the intervals.
     """
-    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
-    labels = f"(SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {known})"
+    source = source or of_batches(lake, spec)
+    labels = source.labels
+    label = predictions.label_sql(spec.target.kind, lake.columns(labels)["label"])
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE measured AS
-        SELECT row_id, {_label_sql(spec.target.kind, lake.columns(labels)["label"])} AS label, true AS sampled
+        SELECT row_id, {label} AS label, true AS sampled
         FROM {labels} SEMI JOIN (
-            SELECT row_id FROM {PREDICTIONS.sql(spec.name)} WHERE batch = $batch
+            SELECT row_id FROM {source.predictions} WHERE batch = $batch
             GROUP BY row_id HAVING count(DISTINCT model_version) = $versions) USING (row_id)
         WHERE batch = $batch AND label IS NOT NULL""",
         {"batch": batch, "versions": versions},
@@ -152,22 +185,19 @@ def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int) -> int:
     return rows
 
 
-def _label_sql(kind: str, sql_type: str) -> str:
-    """The label as predictions have it; classes are called as pandas calls them, in which models were fitted."""
-    if kind == "multiclass":
-        if sql_type == "BOOLEAN":
-            return "CASE WHEN label THEN 'True' ELSE 'False' END"
-        return "label::DOUBLE::VARCHAR" if sql_type.startswith("DECIMAL") else "label::VARCHAR"
-    return "label::TINYINT" if kind == "binary" else "label::DOUBLE"
-
-
 def measure(
-    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, versions: Sequence[ScoredBy], rows: int
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    batch: str,
+    versions: Sequence[ScoredBy],
+    rows: int,
+    source: Source,
 ) -> dict[tuple[str, str], Score]:
     """(version, metric) -> its score over the rows of `measured`. One version's predictions are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0
     for version in versions:
-        predicted, sampled = predicted_and_observed(lake, paths, spec, batch, version)
+        predicted, sampled = predicted_and_observed(lake, paths, spec, batch, version, source.predictions)
         for metric in metrics.of_kind(kind):
             known = metric.is_known(predicted)
             values[version.number, metric.name] = metric.weigh(predicted)(np.ones(rows)) if known else math.nan
@@ -177,10 +207,13 @@ def measure(
 
 
 def predicted_and_observed(
-    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy
+    lake: Lake, paths: Paths, spec: PipelineSpec, batch: str, version: ScoredBy, name: str
 ) -> tuple[StoredPredictions, Array]:
-    """A version's predictions for the rows of `measured`, ordered by row_id, and positions of those in the sample."""
-    name, kind = PREDICTIONS.sql(spec.name), spec.target.kind
+    """A version's predictions for the rows of `measured`, ordered by row_id, and positions of those in the sample.
+
+    `name` is the relation of the predictions.
+    """
+    kind = spec.target.kind
     values: dict[str, object] = {"batch": batch, "version": version.number}
     columns = (
         "m.label, p.score, p.score AS decision" if kind == "regression" else "m.label, p.score, p.decision::TINYINT"

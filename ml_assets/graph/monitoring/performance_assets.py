@@ -72,14 +72,15 @@ def _performance_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             rows = performance.report(store, lake.paths, spec, batch)
             put = live_scores.put(store, spec.name, rows, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
-            return {key: Result(written, _metadata(store, spec, rows))}
+            return {key: Result(written, performance_metadata(store, spec, rows))}
 
         yield from each_batch(context, store, [key], work)
 
     return performance_report
 
 
-def _metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> declare.Metadata:
+def performance_metadata(lake: Lake, spec: PipelineSpec, rows: Rows) -> declare.Metadata:
+    """What Dagster shows of live scores."""
     if not rows:
         return {"rows_with_outcome": 0, "verdict": "No outcome of the batch is known yet."}
     metadata: declare.Metadata = {

@@ -25,10 +25,14 @@ from ml_assets.tables.versions import VERSIONS
 
 STAGE = "release"
 SCORER = "ml_assets.server.scorer"  # what a release answers is computed by it
+PARITY = "ml_assets.server.parity"  # and its features by the engine that this chooses
 
 
 def release_assets(
-    spec: PipelineSpec, function: pack.FeaturesFunction | None, own_features: evaluate.EarlierFeatures
+    spec: PipelineSpec,
+    function: pack.FeaturesFunction | None,
+    own_features: evaluate.EarlierFeatures,
+    parity: pack.Parity,
 ) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
@@ -36,8 +40,9 @@ def release_assets(
         spec: The pipeline.
         function: The features function, where features is not a SQL file.
         own_features: Recomputes a champion's features, where they are not today's.
+        parity: Compares the engines that can compute the features of requests.
     """
-    return [_evaluation_report(spec, own_features), _release_candidate(spec, function), _champion(spec)]
+    return [_evaluation_report(spec, own_features), _release_candidate(spec, function, parity), _champion(spec)]
 
 
 def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeatures) -> dg.AssetsDefinition:
@@ -98,9 +103,11 @@ def _slices_table(found: list[Finding]) -> str:
     return table + (f"\n\nand {left_out} more" if left_out else "")
 
 
-def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | None) -> dg.AssetsDefinition:
+def _release_candidate(
+    spec: PipelineSpec, function: pack.FeaturesFunction | None, parity: pack.Parity
+) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, RELEASES)
-    logic = (pack, prove, refit, SCORER)
+    logic = (pack, prove, refit, SCORER, PARITY)
     version = code_version(logic, spec.gates.serving, spec.training, spec.columns)
 
     @dg.asset(
@@ -118,7 +125,7 @@ def _release_candidate(spec: PipelineSpec, function: pack.FeaturesFunction | Non
             model = versions.of_pin(store, spec.name, pin.pin_id)
             found = evaluations.findings(store, spec.name, model.version)
             choice = refit.choose(store, paths, spec, pin, model, training_version(spec))
-            packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served)
+            packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served, parity)
             proof = None
             if spec.gates.serving is not None:
                 proof = prove.prove(packed.folder, packed.golden, spec.target.kind != "regression")

@@ -18,6 +18,7 @@ from ml_assets.sources import evidently_reports
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec.operation import NewBatches, Retrain
 from ml_assets.tables import drift, performance
+from ml_assets.tables.prediction_log import is_online
 
 Calm = frozenset[str]
 
@@ -67,9 +68,17 @@ class Drift(Trigger):
     name = word = "drift"
     settled_by_batches = True
 
-    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:  # noqa: ARG002
-        """A batch without a verdict is neither evidence nor calm."""
-        rows = [row for row in drift.verdicts(lake, pipeline) if row["drifted"] is not None]
+    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:
+        """A batch without a verdict is neither evidence nor calm.
+
+        Nor is a day of real-time use that an earlier champion was asked: no training set ever has it, which would
+        settle it.
+        """
+        rows = [
+            row
+            for row in drift.verdicts(lake, pipeline)
+            if row["drifted"] is not None and (row["model_version"] == champion or not is_online(row["batch"]))
+        ]
         found = []
         for row in rows:
             if row["drifted"]:

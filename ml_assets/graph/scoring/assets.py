@@ -52,7 +52,9 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
         **declare.common(
             spec,
             STAGE,
-            code_version([scoring, estimators], spec.target, spec.serving),
+            code_version(
+                [scoring, estimators], spec.target, spec.serving.model_dump(include={"routes", "shadow"}), spec.key
+            ),
             {"scikitlearn", "duckdb"},
             by_batch=True,
         ),
@@ -72,11 +74,12 @@ def _predictions(spec: PipelineSpec) -> dg.AssetsDefinition:
                 by = scoring.scorers(store, lake.paths, spec)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            scoring.score_batch(store, spec.name, batch, by)
+            scoring.score_batch(store, spec, batch, by)
             metadata = _numbers(store, by)
             if config.version:
                 scoring.keep_others(store, spec.name, batch, by[0])
-            put = PREDICTIONS.put(spec.name, SCORED, batch)
+            # Nothing downstream depends on the routes: other routes are no other data.
+            put = PREDICTIONS.put(spec.name, SCORED, batch, volatile=("routed",))
             (written,) = store.replace([put], declare.commit(context, key, batch))
             store.con.execute(f"DROP TABLE {SCORED}")
             return {key: Result(written, metadata)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ml_assets import metrics
 from ml_assets.errors import BatchRefused, ModelError
+from ml_assets.graph.scoring import routes
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, identifiers, table
@@ -71,29 +72,30 @@ def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str
     return Scorer(model, role, loaded, frozenset(pin.all_batches))
 
 
-def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> None:
+def score_batch(lake: Lake, spec: PipelineSpec, batch: str, by: Sequence[Scorer]) -> None:
     """Score every row of a batch into the temporary table `scored`, which has the columns of `PREDICTIONS`.
 
-    A row for each row of the batch and each version.
+    A row for each row of the batch and each version; one of the versions is that which the row is routed to.
 
     Raises:
         BatchRefused: The batch has no features.
         ModelError: The features are not those that a version was trained on.
     """
-    name = FEATURES.of(pipeline)
+    name = FEATURES.of(spec.name)
     if not lake.count(name, batch):
-        raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {pipeline}/features for it.")
+        raise BatchRefused("features has no rows of the batch.", fix=f"Materialize {spec.name}/features for it.")
     there = lake.columns(table(name))
     for scorer in by:
         missing = sorted(set(scorer.loaded.schema.features) - set(there))
         if missing:
             raise ModelError(
                 f"Version {scorer.model.version} needs features that are not made any more: {', '.join(missing)}.",
-                fix=f"Run the job {pipeline}_train for a version of today's features; where it is refused, put the "
-                f"features back, or `ml-assets models promote {pipeline} VERSION`.",
+                fix=f"Run the job {spec.name}_train for a version of today's features; where it is refused, put the "
+                f"features back, or `ml-assets models promote {spec.name} VERSION`.",
             )
     columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in PREDICTIONS.types.items())
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {SCORED} ({columns})")
+    routes.route_batch(lake, spec, batch, {scorer.role for scorer in by})
     features = list(dict.fromkeys(feature for scorer in by for feature in scorer.loaded.schema.features))
     for rows in _chunks(lake, name, batch, features):
         for scorer in by:
@@ -103,7 +105,8 @@ def score_batch(lake: Lake, pipeline: str, batch: str, by: Sequence[Scorer]) -> 
 def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None:
     """Take the batch's predictions by other versions over into `scored`, beside those of a rescoring version.
 
-    The role of the version's rows is settled here: they are the champion's only where the batch has no others.
+    The role of the version's rows is settled here: they are the champion's only where the batch has no others. Rows
+    are routed to the version only where they are to none of the others.
     """
     name = PREDICTIONS.of(pipeline)
     if lake.count(name, batch):
@@ -111,10 +114,17 @@ def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None
             f"INSERT INTO {SCORED} BY NAME SELECT * FROM {table(name)} WHERE batch = ? AND model_version != ?",
             [batch, rescored.model.version],
         )
-        lake.con.execute(f"UPDATE {SCORED} SET role = 'champion' WHERE role IS NULL")  # of an earlier ml_assets
+        # Of an earlier ml_assets:
+        lake.con.execute(f"UPDATE {SCORED} SET role = 'champion' WHERE role IS NULL")
+        lake.con.execute(f"UPDATE {SCORED} SET routed = role = 'champion' WHERE routed IS NULL")
     lake.con.execute(
         f"""UPDATE {SCORED} SET role = 'champion' WHERE model_version = ?
         AND NOT EXISTS (SELECT 1 FROM {SCORED} WHERE role = 'champion')""",
+        [rescored.model.version],
+    )
+    lake.con.execute(
+        f"""UPDATE {SCORED} SET routed = row_id NOT IN (SELECT row_id FROM {SCORED} WHERE routed)
+        WHERE model_version = ?""",
         [rescored.model.version],
     )
 
@@ -146,8 +156,9 @@ def _predicted(rows: pa.Table, loaded: bundle.Bundle) -> pa.Table:
 def _append(lake: Lake, batch: str, scorer: Scorer, predicted: pa.Table) -> None:
     lake.con.register("predicted", predicted)
     lake.con.execute(
-        f"""INSERT INTO {SCORED} BY NAME SELECT *, $batch AS batch, $version AS model_version, $role AS role,
-        $threshold AS threshold, $seen AS seen FROM predicted""",
+        f"""INSERT INTO {SCORED} BY NAME SELECT predicted.*, $batch AS batch, $version AS model_version, $role AS role,
+        $threshold AS threshold, $seen AS seen, coalesce(r.role, 'champion') = $role AS routed
+        FROM predicted LEFT JOIN {routes.ROUTED} r USING (row_id)""",
         {
             "batch": batch,
             "version": scorer.model.version,

@@ -25,17 +25,19 @@ KINDS_OF_ASSETS: Mapping[str, Literal["frozen"]] = {"outcomes": "frozen"}
 
 
 def nodes_of(specs: Iterable[dg.AssetSpec]) -> dict[str, Node]:
-    """Key -> asset, of those that belong to a stage."""
+    """Key -> asset, of those that belong to a stage and are not about what servers log, which no code makes again."""
     found = {}
     for spec in specs:
         stage = (spec.group_name or "").removeprefix(f"{spec.key.path[0]}_")
-        if stage in KINDS and len(spec.key.path) == 2:
+        partitions = spec.partitions_def
+        of_batches = getattr(partitions, "name", None) in (None, f"{spec.key.path[0]}_batches")
+        if stage in KINDS and len(spec.key.path) == 2 and of_batches:
             looks_back = spec.metadata.get(declare.LOOKS_BACK, {})
             found[spec.key.to_user_string()] = Node(
                 key=spec.key.to_user_string(),
                 code_version=spec.code_version or "",
                 upstream=tuple(sorted(dep.asset_key.to_user_string() for dep in spec.deps)),
-                by_batch=spec.partitions_def is not None,
+                by_batch=partitions is not None,
                 kind=KINDS_OF_ASSETS.get(spec.key.path[1], KINDS[stage]),
                 looks_back=getattr(looks_back, "value", looks_back),
             )

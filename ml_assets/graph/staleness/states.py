@@ -35,7 +35,8 @@ class Node:
         upstream: Keys of the assets that it reads.
         by_batch: Has it a partition for each batch?
         kind: rebuilt: by the sensor. trained: by a training only. frozen: by nothing, it records what was.
-        looks_back: Key of an asset of which it reads batches before its own, and not its own -> at most how many.
+        looks_back: Key of an asset of which it reads batches before its own, and not its own -> at most how many. An
+            asset without batches reads the newest ones.
     """
 
     key: str
@@ -203,15 +204,11 @@ class _Evaluator:
         redo = node.kind == "rebuilt"
         todo = f"sensor {node.pipeline}_stale" if redo else f"job {node.pipeline}_train"
         write = self.trail.writes.get(place)
+        if write is None and node.looks_back:
+            return Verdict(*place, "missing", "never made", redo=bool(self.facts.validated), todo=todo)
         if write is None:
             return Verdict(*place, "missing", "never made", todo=f"sensor {node.pipeline}_new_data" if redo else todo)
-        read = [
-            (key, batch)
-            for key in node.upstream
-            if self._is_by_batch(key)
-            for batch in self.facts.batches()
-            if self.trail.content((key, batch), write.snapshot_id)
-        ]
+        read = self._newest(node) if node.looks_back else self._read_then(node, write)
         cause = self._cause(node, write, read, None)
         if cause is None and node.kind == "trained" and node.key not in self.facts.of_newest_pin:
             cause = Cause(
@@ -221,8 +218,23 @@ class _Evaluator:
             return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]
         if any(self._changes(one) for one in places):
-            return Verdict(*place, "behind", "what it was made from will change", todo=todo)
+            return Verdict(*place, "behind", "what it was made from will change", redo=redo, todo=todo)
         return Verdict(*place, "fresh")
+
+    def _read_then(self, node: Node, write: LastWrite) -> list[Place]:
+        """The batches upstream that were there at a write."""
+        return [
+            (key, batch)
+            for key in node.upstream
+            if self._is_by_batch(key)
+            for batch in self.facts.batches()
+            if self.trail.content((key, batch), write.snapshot_id)
+        ]
+
+    def _newest(self, node: Node) -> list[Place]:
+        """The newest batches of what it looks back on, and what it reads that has no batches."""
+        newest = [(key, name) for key, most in node.looks_back.items() for name in self.facts.validated[-most:] if most]
+        return [*newest, *((key, None) for key in node.upstream if not self._is_by_batch(key))]
 
     # -- what both need ------------------------------------------------------------------------------------------
 

@@ -104,8 +104,8 @@ def test_a_running_server_answers_with_the_new_champion(
     add_version(copied.paths, "1.0.1", threshold=0.0)
     command = ["-m", "ml_assets.cli", "serve", "loans"]
     with started(tmp_path / "log", command, cwd=copied.root) as server, receiving() as fixed:
-        fixed.facts = {"pipeline": "loans", "version": "1.0.0", "fixed": True}
-        assert server.ask("/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "fixed": False})
+        fixed.facts = {"pipeline": "loans", "version": "1.0.0", "pinned": True}
+        assert server.ask("/v1/loans/reload", {}) == (200, {"pipeline": "loans", "version": "1.0.0", "pinned": False})
         promote(copied.paths, "1.0.1")
         addresses = [f"http://127.0.0.1:{server.port}", f"http://127.0.0.1:{fixed.port}"]
         result = deploy(copied, servers=addresses)
@@ -114,12 +114,12 @@ def test_a_running_server_answers_with_the_new_champion(
             ("server", addresses[0], True, "serves 1.0.1"),
             ("server", addresses[1], False, stays),
         ]
-        assert server.ask("/health")[1]["version"] == "1.0.1"
+        assert server.ask("/health/ready")[1]["pipelines"] == {"loans": {"champion": "1.0.1"}}
         (copied.paths.releases / "loans" / "1.0.0" / "golden.json").write_text("{}")
         promote(copied.paths, "1.0.0")
-        status, answer = server.ask("/reload", {})
+        status, answer = server.ask("/v1/loans/reload", {})
         assert (status, answer["version"]) == (503, "1.0.1")
-        assert "golden.json" in answer["error"]
+        assert "golden.json" in answer["detail"]
 
 
 def test_the_previous_champion_is_named(copied: Project) -> None:

@@ -106,7 +106,7 @@ def test_the_story_of_a_batch_whose_outcomes_come_late(waiting: Project) -> None
     truth = pd.concat([late(6), pd.DataFrame({"loan": [77], "late_days": [1.0]})])
     deliver(project, "paid.csv", truth)
     tick = project.tick("loans_outcomes")
-    assert [key.path[-1] for key in tick.run_requests[0].asset_selection] == ["outcomes"]
+    assert [key.path[-1] for key in tick.run_requests[0].asset_selection] == ["outcomes", "online_lookups"]
     assert metadata(take(project))["keys_without_row"] == 1
     tick = project.tick("loans_outcomes", tick.cursor)
     assert [(r.tags["ml_assets/batches"], r.asset_selection[0].path[-1]) for r in tick.run_requests] == [

@@ -59,6 +59,7 @@ def test_another_rule_makes_validation_stale_and_what_follows_behind(trained: Pr
         "quarantine": "stale 1 2 3 4 5",
         "lookup_region_history": "behind 2 3 4 5",  # batch 1 has no history
         "features": "behind 1 2 3 4 5",
+        "online_lookups": "behind",
         **BEHIND,
     }
 
@@ -72,6 +73,7 @@ def test_another_helper_function_makes_the_assets_stale_that_call_it(
     assert not_fresh(variant(trained)) == {
         "lookup_region_history": "stale 1 2 3 4 5",
         "features": "stale 1 2 3 4 5",
+        "online_lookups": "stale",
         **BEHIND,
     }
 
@@ -83,6 +85,7 @@ def test_a_new_lookup_is_missing_for_every_batch(trained: Project) -> None:
     assert short(verdicts) == {
         "lookup_all_history": "missing 1 2 3 4 5",
         "features": "stale 1 2 3 4 5",
+        "online_lookups": "stale",
         **BEHIND,
     }
     assert all(verdict.redo for verdict in verdicts if verdict.asset_name == "lookup_all_history")
@@ -94,6 +97,18 @@ def test_another_gate_is_the_business_of_a_training(trained: Project) -> None:
     verdicts = verdicts_of(changed)
     assert short(verdicts) == {"evaluation_report": "stale", "release_candidate": "behind", "champion": "stale"}
     assert {(v.redo, v.todo) for v in verdicts if v.state == "stale"} == {(False, "job loans_train")}
+
+
+def test_another_select_of_a_lookup_makes_the_servers_stale(trained: Project) -> None:
+    changed = variant(trained)
+    changed.sql["region_history.sql"] = changed.sql["region_history.sql"].replace("avg(", "1 - avg(")
+    assert not_fresh(changed) == {
+        "lookup_region_history": "stale 1 2 3 4 5",
+        "features": "behind 1 2 3 4 5",
+        "online_lookups": "stale",
+        **BEHIND,
+    }
+    assert next(v for v in verdicts_of(changed) if v.asset_name == "online_lookups").redo
 
 
 # -- by hand: what no tiny pipeline shows quickly ------------------------------------------------------------------
@@ -187,6 +202,36 @@ def test_a_changed_early_batch_reaches_as_far_as_the_lookup_looks_back() -> None
     }
     told.write("lookup_x", "2").write("lookup_x", "3", "other")  # only the second has other content
     assert told.told(WITH_LOOKUP) == {"features": "stale 3"}
+
+
+ONLINE = Node("p/online", "v1", ("p/validated_data", "p/late"), False, "rebuilt", {"p/validated_data": 2})
+WITH_ONLINE = {**NODES, "p/online": ONLINE, "p/late": Node("p/late", "v1", (), False, "frozen")}
+
+
+def test_what_the_server_looks_up_is_of_the_newest_batches() -> None:
+    told = story().ingest("2").ingest("3")
+    assert told.told(WITH_ONLINE) == {"online": "missing"}
+    assert [run.assets for run in plan(told.verdicts(WITH_ONLINE), told.facts(), ["1"])] == [("p/online",)]
+    assert told.write("online").told(WITH_ONLINE) == {}
+    told.write("validated_data", "1", "b").write("features", "1")  # older than it looks back
+    assert told.told(WITH_ONLINE) == {}
+    assert told.ingest("4").told(WITH_ONLINE) == {"online": "stale"}
+    assert told.write("online").told(WITH_ONLINE) == {}
+    told.write("validated_data", "3", "b").write("features", "3")
+    assert told.told(WITH_ONLINE) == {"online": "stale"}
+    assert told.write("online").write("late").told(WITH_ONLINE) == {"online": "stale"}
+    assert told.write("online").told(WITH_ONLINE) == {}
+
+
+def test_what_the_server_looks_up_waits_for_a_batch_and_goes_with_its_rebuilding() -> None:
+    told = Story().write("arrivals")
+    assert told.told(WITH_ONLINE) == {"online": "missing"}
+    assert plan(told.verdicts(WITH_ONLINE), told.facts(), []) == []
+    told.ingest("1").write("online")
+    nodes = {**WITH_ONLINE, **changed_code("validated_data", "quarantine"), "p/online": ONLINE}
+    assert told.told(nodes)["online"] == "behind"
+    (run,) = plan(told.verdicts(nodes), told.facts(), ["1"])
+    assert "p/online" in run.assets
 
 
 def test_an_asset_may_look_back_on_itself() -> None:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from ml_assets.graph.code_version import PACKAGE, closure, source_file
 from ml_assets.graph.release.evaluation import leakage
-from ml_assets.graph.release.packaging import supply_chain
+from ml_assets.graph.release.packaging import features_engine, supply_chain
+from ml_assets.graph.release.packaging.features_engine import Parity
 from ml_assets.graph.release.packaging.golden import golden_rows
 from ml_assets.lake.artifacts import Artifacts
 from ml_assets.lake.lake import Lake
@@ -30,7 +31,8 @@ from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
 
-SERVER = "ml_assets.server.__main__"
+SERVER = ("ml_assets.server.__main__", "ml_assets.server.pyfunc")
+PAGE = "ml_assets.server.page"
 WHAT = {
     "bundle": "the model that serves: the recipe of the judged model, refit on all labelled rows",
     "judged": "the model that metrics.json and model_card.md evaluate; it has never seen the test rows",
@@ -45,15 +47,16 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
 # Who builds the image vouches for the release; --build-arg SHA256=... refuses another than that one.
 ARG SHA256
-RUN sha256sum manifest.json | cut -c1-64 > /etc/release.sha256 && \\
+RUN sum=$(sha256sum manifest.json) && echo "${{sum%% *}}" > /etc/release.sha256 && \\
   test "${{SHA256:-$(cat /etc/release.sha256)}}" = "$(cat /etc/release.sha256)"
 ENV PYTHONPATH=/release/{sources} PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
-USER server
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-CMD ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 --sha256 $(cat /etc/release.sha256)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+# Without keys in ML_ASSETS_API_KEYS it does not start, unless it is run with --insecure.
+ENTRYPOINT ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --sha256 $(cat /etc/release.sha256) $*", "sh"]
 """
 
 
@@ -86,6 +89,7 @@ class Packed:
         folder: Where it can be read.
         sha256: SHA-256 of its manifest.
         schema: Schema of its bundle.
+        facts: What it says about itself.
         golden: Its golden rows.
         size_bytes: Size of all its files.
     """
@@ -94,6 +98,7 @@ class Packed:
     folder: Path
     sha256: str
     schema: bundle.Schema
+    facts: release.Facts
     golden: release.Golden
     size_bytes: int
 
@@ -107,6 +112,7 @@ def pack(
     found: Sequence[Finding],
     function: FeaturesFunction | None,
     served: Served | None = None,
+    parity: Parity | None = None,
 ) -> Packed:
     """Write the release of a version; one that is there already is kept, if it is the one that was registered.
 
@@ -119,6 +125,7 @@ def pack(
         found: Its evaluation.
         function: The features function; None where features are a SELECT.
         served: The model that it ships; by default the one of the version's newest release, or the judged one.
+        parity: Compares the engines that can compute features; without it, DuckDB does.
 
     Raises:
         ModelError: The bundle, or the release that is there, is not the one that was registered.
@@ -147,7 +154,11 @@ def pack(
                 references=list(spec.references),
                 parity=spec.gates.serving.parity if spec.gates.serving else release.PARITY,
                 models=_models(pin, model, served),
+                constraints=_constraints(spec),
+                broken=spec.serving.constraints,
             )
+            if parity is not None:
+                facts = features_engine.choose(lake, spec, pin, new, facts, loaded.schema, parity)
             release.write(new, facts, golden_rows(lake, spec, pin, batch, loaded))
             sources = function.sources if function else {}
             write_sources(new / release.SOURCES, sources)
@@ -170,6 +181,7 @@ def pack(
         folder=folder,
         sha256=manifest.sha256(folder / manifest.NAME),
         schema=bundle.verify(folder / "bundle", served.bundle_sha256),
+        facts=release.read_facts(folder),
         golden=release.read_golden(folder),
         size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
     )
@@ -205,6 +217,17 @@ def _models(pin: Pin, model: ModelVersion, served: Served) -> dict[str, Any]:
     }
 
 
+def _constraints(spec: PipelineSpec) -> dict[str, dict[str, Any]]:
+    """Column of a request -> the constraints that it declares."""
+    words = ("min", "max", "allowed", "regex")
+    declared = {
+        column.name: {word: getattr(column, word) for word in words if getattr(column, word) is not None}
+        for column in spec.columns
+        if not column.outcome
+    }
+    return {name: found for name, found in declared.items() if found}
+
+
 def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
     """What was packed, as columns of `release_candidate`."""
     return {
@@ -214,6 +237,8 @@ def as_row(packed: Packed, version: str, run_id: str) -> dict[str, Any]:
         "sha256": packed.sha256,
         "engine": packed.schema.engine,
         "engine_why": packed.schema.why,
+        "features_engine": packed.facts.features_engine,
+        "features_why": packed.facts.features_why,
         "size_bytes": packed.size_bytes,
         "golden_rows": len(packed.golden.rows),
         "run_id": run_id,
@@ -242,13 +267,16 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         sources: Dotted module name with `.py` -> text.
     """
     texts = {}
-    for module in {*closure(SERVER), PACKAGE}:
+    for module in {PACKAGE}.union(*map(closure, SERVER)):
         found = source_file(module)
         if found is not None:
             path = module.replace(".", "/")
             texts[f"{path}/__init__.py" if found.name == "__init__.py" else f"{path}.py"] = found.read_text("utf-8")
+            if module == PAGE:
+                files = sorted(found.with_name("page_files").iterdir())
+                texts |= {f"{Path(path).parent}/page_files/{file.name}": file.read_text("utf-8") for file in files}
     texts |= {f"{name.removesuffix('.py').replace('.', '/')}.py": text for name, text in sources.items()}
-    for path in list(texts):  # packages need a file, which may be empty
+    for path in [path for path in texts if path.endswith(".py")]:  # packages need a file, which may be empty
         for parent in Path(path).parents[:-1]:
             texts.setdefault((parent / "__init__.py").as_posix(), "")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:

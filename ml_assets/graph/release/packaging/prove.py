@@ -67,8 +67,9 @@ def prove(folder: Path, golden: release.Golden, is_class: bool) -> Proof:
             start_s = time.monotonic() - started
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=RESPONSE_S)) as connection:
                 try:
-                    parity = _parity(connection, golden, is_class)
-                    p50, p95 = _latency(connection, golden)
+                    path = f"/v1/{release.read_facts(folder).pipeline}/predict"
+                    parity = _parity(connection, path, golden, is_class)
+                    p50, p95 = _latency(connection, path, golden)
                     rss = _rss_mib(process)
                 except (OSError, http.client.HTTPException, ValueError) as error:
                     problem = f"{type(error).__name__}: {error}"
@@ -121,8 +122,8 @@ def _ready(process: subprocess.Popen[bytes], log: TextIO) -> int | None:
     return None
 
 
-def _post(connection: http.client.HTTPConnection, body: bytes) -> Any:
-    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> Any:
+    connection.request("POST", path, body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read()
     if response.status != http.HTTPStatus.OK:
@@ -134,26 +135,26 @@ def _body(rows: list[dict[str, Any]]) -> bytes:
     return json.dumps({"rows": rows}).encode()
 
 
-def _parity(connection: http.client.HTTPConnection, golden: release.Golden, is_class: bool) -> float:
+def _parity(connection: http.client.HTTPConnection, path: str, golden: release.Golden, is_class: bool) -> float:
     scores: list[float] = []
     decisions: list[str] = []
     for start in range(0, len(golden.rows), ROWS_A_REQUEST):
-        response = _post(connection, _body(golden.rows[start : start + ROWS_A_REQUEST]))
+        response = _post(connection, path, _body(golden.rows[start : start + ROWS_A_REQUEST]))
         scores += response["scores"]
         decisions += response["decisions"]
     return release.difference(golden, scores, decisions, is_class)
 
 
-def _latency(connection: http.client.HTTPConnection, golden: release.Golden) -> tuple[float, float]:
+def _latency(connection: http.client.HTTPConnection, path: str, golden: release.Golden) -> tuple[float, float]:
     """Median and 95th percentile of one-row requests on one connection, in milliseconds."""
     bodies = [_body([row]) for row in golden.rows]
     for number in range(WARM_UP):
-        _post(connection, bodies[number % len(bodies)])
+        _post(connection, path, bodies[number % len(bodies)])
     taken: list[float] = []
     deadline = time.monotonic() + TIMED_S
     while len(taken) < TIMED and time.monotonic() < deadline:
         before = time.perf_counter()
-        _post(connection, bodies[len(taken) % len(bodies)])
+        _post(connection, path, bodies[len(taken) % len(bodies)])
         taken.append(1000 * (time.perf_counter() - before))
     p50, p95 = np.percentile(taken, [50, 95])
     return float(p50), float(p95)

@@ -35,9 +35,11 @@ def test_a_training_leaves_a_release(trained: Project, folder: Path) -> None:
     (row,) = trained.rows("SELECT * FROM {p}.release_candidate")
     assert (row["version"], row["engine"], row["engine_why"], row["folder"]) == ("1.0.0", "onnx", "", "loans/1.0.0")
     assert (row["started"], row["parity"], row["golden_rows"]) == (False, None, 150)
+    assert (row["features_engine"], row["features_why"]) == ("sqlite", "")
     assert sorted(path.name for path in folder.iterdir()) == [
         "Dockerfile",
         "bundle",
+        "features.sqlite.sql",
         "golden.json",
         "judged",
         "lookups",

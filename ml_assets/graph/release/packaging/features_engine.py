@@ -1,0 +1,88 @@
+"""What computes the features of a release's requests: SQLite where it gives the same, DuckDB otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_assets.graph.release.packaging.row_wise import is_row_wise
+from ml_assets.graph.release.packaging.sqlite_select import Untranslatable, translate
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier, identifiers, literal
+from ml_assets.ml.bundle import Schema
+from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.training_sets import Pin
+
+COMPARED_ROWS = 50_000
+
+
+class Parity(Protocol):
+    """Compares a release's two engines, as `server/parity.py` does."""
+
+    def __call__(self, folder: Path, facts: Facts, schema: Schema, rows: dict[str, list[Any]], count: int) -> str:
+        """Why SQLite must not compute the features; empty where it computes the same."""
+
+
+def choose(
+    lake: Lake, spec: PipelineSpec, pin: Pin, folder: Path, facts: Facts, schema: Schema, parity: Parity
+) -> Facts:
+    """The facts with the engine, and its SELECT in the release where that is SQLite.
+
+    Args:
+        lake: The lake.
+        spec: The pipeline.
+        pin: The training set, whose rows are computed by both.
+        folder: The release, with its bundle, lookups and references.
+        facts: What it says so far.
+        schema: The bundle's schema.
+        parity: Compares the engines.
+    """
+    if facts.sql is None:
+        return replace(facts, features_why="a Python function computes them")
+    sql = (folder / "bundle" / facts.sql).read_text(encoding="utf-8")
+    if not is_row_wise(sql):
+        return replace(facts, features_why="the SELECT is not known to compute each row by itself")
+    try:
+        translated = translate(sql, facts.batch, schema.columns, schema.features, _types(lake, folder, facts))
+    except Untranslatable as error:
+        return replace(facts, row_wise=True, features_why=f"not known to be the same on SQLite: {error}")
+    (folder / SQLITE_SELECT).write_text(f"{source_line(sql)}\n{translated.text}\n", encoding="utf-8")
+    chosen = replace(facts, row_wise=True, features_engine="sqlite", indexes=translated.indexes)
+    rows = _rows(lake, spec, pin, schema)
+    why = parity(folder, chosen, schema, rows, len(next(iter(rows.values()))))
+    if not why:
+        return chosen
+    (folder / SQLITE_SELECT).unlink()
+    return replace(facts, row_wise=True, features_why=why)
+
+
+def _types(lake: Lake, folder: Path, facts: Facts) -> dict[str, dict[str, str]]:
+    """Lookup or reference -> column -> DuckDB's type."""
+    files = {name: folder / "lookups" / f"{name}.parquet" for name in facts.lookups}
+    files |= {name: folder / "references" / f"{name}.parquet" for name in facts.references}
+    return {
+        name: {
+            column: kind
+            for column, kind, *_ in lake.con.execute(f"DESCRIBE FROM read_parquet({literal(str(file))})").fetchall()
+        }
+        for name, file in files.items()
+    }
+
+
+def _rows(lake: Lake, spec: PipelineSpec, pin: Pin, schema: Schema) -> dict[str, list[Any]]:
+    """Up to 50,000 rows of the training set that a request can hold; the same ones each time."""
+    columns = list(schema.columns)
+    numbers = [name for name, word in schema.columns.items() if word == "number"]
+    finite = " AND ".join([f"coalesce(isfinite({identifier(name)}), true)" for name in numbers] or ["true"])
+    every = max(1, sum(pin.rows.values()) // COMPARED_ROWS)
+    rows = lake.con.execute(
+        f"""SELECT {identifiers(columns)} FROM {VALIDATED_DATA.sql(spec.name, pin.snapshot_id)}
+        WHERE list_contains(?, batch) AND hash(batch, row_id) % ? = 0 AND {finite} LIMIT ?""",
+        [pin.all_batches, every, COMPARED_ROWS],
+    ).fetchall()
+    return (
+        dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in columns}
+    )

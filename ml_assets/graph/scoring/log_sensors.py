@@ -1,0 +1,69 @@
+"""The sensor that has the servers' logs read into the lake."""
+
+import json
+
+import dagster as dg
+
+from ml_assets.graph import run_requests, sensing
+from ml_assets.graph.batches import UNFINISHED
+from ml_assets.graph.run_requests import Requests
+from ml_assets.graph.scoring.prediction_log import has_more, sizes
+from ml_assets.graph.sensing import Found, Tick
+from ml_assets.lake.paths import Paths
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables import prediction_log as tables
+
+# Each run is events and snapshots that are kept; outcomes take longer to become known than this.
+INTERVAL_S = 300
+
+
+def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefinition]:
+    """Watch the segments of the log: what has grown is read in one run; none where the YAML turns the log off.
+
+    It remembers how long each segment was when its hour was requested, and requests an hour again where the lake does
+    not show the result.
+
+    Args:
+        spec: The pipeline.
+        paths: Folders of the project.
+        job: The job of prediction_log and online_report.
+    """
+    if spec.serving.log is None:
+        return []
+
+    def check(tick: Tick) -> Found:
+        before = json.loads(tick.remembered() or "{}")
+        now = sizes(paths.serving / spec.name)
+        earlier: dict[str, int] = before.get("sizes", {})
+        grown = sorted({name.partition("/")[0] for name, size in now.items() if size > earlier.get(name, 0)})
+        if tick.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
+            return Found(reason="the run before is under way")
+        first, pending = run_requests.repeated(grown, {}), run_requests.from_cells(before.get("requested", {}))
+        pending = {hour: one for hour, one in pending.items() if hour not in first}
+        due = run_requests.due(pending)
+        lost = _lost(tick, due) if due else {}
+        requested = {hour: one for hour, one in pending.items() if hour not in due}
+        requested |= first | run_requests.repeated(lost, lost)
+        memory = json.dumps({"sizes": now, "requested": run_requests.as_cells(requested)})
+        if not first and not lost:
+            return Found(reason=f"{len(now)} segments, nothing new in them", memory=memory)
+        hours, new = tick.neighbours({*first, *lost}, by_hour=True)
+        keys = [sensing.short_hash([one for one in now.items() if one[0].partition("/")[0] in some]) for some in hours]
+        runs = [sensing.run(key, lost, batches=some) for key, some in zip(keys, hours, strict=True)]
+        return Found(runs, memory=memory, new_hours=new)
+
+    description = f"Starts one run of {job} for the hours in which servers have logged something new."
+    return [sensing.sensor(spec, paths, "prediction_log", check, description, INTERVAL_S, job_name=job)]
+
+
+def _lost(tick: Tick, due: Requests) -> Requests:
+    """Requests whose hour still has a whole line that was not read."""
+    folder = tick.paths.serving / tick.spec.name
+    with tick.lake() as lake:
+        read = tables.segments(lake, tick.spec.name, list(due)) if lake.catalog.exists() else {}
+    left = set()
+    for name in sizes(folder):
+        hour = name.partition("/")[0]
+        if hour in due and has_more(folder / name, read[name].bytes if name in read else 0):
+            left.add(hour)
+    return {hour: one for hour, one in due.items() if hour in left}
