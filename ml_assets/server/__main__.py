@@ -5,29 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_assets.errors import MLAssetsError
 
 if TYPE_CHECKING:
     from ml_assets.server.service import Service
-
-
-class WithoutPandas:
-    """Lets pyarrow and DuckDB go without pandas, which they import where it is installed: 60 MiB for nothing."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        """Refuse pandas; leave every other name to the other finders."""
-        if name.partition(".")[0] == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def needs_pandas(folder: Path) -> bool:
-    """Does a release compute with frames: by a features function, or because scikit-learn answers?"""
-    from ml_assets.ml import bundle, manifest, release
-
-    manifest.verify(folder, None, "release")
-    return release.read_facts(folder).function is not None or bundle.read_schema(folder / "bundle").engine != "onnx"
 
 
 def digest(text: str) -> str:
@@ -70,8 +53,6 @@ def main() -> None:
         end_with(given.parent)
 
     def make() -> Service:
-        if given.folder.is_dir() and not needs_pandas(given.folder.resolve()):
-            sys.meta_path.insert(0, WithoutPandas())
         from ml_assets.server.service import Folder
 
         return Folder(given.folder, given.sha256, given.log)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -77,6 +78,7 @@ class Routes:
         async def answer(request: Request) -> Response:
             started = time.perf_counter()
             try:
+                _check_origin(request)
                 self._keys.check(request.headers.get("authorization"), scope)
                 response = await handler(request)
             except Problem as problem:
@@ -180,6 +182,17 @@ def _explained(request: Request) -> int:
         found = f"explain is a number of features from 0 to 999, not {text[:20]!r}"
         raise Problem(422, "invalid-request", found, [{"field": "explain", "detail": found}])
     return int(text)
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse what another site's page lets a browser send: without keys, being on this machine is all it takes.
+
+    Raises:
+        Problem: It comes from another site.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(403, "not-allowed", "Requests from pages of other sites are not answered.")
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

@@ -25,11 +25,22 @@ class Counting:
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        self._versions: dict[tuple[str, str, str], tuple[str, Histogram]] = {}
+        self._routes: dict[tuple[str, str, int], tuple[str, Histogram]] = {}
 
     def request(self, pipeline: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self.metrics.add(labelled("ml_assets_requests_total", pipeline=pipeline, route=route, code=str(status)))
-        self.metrics.histogram("ml_assets_request_seconds", LATENCY_S, pipeline=pipeline, route=route).see(seconds)
+        count, latency = self._of_route(pipeline, route, status)
+        self.metrics.add(count)
+        latency.see(seconds)
+
+    def _of_route(self, pipeline: str, route: str, status: int) -> tuple[str, Histogram]:
+        known = self._routes.get((pipeline, route, status))
+        if known is None:
+            count = labelled("ml_assets_requests_total", pipeline=pipeline, route=route, code=str(status))
+            latency = self.metrics.histogram("ml_assets_request_seconds", LATENCY_S, pipeline=pipeline, route=route)
+            self._routes[pipeline, route, status] = known = count, latency
+        return known
 
     def scored(self, jobs: Sequence[Job]) -> None:
         """Rows were scored."""
@@ -39,20 +50,22 @@ class Counting:
             if job.scored is None or job.error is not None:
                 continue
             facts = job.scorer.facts
-            labels = {"pipeline": facts.pipeline, "version": facts.version, "role": job.role}
-            self.metrics.add(labelled("ml_assets_rows_total", **labels), len(job.rows))
-            scores = self._scores(job.scorer)
+            rows, scores = self._of_version(job.scorer, job.role)
+            self.metrics.add(rows, len(job.rows))
             for score in job.scored.scores:
                 scores.see(score)
             if job.scored.warnings:
-                self.metrics.add(
-                    labelled("ml_assets_warnings_total", pipeline=facts.pipeline), len(job.scored.warnings)
-                )
+                self.add("ml_assets_warnings_total", facts.pipeline, len(job.scored.warnings))
 
-    def _scores(self, scorer: Scorer) -> Histogram:
-        return self.metrics.histogram(
-            "ml_assets_score", score_bounds(scorer), pipeline=scorer.facts.pipeline, version=scorer.facts.version
-        )
+    def _of_version(self, scorer: Scorer, role: str) -> tuple[str, Histogram]:
+        facts = scorer.facts
+        known = self._versions.get((facts.pipeline, facts.version, role))
+        if known is None:
+            labels = {"pipeline": facts.pipeline, "version": facts.version}
+            scores = self.metrics.histogram("ml_assets_score", score_bounds(scorer), **labels)
+            known = labelled("ml_assets_rows_total", **labels, role=role), scores
+            self._versions[facts.pipeline, facts.version, role] = known
+        return known
 
     def add(self, name: str, pipeline: str, number: float = 1) -> None:
         """Count an event of a pipeline."""

@@ -109,7 +109,7 @@ class Lane:
             jobs, is_last = self._taken(first)
             live = [job for job in jobs if not job.is_cancelled]
             score_all(live, self.name == "quick")
-            self._keep(live)
+            self._keep([job for job in live if not job.is_cancelled])
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._deliver, jobs)
             if is_last:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import ServingError
+from ml_assets.server.without_pandas import refuse_pandas
 
 if TYPE_CHECKING:
     from ml_assets.server.keys import Keys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 READY = "ready on http://"
 GRACE_S = 5
+SWITCH_S = 0.001  # after which the event loop lets a lane's thread go on
 PARENT_S = 0.5  # between two looks at the parent
 UVICORN: dict[str, Any] = {
     "ws": "none",
@@ -109,7 +111,7 @@ def work(
         Exception: It cannot be loaded.
     """
     _exit_on_signals()
-    service = make()  # may keep large libraries from being imported
+    refuse_pandas()
     import uvicorn
 
     from ml_assets.server.app import app
@@ -118,7 +120,9 @@ def work(
     from ml_assets.server.prometheus import Metrics
     from ml_assets.server.service import words
 
+    service = make()
     Connection.most = most_connections()
+    sys.setswitchinterval(SWITCH_S)
 
     class Server(uvicorn.Server):
         """Loads what is to be served: as soon as the port is open, or before, where others answer meanwhile."""

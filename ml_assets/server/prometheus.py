@@ -10,7 +10,7 @@ import mmap
 import struct
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SERIES, NAMES = 4096, 2**20  # of a worker: numbers, and bytes of their names
 HEAD = 8
@@ -93,7 +93,7 @@ class Metrics:
             for series, value in _series(self._memory, part):
                 total[series] += value
         families: dict[str, list[str]] = {}
-        for series, value in [*total.items(), *gauges]:
+        for series, value in [*_cumulated(total), *gauges]:
             family = series.partition("{")[0]
             for ending in ("_bucket", "_sum", "_count"):
                 family = family.removesuffix(ending) if family.removesuffix(ending) in TYPES else family
@@ -117,9 +117,8 @@ class Histogram:
             metrics.add(series, 0)
 
     def see(self, value: float) -> None:
-        """Count a value, in its bucket and all that are wider."""
-        for series in self._buckets[bisect_left(self._bounds, value) :]:
-            self._metrics.add(series)
+        """Count a value in its bucket; those that are wider have it in the text only."""
+        self._metrics.add(self._buckets[bisect_left(self._bounds, value)])
         self._metrics.add(self._sum, value)
         self._metrics.add(self._count)
 
@@ -127,6 +126,18 @@ class Histogram:
 def shared(workers: int) -> mmap.mmap:
     """Memory for the counters of workers that are forked from this process."""
     return mmap.mmap(-1, PART * workers)
+
+
+def _cumulated(total: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Every bucket with the counts of those before it; the buckets of a histogram follow each other."""
+    histogram, count = "", 0.0
+    for series, value in total.items():
+        if "_bucket{" not in series:
+            yield series, value
+            continue
+        before, histogram = histogram, series.rpartition("le=")[0]
+        count = value + (count if histogram == before else 0.0)
+        yield series, count
 
 
 def _series(memory: mmap.mmap, part: int) -> Iterator[tuple[str, float]]:

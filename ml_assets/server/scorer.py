@@ -18,6 +18,7 @@ from ml_assets.ml import bundle, manifest, release
 from ml_assets.server import engines, explain
 from ml_assets.server.constraints import Constraints
 from ml_assets.server.requests import MAX_ROWS, RowRefused, Warned, columns, not_utf8, request_type
+from ml_assets.server.without_pandas import allow_pandas
 
 Array = np.ndarray[Any, Any]
 
@@ -80,6 +81,8 @@ class Scorer:
                 where={"folder": folder},
                 fix="Give the --sha256 of its manifest.json; `ml-assets models show PIPELINE VERSION` prints it.",
             )
+        if self.facts.function is not None or bundle.read_schema(folder / "bundle").engine != "onnx":
+            allow_pandas()
         # The release's manifest, where somebody vouches for it, vouches for the bundle's.
         self._bundle = bundle.load(folder / "bundle", files.get(f"bundle/{manifest.NAME}") if sha256 else None)
         self.schema = self._bundle.schema
@@ -88,7 +91,7 @@ class Scorer:
         self._decoder = msgspec.json.Decoder(self.request)
         self.golden = release.read_golden(folder)
         self.background = explain.background(folder / "bundle", self.schema)
-        self._users, self._is_retired = 0, False
+        self._users, self.is_retired = 0, False
         self.stamp: str | None = None  # of its lookups and references, where they are not the release's own
         self._open(None)
         try:
@@ -115,7 +118,7 @@ class Scorer:
             ServingError: The features cannot be computed from them.
         """
         other = copy.copy(self)
-        other._users, other._is_retired, other.stamp = 0, False, stamp
+        other._users, other.is_retired, other.stamp = 0, False, stamp
         other._open(tables)
         try:
             other.score(other.decode(msgspec.json.encode({"rows": self.golden.rows[:1]})).rows, other.quick)
@@ -176,11 +179,11 @@ class Scorer:
 
     def retire(self) -> None:
         """Free what it holds after the last request that uses it."""
-        self._is_retired = True
+        self.is_retired = True
         self._close_unused()
 
     def _close_unused(self) -> None:
-        if self._is_retired and not self._users:
+        if self.is_retired and not self._users:
             self.close()
 
     def close(self) -> None:

@@ -99,3 +99,17 @@ def routed(lake: Lake, pipeline: str, batch: str) -> tuple[int, int]:
     sql = f"SELECT count(*) AS predictions, count(DISTINCT row_id) AS rows FROM {{t}} WHERE batch = ? AND {IS_ROUTED}"
     (found,) = PREDICTIONS.query(lake, pipeline, sql, [batch])
     return found["predictions"], found["rows"]
+
+
+def label_sql(kind: str, sql_type: str) -> str:
+    """The column `label` as predictions have it; classes are called as pandas calls them, in which models were fitted.
+
+    Args:
+        kind: Kind of the target.
+        sql_type: Type of the column.
+    """
+    if kind == "multiclass":
+        if sql_type == "BOOLEAN":
+            return "CASE WHEN label THEN 'True' ELSE 'False' END"
+        return "label::DOUBLE::VARCHAR" if sql_type.startswith("DECIMAL") else "label::VARCHAR"
+    return "label::TINYINT" if kind == "binary" else "label::DOUBLE"

@@ -59,8 +59,9 @@ def test_online_equals_batch_with_lookups_that_follow_the_lake(yaml: Project, tm
         assert (status, wrong["errors"][0]["field"]) == (422, "income")
         assert server.end() == 0
     assert any(one != other for one, other in zip(old["scores"], answer["scores"], strict=True))
-    project.write(7)
+    project.write(7, frame)
     assert project.ingest("7").success
+    assert project.materialize("predictions", batches=["7"]).success
     batch = project.rows(
         "SELECT loan, p.score FROM {p}.predictions p JOIN {p}.validated_data v USING (row_id, batch) "
         "WHERE batch = '7' AND p.model_version = '1.0.0'"

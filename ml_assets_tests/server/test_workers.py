@@ -69,6 +69,12 @@ def test_keys_open_what_their_scope_says(server: Server) -> None:
     assert ask(server, "POST", "/v1/loans/reload", {})[0] == 403
     assert ask(server, "POST", "/v1/loans/reload", {}, ADMIN[0])[0] == 200
     assert ask(server, "POST", "/v1/loans/predict", {"rows": []}, ADMIN[0])[0] == 403
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    for origin, status in ((f"http://127.0.0.1:{server.port}", 200), ("http://other.example", 403), ("null", 403)):
+        connection.request("GET", "/v1", headers={"Authorization": f"Bearer {PREDICT[0]}", "Origin": origin})
+        response = connection.getresponse()
+        assert (response.status, len(response.read()) > 0) == (status, True)
+    connection.close()
     assert "securitySchemes" in server.ask("/openapi.json")[1]["components"]
 
 

@@ -165,9 +165,10 @@ def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int, source:
     """
     source = source or of_batches(lake, spec)
     labels = source.labels
+    label = predictions.label_sql(spec.target.kind, lake.columns(labels)["label"])
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE measured AS
-        SELECT row_id, {_label_sql(spec.target.kind, lake.columns(labels)["label"])} AS label, true AS sampled
+        SELECT row_id, {label} AS label, true AS sampled
         FROM {labels} SEMI JOIN (
             SELECT row_id FROM {source.predictions} WHERE batch = $batch
             GROUP BY row_id HAVING count(DISTINCT model_version) = $versions) USING (row_id)
@@ -182,15 +183,6 @@ def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int, source:
             {"seed": str(spec.tuning.seed), "share": SAMPLE / rows},
         )
     return rows
-
-
-def _label_sql(kind: str, sql_type: str) -> str:
-    """The label as predictions have it; classes are called as pandas calls them, in which models were fitted."""
-    if kind == "multiclass":
-        if sql_type == "BOOLEAN":
-            return "CASE WHEN label THEN 'True' ELSE 'False' END"
-        return "label::DOUBLE::VARCHAR" if sql_type.startswith("DECIMAL") else "label::VARCHAR"
-    return "label::TINYINT" if kind == "binary" else "label::DOUBLE"
 
 
 def measure(

@@ -26,7 +26,7 @@ def route_batch(lake: Lake, spec: PipelineSpec, batch: str, roles: Collection[st
     import pyarrow as pa
 
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {ROUTED} (row_id BIGINT, role VARCHAR)")
-    routes = {role: share for role, share in spec.serving.routes.items() if role in roles}
+    routes: dict[str, float] = {role: share for role, share in spec.serving.routes.items() if role in roles}
     if set(routes) <= {routing.CHAMPION}:
         return
     request = [column.name for column in spec.columns if not column.outcome]
