@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
-import random
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 STALL_S = 1.0  # an honest client's answer may take this long under attack
 PREDICT, HEALTH = "/v1/loans/predict", "/health/live"
@@ -166,69 +164,6 @@ def many_connections(port: int, clients: int = 700) -> list[Row]:
     for one in opened:
         one.close()
     return [_beside(f"{clients} open connections", honest)]
-
-
-def fuzzed(port: int, row: Mapping[str, Any], requests: int = 2_000, seed: int = 0) -> list[Row]:
-    """Requests made wrong in ways drawn with a seed: each is answered with a status of 4xx or 200, never with 5xx.
-
-    Args:
-        port: Of the server on 127.0.0.1.
-        row: A row that it answers.
-        requests: How many.
-        seed: Of what is drawn.
-    """
-    rng = random.Random(seed)
-    sound = json.dumps({"rows": [dict(row)]}).encode()
-    statuses: dict[int, int] = {}
-    worst = ""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    for _ in range(requests):
-        body = _mutated(sound, row, rng)
-        try:
-            connection.request("POST", PREDICT, body)
-            response = connection.getresponse()
-            text = response.read()
-            status = response.status
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            status, text = 0, str(error).encode()
-        statuses[status] = statuses.get(status, 0) + 1
-        if status not in EXPECTED:
-            worst = f"; {status} {text[:200]!r} for {body[:200]!r}"
-    connection.close()
-    held = sum(count for status, count in statuses.items() if status in EXPECTED)
-    note = ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
-    return [Row("fuzzed bodies", requests, held, note + worst)]
-
-
-EXPECTED = {200, 400, 413, 422}
-HARD: list[Any] = [
-    None, True, 0, -1, 2**31, 2**63 - 1, -(2**63), 2**64, 10**400, 0.0, -0.0, 5e-324, 1.7e308, "", " ", "\x00", "é" * 9,
-    "\ud800", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59", "0001-01-01", "9999-12-31", "2024-02-30",
-    "2024-01-01T25:00:00", "infinity", "NaN", "1e9", [], {}, [[]], {"rows": []}, "x" * 100_000, "'; DROP TABLE x; --",
-]  # fmt: skip
-
-
-def _mutated(sound: bytes, row: Mapping[str, Any], rng: random.Random) -> bytes:
-    """A body with hard values in some fields, or with bytes flipped, cut, doubled or put in."""
-    if rng.random() < 0.6:
-        rows = [dict(row) for _ in range(rng.choice([1, 1, 2, 7, 100]))]
-        for _ in range(rng.choice([1, 1, 2, 5])):
-            rng.choice(rows)[rng.choice(list(row))] = rng.choice(HARD)
-        return json.dumps({"rows": rows}).encode()
-    body = bytearray(sound)
-    for _ in range(rng.choice([1, 1, 3, 20])):
-        at = rng.randrange(len(body) + 1)
-        kind = rng.randrange(4)
-        if kind == 0 and at < len(body):
-            body[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del body[at : at + rng.randrange(1, 9)]
-        elif kind == 2:
-            body[at:at] = rng.randbytes(rng.randrange(1, 9))
-        else:
-            body[at:at] = body[:at]
-    return bytes(body[: 2**20])
 
 
 def _opened(port: int, first: bytes) -> socket.socket:

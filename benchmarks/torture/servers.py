@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from benchmarks import fuzz
 from benchmarks.torture import server_attacks, tampering
 from benchmarks.torture.outcome import Outcome
 from ml_assets_tests.conftest import Project, failure_text
@@ -27,14 +28,14 @@ ROW = {"loan": 7, "income": 31.5, "region": "B", "signed": "2024-01-02T10:00:00"
 
 def attacked_server(folder: Path, seed: int, clients: int, requests: int) -> list[Outcome]:
     """Slow, endless, many and broken requests against one server process."""
-    with _released(folder) as release, _serving(folder, release) as server:
+    with released(folder) as release, _serving(folder, release) as server:
         process = psutil.Process(server.process.pid)
 
         def rss_mib() -> float:
             return process.memory_info().rss / 2**20
 
         rows = {
-            "fuzzed": server_attacks.fuzzed(server.port, ROW, requests, seed),
+            "fuzzed": fuzz.fuzzed(server.port, ROW, requests, seed),
             "endless": server_attacks.endless(server.port),
             "held": server_attacks.held_bodies(server.port, rss_mib),
             "many": server_attacks.many_connections(server.port),
@@ -45,13 +46,13 @@ def attacked_server(folder: Path, seed: int, clients: int, requests: int) -> lis
 
 def tampered_releases(folder: Path, seed: int) -> list[Outcome]:
     """Every tampering of a release, loaded with and without its digest."""
-    with _released(folder) as release:
+    with released(folder) as release:
         return [_outcome("tampered", row) for row in tampering.attack(release, seed)]
 
 
 @contextlib.contextmanager
-def _released(folder: Path) -> Iterator[Path]:
-    """The folder of a release whose training ran just now."""
+def trained_project(folder: Path) -> Iterator[Project]:
+    """A project whose training ran just now, below the folder."""
     root = folder / "project"
     root.mkdir()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -61,6 +62,13 @@ def _released(folder: Path) -> Iterator[Path]:
         for result in (project.ingest("1", "2", "3", "4"), project.train()):
             if not result.success:
                 raise RuntimeError(failure_text(result))
+        yield project
+
+
+@contextlib.contextmanager
+def released(folder: Path) -> Iterator[Path]:
+    """The folder of its release."""
+    with trained_project(folder) as project:
         (row,) = project.rows("SELECT folder FROM {p}.release_candidate")
         yield project.paths.releases / row["folder"]
 

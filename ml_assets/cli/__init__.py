@@ -12,10 +12,6 @@ from ml_assets.cli.group import Group
 
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
-<<<<<<< HEAD
-    "Look": ("summary", "status", "models", "trials", "retraining", "alerts", "quarantine", "monitor", "lake"),
-    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
-=======
     "Look": (
         "summary",
         "status",
@@ -28,8 +24,7 @@ SECTIONS = {
         "monitor",
         "lake",
     ),
-    "Act": ("approve", "reject", "score", "serve", "replay"),
->>>>>>> w13_fresh
+    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
 }
 
 

@@ -28,24 +28,25 @@ UI_PORT = 3000
     type=click.IntRange(1, 65534),
     default=UI_PORT,
     show_default=True,
-    help="Port of the Dagster UI on 127.0.0.1.",
+    help="Port of the Dagster UI.",
 )
-def ui(port: int) -> None:
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; in a container, 0.0.0.0.")
+def ui(port: int, host: str) -> None:
     """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
     paths = Paths.of()
     addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_REPORTS_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
-    _check_free(port)
-    with served(paths.reports, port + 1, environment[ENV_REPORTS_URL]), TemporaryDirectory() as temporary:
-        children = services(paths.root, Path(temporary), port, environment, console.print)
+    _check_free(host, port)
+    with served(paths.reports, port + 1, environment[ENV_REPORTS_URL], host), TemporaryDirectory() as temporary:
+        children = services(paths.root, Path(temporary), (host, port), environment, console.print)
         console.print(f"Dagster http://127.0.0.1:{port}   reports http://127.0.0.1:{port + 1}   end with Ctrl-C")
         sys.exit(run(children))
 
 
-def _check_free(port: int) -> None:
+def _check_free(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             raise ServingError(f"Port {port} is taken.", found=error, fix="Choose another --port.") from error

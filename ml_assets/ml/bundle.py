@@ -114,6 +114,11 @@ class Schema:
     why: str = ""
     categories: dict[str, list[str]] = field(default_factory=dict)
 
+    @property
+    def probability_columns(self) -> list[str]:
+        """Names for the probability of each class, where a score does not say it all (multiclass)."""
+        return [f"probability_{name}" for name in self.classes] if self.kind == "multiclass" else []
+
 
 @dataclass(frozen=True)
 class Bundle:

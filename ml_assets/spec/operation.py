@@ -139,7 +139,7 @@ class Alerts(Strict):
 
 
 class Tracking(Strict):
-    """Where trainings are logged in addition to the lake."""
+    """Where trainings are logged, and versions registered, in addition to the lake."""
 
     mlflow: str = Field(
         min_length=1,

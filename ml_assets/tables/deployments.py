@@ -22,7 +22,7 @@ DEPLOYMENTS = Table(
         Column(
             "moved_at", "TIMESTAMP", "When the champion's alias moved to it, UTC: tells the deployment from others."
         ),
-        Column("step", "VARCHAR", "verify, publish, server or webhook."),
+        Column("step", "VARCHAR", "verify, publish, server, mlflow or webhook."),
         Column("target", "VARCHAR", "Folder or address, without secrets."),
         Column("ok", "BOOLEAN", "It is as it should be now."),
         Column("detail", "VARCHAR", "What was done or found."),
@@ -57,13 +57,13 @@ class Step:
     """One thing that a deployment does, and how it went.
 
     Args:
-        step: verify | publish | server | webhook.
+        step: verify | publish | server | mlflow | webhook.
         target: Folder or address, without secrets.
         ok: Is it as it should be now?
         detail: What was done or found.
     """
 
-    step: Literal["verify", "publish", "server", "webhook"]
+    step: Literal["verify", "publish", "server", "mlflow", "webhook"]
     target: str
     ok: bool
     detail: str

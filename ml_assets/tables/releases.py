@@ -12,6 +12,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.errors import ModelError
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables.table import Column, Table
 from ml_assets.tables.training_sets import FITTED, PARTS
@@ -169,6 +170,22 @@ def newest(lake: Lake, pipeline: str, version: str) -> Release | None:
     """The newest release of a version; None where it was never packed."""
     row = newest_row(lake, pipeline, version)
     return Release(**{name: row[name] for name in Release.__dataclass_fields__}) if row else None
+
+
+def need(lake: Lake, pipeline: str, version: str) -> Release:
+    """The newest release of a version.
+
+    Raises:
+        ModelError: It was never packed.
+    """
+    found = newest(lake, pipeline, version)
+    if found is None:
+        raise ModelError(
+            f"Version {version} has no release.",
+            where={"pipeline": pipeline},
+            fix=f"Run the job {pipeline}_train, or materialize {pipeline}/release_candidate.",
+        )
+    return found
 
 
 def newest_row(lake: Lake, pipeline: str, version: str) -> dict[str, Any] | None:

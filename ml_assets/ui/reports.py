@@ -68,20 +68,21 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served(folder: Path, port: int, address: str | None = None) -> Iterator[int]:
-    """Serve a folder's files on 127.0.0.1 while the block runs; yields the port.
+def served(folder: Path, port: int, address: str | None = None, host: str = "127.0.0.1") -> Iterator[int]:
+    """Serve a folder's files while the block runs; yields the port.
 
     Args:
         folder: Created where missing.
         port: 0 chooses a free one.
         address: Where people reach it, if not there.
+        host: Address to bind.
 
     Raises:
         ServingError: The port is taken.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler)
+        server = ThreadingHTTPServer((host, port), SimpleHTTPRequestHandler)
     except OSError as error:
         raise ServingError(
             f"Port {port} for the reports is taken.", found=error, fix="Choose another --port."

@@ -22,14 +22,14 @@ LOST_S = 3  # a reload leaves a code server without a process for a moment
 
 
 def services(
-    root: Path, temporary: Path, port: int, environment: Mapping[str, str], say: Callable[[str], object]
+    root: Path, temporary: Path, address: tuple[str, int], environment: Mapping[str, str], say: Callable[[str], object]
 ) -> list[Child]:
     """The processes, none of them started.
 
     Args:
         root: The project.
         temporary: Folder for sockets and the workspace file.
-        port: Port of the web server.
+        address: Host and port of the web server.
         environment: Environment of all of them.
         say: Takes a line for people.
 
@@ -47,14 +47,14 @@ def services(
         return all(map(listens, sockets.values())) or time.monotonic() - since > LOADING_S
 
     def code_server(location: Location) -> Child:
-        address = sockets[location.name]
-        command = ["dagster", "code-server", "start", "--socket", str(address), "--location-name", location.name]
+        socket = sockets[location.name]
+        command = ["dagster", "code-server", "start", "--socket", str(socket), "--location-name", location.name]
         command += ["--log-level", "warning", "--inject-env-vars-from-instance", *location.arguments]
-        name, is_sound = f"code server of {location.name}", _has_server(address)
+        name, is_sound = f"code server of {location.name}", _has_server(socket)
         return Child(name, command, root, environment, say, is_sound=is_sound)
 
     daemon = ["dagster._daemon", "run", "--workspace", str(workspace)]
-    web_server = ["ml_assets.ui.web", str(port), str(workspace)]
+    web_server = ["ml_assets.ui.web", *map(str, address), str(workspace)]
     return [
         *(code_server(location) for location in locations if location.arguments),
         Child("daemon", daemon, root, environment, say, may_start=is_loaded),

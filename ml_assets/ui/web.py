@@ -1,4 +1,4 @@
-"""`python -m ml_assets.ui.web PORT WORKSPACE`: Dagster's web server on 127.0.0.1, behind the guard.
+"""`python -m ml_assets.ui.web HOST PORT WORKSPACE`: Dagster's web server behind the guard.
 
 Dagster itself executes what any page in the browser sends it, mutations by GET included.
 """
@@ -14,7 +14,7 @@ ENV_UI_URL = "ML_ASSETS_UI_URL"
 STOP_S = 2  # open pages hold a connection for ever
 
 
-def serve(port: int, workspace: str) -> None:
+def serve(host: str, port: int, workspace: str) -> None:
     """Serve until a signal ends it."""
     import uvicorn
     from dagster._cli.utils import get_possibly_temporary_instance_for_cli
@@ -34,8 +34,8 @@ def serve(port: int, workspace: str) -> None:
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
             guarded = Guard(app, Origins.of(port, os.environ.get(ENV_UI_URL)))
-            uvicorn.run(guarded, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=STOP_S)
+            uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_S)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])
+    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])

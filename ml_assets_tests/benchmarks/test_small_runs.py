@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import drift, ingest, scan, search
+from benchmarks import drift, ingest, load, scan, search, serve, soak
 from benchmarks.flights import Cost
+from ml_assets_tests.conftest import Project
 
 PROJECT = "benchmark_project"
 COST = Cost(wall_s=1.0, cpu_s=1.0, peak_mib=100.0, others_s=0.0)
@@ -94,3 +95,51 @@ def test_drift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "6 columns in the table" in out
     assert '"Drift: ' in out
+
+
+def test_serve(trained: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(load, "client", lambda: "ours")
+    monkeypatch.setattr(serve, "WARM_UP_S", 0.1)
+    release = trained.paths.releases / "loans" / "1.0.0"
+    options = ["--seconds", "0.2", "--rounds", "1", "--connections", "1", "4", "--without", "mlflow", "bentoml"]
+    assert run(serve, monkeypatch, "--release", str(release), *options) == 0
+    out = capsys.readouterr().out
+    assert "loans 1.0.0, one row a request" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("| ml_assets, each answer logged")]
+    assert line.endswith("| 0 |"), "no request failed"
+
+
+def test_the_client_sees_every_response_and_what_fails() -> None:
+    bodies = load.as_bodies([{"rows": [number]} for number in range(3)])
+    seen = load.ceiling(bodies, 4, 0.1, load.ours)
+    assert seen.requests > 50
+    assert seen.failed == 0
+    assert 0 < seen.p50_ms <= seen.p99_ms < 1000
+    with load.bare_server() as port:
+        pass
+    with pytest.raises(OSError, match="onnect"):
+        load.ours(port, "/", bodies, 1, 0.1)
+
+
+def test_soak(
+    trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert soak.run(soak.declared(trained, tmp_path), tmp_path, minutes=0.05, probe_s=0.3) == 0
+    table = dict(line[2:-2].split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
+    assert table["workers killed"] == "2"
+    assert int(table["swaps of the champion"]) >= 1
+    assert int(table["outcomes taken"]) > 0
+    assert table["rows of answered requests that are not in the lake"] == "0"
+    assert table["rows and outcomes that are there twice"] == "0"
+
+
+def test_a_soak_that_lost_something_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = soak.Seen({"a": "1.0.0", "b": "1.0.0"}, {"a"}, [1.0, 2.0])
+    whole = soak.Logged(soak.Counter("ab"), soak.Counter("a"))
+    assert soak.report(seen, whole, 1, [1.0, 1.0], 1.0) == 0
+    for logged in (
+        soak.Logged(soak.Counter("a"), soak.Counter("a")),
+        soak.Logged(soak.Counter("abb"), soak.Counter("a")),
+        soak.Logged(soak.Counter("ab"), soak.Counter()),
+    ):
+        assert soak.report(seen, logged, 1, [1.0, 1.0], 1.0) == 1

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_assets.errors import MLAssetsError, ModelError
+from ml_assets.errors import MLAssetsError
 from ml_assets.escaping import host_of, without_secrets
 from ml_assets.graph import webhook
 from ml_assets.graph.deployment.publication import publish
+from ml_assets.graph.mlflow_server import connected, move_champion, shown
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
@@ -50,7 +51,7 @@ def newest_move(lake: Lake, pipeline: str) -> Move:
 
 
 def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Step]:
-    """Verify, publish, notify the servers and the webhook. What fails is a step that says so; nothing is raised."""
+    """Verify, publish, notify servers, MLflow and webhook. What fails is a step that says so; nothing is raised."""
     place = _place(spec, paths)
     try:
         release = find_release(lake, paths, spec.name, move.version)
@@ -69,6 +70,8 @@ def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Ste
         steps.append(_publish(release, place, spec.name, move))
     with ThreadPoolExecutor(max_workers=8) as pool:
         steps += pool.map(lambda address: notify_server(address, spec.name, move.version), spec.deploy.servers)
+    if spec.tracking is not None:
+        steps.append(move_in_mlflow(spec.tracking.mlflow, spec.name, move.version))
     if spec.deploy.webhook is not None:
         published = place if place is not None and steps[1].ok else None
         folder = f"{published}/{move.version}" if published else str(release.folder)
@@ -85,13 +88,7 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
     model = versions.need_version(lake, pipeline, version)
     for one in releases.models(lake, pipeline, model):
         bundle.verify(paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
-    found = releases.newest(lake, pipeline, version)
-    if found is None:
-        raise ModelError(
-            f"Version {version} has no release.",
-            where={"pipeline": pipeline},
-            fix=f"Materialize {pipeline}/release_candidate, then run the job {pipeline}_deploy.",
-        )
+    found = releases.need(lake, pipeline, version)
     manifest.verify(paths.artifacts.releases.fetch(found.folder), found.sha256, "release")
     return Release(paths.artifacts.releases.fetch(found.folder), found.sha256)
 
@@ -110,6 +107,8 @@ def _configured(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, st
         yield "publish", without_secrets(place)
     for address in spec.deploy.servers:
         yield "server", without_secrets(address)
+    if spec.tracking is not None:
+        yield "mlflow", shown(spec.tracking.mlflow)
     if spec.deploy.webhook is not None:
         yield "webhook", host_of(spec.deploy.webhook)
 
@@ -158,6 +157,22 @@ def notify_server(address: str, pipeline: str, version: str, wait_s: float = SER
             found = f"it serves {served[pipeline] or 'no version'}" if served else ready.detail
             return Step("server", target, False, f"not {version} within {wait_s:g} s: {found}; to reload: {reason}")
         time.sleep(POLL_S)
+
+
+def move_in_mlflow(uri: str, pipeline: str, version: str, wait_s: float = SERVER_S) -> Step:
+    """Let the alias of the registered model name the version, once the training's step has registered it."""
+    target, deadline = shown(uri), time.monotonic() + wait_s
+    fix = f"run the job {pipeline}_deploy again"
+    try:
+        with connected(uri, "the alias", fix) as client:
+            while (number := move_champion(client, pipeline, version)) is None:
+                if time.monotonic() > deadline:
+                    found = f"{version} is not registered there: materialize {pipeline}/mlflow_model, then {fix}"
+                    return Step("mlflow", target, False, found)
+                time.sleep(POLL_S)
+    except MLAssetsError as error:
+        return Step("mlflow", target, False, str(error))
+    return Step("mlflow", target, True, f"the alias champion is version {number}, which is {version}")
 
 
 def _served(facts: Mapping[str, Any]) -> dict[str, str | None]:

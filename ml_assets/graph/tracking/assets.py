@@ -1,4 +1,4 @@
-"""mlflow_runs as a Dagster asset; only pipelines that declare `tracking` have it."""
+"""mlflow_runs and mlflow_model as Dagster assets; only pipelines that declare `tracking` have them."""
 
 from typing import Any
 
@@ -6,14 +6,18 @@ import dagster as dg
 
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
+from ml_assets.graph.mlflow_server import shown
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.graph.tracking.mlflow_runs import export, shown
+from ml_assets.graph.tracking.mlflow_model import Release, register
+from ml_assets.graph.tracking.mlflow_runs import export
 from ml_assets.graph.tracking.record import collect
 from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import training_sets, versions
+from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS
+from ml_assets.tables.releases import RELEASES
 from ml_assets.tables.versions import VERSIONS
 
 STAGE = "tracking"
@@ -21,7 +25,7 @@ STAGE = "tracking"
 
 def tracking_assets(spec: PipelineSpec) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline."""
-    return [_mlflow_runs(spec, spec.tracking.mlflow)] if spec.tracking else []
+    return [make(spec, spec.tracking.mlflow) for make in (_mlflow_runs, _mlflow_model)] if spec.tracking else []
 
 
 def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
@@ -49,3 +53,25 @@ def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
         )
 
     return mlflow_runs
+
+
+def _mlflow_model(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=declare.asset_key(spec, "mlflow_model"),
+        deps=[declare.asset_key(spec, name) for name in ("mlflow_runs", RELEASES, DECISIONS)],
+        description="The release as a version of MLflow's registered model, in two flavours: ONNX, and a pyfunc that "
+        "takes raw rows. Its alias `champion` follows ours.",
+        **declare.common(spec, STAGE, code_version([register.__module__], spec.tracking), {"mlflow", "onnx"}),
+    )
+    def mlflow_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        store, paths = lake.open(), lake.paths
+        with user_errors(pipeline=spec.name):
+            pin = training_sets.newest(store, spec.name, context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
+            packed = releases.need(store, spec.name, model.version)
+            folder = paths.artifacts.releases.fetch(packed.folder)
+            release = Release(spec.name, model.version, folder, packed.sha256)
+            number = register(uri, release, lambda: versions.alias(store, spec.name, "champion"))
+        return dg.MaterializeResult(metadata={"version": model.version, "mlflow_version": number, "server": shown(uri)})
+
+    return mlflow_model

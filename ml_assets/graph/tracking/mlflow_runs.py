@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import re
 import time
 from typing import Any
 
-from ml_assets.errors import TrackingError
+from ml_assets.graph.mlflow_server import VERSION, connected
 from ml_assets.graph.tracking.record import Entry
-
-VERSION = "ml_assets.version"
-# MLflow's own patience is some minutes for each call; a server that is away should be said in seconds.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 
 def export(uri: str, experiment: str, entry: Entry, model: Any) -> str:
@@ -29,16 +21,7 @@ def export(uri: str, experiment: str, entry: Entry, model: Any) -> str:
     Raises:
         TrackingError: MLflow is not installed, or its server does not take the runs.
     """
-    for name, value in (PATIENCE | SILENCE).items():
-        os.environ.setdefault(name, value)
-    try:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-    except ImportError as error:
-        raise TrackingError("MLflow is not installed.", fix="pip install 'ml-assets[mlflow]'") from error
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
-    try:
+    with connected(uri, "the runs", "materialize mlflow_runs again") as client:
         place = _experiment(client, experiment)
         earlier = client.search_runs([place], f"tags.`{VERSION}` = '{entry.tags[VERSION]}'")
         for run in earlier:
@@ -49,19 +32,7 @@ def export(uri: str, experiment: str, entry: Entry, model: Any) -> str:
         run_id = _log(client, place, entry, None)
         _log_model(uri, run_id, model)
         client.set_terminated(run_id)
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            "The MLflow server did not take the runs.",
-            found=str(error).splitlines()[0].replace(uri, shown(uri))[:300],
-            where={"server": shown(uri), "experiment": experiment},
-            fix="Start the server, then materialize mlflow_runs again; the model itself is not touched.",
-        ) from None  # the cause may hold the password of the address
     return run_id
-
-
-def shown(uri: str) -> str:
-    """A tracking URI without its user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _experiment(client: Any, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import pandas as pd
 import pytest
 
 from ml_assets.errors import TrackingError
+from ml_assets.graph import mlflow_server
+from ml_assets.graph.deployment import deploy
 from ml_assets.graph.tracking import mlflow_runs
 from ml_assets.graph.tracking.record import Entry
 from ml_assets.ml import bundle
@@ -157,5 +160,104 @@ def test_without_mlflow_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
 def test_without_tracking_there_is_no_such_asset(trained: Project) -> None:
     keys = {key.path[-1] for key in trained.defs().resolve_asset_graph().get_all_asset_keys()}
-    assert "mlflow_runs" not in keys
+    assert not {"mlflow_runs", "mlflow_model"} & keys
     assert "champion" in keys
+
+
+# In a process that has nothing of ml_assets, where MLflow refuses every pickle.
+LOAD = """
+import json, sys
+import mlflow.onnx, mlflow.pyfunc, numpy, onnxruntime, pandas
+
+graph = onnxruntime.InferenceSession(mlflow.onnx.load_model("models:/loans@champion").SerializeToString())
+model = mlflow.pyfunc.load_model("models:/loans@champion")
+rows = pandas.read_parquet("rows.parquet")
+print(json.dumps({
+    "imported": [sys.modules["ml_assets.server.scorer"].__file__, *(name for name in sys.modules if name == "dagster")],
+    "onnx": graph.run(None, {"X": numpy.load("coded.npy")})[0][:, 1].tolist(),
+    "raw": model.predict(rows).to_dict("list"),
+    "without_income": model.predict(rows.head(2).drop(columns="income"))["score"].tolist(),
+    "null_income": model.predict(rows.head(2).assign(income=numpy.nan))["score"].tolist(),
+    "example": len(model.predict(model.input_example)),
+    "inputs": {column.name: [column.type.name, column.required] for column in model.metadata.signature.inputs},
+}))
+"""
+
+
+@pytest.fixture
+def registered(tracked: Project, client: Any) -> Any:
+    """The champion's version of the registered model."""
+    for result in (tracked.materialize("mlflow_runs"), tracked.materialize("mlflow_model")):
+        assert result.success, failure_text(result)
+    return client.get_model_version_by_alias("loans", "champion")
+
+
+def test_both_flavours_of_the_champion_score_as_batches_do_without_pickle(
+    tracked: Project, registered: Any, tmp_path: Path
+) -> None:
+    served = bundle.load(tracked.paths.releases / "loans" / "1.0.0" / "bundle")
+    scored = pd.DataFrame(
+        tracked.rows(
+            "SELECT f.*, p.score FROM {p}.features f JOIN {p}.predictions p USING (batch, row_id) WHERE batch = '5'"
+        )
+    )
+    known = {name: dict(zip(values, range(99), strict=False)) for name, values in served.schema.categories.items()}
+    coded = {name: scored[name].map(known[name]) if name in known else scored[name] for name in served.schema.features}
+    np.save(tmp_path / "coded.npy", pd.DataFrame(coded).to_numpy(np.float64))
+    # The release has the lookups that the newest batch of the training had.
+    raw = pd.DataFrame(
+        tracked.rows(
+            "SELECT d.loan, d.income, d.region, d.signed, f.* EXCLUDE (batch, row_id, income, region) "
+            "FROM {p}.validated_data d JOIN {p}.features f USING (batch, row_id) WHERE batch = '4' ORDER BY row_id"
+        )
+    )
+    raw[["signed", "region", "income", "loan"]].to_parquet(tmp_path / "rows.parquet")
+
+    address = tracked.spec_dict["tracking"]["mlflow"]
+    environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": address, "HOME": str(tmp_path)}
+    environment |= {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (imported,) = found["imported"]
+    assert "/code/ml_assets/server/" in imported, "the server's code comes with the model"
+    np.testing.assert_allclose(found["onnx"], scored["score"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found["raw"]["score"], served.scores(raw), rtol=0, atol=1e-9)
+    assert set(found["raw"]["decision"]) == {"0", "1"}
+    assert found["without_income"] == found["null_income"]
+    assert found["example"] == 5
+    assert found["inputs"] == {
+        "loan": ["long", True],
+        "income": ["double", False],
+        "region": ["string", True],
+        "signed": ["datetime", True],
+    }
+
+
+def test_a_version_is_registered_once_and_the_alias_moves_with_ours(
+    tracked: Project, registered: Any, client: Any
+) -> None:
+    assert registered.tags["ml_assets.version"] == "1.0.0"
+    assert client.get_run(registered.run_id).info.run_name == "loans 1.0.0"
+    assert tracked.materialize("mlflow_model").success
+    assert [one.version for one in client.search_model_versions("name = 'loans'")] == [registered.version]
+
+    address = tracked.spec_dict["tracking"]["mlflow"]
+    later = client.create_model_version(
+        "loans", registered.source, registered.run_id, tags={mlflow_server.VERSION: "1.0.1"}
+    )
+    assert deploy.move_in_mlflow(address, "loans", "1.0.1").ok
+    assert client.get_model_version_by_alias("loans", "champion").version == later.version
+    missing = deploy.move_in_mlflow(address, "loans", "9.0.0", wait_s=0)
+    assert not missing.ok
+    assert "9.0.0 is not registered there: materialize loans/mlflow_model" in missing.detail
+    assert deploy.move_in_mlflow(address, "loans", "1.0.0").ok
+    client.delete_model_version("loans", later.version)
+    assert client.get_model_version_by_alias("loans", "champion").version == registered.version
+
+
+def test_a_server_that_is_away_is_a_step_that_failed() -> None:
+    step = deploy.move_in_mlflow("http://ana:secret@127.0.0.1:9", "loans", "1.0.0")
+    assert not step.ok
+    assert step.target == "http://127.0.0.1:9"
+    assert "secret" not in step.detail

@@ -31,7 +31,8 @@ from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
 
-SERVER, PAGE = "ml_assets.server.__main__", "ml_assets.server.page"
+SERVER = ("ml_assets.server.__main__", "ml_assets.server.pyfunc")
+PAGE = "ml_assets.server.page"
 WHAT = {
     "bundle": "the model that serves: the recipe of the judged model, refit on all labelled rows",
     "judged": "the model that metrics.json and model_card.md evaluate; it has never seen the test rows",
@@ -46,17 +47,16 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
 # Who builds the image vouches for the release; --build-arg SHA256=... refuses another than that one.
 ARG SHA256
-RUN sha256sum manifest.json | cut -c1-64 > /etc/release.sha256 && \\
+RUN sum=$(sha256sum manifest.json) && echo "${{sum%% *}}" > /etc/release.sha256 && \\
   test "${{SHA256:-$(cat /etc/release.sha256)}}" = "$(cat /etc/release.sha256)"
 ENV PYTHONPATH=/release/{sources} PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
-USER server
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \\
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
 # Without keys in ML_ASSETS_API_KEYS it does not start, unless it is run with --insecure.
-ENTRYPOINT ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --port 8000 \
---sha256 $(cat /etc/release.sha256) \"$@\"", "server"]
+ENTRYPOINT ["sh", "-c", "exec python -m ml_assets.server . --host 0.0.0.0 --sha256 $(cat /etc/release.sha256) $*", "sh"]
 """
 
 
@@ -267,7 +267,7 @@ def write_sources(file: Path, sources: Mapping[str, str]) -> None:
         sources: Dotted module name with `.py` -> text.
     """
     texts = {}
-    for module in {*closure(SERVER), PACKAGE}:
+    for module in {PACKAGE}.union(*map(closure, SERVER)):
         found = source_file(module)
         if found is not None:
             path = module.replace(".", "/")

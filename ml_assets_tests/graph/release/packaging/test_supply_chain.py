@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ml_assets.graph.release.packaging import supply_chain
 
 ROOT = Path(__file__).parents[4]
+EXTRAS = ("s3", "mlflow", "demo")
 BOOSTERS = ("lightgbm", "xgboost-cpu", "catboost")
 
 
@@ -20,6 +26,33 @@ def renewed() -> str:
     wanted = supply_chain._with_dependencies([*supply_chain.SERVER_NEEDS, *supply_chain.SKOPS_NEEDS, *BOOSTERS])
     lines = [line for line in known if line.partition("==")[0] in wanted]
     return "".join(" \\\n    ".join([line, *(f"--hash=sha256:{h}" for h in known[line])]) + "\n" for line in lines)
+
+
+def image_requirements() -> str:
+    """requirements.txt of the project's image: what `ml-assets[s3,mlflow,demo]` takes, out of constraints.txt."""
+    known = supply_chain.pinned((ROOT / "constraints.txt").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *(one for name in EXTRAS for one in project["optional-dependencies"][name])]
+    wanted = _with_extras(["setuptools", *needed], set(), {})
+    lines = [line for line in known if line.partition("==")[0] in wanted]
+    return "".join(" \\\n    ".join([line, *(f"--hash=sha256:{h}" for h in known[line])]) + "\n" for line in lines)
+
+
+def _with_extras(requirements: Iterable[str], extras: set[str], seen: dict[str, set[str]]) -> set[str]:
+    """Names of distributions and of all that they need, with the extras that each is needed with."""
+    for text in requirements:
+        needed = Requirement(text)
+        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            name = canonicalize_name(needed.name)
+            if name not in seen or needed.extras - seen[name]:
+                seen[name] = seen.get(name, set()) | needed.extras
+                _with_extras(metadata.requires(name) or (), seen[name], seen)
+    return set(seen)
+
+
+def test_the_image_installs_what_the_suite_runs_with() -> None:
+    """Renewed by `make lock`, like the hashes."""
+    assert (ROOT / "requirements.txt").read_text() == image_requirements()
 
 
 def test_the_hashes_are_those_of_constraints() -> None:
@@ -63,3 +96,4 @@ def test_the_bill_of_materials_is_valid_and_complete() -> None:
 
 if __name__ == "__main__":
     supply_chain.HASHES.write_text(renewed(), encoding="ascii")
+    (ROOT / "requirements.txt").write_text(image_requirements(), encoding="ascii")
