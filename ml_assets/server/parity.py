@@ -25,7 +25,7 @@ SLOW_MS = 1.0  # DuckDB takes about this much for a row, whatever the SELECT
 MIDNIGHT = dt.time()
 DAYS = (dt.date(1, 1, 1), dt.date(1969, 12, 31), dt.date(2024, 2, 29), dt.date(9999, 12, 31))
 EXTREMES: dict[str, tuple[Any, ...]] = {
-    "string": ("", "no such key", " A b ", "Éßİ", "%_\\", "12", "x" * 1000),
+    "string": ("", "no such key", " A b ", "Éßİ", "%_\\", "12", "a\0b", "x" * 1000),
     "integer": (0, 1, -1, 7, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63)),
     "number": (0.0, -0.0, 0.5, -2.5, 1e-9, 2.0**53, 1e18, 1e300, -1e300, 5e-324),
     "boolean": (True, False),
