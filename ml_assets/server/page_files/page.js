@@ -69,8 +69,9 @@ function columns() {
 
 function field(column, value) {
   const { name, word, nullable, rules } = column;
-  const hint = rules.min !== undefined || rules.max !== undefined
-    ? `${rules.min ?? ""} to ${rules.max ?? ""}` : nullable ? "may be empty" : "";
+  const { min, max } = rules;
+  const range = min === undefined ? `up to ${max}` : max === undefined ? `from ${min}` : `${min} to ${max}`;
+  const hint = min !== undefined || max !== undefined ? range : nullable ? "may be empty" : "";
   let input;
   if (word === "boolean" || rules.allowed) {
     const choices = rules.allowed || [true, false];
@@ -203,7 +204,7 @@ function turns(found, own) {
 }
 
 function drawn(found, own, name) {
-  const [width, height, edge] = [420, 170, 34];
+  const [width, height, edge] = [420, 170, 42];
   const values = found.map((one) => one.value), scores = found.map((one) => one.score);
   const threshold = last.answer.threshold ?? null;
   const marks = threshold === null ? scores : [...scores, threshold];
