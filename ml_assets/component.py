@@ -62,6 +62,7 @@ from ml_assets.server import parity
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import data, training_sets
 from ml_assets.tables.data import FEATURES
+from ml_assets.tables.prediction_log import PREDICTION_LOG
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets.templates import rendered
@@ -234,7 +235,7 @@ def build_pipeline(
     jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
     jobs += [_job(spec, "outcomes", [*late, *online, *performance])] if late else []
     # Runs of a pipeline wait for each other, but what servers predict is measured while a training runs.
-    jobs += [_job(spec, "prediction_log", logged, tags={})] if logged else []
+    jobs += [_job(spec, PREDICTION_LOG.name, logged, tags={})] if logged else []
     early_keys = [key for asset in before_champion for key in asset.keys]
     return dg.Definitions(
         assets=[*before_champion, *late, *trained, *after_champion, *logged],
@@ -254,7 +255,7 @@ def build_pipeline(
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
-            *log_sensor(spec, paths, f"{spec.name}_prediction_log"),
+            *log_sensor(spec, paths, f"{spec.name}_{PREDICTION_LOG.name}"),
             retrain_sensor(spec, paths, train_job.name),
             release_sensor(spec, paths, [deploy, ingest_job], [key for one in after_champion for key in one.keys]),
             alerts_sensor(spec, paths, [job.name for job in jobs]),

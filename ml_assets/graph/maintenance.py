@@ -8,7 +8,6 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.ml.log_records import HOUR
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import prediction_log
@@ -51,7 +50,8 @@ def _forget(context: dg.OpExecutionContext, lake: Lake, spec: PipelineSpec) -> N
     """Delete what servers logged before `serving.log.keep_days`, and its partitions."""
     if spec.serving.log is None or spec.serving.log.keep_days is None:
         return
-    before = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=spec.serving.log.keep_days):{HOUR}}"
+    # Whole days, because a day is measured again as a whole.
+    before = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=spec.serving.log.keep_days):%Y-%m-%d}T00"
     prediction_log.forget(lake, spec.name, before, Commit(PREDICTION_LOG.asset(spec.name), context.run_id))
     partitions = str(declare.hours_of(spec).name)
     for hour in context.instance.get_dynamic_partitions(partitions):

@@ -95,7 +95,7 @@ def _online_report(spec: PipelineSpec) -> dg.AssetsDefinition:
                 made += [one.data_version for one in written]
                 context.log.info(f"{ONLINE}{day}: {metadata.get('why', '')} {metadata.get('verdict', '')}")
                 for hour in (hour for hour in hours if hour.startswith(day)):
-                    context.add_asset_metadata(metadata, key, hour)
+                    context.add_asset_metadata(metadata, asset_key=key, partition_key=hour)
         yield dg.MaterializeResult(data_version=dg.DataVersion(short_hash(" ".join(made))))
 
     return online_report

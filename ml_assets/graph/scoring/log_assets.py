@@ -58,7 +58,8 @@ def _prediction_log(spec: PipelineSpec) -> dg.AssetsDefinition:
             for hour in hours:
                 started = time.monotonic()
                 found = logic.ingest(store, lake.paths, spec.name, hour, declare.commit(context, key))
-                context.add_asset_metadata(_metadata(found, time.monotonic() - started), key, hour)
+                metadata = _metadata(found, time.monotonic() - started)
+                context.add_asset_metadata(metadata, asset_key=key, partition_key=hour)
         read = tables.segments(store, spec.name, hours)
         yield dg.MaterializeResult(
             metadata={"dagster/row_count": store.count(PREDICTION_LOG.of(spec.name))},

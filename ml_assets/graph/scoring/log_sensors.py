@@ -12,6 +12,7 @@ from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import prediction_log as tables
+from ml_assets.tables.prediction_log import PREDICTION_LOG
 
 # Each run is events and snapshots that are kept; outcomes take longer to become known than this.
 INTERVAL_S = 300
@@ -53,7 +54,7 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
         return Found(runs, memory=memory, new_hours=new)
 
     description = f"Starts one run of {job} for the hours in which servers have logged something new."
-    return [sensing.sensor(spec, paths, "prediction_log", check, description, INTERVAL_S, job_name=job)]
+    return [sensing.sensor(spec, paths, PREDICTION_LOG.name, check, description, INTERVAL_S, job_name=job)]
 
 
 def _read(tick: Tick) -> dict[str, int]:

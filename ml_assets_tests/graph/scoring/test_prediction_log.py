@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,20 @@ from ml_assets_tests.conftest import Project, check_results, failure_text
 NINE = dt.datetime(2026, 1, 2, 9, 30, tzinfo=dt.UTC)
 HOUR = "2026-01-02T09"
 BY = Commit("loans/prediction_log")
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from ml_assets.server.prediction_log import PredictionLog
+    log, number = PredictionLog(Path(sys.argv[1]), sys.argv[2], segment_bytes=50_000), 0
+    while True:
+        name = f"{sys.argv[2]}{number}"
+        outcome = {"id": name, "values": {"late_days": number}}
+        log.write("loans", [{"kind": "feedback", "id": name, "at": "2026-01-02T12:00:00Z", "outcomes": [outcome]}])
+        print(name, flush=True)
+        number += 1
+"""
 
 
 def answered(name: str, rows: int = 2, at: dt.datetime = NINE, **more: Any) -> bytes:
@@ -174,6 +191,30 @@ def test_killed_around_the_commit_nothing_is_lost_or_doubled(
     ingest(project)
     assert logged(project) == both("r1")
     assert files(project) == []
+
+
+def test_read_while_two_servers_write_and_are_killed_every_acknowledged_record_is_there_once(project: Project) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(project.paths.serving)]
+    servers = [subprocess.Popen([*command, name], stdout=subprocess.PIPE) for name in "ab"]
+    acknowledged: set[str] = set()
+    for one in servers:
+        assert one.stdout is not None
+        acknowledged.add(one.stdout.readline().decode().strip())
+    for _ in range(3):
+        read_all(project)
+    for one in servers:
+        one.kill()
+        acknowledged |= {line.decode().strip() for line in one.communicate()[0].split(b"\n") if line}
+    read_all(project)
+    found = [row["feedback_id"] for row in project.rows("SELECT feedback_id FROM {p}.feedback")]
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    assert len(found) <= len(acknowledged) + 2, "one of each server may not have been acknowledged any more"
+
+
+def read_all(project: Project) -> None:
+    for hour in sorted({file.parent.name for file in files(project)}):
+        ingest(project, hour)
 
 
 def test_a_commit_that_is_repeated_after_it_succeeded_is_refused(
