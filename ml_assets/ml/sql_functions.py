@@ -106,12 +106,12 @@ def _of_float(function: Callable[[float], float]) -> Callable[[Any], float]:
 
 
 def _sign(value: Any) -> int:
-    return (value > 0) - (value < 0)
+    return int(value > 0) - int(value < 0)
 
 
 def _to_whole(bits: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        found = value if type(value) is int else round(value)
+        found: int = value if type(value) is int else round(value)
         if not -(2**bits) <= found < 2**bits:
             raise ValueError(f"{value} does not fit into {bits + 1} bit")
         return found

@@ -28,7 +28,9 @@ Features = Mapping[str, Sequence[Any]]
 class Scores(Protocol):
     """What explains: a release, or anything that scores features."""
 
-    background: dict[str, list[Any]]
+    @property
+    def background(self) -> Features:
+        """Feature -> its values in a few rows of the training set."""
 
     def scores_of(self, features: Features) -> Any:
         """Scores, (rows,) or (rows, classes)."""

@@ -48,7 +48,9 @@ def open_day(lake: Lake, spec: PipelineSpec, day: str) -> Day:
     batch, logged = f"{ONLINE}{day}", PREDICTION_LOG.relation(lake, spec.name)
     if logged is None:
         return Day(batch, [])
-    of_day = f"(SELECT * FROM {logged} WHERE hour BETWEEN $day || 'T00' AND $day || 'T23')"
+    # Requests to a version by its number are trials, such as those of the server's page.
+    roles = "role IN ('champion', 'challenger', 'shadow')"
+    of_day = f"(SELECT * FROM {logged} WHERE hour BETWEEN $day || 'T00' AND $day || 'T23' AND {roles})"
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE {ROWS} AS
         SELECT row_number() OVER (ORDER BY request_id, row_number) AS row_id, request_id, row_number,

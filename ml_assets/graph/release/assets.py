@@ -7,7 +7,7 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
-from ml_assets.graph.release.packaging import pack, prove, refit
+from ml_assets.graph.release.packaging import features_engine, pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.reporting.evaluation_files import plotted, publish
@@ -32,7 +32,7 @@ def release_assets(
     spec: PipelineSpec,
     function: pack.FeaturesFunction | None,
     own_features: evaluate.EarlierFeatures,
-    parity: pack.Parity,
+    parity: features_engine.Parity,
 ) -> list[dg.AssetsDefinition]:
     """The stage's assets for one pipeline.
 
@@ -104,7 +104,7 @@ def _slices_table(found: list[Finding]) -> str:
 
 
 def _release_candidate(
-    spec: PipelineSpec, function: pack.FeaturesFunction | None, parity: pack.Parity
+    spec: PipelineSpec, function: pack.FeaturesFunction | None, parity: features_engine.Parity
 ) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, RELEASES)
     logic = (pack, prove, refit, SCORER, PARITY)

@@ -131,14 +131,20 @@ def _lateral(part: Any, aliases: frozenset[str]) -> None:
 
 
 def _list(items: list[Node], aliases: frozenset[str]) -> None:
-    """The SELECT's list: row_id under its own name, stars, and expressions over one row."""
+    """The SELECT's list: row_id once, under its own name, stars, and expressions over one row."""
+    ids = 0
     for item in items:
         if item["class"] == "STAR":
             _refuse(bool(item["columns"] or item.get("expr") or item.get("rename_list")))
             _expressions([entry["value"] for entry in item["replace_list"]], aliases)
-        elif not _is_row_id(item):
+            has_id = item["relation_name"].lower() in (*aliases, "")
+            ids += has_id and ROW_ID not in (name.lower() for name in item["exclude_list"])
+        elif _is_row_id(item):
+            ids += 1
+        else:
             _expressions(item, aliases)
             _refuse(item["alias"].lower() == ROW_ID)
+    _refuse(ids > 1)  # DuckDB calls the second one row_id_1
 
 
 def _is_row_id(item: Node) -> bool:
@@ -168,7 +174,7 @@ def _expressions(part: Any, aliases: frozenset[str]) -> None:
         _column(part, aliases)
     if kind == "FUNCTION":
         # An aggregate in a subquery over columns of the outer query aggregates the outer query's rows.
-        _refuse(not _is_constant(part["function_name"].lower()) or bool(part["distinct"] or part["filter"]))
+        _refuse(not _is_constant(part["function_name"].lower()))
     for key, inner in part.items():
         if key not in ("value", "cast_type"):
             _expressions(inner, aliases)
