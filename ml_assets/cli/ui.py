@@ -30,7 +30,7 @@ UI_PORT = 3000
     show_default=True,
     help="Port of the Dagster UI.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; in a container, 0.0.0.0.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; there is no login.")
 def ui(port: int, host: str) -> None:
     """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
     paths = Paths.of()
