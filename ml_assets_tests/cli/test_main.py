@@ -21,6 +21,7 @@ from ml_assets.cli.group import Group
 FOLDER = Path(ml_assets.cli.__file__).parent
 HELPERS = {"__init__", "__main__", "group", "listing", "pipelines", "lake.values", "models.values", "quarantine.held"}
 LISTINGS = {
+    "experiment",
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }
