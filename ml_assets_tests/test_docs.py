@@ -15,6 +15,7 @@ import ml_assets
 from docs.reference import PAGE, page
 from ml_assets.tables.families import TABLES
 from ml_assets_tests.conftest import Project, failure_text
+from ml_assets_tests.graph.online import ask, log, observed, predicted, read
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -23,6 +24,7 @@ PAGES = [
     *(ROOT / "benchmarks").glob("*.md"),
     ROOT / "data/README.md",
 ]
+ONLINE = ROOT / "docs/online.md"
 
 
 def test_the_reference_of_the_yaml_is_up_to_date() -> None:
@@ -60,14 +62,26 @@ def test_the_readme_shows_the_pipeline_that_is_shipped() -> None:
         assert line in shipped
 
 
+def statements_of(file: Path) -> list[str]:
+    """The SQL of a page that reads the lake."""
+    blocks = re.findall(r"```sql\n(.*?)```", file.read_text(), flags=re.DOTALL)
+    return [part for block in blocks for part in re.sub(r"--.*", "", block).split(";") if "FROM lake." in part]
+
+
+def test_sql_of_the_page_on_real_time_use_finds_something(copied: Project) -> None:
+    asked = ask(copied, "5")
+    read(copied, log(copied, predicted(asked), observed(asked, "r")))
+    statements = statements_of(ONLINE)
+    assert len(statements) == 5
+    for statement in statements:
+        assert copied.rows(statement.replace("lake.flights.", "lake.loans.")), statement
+
+
 def test_sql_of_the_docs_runs(trained: Project) -> None:
     """Every statement over the lake in README and docs, on the tests' pipeline."""
     from ml_assets import open_lake
 
-    statements = []
-    for file in PAGES:
-        for block in re.findall(r"```sql\n(.*?)```", file.read_text(), flags=re.DOTALL):
-            statements += [part for part in re.sub(r"--.*", "", block).split(";") if "FROM lake." in part]
+    statements = [sql for file in PAGES if file != ONLINE for sql in statements_of(file)]
     assert len(statements) >= 6
     with open_lake(trained.root) as lake:
         newest = str(lake.snapshot())

@@ -1,13 +1,19 @@
 """The lake's maintenance as a job, and its schedule. No stage of the graph: it makes no asset."""
 
+import datetime as dt
 from typing import Any
 
 import dagster as dg
 
+from ml_assets.graph import declare
 from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Commit, Lake
+from ml_assets.ml.log_records import HOUR
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables import prediction_log
 from ml_assets.tables.maintenance import run_maintenance
+from ml_assets.tables.prediction_log import PREDICTION_LOG
 
 # Behind everything else in the queue. Not tagged as a run of the pipeline: those wait for each other, this need not.
 TAGS = {"dagster/priority": "-1"}
@@ -23,6 +29,7 @@ def maintenance_job(spec: PipelineSpec) -> dg.JobDefinition:
             if not store.catalog.exists() or not any(name.startswith(f"{spec.name}.") for name in store.tables()):
                 context.log.info("nothing has been written yet")
                 return
+            _forget(context, store, spec)
             done = run_maintenance(store, spec.name, spec.maintenance.keep_days, context.run_id)
         found: dict[str, Any] = {**done.__dict__, "snapshots": len(done.snapshots), "seconds": round(done.seconds, 3)}
         context.log.info(", ".join(f"{name} {value:,}" for name, value in found.items()))
@@ -38,6 +45,18 @@ def maintenance_job(spec: PipelineSpec) -> dg.JobDefinition:
         maintenance()
 
     return job
+
+
+def _forget(context: dg.OpExecutionContext, lake: Lake, spec: PipelineSpec) -> None:
+    """Delete what servers logged before `serving.log.keep_days`, and its partitions."""
+    if spec.serving.log is None or spec.serving.log.keep_days is None:
+        return
+    before = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=spec.serving.log.keep_days):{HOUR}}"
+    prediction_log.forget(lake, spec.name, before, Commit(PREDICTION_LOG.asset(spec.name), context.run_id))
+    partitions = str(declare.hours_of(spec).name)
+    for hour in context.instance.get_dynamic_partitions(partitions):
+        if hour < before:
+            context.instance.delete_dynamic_partition(partitions, hour)
 
 
 def maintenance_schedule(spec: PipelineSpec) -> list[dg.ScheduleDefinition]:
