@@ -117,7 +117,10 @@ def test_a_lookup_with_two_rows_for_a_key_is_refused(project: Project) -> None:
     project.write(2)
     project.sql["region_history.sql"] = "SELECT region, late FROM history"
     project.sql["features.sql"] = "SELECT row_id, income FROM batch"
-    assert project.ingest("1").success  # the first batch has no history: nothing is doubled
+    first = project.ingest("1")  # the first batch has no history: nothing is doubled but for the batch after it
+    assert [event.step_key for event in first.all_events if event.is_step_failure] == ["loans__online_lookups"]
+    assert "more than one row for a key (region)" in failure_text(first)
+    assert project.value("SELECT count(*) FROM {p}.features WHERE batch = '1'") == 150
     text = failure_text(project.ingest("2"))
     assert "more than one row for a key (region)" in text
     assert "GROUP BY region" in text
