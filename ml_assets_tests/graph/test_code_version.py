@@ -162,7 +162,7 @@ MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "perf
     [
         ("graph/ingest/validation.py", {"validated_data", "quarantine"}),
         ("graph/ingest/rows.py", {"arrivals", "raw_data"}),
-        ("graph/features/select.py", {"features", "lookup_region_history"}),
+        ("graph/features/select.py", {"features", "lookup_region_history", "online_lookups"}),
         ("graph/training/search.py", {"candidate_tree", "candidate_linear", "trained_model"}),
         ("graph/release/promotion/gates.py", {"release_candidate", "champion"}),
         ("graph/monitoring/performance.py", {"performance_report", "online_report"}),

@@ -112,7 +112,7 @@ def test_a_request_and_a_batch_place_a_row_alike() -> None:
          "origin": null},
         {"day": "2013-12-31", "at": null, "carrier": "\\u00c9\\n", "flight": 9007199254740993, "weight": 0.1,
          "cargo": false, "origin": ""}]}"""
-    asked = columns(msgspec.json.Decoder(request_type(schema)).decode(body).rows, schema)
+    asked = columns(msgspec.json.Decoder(request_type(schema, "loans")).decode(body).rows, schema)
     arrived = pa.table(
         {
             "day": pa.array([dt.date(2013, 1, 2), dt.date(2013, 12, 31)], pa.date32()),

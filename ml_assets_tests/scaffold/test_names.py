@@ -122,11 +122,11 @@ def test_a_name_is_refused_where_no_request_could_carry_it(name: str) -> None:
     column = {"name": name, "type": "number"}
     if name in UNFIT:
         with pytest.raises(ValueError, match="Renamed field names"):
-            request_type(schema)
+            request_type(schema, "loans")
         with pytest.raises(ValueError, match="a request to the server could not carry"):
             Column.model_validate(column)
         assert Column.model_validate({**column, "outcome": True}).name == name
     else:
         body = msgspec.json.encode({"rows": [{name: 1.5}]})
-        assert columns(msgspec.json.decode(body, type=request_type(schema)).rows, schema) == {name: [1.5]}
+        assert columns(msgspec.json.decode(body, type=request_type(schema, "loans")).rows, schema) == {name: [1.5]}
         assert Column.model_validate(column).name == name
