@@ -99,7 +99,7 @@ def test_what_is_broken_says_so_and_the_others_load(
     }
     assert dg.AssetKey(["savings", "champion"]) in graph.get_all_asset_keys()
     assert {job.name for job in defs.jobs or ()} == {
-        f"savings_{asset_name}" for asset_name in ("approve", "deploy", "ingest", "train", "maintenance")
+        f"savings_{job}" for job in ("approve", "deploy", "ingest", "train", "maintenance", "prediction_log")
     }
     node = graph.get(dg.AssetKey(["team", "deep", "broken"]))
     assert node.group_name == "team_deep_broken"
