@@ -79,6 +79,8 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
         "predictions",
         "drift_report",
         "performance_report",
+        "prediction_log",
+        "online_report",
     }
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
@@ -91,9 +93,9 @@ def test_the_graph_has_all_stations(load: Callable[..., Any]) -> None:
 
 def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
-    jobs = ("approve", "deploy", "ingest", "maintenance", "train")
+    jobs = ("approve", "deploy", "ingest", "maintenance", "prediction_log", "train")
     assert sorted(job.name for job in defs.jobs) == [f"loans_{asset_name}" for asset_name in jobs]
-    sensors = ("alerts", "new_data", "release", "retrain", "stale")
+    sensors = ("alerts", "new_data", "prediction_log", "release", "retrain", "stale")
     assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{asset_name}" for asset_name in sensors]
     assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_maintenance"]
 

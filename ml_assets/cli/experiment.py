@@ -138,7 +138,7 @@ def _stop(one: dict[str, Any], smallest: float | None) -> str:
     if smallest is None:
         return f"{rule} Without --smallest it may go on for ever where there is no difference."
     most = one.get("rows_needed", {}).get("at_most")
-    return rule if most is None else f"{rule} After {most:,} more rows it is decided for certain."
+    return rule if most is None else f"{rule} After {most:,} more rows like these it is decided in any case."
 
 
 def _show(result: dict[str, Any], deciding: dict[str, Any]) -> None:

@@ -59,7 +59,9 @@ class PipelineSpec(Strict):
     )
     deploy: Deploy = Field(default_factory=lambda: Deploy(), description="Where a new champion is deployed.")
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Where alerts are sent.")
-    tracking: Tracking | None = Field(None, description="Log trainings to an MLflow server as well, and register the versions there.")
+    tracking: Tracking | None = Field(
+        None, description="Log trainings to an MLflow server as well, and register the versions there."
+    )
     maintenance: Maintenance = Field(default_factory=lambda: Maintenance(), description="Maintenance of the lake.")
 
     @property

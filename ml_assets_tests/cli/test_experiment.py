@@ -94,7 +94,7 @@ def test_what_is_not_decided_says_what_is_needed(begin: Callable[..., None]) -> 
     assert needed["at_present_effect"] > 0
     assert needed["at_most"] > 0
     shown = run("loans", "--smallest", "0.02").output
-    assert f"After {needed['at_most']:,} more rows it is decided for certain." in shown
+    assert f"After {needed['at_most']:,} more rows like these it is decided in any case." in shown
     assert f"about {needed['at_present_effect']:,} more rows" in shown
     assert "Without --smallest it may go on for ever" in run("loans").output
     enough = run("loans", "--smallest", "1").output

@@ -155,7 +155,7 @@ def test_what_stores_declares_or_shows_rows_does_not_count(
 
 
 RELEASED = {"evaluation_report", "release_candidate", "champion", "predictions", "drift_report"}
-MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "performance_report"}
+MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "performance_report", "online_report"}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ MODEL = {"candidate_tree", "candidate_linear", "trained_model", *RELEASED, "perf
         ("graph/features/select.py", {"features", "lookup_region_history"}),
         ("graph/training/search.py", {"candidate_tree", "candidate_linear", "trained_model"}),
         ("graph/release/promotion/gates.py", {"release_candidate", "champion"}),
-        ("graph/monitoring/performance.py", {"performance_report"}),
+        ("graph/monitoring/performance.py", {"performance_report", "online_report"}),
         ("ml/estimators.py", MODEL),
         ("ml/preprocessing.py", MODEL),
         ("metrics/registry.py", MODEL - {"drift_report"}),

@@ -23,8 +23,9 @@ from ml_assets.tables import arrivals, deployments, ingest_errors, training_sets
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import Project, loans
+from ml_assets_tests.graph.scoring.test_prediction_log import answered, server
 
-SENSORS = ("new_data", "outcomes", "stale", "retrain", "release", "alerts")
+SENSORS = ("new_data", "outcomes", "stale", "retrain", "release", "alerts", "prediction_log")
 # What a sensor requests of the lake that `busy_project` makes: tags of its run.
 TAGS = {
     "new_data": {
@@ -40,6 +41,11 @@ TAGS = {
     },
     "retrain": {"ml_assets/retrain": "drift", "ml_assets/batches": "3"},
     "release": {"ml_assets/version": "1.0.0", "ml_assets/why": "all gates passed"},
+    "prediction_log": {
+        "dagster/asset_partition_range_start": "2026-01-02T09",
+        "dagster/asset_partition_range_end": "2026-01-02T09",
+        "ml_assets/batches": "2026-01-02T09",
+    },
 }
 NOTHING_NEW = {
     "new_data": "2 files, none new or changed: 1 vanished",
@@ -48,8 +54,13 @@ NOTHING_NEW = {
     "retrain": "nothing has changed since the last check",
     "release": "the lake is unchanged since the last check",
     "alerts": "nothing new to notify of",
+    "prediction_log": "1 segment, nothing new",
 }
-NO_LAKE = {"new_data": "0 files, none new or changed", "outcomes": "0 files, none new or changed"}
+NO_LAKE = {
+    "new_data": "0 files, none new or changed",
+    "outcomes": "0 files, none new or changed",
+    "prediction_log": "0 segments, nothing new",
+}
 
 
 def put(lake: Lake, name: str, batch: str, columns: str, code: str = "v") -> None:
@@ -91,6 +102,8 @@ def active(bare: Project) -> Project:
         lake.append([Rows("loans.drift_report", types, [drift])], Commit("loans/drift_report"))
         ingest_errors.record(lake, "loans", [FailedIngest("too few rows", "7")], Commit("loans/raw_data", "run"))
     project.write(9)
+    with server(project) as write_log:
+        write_log(answered("r1"))
     loans(2, 3)[["loan", "late_days"]].to_csv(project.root / "data/outcomes/paid_2.csv", index=False)
     project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3"])
     return project
@@ -186,7 +199,7 @@ def earlier(project: Project, name: str, cursor: str) -> str:
     """The cursor as earlier versions wrote it: the text itself, with other words."""
     memory = Memory(project.paths.sensors / f"loans_{name}")
     text = memory.read(cursor) or ""
-    if name == "new_data":
+    if name in ("new_data", "prediction_log"):
         return text
     seen = json.loads(text)
     if name == "outcomes":  # they kept the files in the memory, and all else in the cursor

@@ -21,7 +21,7 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
     """Watch the segments of the log: what has grown is read in one run; none where the YAML turns the log off.
 
     It remembers how long each segment was when its hour was requested, and requests an hour again where the lake does
-    not show the result.
+    not show the result. Where that is lost, it begins with what the lake holds.
 
     Args:
         spec: The pipeline.
@@ -32,9 +32,9 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
         return []
 
     def check(tick: Tick) -> Found:
-        before = json.loads(tick.remembered() or "{}")
         now = sizes(paths.serving / spec.name)
-        earlier: dict[str, int] = before.get("sizes", {})
+        before = json.loads(tick.remembered() or "null") or {"sizes": _read(tick)}
+        earlier: dict[str, int] = before["sizes"]
         grown = sorted({name.partition("/")[0] for name, size in now.items() if size > earlier.get(name, 0)})
         if tick.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
             return Found(reason="the run before is under way")
@@ -46,7 +46,7 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
         requested |= first | run_requests.repeated(lost, lost)
         memory = json.dumps({"sizes": now, "requested": run_requests.as_cells(requested)})
         if not first and not lost:
-            return Found(reason=f"{len(now)} segments, nothing new in them", memory=memory)
+            return Found(reason=f"{len(now)} segment{'' if len(now) == 1 else 's'}, nothing new", memory=memory)
         hours, new = tick.neighbours({*first, *lost}, by_hour=True)
         keys = [sensing.short_hash([one for one in now.items() if one[0].partition("/")[0] in some]) for some in hours]
         runs = [sensing.run(key, lost, batches=some) for key, some in zip(keys, hours, strict=True)]
@@ -56,14 +56,18 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
     return [sensing.sensor(spec, paths, "prediction_log", check, description, INTERVAL_S, job_name=job)]
 
 
+def _read(tick: Tick) -> dict[str, int]:
+    """Segment -> bytes that the lake has."""
+    with tick.lake() as lake:
+        read = tables.segments(lake, tick.spec.name) if lake.catalog.exists() else {}
+    return {name: one.bytes for name, one in read.items()}
+
+
 def _lost(tick: Tick, due: Requests) -> Requests:
     """Requests whose hour still has a whole line that was not read."""
-    folder = tick.paths.serving / tick.spec.name
-    with tick.lake() as lake:
-        read = tables.segments(lake, tick.spec.name, list(due)) if lake.catalog.exists() else {}
-    left = set()
+    folder, read, left = tick.paths.serving / tick.spec.name, _read(tick), set()
     for name in sizes(folder):
         hour = name.partition("/")[0]
-        if hour in due and has_more(folder / name, read[name].bytes if name in read else 0):
+        if hour in due and has_more(folder / name, read.get(name, 0)):
             left.add(hour)
     return {hour: one for hour, one in due.items() if hour in left}

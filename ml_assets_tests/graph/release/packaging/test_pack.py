@@ -61,7 +61,7 @@ def test_a_training_leaves_a_release(trained: Project, folder: Path) -> None:
     assert "roc_auc" in (folder / "model_card.md").read_text()
     assert {finding["scope"] for finding in json.loads((folder / "metrics.json").read_text())} >= {"test", "baseline"}
     docker = (folder / "Dockerfile").read_text()
-    assert "USER server" in docker
+    assert "USER 10001" in docker
     assert docker.startswith(f"FROM {supply_chain.base_image()}\n")
     assert "HEALTHCHECK" in docker
 
