@@ -88,6 +88,13 @@ def test_a_repeated_request_and_a_shadow_count_once_for_their_version(copied: Pr
     assert sorted(found) == [("0.9.0", "shadow", rows, False), ("1.0.0", "champion", rows, True)]
 
 
+def test_requests_to_a_version_by_its_number_are_trials(copied: Project, asked: Asked) -> None:
+    trial = predicted(asked, "trial", role="1.0.0", scores=[1 - score for score in asked.scores])
+    read(copied, log(copied, predicted(asked), trial, observed(asked, "r"), observed(asked, "trial")))
+    found = reports(copied, "performance_report", ["model_version", "role", "rows", "judged"], SCORE)
+    assert found == [("1.0.0", "champion", len(asked.late_days), True)]
+
+
 def test_only_the_newest_champion_of_a_day_is_judged(copied: Project, asked: Asked) -> None:
     records = [
         predicted(asked, "old", version="0.9.0"),
