@@ -29,6 +29,7 @@ BY = Commit("loans/prediction_log")
 
 WRITER = """
     import sys
+    import time
     from pathlib import Path
     from ml_assets.server.prediction_log import PredictionLog
     log, number = PredictionLog(Path(sys.argv[1]), sys.argv[2], segment_bytes=50_000), 0
@@ -37,6 +38,7 @@ WRITER = """
         outcome = {"id": name, "values": {"late_days": number}}
         log.write("loans", [{"kind": "feedback", "id": name, "at": "2026-01-02T12:00:00Z", "outcomes": [outcome]}])
         print(name, flush=True)
+        time.sleep(0.002)
         number += 1
 """
 
@@ -200,7 +202,7 @@ def test_read_while_two_servers_write_and_are_killed_every_acknowledged_record_i
     for one in servers:
         assert one.stdout is not None
         acknowledged.add(one.stdout.readline().decode().strip())
-    for _ in range(3):
+    for _ in range(2):
         read_all(project)
     for one in servers:
         one.kill()
