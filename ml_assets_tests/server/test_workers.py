@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,7 +33,7 @@ def server(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
-def ask(server: Server, method: str, path: str, body: object = None, key: str = PREDICT[0]) -> tuple[int, str]:
+def ask(server: Server, method: str, path: str, body: Any = None, key: str = PREDICT[0]) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     connection.request(method, path, body and json.dumps(body), {"Authorization": f"Bearer {key}"})
     response = connection.getresponse()
