@@ -84,12 +84,14 @@ class Round:
         start_s: Seconds from its start to its first right answer.
         rss_mib: Most memory of its processes together.
         loads: Connections -> what the client saw.
+        cpu_ms: CPU time of the server for a request, with most connections; tells more where the machine is busy.
         is_calm: Did other processes leave the machine to the two?
     """
 
     start_s: float
     rss_mib: float
     loads: dict[int, load.Load]
+    cpu_ms: float
     is_calm: bool
 
 
@@ -195,13 +197,14 @@ def measure(rival: Rival, expected: Sequence[float], connections: Sequence[int],
         if not gap <= PARITY:
             raise SystemExit(f"{rival.name}: its scores differ from the batch path's by {gap:.2g}")
         load.run(port, rival.path, rival.bodies, max(connections), WARM_UP_S)
-        before, began = _ours_s(process), time.monotonic()
-        busy, loads, rss = busy_s(), {}, 0.0
+        before, began = _cpu_s(process) + _client_s(), time.monotonic()
+        busy, loads, rss, cpu_ms = busy_s(), {}, 0.0, 0.0
         for number in connections:
-            loads[number] = load.run(port, rival.path, rival.bodies, number, seconds)
-            rss = max(rss, rss_mib(process))
-        others = busy_s() - busy - (_ours_s(process) - before)
-        return Round(start_s, rss, loads, not others > MOST_DISTURBED * (time.monotonic() - began))
+            server_s = _cpu_s(process)
+            loads[number] = made = load.run(port, rival.path, rival.bodies, number, seconds)
+            rss, cpu_ms = max(rss, rss_mib(process)), 1000 * (_cpu_s(process) - server_s) / max(1, made.requests)
+        others = busy_s() - busy - (_cpu_s(process) + _client_s() - before)
+        return Round(start_s, rss, loads, cpu_ms, not others > MOST_DISTURBED * (time.monotonic() - began))
 
 
 @contextlib.contextmanager
@@ -272,15 +275,18 @@ def rss_mib(process: psutil.Process) -> float:
     return found / 2**20
 
 
-def _ours_s(process: psutil.Process) -> float:
-    """CPU time of the server and of the client, in seconds."""
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU time of a process and of all below it, in seconds."""
     found = 0.0
     for one in _tree(process):
         with contextlib.suppress(psutil.Error):
             found += sum(one.cpu_times()[:2])
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        found += sum(resource.getrusage(who)[:2])
     return found
+
+
+def _client_s() -> float:
+    """CPU time of this process and of wrk, in seconds."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def show(name: str, rounds: Sequence[Round]) -> str:
@@ -296,8 +302,8 @@ def show(name: str, rounds: Sequence[Round]) -> str:
         cells.append(f"{p50:.2f} / {p99:.2f}, {middle(lambda one, n=number: one.loads[n].per_second):,.0f}")
     failed = sum(each.failed for one in rounds for each in one.loads.values())
     mark = "" if any(one.is_calm for one in rounds) else " *"
-    memory, start = middle(lambda one: one.rss_mib), middle(lambda one: one.start_s)
-    return f"| {name}{mark} | {' | '.join(cells)} | {start:.1f} | {memory:.0f} | {failed} |"
+    memory, start, cpu = (middle(lambda one, f=f: getattr(one, f)) for f in ("rss_mib", "start_s", "cpu_ms"))
+    return f"| {name}{mark} | {' | '.join(cells)} | {cpu:.2f} | {start:.1f} | {memory:.0f} | {failed} |"
 
 
 def main() -> int:
@@ -345,7 +351,8 @@ def compare(folder: Path, temporary: Path, given: argparse.Namespace) -> int:
             print(f"round {number + 1}  {rival.name}: {rates} a second{verdict}", flush=True)
     heads = [f"{number} connection{'s' * (number > 1)}" for number in given.connections]
     print("\nmedians: p50 / p99 in ms, requests a second (*: other processes disturbed every round)\n")
-    print(f"| server | {' | '.join(heads)} | start, s | memory, MiB | failed |\n|---|{'---|' * (len(heads) + 3)}")
+    print(f"| server | {' | '.join(heads)} | CPU a request, ms | start, s | memory, MiB | failed |")
+    print(f"|---|{'---|' * (len(heads) + 4)}")
     print("\n".join(show(name, made) for name, made in rounds.items()))
     failed = sum(each.failed for made in rounds.values() for one in made for each in one.loads.values())
     return 1 if failed else 0
