@@ -69,7 +69,9 @@ def test_the_newest_of_several_outcomes_counts_and_none_from_before_the_question
     before, after = DAY - dt.timedelta(hours=1), DAY + dt.timedelta(minutes=6)
     early = observed(asked, "early", lambda _: 99.0, by="key", at=before)
     first = observed(asked, "r", lambda _: 50.0)
-    read(copied, log(copied, early, first, observed(asked, "r", at=after), predicted(asked)))
+    read(copied, log(copied, early, predicted(asked)))
+    assert reports(copied, "performance_report", ["value"]) == []
+    read(copied, log(copied, first, observed(asked, "r", at=after)))
     ((value,),) = reports(copied, "performance_report", ["value"], SCORE)
     assert value == pytest.approx(roc_auc_score(labels(asked), asked.scores))
 
