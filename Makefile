@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui replay monitor check fix bench bench-ingest bench-search bench-drift torture lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix bench bench-ingest bench-search bench-drift bench-serve soak fuzz torture lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -19,6 +19,9 @@ help:
 	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
 	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
 	@echo "make bench-drift   a drift report and predictions of ten million rows"
+	@echo "make bench-serve   the scoring server beside MLflow's and BentoML"
+	@echo "make soak   ten minutes of requests with new champions, outcomes and killed workers: what was lost"
+	@echo "make fuzz   a hundred thousand malformed requests"
 	@echo "make torture  kills, full disks, damaged and hostile files, parallel writers, fuzzed requests: what holds"
 
 $(READY): constraints.txt pyproject.toml
@@ -70,6 +73,15 @@ bench-search: $(READY)
 bench-drift: $(READY)
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.scoring
+
+bench-serve: $(READY)
+	$(BIN)/python -m benchmarks.serve
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak
+
+fuzz: $(READY)
+	$(BIN)/python -m benchmarks.fuzz
 
 torture: $(READY)
 	$(BIN)/python -m benchmarks.torture
