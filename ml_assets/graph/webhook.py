@@ -52,7 +52,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def ask(
-    url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S, key: str | None = None
+    url: str, payload: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S, *, key: str | None = None
 ) -> Reply:
     """POST a JSON object, or GET where there is none. Never raises.
 

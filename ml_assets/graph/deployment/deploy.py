@@ -139,7 +139,7 @@ def notify_server(address: str, pipeline: str, version: str, wait_s: float = SER
     """
     base, target = address.rstrip("/"), without_secrets(address)
     deadline = time.monotonic() + wait_s
-    reloaded = webhook.ask(f"{base}/v1/{pipeline}/reload", {}, LOADING_S, os.environ.get(ENV_KEY))
+    reloaded = webhook.ask(f"{base}/v1/{pipeline}/reload", {}, LOADING_S, key=os.environ.get(ENV_KEY))
     if reloaded.facts.get("pinned") and reloaded.facts.get("version") != version:
         found = (
             f"it serves {reloaded.facts.get('version')} for good; start it without --version, or take it off the list"
