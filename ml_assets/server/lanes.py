@@ -1,6 +1,7 @@
-"""Rows are scored off the event loop, in lanes: requests of few rows in one, all others in another.
+"""Rows are scored off the event loop, in lanes: requests of few rows in one, all others in another. Only where
+features cost microseconds, the event loop scores requests of few rows itself, in turns.
 
-What waits in a lane is scored together, where the features of a row depend on that row alone. A request of many rows is
+What waits is scored together, where the features of a row depend on that row alone. A request of many rows is
 scored in chunks. So a huge or slow request holds up neither the event loop nor requests of few rows.
 """
 
@@ -11,6 +12,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +23,10 @@ from ml_assets.server.scorer import Engine, Scored, Scorer
 
 QUICK_ROWS = 32  # of a request that goes through the quick lane
 TOGETHER_ROWS = 256  # that are scored at once in the quick lane
+TURN_ROWS, TURN_S = 64, 0.05  # that the event loop scores at once, and how long that may take
 CHUNK_ROWS = 100  # of a request in the slow lane
 MAX_WAITING = {"quick": 512, "slow": 16, "shadow": 256}  # jobs of a pipeline
+BUSY = "Too many requests are waiting; try again."
 
 
 @dataclass(eq=False)
@@ -94,7 +98,7 @@ class Lane:
             Problem: Too many wait.
         """
         if self.waiting >= MAX_WAITING[self.name]:
-            raise Problem(429, "too-busy", "Too many requests are waiting; try again.")
+            raise Problem(429, "too-busy", BUSY)
         self.waiting += 1
         job.scorer.hold()
         job.done = self._loop.create_future()
@@ -129,11 +133,61 @@ class Lane:
 
     def _deliver(self, jobs: Sequence[Job]) -> None:
         self._seen(jobs)
-        for job in jobs:
-            self.waiting -= 1
-            job.scorer.let_go()
-            if job.done is not None and not job.done.done():
-                job.done.set_result(None)
+        self.waiting -= len(jobs)
+        _deliver(jobs)
+
+
+class Turns:
+    """The event loop scores what arrived since it was here last; meant for features that cost microseconds.
+
+    Args:
+        keep: Called with all that was scored, before it is answered; may set the error of jobs.
+        seen: Called with the same.
+    """
+
+    def __init__(self, keep: Seen = nothing_done, seen: Seen = nothing_done) -> None:
+        self._keep, self._seen, self._jobs = keep, seen, deque[Job]()
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, job: Job) -> None:
+        """Let a job be scored; its future `done` tells when.
+
+        Raises:
+            Problem: Too many wait.
+        """
+        if len(self._jobs) >= MAX_WAITING["quick"]:
+            raise Problem(429, "too-busy", BUSY)
+        if not self._jobs:
+            self._loop.call_soon(self._turn)
+        job.scorer.hold()
+        job.done = self._loop.create_future()
+        self._jobs.append(job)
+
+    def _turn(self) -> None:
+        jobs, count = [], 0
+        while self._jobs and count < TURN_ROWS:
+            jobs.append(self._jobs.popleft())
+            count += len(jobs[-1].rows)
+        if self._jobs:  # after what has arrived meanwhile
+            self._loop.call_soon(self._turn)
+        try:
+            live = [job for job in jobs if not job.is_cancelled]
+            before = time.thread_time()
+            score_all(live, is_quick=True)
+            if time.thread_time() - before > TURN_S:  # not what "inline" promises: from now on in lanes
+                for job in live:
+                    job.scorer.inline = False
+            self._keep(live)
+            self._seen(live)
+        finally:
+            _deliver(jobs)
+
+
+def _deliver(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.scorer.let_go()
+        if job.done is not None and not job.done.done():
+            job.done.set_result(None)
 
 
 def score_all(jobs: Sequence[Job], is_quick: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import mmap
 import os
 import signal
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 READY = "ready on http://"
 GRACE_S = 5
-SWITCH_S = 0.001  # after which the event loop lets a lane's thread go on
 PARENT_S = 0.5  # between two looks at the parent
 UVICORN: dict[str, Any] = {
     "ws": "none",
@@ -122,7 +122,6 @@ def work(
 
     service = make()
     Connection.most = most_connections()
-    sys.setswitchinterval(SWITCH_S)
 
     class Server(uvicorn.Server):
         """Loads what is to be served: as soon as the port is open, or before, where others answer meanwhile."""
@@ -149,6 +148,8 @@ def work(
             if not shares_port:
                 await self.load()
             if not self.should_exit:
+                gc.collect()
+                gc.freeze()  # what was loaded stays: a collection that walks through it stalls all requests
                 ready(words(self.registry))
                 await service.follow()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import time
@@ -16,14 +17,13 @@ from ml_assets.errors import did_you_mean
 from ml_assets.ml import routing
 from ml_assets.server import explain, lanes, problems
 from ml_assets.server.keeping import Keeper
-from ml_assets.server.lanes import QUICK_ROWS, Job, Lane, Seen
+from ml_assets.server.lanes import QUICK_ROWS, Job, Lane, Seen, Turns
 from ml_assets.server.prediction_log import LogRules
 from ml_assets.server.problems import Problem
 from ml_assets.server.requests import PredictResponse, Reason
 from ml_assets.server.scorer import Scored, Scorer
 
 CHAMPION = routing.CHAMPION
-INLINE_S = 0.05  # that the event loop may compute for one request
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Pipeline:
         self.keeper = keeper
         self._keep, self._seen, self._dropped = keeper or lanes.nothing_done, seen, dropped
         self.lanes = {lane: Lane(lane, self._keep, seen) for lane in lanes.MAX_WAITING}
+        self.turns = Turns(self._keep, seen)
 
     def swap(self, versions: Versions) -> None:
         """Answer with these from now on; those that are not among them are freed after their last request."""
@@ -198,25 +199,12 @@ class Pipeline:
         return [[getattr(row, one) for one in fields] for row in asked.rows]
 
     async def _score(self, jobs: Sequence[Job]) -> None:
-        if all(job.scorer.inline and len(job.rows) <= QUICK_ROWS for job in jobs):
-            before = time.thread_time()
-            lanes.score_all(jobs, is_quick=True)
-            if time.thread_time() - before > INLINE_S:  # not what "inline" promises: from now on in lanes
-                for job in jobs:
-                    job.scorer.inline = False
-            self._keep(jobs)
-            self._seen(jobs)
-        else:
-            await self._in_lanes(jobs)
-        for job in jobs:
-            if job.error is not None:
-                raise _at_positions(job)
-
-    async def _in_lanes(self, jobs: Sequence[Job]) -> None:
+        places = [self._place(job) for job in jobs]
+        is_quick = all(place is self.turns for place in places)
         try:
-            async with asyncio.timeout(self.settings.deadline_s):
-                for job in jobs:
-                    self.lanes["quick" if len(job.rows) <= QUICK_ROWS else "slow"].put(job)
+            for place, job in zip(places, jobs, strict=True):
+                place.put(job)
+            async with contextlib.nullcontext() if is_quick else asyncio.timeout(self.settings.deadline_s):
                 for job in jobs:
                     await job.answered()
         except TimeoutError:
@@ -226,6 +214,15 @@ class Pipeline:
         finally:
             for job in jobs:
                 job.is_cancelled = True  # of one that is still waiting: nobody asks for it any more
+        for job in jobs:
+            if job.error is not None:
+                raise _at_positions(job)
+
+    def _place(self, job: Job) -> Lane | Turns:
+        """Where a job is scored."""
+        if len(job.rows) > QUICK_ROWS:
+            return self.lanes["slow"]
+        return self.turns if job.scorer.inline else self.lanes["quick"]
 
     def _response(self, name: str, count: int, jobs: Sequence[Job]) -> PredictResponse:
         scorer = jobs[0].scorer

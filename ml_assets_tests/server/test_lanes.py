@@ -244,3 +244,77 @@ def test_broken_constraints_are_named_or_refused() -> None:
             assert (await pipeline.predict(body(1.0))).warnings is None
 
     asyncio.run(steps())
+
+
+def inline(version: str = "1.0.0", plus: float = 0.0) -> Fake:
+    """A release that the event loop scores itself."""
+    fake = Fake(version, plus)
+    fake.inline = True
+    return fake
+
+
+def test_what_arrives_in_one_turn_of_the_event_loop_is_scored_together() -> None:
+    async def scored() -> None:
+        fake = inline()
+        async with serving({"champion": fake}) as pipeline:
+            found = await asyncio.gather(*(pipeline.predict(body(float(one), one + 0.5)) for one in range(20)))
+            assert [one.scores for one in found] == [[float(one), one + 0.5] for one in range(20)]
+            assert fake.calls == [40]
+            assert len(pipeline.kept) == 20  # type: ignore[attr-defined]
+            assert fake.users == 0
+
+    asyncio.run(scored())
+
+
+def test_a_turn_scores_so_many_rows_and_lets_others_go_on() -> None:
+    async def scored() -> None:
+        fake, between = inline(), []
+        async with serving({"champion": fake}) as pipeline:
+            requests = [asyncio.create_task(pipeline.predict(body(*map(float, range(30))))) for _ in range(7)]
+            while not all(one.done() for one in requests):
+                await asyncio.sleep(0)
+                between.append(len(fake.calls))
+            assert fake.calls == [90, 90, 30]
+            assert {1, 2} <= set(between)  # the loop did something else between two turns
+
+    asyncio.run(scored())
+
+
+def test_one_that_is_refused_in_a_turn_is_no_other_ones_error() -> None:
+    async def scored() -> None:
+        fake = inline()
+        async with serving({"champion": fake}) as pipeline:
+            good, bad, other = await asyncio.gather(
+                *(pipeline.predict(body(value)) for value in (1.0, -2.0, 3.0)), return_exceptions=True
+            )
+            assert (good.scores, other.scores) == ([1.0], [3.0])  # type: ignore[union-attr]
+            assert isinstance(bad, Problem)
+            assert (bad.status, fake.users) == (422, 0)
+
+    asyncio.run(scored())
+
+
+def test_a_version_that_is_swapped_out_before_its_turn_answers_and_is_freed() -> None:
+    async def scored() -> None:
+        old, new = inline(), inline("1.1.0", plus=10.0)
+        async with serving({"champion": old}) as pipeline:
+            waiting = asyncio.create_task(pipeline.predict(body(1.0)))
+            await asyncio.sleep(0)
+            pipeline.swap(Versions({"champion": new}))  # type: ignore[dict-item]
+            assert (await waiting).scores == [1.0]
+            assert old.is_closed
+            assert (await pipeline.predict(body(1.0))).scores == [11.0]
+
+    asyncio.run(scored())
+
+
+def test_features_that_take_long_leave_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scored() -> None:
+        fake = inline()
+        monkeypatch.setattr(lanes, "TURN_S", -1.0)
+        async with serving({"champion": fake}) as pipeline:
+            assert (await pipeline.predict(body(1.0))).scores == [1.0]
+            assert not fake.inline
+            assert (await pipeline.predict(body(2.0))).scores == [2.0]
+
+    asyncio.run(scored())
