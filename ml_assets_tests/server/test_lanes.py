@@ -318,3 +318,31 @@ def test_features_that_take_long_leave_the_event_loop(monkeypatch: pytest.Monkey
             assert (await pipeline.predict(body(2.0))).scores == [2.0]
 
     asyncio.run(scored())
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_a_thousand_swaps_under_load_fail_no_request_and_free_every_old_version(is_inline: bool) -> None:
+    async def asked(pipeline: Pipeline, stop: asyncio.Event) -> int:
+        count = 0
+        while not stop.is_set():
+            found = await pipeline.predict(body(1.0, 2.0))
+            assert found.scores == [1.0 + float(str(found.version)), 2.0 + float(str(found.version))]
+            count += 1
+            await asyncio.sleep(0)
+        return count
+
+    async def swapped() -> None:
+        made = [Fake(str(number), plus=float(number)) for number in range(1001)]
+        for fake in made:
+            fake.inline = is_inline
+        stop = asyncio.Event()
+        async with serving({"champion": made[0]}) as pipeline:
+            clients = [asyncio.create_task(asked(pipeline, stop)) for _ in range(8)]
+            for fake in made[1:]:
+                await asyncio.sleep(0.0005)
+                pipeline.swap(Versions({"champion": fake}))  # type: ignore[dict-item]
+            stop.set()
+            assert sum(await asyncio.gather(*clients)) > 1000
+            assert [fake.is_closed for fake in made] == [True] * 1000 + [False]
+
+    asyncio.run(swapped())
