@@ -15,7 +15,6 @@ import os
 import platform
 import resource
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -229,9 +228,17 @@ def started(rival: Rival) -> Iterator[tuple[psutil.Process, int, float]]:
                 time.sleep(0.01)
             yield psutil.Process(process.pid), port, time.monotonic() - began
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a server and what it started, also what has left its group, such as BentoML's workers."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
 
 
 def _answers(rival: Rival, port: int) -> bool:

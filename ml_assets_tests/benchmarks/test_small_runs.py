@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import io
 import runpy
+import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import drift, ingest, load, scan, search, serve, soak
@@ -143,3 +146,17 @@ def test_a_soak_that_lost_something_fails(capsys: pytest.CaptureFixture[str]) ->
         soak.Logged(soak.Counter("ab"), soak.Counter()),
     ):
         assert soak.report(seen, logged, 1, [1.0, 1.0], 1.0) == 1
+
+
+def test_a_server_that_is_measured_ends_with_what_has_left_its_group() -> None:
+    code = """import subprocess, sys
+child = subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+sys.stdin.read()"""
+    started = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    left = psutil.Process(int(started.stdout.readline()))
+    serve.end(started)
+    started.communicate()
+    assert left.wait(5) is None
+    assert started.returncode == -signal.SIGKILL
