@@ -58,16 +58,17 @@ def written_folder(folder: Path) -> Iterator[Path]:
 def move(new: Path, target: Path) -> None:
     """Give a file or folder that is written its name, when it is on the disk; a file of the name is replaced."""
     for part in (*new.rglob("*"), new) if new.is_dir() else (new,):
-        _sync(part)
+        sync(part)
     new.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

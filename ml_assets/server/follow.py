@@ -44,13 +44,7 @@ def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> Plac
         known = [model.version for model in versions.versions(lake, pipeline)]
         fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
         raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
-    found = releases.newest(lake, pipeline, version)
-    if found is None:
-        raise ModelError(
-            f"Version {version} has no release.",
-            where={"pipeline": pipeline},
-            fix=f"Run the job {pipeline}_train, or materialize {pipeline}/release_candidate.",
-        )
+    found = releases.need(lake, pipeline, version)
     return Place(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from ml_assets.atomic import sync
 from ml_assets.errors import LogFull, ServingError
 from ml_assets.ml.log_records import HOUR, SUFFIX, as_line, is_sampled
 
@@ -241,18 +242,9 @@ class PredictionLog:
                 segment.is_dirty = False
         for segment in dirty:
             try:
-                _to_disk(segment.path.parent)
+                sync(segment.path.parent)
                 os.fsync(segment.handle)
             except OSError as error:
                 log.error("the prediction log may not survive a power cut: %s: %s", segment.path, error)
         for segment in retired:
             os.close(segment.handle)
-
-
-def _to_disk(folder: Path) -> None:
-    """The folder's list of files."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -36,7 +36,7 @@ class Problem(Exception):
 
     Args:
         status: HTTP status.
-        kind: One of `TITLES`; the type of the problem, for machines.
+        kind: One of `TITLES`; the type of the problem, as programs read it.
         detail: This case, in words.
         errors: Where several places are wrong: row, field and detail of each.
         headers: Of the response.

@@ -25,7 +25,7 @@ class Supervisor:
     """Starts workers, and starts them again.
 
     Args:
-        work: Serves, in a process of its own, until it is told to end; is given its number and what to call when ready.
+        work: Serves, in a process of its own, until a signal ends it; takes its number and what to call when ready.
         count: Number of workers.
     """
 

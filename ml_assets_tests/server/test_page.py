@@ -90,7 +90,7 @@ def test_a_person_asks_for_a_prediction(folder: Path, tmp_path: Path) -> None:
         wait("document.querySelector('#curl').innerText.includes('onerror')")
         assert "'\\''" in run("document.querySelector('#curl').innerText")  # the quote does not end the shell's text
         assert run("[document.images.length, window.hacked ?? 0]") == [0, 0]
-        # What the server refuses is told at the field.
+        # What the server refuses is shown at the field.
         run("(() => { document.querySelector('[name=signed]').value = 'yesterday' })()")
         run("document.querySelector('#row').requestSubmit()")
         wait("!document.querySelector('#problem').hidden")
