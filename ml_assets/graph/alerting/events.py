@@ -17,6 +17,7 @@ from ml_assets.tables.decisions import Decision
 
 # Decisions that need attention: a version waits for approval, or was refused by a gate.
 NOTIFIED = ("pending", "refused")
+FILE_EVENTS = ("rejected_file", "duplicate_file")
 MOST_TEXT = 1500  # characters of an error; Slack takes 3,000 in a block
 
 

@@ -4,21 +4,24 @@ import datetime as dt
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare, sensing
 from ml_assets.graph.alerting import sending
-from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.graph.alerting.events import FILE_EVENTS, FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.graph.sensing import Found, Skip, Tick
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
+from ml_assets.spec.operation import AlertEvent
+from ml_assets.tables import alerts
 from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
 
@@ -71,13 +74,19 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
 
 def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], moment: dt.datetime) -> Notified:
     spec = tick.spec
-    secrets = (spec.alerts.webhook, spec.deploy.webhook)
+    secrets = (*(channel.address for channel in spec.alerts.receivers), spec.deploy.webhook)
     with tick.lake(LOCK_TIMEOUT_S) as lake:
         found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-        watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
         cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
         carried = [_alert(row) for row in seen.get("unwritten", [])]
-        return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
+        return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, _unwatched(lake, spec.name, seen), carried)
+
+
+def _unwatched(lake: Lake, pipeline: str, seen: Mapping[str, Any]) -> Collection[str]:
+    """Events that no check before this one has looked for."""
+    if alerts.is_of_first_format(lake, pipeline):
+        return FILE_EVENTS
+    return () if seen or lake.exists(ALERTS.of(pipeline)) else get_args(AlertEvent)
 
 
 def _failed_runs(

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ml_assets.graph import webhook
 from ml_assets.graph.alerting import sending, sensors
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.tables import alerts, ingest_errors, versions
@@ -236,7 +237,7 @@ def test_a_dead_receiver_fails_no_tick_and_keeps_no_alert(
 def test_a_slow_receiver_holds_a_tick_for_seconds_only(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending.webhook.ask, "__defaults__", (None, 0.3))
+    monkeypatch.setattr(webhook.ask, "__defaults__", (None, 0.3))
     receiver.answers = [0]
     refuse(project, "6", "7", "8", "9")
     started = time.monotonic()
@@ -291,7 +292,7 @@ def test_what_is_not_configured_is_recorded_and_not_sent(project: Project, recei
     promote(project, "1.0.1")
     Watch(project).tick()
     assert watch.states()["champion 1.0.1"] == ["not_sent"]
-    assert "no webhook is configured (alerts.webhook)" in {alert.detail for alert in _current(project)}
+    assert "no channel is configured (alerts.webhook, alerts.channels)" in {alert.detail for alert in _current(project)}
 
 
 def test_what_happened_before_the_first_check_is_old(project: Project, receiver: Receiver) -> None:
