@@ -41,7 +41,7 @@ ALERTS = Table(
         Column("event", "VARCHAR", "Word of alerts.on, or test."),
         Column("subject", "VARCHAR", "What it is about: a version, batch, file or run."),
         Column("text", "VARCHAR", "What people read."),
-        Column("link", "VARCHAR", "Address of a page or run."),
+        Column("link", "VARCHAR", "Address of a page (pages/addresses.py), or of a run."),
         Column("raised_at", "TIMESTAMP", "When it was found, UTC."),
         Column("state", "VARCHAR", "raised, sending, sent, failed, gave_up, unknown, not_sent or old."),
         Column("attempt", "INTEGER", "How often it was sent."),
@@ -65,7 +65,7 @@ class Alert:
         event: Word of `alerts.on`, or test.
         subject: What it is about: a version, batch, file or run.
         text: What people read.
-        link: Address of a page or run; None where none is known.
+        link: Address of a page (pages/addresses.py), or of a run; None where none is known.
         raised_at: When it was found, UTC.
         state: See above.
         attempt: How often it was sent.
@@ -144,6 +144,19 @@ def _alert(row: dict[str, Any]) -> Alert:
 def is_of_first_format(lake: Lake, pipeline: str) -> bool:
     """Was the table written before there were channels, and events about files?"""
     return lake.exists(ALERTS.of(pipeline)) and "channel" not in lake.columns(ALERTS.sql(pipeline))
+
+
+def since(lake: Lake, pipeline: str, moment: dt.datetime, event: str | None = None) -> list[Alert]:
+    """Alerts that were raised at a moment or later, of one event or of all; each once, in the newest of its states."""
+    rows = ALERTS.query(
+        lake,
+        pipeline,
+        """SELECT * REPLACE (coalesce(channel, $webhook) AS channel) FROM {t}
+        WHERE raised_at >= $moment AND ($event IS NULL OR event = $event)
+        QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY written_at DESC) = 1 ORDER BY raised_at, alert_id""",
+        {"moment": moment, "event": event, "webhook": WEBHOOK},
+    )
+    return [_alert(row) for row in rows]
 
 
 def write(lake: Lake, pipeline: str, alerts: Sequence[Alert]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml_assets.escaping import one_line, slack, visible
+from ml_assets.pages import addresses
 from ml_assets.tables.alerts import Alert
 
 TITLES = {
@@ -30,13 +31,14 @@ def title(pipeline: str, alert: Alert) -> str:
 
 def plain(alert: Alert) -> str:
     """The alert as text of several lines, the link last."""
-    return "\n".join([visible(alert.text), _context(alert), *([alert.link] if alert.link else [])])
+    link = _link(alert)
+    return "\n".join([visible(alert.text), _context(alert), *([link] if link else [])])
 
 
 def for_slack(pipeline: str, alert: Alert) -> dict[str, Any]:
     """The alert as Slack takes it: `text` is what a notification shows, `blocks` what the channel does."""
-    heading = slack(title(pipeline, alert))
-    below = slack(_context(alert)) + (f"   <{slack(alert.link)}|open>" if alert.link else "")
+    heading, link = slack(title(pipeline, alert)), _link(alert)
+    below = slack(_context(alert)) + (f"   <{slack(link)}|open>" if link else "")
     return {
         "text": f"{heading}: {slack(alert.text)}",
         "blocks": [
@@ -48,3 +50,9 @@ def for_slack(pipeline: str, alert: Alert) -> dict[str, Any]:
 
 def _context(alert: Alert) -> str:
     return one_line(f"{alert.severity}: {alert.event} of {alert.subject}, {alert.raised_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _link(alert: Alert) -> str | None:
+    """The link for somebody who reads this elsewhere; None where the pages have no address for people."""
+    is_page = alert.link is not None and alert.link.startswith("/")
+    return addresses.absolute(str(alert.link)) if is_page else alert.link

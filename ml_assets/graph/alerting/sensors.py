@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 import dagster as dg
 
+from ml_assets import attention
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare, sensing
-from ml_assets.graph.alerting import sending
+from ml_assets.graph import sensing
+from ml_assets.graph.alerting import digest, sending
 from ml_assets.graph.alerting.events import FILE_EVENTS, FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
@@ -36,8 +37,8 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
 
     The table says what is known and sent. What the sensor remembers only spares work: the newest snapshot that was
     read (`snapshot`), the last change of a failed run that was seen (`runs`), when a message is due (`next`), and
-    states that the lake could not take at the last check (`unwritten`). Without that and the table, this is the first
-    check.
+    states that the lake could not take at the last check (`unwritten`), the day of the last digest (`digest`). Without
+    that and the table, this is the first check.
 
     Args:
         spec: The pipeline.
@@ -53,6 +54,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
             return Found(reason=str(skip), memory=json.dumps({"runs": seen.get("runs") or moment.isoformat()}))
         runs, newest = _failed_runs(tick.instance, spec.name, jobs, seen.get("runs"))
         is_due = bool(seen.get("unwritten")) or (seen.get("next") or "9") <= moment.isoformat()
+        is_due |= digest.is_due(spec.alerts.digest, moment, seen.get("digest"))
         if seen.get("snapshot") == snapshot and not runs and not is_due:
             raise Skip("nothing has happened since the last check")
         done = _notify(tick, runs, seen, moment)
@@ -64,22 +66,33 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
             "runs": newest,
             "next": done.next_at and done.next_at.isoformat(),
             "unwritten": [asdict(alert) for alert in done.unwritten],
+            "digest": moment.date().isoformat() if digest.is_due(spec.alerts.digest, moment, None) else None,
         }
         reason = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing new to notify of"
         return Found(reason=reason, memory=json.dumps(memory, default=str))
 
-    description = "Records failed runs, refused batches and versions, drift, decay and new champions, and sends them."
+    description = (
+        "Records failed runs, refused batches and versions, rejected files, drift, decay and new champions, and sends "
+        "them to every channel of `alerts`."
+    )
     return sensing.sensor(spec, paths, "alerts", check, description, INTERVAL_S)
 
 
 def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], moment: dt.datetime) -> Notified:
     spec = tick.spec
-    secrets = (*(channel.address for channel in spec.alerts.receivers), spec.deploy.webhook)
     with tick.lake(LOCK_TIMEOUT_S) as lake:
-        found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-        cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
+        found = happened(lake, spec.name, runs)
+        if digest.is_due(spec.alerts.digest, moment, seen.get("digest")):
+            found.append(digest.digest(spec.name, attention.needs(lake, spec.name, tick.paths), moment.date()))
+        cleaned = [replace(alert, text=_without_addresses(alert.text, spec)) for alert in found]
         carried = [_alert(row) for row in seen.get("unwritten", [])]
         return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, _unwatched(lake, spec.name, seen), carried)
+
+
+def _without_addresses(text: str, spec: PipelineSpec) -> str:
+    for channel in spec.alerts.channels:
+        text = text.replace(channel.address, f"({channel.name})") if channel.address else text
+    return without_secrets(text, spec.alerts.webhook, spec.deploy.webhook)
 
 
 def _unwatched(lake: Lake, pipeline: str, seen: Mapping[str, Any]) -> Collection[str]:
