@@ -23,7 +23,7 @@ from ml_assets.tables.alerts import Alert
 if TYPE_CHECKING:
     import apprise
 
-LONGEST_S = 15  # of one message, with all attempts that its address asks for
+LONGEST_S = 10  # of one message, with all attempts that its address asks for
 TYPES = {"info": "info", "warning": "warning", "critical": "failure"}  # severity -> Apprise's word
 # What may be said of a message that was not accepted.
 STATUS = re.compile(r"\berror=(\d{3})\b|\((\d{3}), b?['\"]")

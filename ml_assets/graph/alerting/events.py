@@ -16,6 +16,7 @@ from ml_assets.tables import alerts, arrivals, decisions, deployments, drift, in
 from ml_assets.tables.alerts import Alert
 from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES, REJECTED, Arrival
 from ml_assets.tables.decisions import Decision
+from ml_assets.tables.outcomes import OUTCOMES
 
 # Decisions that need attention: a version waits for approval, or was refused by a gate.
 NOTIFIED = ("pending", "refused")
@@ -86,7 +87,7 @@ def _rejected(lake: Lake, pipeline: str) -> list[Arrival]:
 
 def _is_of_file(pipeline: str, row: Mapping[str, Any]) -> bool:
     """Is it a file that was rejected when it was seen? Its state among the files is an event of its own."""
-    return row["asset"] in {listed.asset(pipeline) for listed in FILES} | {f"{pipeline}/outcomes"}
+    return row["asset"] in (ARRIVALS.asset(pipeline), OUTCOMES.asset(pipeline))
 
 
 def _batch_alert(pipeline: str, row: Mapping[str, Any]) -> Alert:

@@ -22,7 +22,7 @@ from ml_assets.spec.operation import Alerts, Channel
 from ml_assets.tables import alerts
 from ml_assets.tables.alerts import ALERTS, Alert
 
-PER_TICK = 4  # messages for a channel; each may take up to 15 s, and after 10 s in all no other one is begun
+PER_TICK = 4  # messages for a channel; each may take up to 10 s, and after 10 s in all no other one is begun
 BUDGET_S = 10.0
 LOCK_S = 1.0
 # After the first attempt, the second, ...; then it is given up.

@@ -1,4 +1,4 @@
-"""The sensor that notifies people."""
+"""The sensors that notify people, and the service that notices when nobody would."""
 
 import datetime as dt
 import json
@@ -12,7 +12,7 @@ import dagster as dg
 
 from ml_assets import attention
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import sensing
+from ml_assets.graph import sensing, webhook
 from ml_assets.graph.alerting import digest, sending
 from ml_assets.graph.alerting.events import FILE_EVENTS, FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
@@ -30,6 +30,9 @@ INTERVAL_S = 10
 LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next check writes
 MOST_RUNS = 500
 ENV_UI_URL = "ML_ASSETS_UI_URL"
+ENV_HEARTBEAT_URL = "ML_ASSETS_HEARTBEAT_URL"
+HEARTBEAT_S = 60
+HEARTBEAT_TIMEOUT_S = 2.0  # the other sensors wait meanwhile
 
 
 def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.SensorDefinition:
@@ -76,6 +79,32 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
         "them to every channel of `alerts`."
     )
     return sensing.sensor(spec, paths, "alerts", check, description, INTERVAL_S)
+
+
+def heartbeat_sensor() -> dg.SensorDefinition | None:
+    """Call `ML_ASSETS_HEARTBEAT_URL` once a minute, so that a service outside notices when the daemon is down.
+
+    None where the variable is not set: there is nothing to call. A service that does not answer is a line in the log of
+    the tick, and the tick a skipped one like any other.
+    """
+    if not os.environ.get(ENV_HEARTBEAT_URL):
+        return None
+
+    @dg.sensor(
+        name="ml_assets_heartbeat",
+        minimum_interval_seconds=HEARTBEAT_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Calls the address in {ENV_HEARTBEAT_URL}: a service there notices when the daemon is down.",
+    )
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        address = os.environ.get(ENV_HEARTBEAT_URL, "")
+        reply = webhook.ask(address, timeout_s=HEARTBEAT_TIMEOUT_S)
+        detail = without_secrets(reply.detail, address)
+        if reply.outcome != "ok":
+            context.log.warning(f"the heartbeat was not accepted: {detail}")
+        return dg.SkipReason(f"heartbeat: {detail}")
+
+    return evaluate
 
 
 def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], moment: dt.datetime) -> Notified:
