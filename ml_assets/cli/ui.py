@@ -14,7 +14,8 @@ from ml_assets.cli.group import console
 from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
 from ml_assets.lake.paths import Paths
-from ml_assets.ui.reports import ENV_REPORTS_URL, served
+from ml_assets.pages.addresses import ENV_PAGES_URL
+from ml_assets.ui.reports import served
 from ml_assets.ui.services import services
 from ml_assets.ui.supervise import run
 from ml_assets.ui.web import ENV_UI_URL
@@ -34,10 +35,10 @@ UI_PORT = 3000
 def ui(port: int, host: str) -> None:
     """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
     paths = Paths.of()
-    addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_REPORTS_URL: f"http://127.0.0.1:{port + 1}"}
+    addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_PAGES_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
     _check_free(host, port)
-    with served(paths.reports, port + 1, environment[ENV_REPORTS_URL], host), TemporaryDirectory() as temporary:
+    with served(paths.reports, port + 1, environment[ENV_PAGES_URL], host), TemporaryDirectory() as temporary:
         children = services(paths.root, Path(temporary), (host, port), environment, console.print)
         console.print(f"Dagster http://127.0.0.1:{port}   reports http://127.0.0.1:{port + 1}   end with Ctrl-C")
         sys.exit(run(children))

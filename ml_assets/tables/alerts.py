@@ -104,6 +104,18 @@ def current(lake: Lake, pipeline: str, limit: int | None = None) -> list[Alert]:
     return [Alert(**{name: row[name] for name in ALERTS.types}) for row in rows]
 
 
+def since(lake: Lake, pipeline: str, moment: dt.datetime, event: str | None = None) -> list[Alert]:
+    """Alerts in their state now, of those that were raised at a moment or later; of one event, or of all."""
+    rows = ALERTS.query(
+        lake,
+        pipeline,
+        """SELECT * FROM {t} WHERE raised_at >= $moment AND ($event IS NULL OR event = $event)
+        QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY written_at DESC) = 1 ORDER BY raised_at, alert_id""",
+        {"moment": moment, "event": event},
+    )
+    return [Alert(**{name: row[name] for name in ALERTS.types}) for row in rows]
+
+
 def write(lake: Lake, pipeline: str, alerts: Sequence[Alert]) -> None:
     """Append states, all in one snapshot."""
     if alerts:

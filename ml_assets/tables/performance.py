@@ -74,3 +74,10 @@ def verdicts(lake: Lake, pipeline: str, version: str | None = None, metric: str 
 def scores(lake: Lake, pipeline: str, metric: str) -> list[dict[str, Any]]:
     """Every version's row of a metric, by batch."""
     return PERFORMANCE.query(lake, pipeline, "SELECT * FROM {t} WHERE metric = ? ORDER BY batch", [metric])
+
+
+def recent(lake: Lake, pipeline: str, version: str | None = None, limit: int = 30) -> list[dict[str, Any]]:
+    """The rows that carry a verdict, of the newest batches by batch; only those about a version, where one is given."""
+    return PERFORMANCE.newest(
+        lake, pipeline, limit, "judged AND ($version IS NULL OR model_version = $version)", version=version
+    )

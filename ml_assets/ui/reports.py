@@ -17,7 +17,6 @@ from typing import Any
 from ml_assets.errors import ServingError
 from ml_assets.ui.guard import Origins
 
-ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 POLICY = "; ".join(
     (
         "default-src 'none'",

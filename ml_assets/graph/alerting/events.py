@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_assets.lake.lake import Lake
+from ml_assets.pages import addresses
 from ml_assets.tables import alerts, decisions, deployments, drift, ingest_errors, performance
 from ml_assets.tables.alerts import Alert
 from ml_assets.tables.decisions import Decision
@@ -59,7 +60,7 @@ def happened(lake: Lake, pipeline: str, runs: Iterable[FailedRun], pages: str | 
         lake: The lake.
         pipeline: The pipeline.
         runs: Its runs that failed for good.
-        pages: Address of the reports folder; None where none is known.
+        pages: Address of the pages; None where none is known.
     """
     batches = ingest_errors.by_run(lake, pipeline)
     return [
@@ -87,7 +88,7 @@ def _decision_alert(made: Decision) -> Alert:
 def _drift_alert(row: Mapping[str, Any], pages: str | None) -> Alert:
     why = row.get("why") or f"{row['share']:.0%} of the columns drifted, the limit is {row['share_limit']:.0%}"
     text = f"batch {row['batch']} has drifted from what {row['model_version']} was trained on: {shortened(why)}"
-    link = f"{pages.rstrip('/')}/{row['html']}" if pages and row["html"] else None
+    link = f"{pages.rstrip('/')}{addresses.report(row['html'])}" if pages and row["html"] else None
     return alerts.raised("drift", row["batch"], text, [row["model_version"]], link)
 
 

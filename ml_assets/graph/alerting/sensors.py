@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare, sensing
+from ml_assets.graph import sensing
 from ml_assets.graph.alerting import sending
 from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.paths import Paths
+from ml_assets.pages.addresses import ENV_PAGES_URL
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
@@ -73,7 +74,7 @@ def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], mome
     spec = tick.spec
     secrets = (spec.alerts.webhook, spec.deploy.webhook)
     with tick.lake(LOCK_TIMEOUT_S) as lake:
-        found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
+        found = happened(lake, spec.name, runs, os.environ.get(ENV_PAGES_URL))
         watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
         cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
         carried = [_alert(row) for row in seen.get("unwritten", [])]

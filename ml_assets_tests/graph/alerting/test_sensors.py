@@ -163,7 +163,7 @@ def test_each_event_is_sent_once(project: Project, receiver: Receiver, watch: Wa
 def test_a_message_is_as_slack_takes_it(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ML_ASSETS_REPORTS_URL", "http://reports.example.org/")
+    monkeypatch.setenv("ML_ASSETS_PAGES_URL", "http://reports.example.org/")
     refuse(project, "7")
     drift = {"batch": "8", "model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "drifted": True}
     append(project, "drift_report", DRIFT, {**drift, "html": "loans/drift/8.html"})
@@ -177,7 +177,7 @@ def test_a_message_is_as_slack_takes_it(
     said = "batch 7 was refused by validated_data: loans/validated_data refuses 7 &amp; says &lt;why&gt;"
     assert refused["text"] == f"loans: Batch refused: {said}"
     assert refused["blocks"][0]["text"]["text"] == f"*loans: Batch refused*\n{said}"
-    assert "<http://reports.example.org/loans/drift/8.html|open>" in drifted["blocks"][1]["elements"][0]["text"]
+    assert "<http://reports.example.org/reports/loans/drift/8.html|open>" in drifted["blocks"][1]["elements"][0]["text"]
 
 
 def test_a_receiver_that_fails_is_tried_again(
