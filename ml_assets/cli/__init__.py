@@ -24,7 +24,8 @@ SECTIONS = {
         "monitor",
         "lake",
     ),
-    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
+    "Run": ("run", "ingest", "train", "score", "serve", "key", "replay"),
+    "Decide": ("approve", "reject"),
 }
 
 

@@ -19,7 +19,10 @@ from ml_assets.cli import main
 from ml_assets.cli.group import Group
 
 FOLDER = Path(ml_assets.cli.__file__).parent
-HELPERS = {"__init__", "__main__", "group", "listing", "pipelines", "lake.values", "models.values", "quarantine.held"}
+HELPERS = {
+    *("__init__", "__main__", "group", "listing", "pipelines", "results"),
+    *("lake.values", "models.values", "quarantine.held"),
+}
 LISTINGS = {
     "experiment",
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
@@ -88,7 +91,7 @@ def test_the_shell_completes_commands_pipelines_and_versions(
     (root / "credit/defs/broken").mkdir()
     (root / "credit/defs/broken/defs.yaml").write_text("attributes: {name: [")
     monkeypatch.chdir(root)
-    assert completed(begun="tr") == ["trials"]
+    assert completed(begun="tr") == ["trials", "train"]
     assert completed("models", begun="ro") == ["rollback"]
     for words in (["trials"], ["models", "list"], ["serve"], ["lake", "snapshots"]):
         assert completed(*words) == ["loans"]
@@ -114,7 +117,7 @@ def test_an_unknown_command_is_refused() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from ml_assets.cli import main; "
-        "assert 'Act:' in CliRunner().invoke(main, ['-h']).output; "
+        "assert 'Run:' in CliRunner().invoke(main, ['-h']).output; "
         "print(sorted({'dagster', 'evidently', 'sklearn', 'pandas', 'starlette'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
