@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from ml_assets.cli.declared_alerts import alerts_of, missing_variables
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
+from ml_assets.declared_alerts import alerts_of, missing_variables
 from ml_assets.errors import SpecError
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths

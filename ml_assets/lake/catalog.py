@@ -123,3 +123,9 @@ class Catalog(Protocol):
         What was published is never replaced by something older. Where such readers read the catalog itself, as on a
         server, there is nothing to do.
         """
+
+    def published_snapshot(self) -> int | None:
+        """Newest snapshot that readers who may not write see; None where nothing was published.
+
+        On a server: the newest one.
+        """

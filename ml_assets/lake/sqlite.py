@@ -195,6 +195,14 @@ class SqliteCatalog:
         with self.write_lock((), timeout_s):
             published.publish(self.file, self.public)
 
+    def published_snapshot(self) -> int | None:
+        """Newest snapshot in the copy; None where there is none.
+
+        Raises:
+            LakeError: The copy cannot be read.
+        """
+        return largest_snapshot(self.public) if self.public.exists() else None
+
     @property
     def _is_writable(self) -> bool:
         return os.access(self.folder, os.W_OK)

@@ -6,7 +6,6 @@ import datetime as dt
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +23,6 @@ from ml_assets_tests.mailbox import Mailbox, mailbox
 from ml_assets_tests.receiver import Receiver, free_port, receiving
 
 NOW = versions.now()
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
-    with Lake(tmp_path / "lake") as made:
-        yield made
 
 
 @pytest.fixture

@@ -416,6 +416,7 @@ def test_a_digest_a_day(project: Project, receiver: Receiver, monkeypatch: pytes
     remembered = watch.cursor
     assert len(tick(8, days=2)) == 3
     watch.cursor = remembered  # a tick that was lost
+    refuse(project, "8", run_id="run-2")  # another text is no other digest
     assert len(tick(9, days=2)) == 3
 
 
