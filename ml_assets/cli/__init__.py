@@ -13,6 +13,9 @@ from ml_assets.cli.group import Group
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
     "Look": (
+        "list",
+        "open",
+        "explain",
         "summary",
         "status",
         "models",

@@ -24,11 +24,11 @@ HELPERS = {
     *("lake.values", "models.values", "quarantine.held"),
 }
 LISTINGS = {
-    "experiment",
+    *("experiment", "explain", "list"),
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }
-LIMITED = {"alerts", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
+LIMITED = {"alerts", "explain", "list", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
 
 
 def commands(group: click.Group = main, before: str = "") -> Iterator[tuple[str, click.Command]]:
