@@ -95,7 +95,7 @@ def _find(lake: Lake, pipeline: str, batch: str, row: str) -> tuple[Table, int]:
         raise MLAssetsError(
             f"The batch has no row {row}.",
             where=where,
-            found=f"{count:,} rows",
+            found=f"{count:,} rows, numbered from 1",
             fix="Give a number (row_id), or name a row as COLUMN=VALUE,COLUMN=VALUE.",
         )
     numbers = ", ".join(str(row_id) for _, row_id in hits[:SHOWN])

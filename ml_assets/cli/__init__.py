@@ -12,22 +12,9 @@ from ml_assets.cli.group import Group
 
 SECTIONS = {
     "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
-    "Look": (
-        "list",
-        "open",
-        "explain",
-        "summary",
-        "status",
-        "models",
-        "trials",
-        "experiment",
-        "retraining",
-        "alerts",
-        "quarantine",
-        "monitor",
-        "lake",
-    ),
     "Run": ("run", "ingest", "train", "score", "serve", "key", "replay"),
+    "Show": ("list", "open", "explain", "summary", "status", "models", "trials", "experiment", "retraining"),
+    "Watch": ("alerts", "quarantine", "monitor", "lake"),
     "Decide": ("approve", "reject"),
 }
 

@@ -21,7 +21,7 @@ from ml_assets.tables import versions
 from ml_assets.tables.alerts import Alert
 
 
-@click.command()
+@click.command(short_help="Alerts and whether they were delivered.")
 @pipeline_argument
 @limit_option
 @json_option

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
 from ml_assets.lake.paths import Paths
 
@@ -60,11 +59,7 @@ def _show(found: Mapping[str, Any]) -> None:
         console.print(
             f"Its features have changed since: now the score would be {found['score_now']:.4f}, explained here."
         )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("feature", overflow="fold")
-    table.add_column("value", justify="right", overflow="fold")
-    table.add_column("effect", justify="right")
-    table.add_column("")
+    table = grid("feature", "value", "effect", "", numbers=("value", "effect"))
     for one in found["features"]:
         effect = one["effect"]
         direction = "raises the score" if effect > 0 else "lowers the score" if effect < 0 else ""

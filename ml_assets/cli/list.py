@@ -9,10 +9,11 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake.paths import Paths
 
+NUMBERS = ("test", "live", "batches", "rows", "quarantined")
 WHAT = ("batches", "versions")
 
 
@@ -79,10 +80,7 @@ def _score(value: float | None) -> str:
 
 
 def _table(rows: Sequence[dict[str, str]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in rows[0]:
-        is_number = name in ("test", "live", "batches", "rows", "quarantined")
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+    table = grid(*rows[0], numbers=NUMBERS)
     for row in rows:
         table.add_row(*row.values())
     return table

@@ -55,7 +55,7 @@ def test_a_row_by_its_key(trained: Project, monkeypatch: pytest.MonkeyPatch) -> 
         (["5", "first"], "'first' names no row"),
         (["5", "laon=1"], "did you mean 'loan'?"),
         (["4", "1"], "`ml-assets score loans 4`"),
-        (["5", "1", "--version", "9.0.0"], "valid: 1.0.0"),
+        (["5", "1", "--version", "9.0.0"], "did you mean '1.0.0'?"),
     ],
 )
 def test_what_cannot_be_explained(
