@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import grid
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import arrivals, drift, performance, predictions
 from ml_assets.tables.data import QUARANTINE, VALIDATED_DATA
@@ -93,9 +93,8 @@ def print_scored(lake: Lake, pipeline: str, batches: Sequence[str]) -> None:
         row["batch"]: {True: "yes", False: "no", None: "?"}[row["drifted"]] for row in drift.verdicts(lake, pipeline)
     }
     live = {row["batch"]: row for row in performance.verdicts(lake, pipeline)}
-    shown = Table(title=f"{pipeline}: predictions", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("batch", "version", "role", "rows", "mean score", "drift", "live score"):
-        shown.add_column(name, justify="right" if name in ("rows", "mean score") else "left", overflow="fold")
+    columns = ("batch", "version", "role", "rows", "mean score", "drift", "live score")
+    shown = grid(*columns, title=f"{pipeline}: predictions", numbers=("rows", "mean score"))
     for row in predictions.means(lake, pipeline, batches):
         is_judged = live.get(row["batch"], {}).get("model_version") == row["model_version"]
         shown.add_row(

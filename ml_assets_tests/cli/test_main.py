@@ -24,11 +24,11 @@ HELPERS = {
     *("lake.values", "models.values", "quarantine.held"),
 }
 LISTINGS = {
-    "experiment",
+    *("experiment", "explain", "list"),
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }
-LIMITED = {"alerts", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
+LIMITED = {"alerts", "explain", "list", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
 
 
 def commands(group: click.Group = main, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -67,6 +67,14 @@ def test_help(flag: str) -> None:
     assert CliRunner().invoke(main, ["retrains"]).exit_code == 2
 
 
+@pytest.mark.parametrize("group", ["", "models", "lake", "quarantine"])
+def test_no_short_help_is_cut_at_80_columns(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(main, [*group.split(), "-h"], terminal_width=80).output
+    assert "..." not in shown.partition("Options:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).output.split()[-1] == importlib.metadata.version("ml-assets")
 
@@ -91,7 +99,7 @@ def test_the_shell_completes_commands_pipelines_and_versions(
     (root / "credit/defs/broken").mkdir()
     (root / "credit/defs/broken/defs.yaml").write_text("attributes: {name: [")
     monkeypatch.chdir(root)
-    assert completed(begun="tr") == ["trials", "train"]
+    assert completed(begun="tr") == ["train", "trials"]
     assert completed("models", begun="ro") == ["rollback"]
     for words in (["trials"], ["models", "list"], ["serve"], ["lake", "snapshots"]):
         assert completed(*words) == ["loans"]

@@ -14,7 +14,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.tables.data import FEATURES, QUARANTINE, VALIDATED_DATA, lookups
 
 
-@click.command()
+@click.command(short_help="Validate the batches again under today's rules.")
 @pipeline_argument
 @batch_option
 def retry(pipeline: str, batches: tuple[str, ...]) -> None:
