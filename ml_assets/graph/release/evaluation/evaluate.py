@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets import metrics
 from ml_assets.errors import MLAssetsError, ModelError
-from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
+from ml_assets.graph.release.evaluation import dependence, figures, leakage, money, robustness, slices, worst
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
@@ -120,7 +120,27 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
+    drawn = {
+        **figures.figures(spec, judged, champion, baseline),
+        "dependence": dependence.dependence(model, judged, found, spec.tuning.seed),
+        "worst": worst.worst_rows(judged, spec.key, found),
+    }
+    shown = _shown(spec, judged, champion, baseline)
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion, drawn, shown)
+
+
+def _shown(spec: PipelineSpec, judged: Judged, champion: Judged | None, baseline: Judged) -> list[Finding]:
+    """What the report alone shows: the other models in each slice, the 95% interval of the gain over the champion."""
+    shown = slices.of_other(spec, baseline, "slice_baseline")
+    if champion is None:
+        return shown
+    gain = metrics.METRICS[spec.metric].gain(judged.beside(champion).score(spec.metric), champion.score(spec.metric))
+    interval = figures.champion_gain(spec, judged, champion)
+    return [
+        *shown,
+        *slices.of_other(spec, champion, "slice_champion"),
+        Finding("gain_over_champion_95", spec.metric, gain, len(champion.labels), *interval),
+    ]
 
 
 def _champion(
