@@ -117,7 +117,7 @@ def _commands(pipeline: str, version: str, newest: Decision) -> list[str]:
 def gates_table(gates: Sequence[Gate]) -> Table:
     """Each gate with its limit, what was found, and whether it passed; those that failed first."""
     ordered = sorted(gates, key=lambda gate: gate.passed)
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             Cell("✓ passed" if gate.passed else "✗ failed", "good" if gate.passed else "bad"),
             gate.gate,
@@ -131,7 +131,7 @@ def gates_table(gates: Sequence[Gate]) -> Table:
 
 
 def _history(version: str, about: Sequence[Decision]) -> Table:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             when(one.decided_at),
             f"{one.version} {WORDS.get(one.decision, one.decision)}",

@@ -13,7 +13,7 @@ from ml_assets.graph.release.promotion import approvals
 from ml_assets.graph.release.promotion.decide import decide
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
-from ml_assets.reporting import evaluation_files
+from ml_assets.reporting import evaluation_files, html
 from ml_assets.reporting.evaluation_document import Document
 from ml_assets.reporting.evaluation_files import Reports, refresh
 from ml_assets.tables import versions
@@ -113,7 +113,7 @@ def test_a_disk_without_room_fails_no_decision(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evaluation_files.html, "write", full)
+    monkeypatch.setattr(html, "write", full)
     approvals.approve(store, paths, "loans", "1.0.1", "looked at it", "ana")
     assert versions.need_alias(store, "loans", "champion").version == "1.0.1"
     assert "is not up to date" in caplog.text
