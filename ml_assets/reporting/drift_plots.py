@@ -50,6 +50,8 @@ def distances(found: Drift) -> list[Plot]:
     colours = [("bad", "drifted"), ("version", "not drifted"), ("baseline", "ignored")]
     legend = [(style, words) for style, words in colours if style in {row.style for row in moved}]
     limit = [("limit", 1.0, "limit")]
+    share, verdict = found.weighted_share, [("limit", found.limit, f"limit {found.limit:.0%}")]
+    carried = Row("drifted columns", share or 0.0, style="bad" if found.drifted else "version")
     return [
         rows("Distance of each column", Axis("distance / limit"), moved, by + cut + more, limit, legend, as_bars=True),
         rows(
@@ -60,6 +62,20 @@ def distances(found: Drift) -> list[Plot]:
             (),
             legend,
             as_bars=True,
+        ),
+        *(
+            []
+            if share is None
+            else [
+                rows(
+                    "Importance in drifted columns",
+                    Axis("share of the model's importance", 0.0, 1.0),
+                    [carried],
+                    "From the limit on, the batch has drifted (monitoring.drift_share).",
+                    verdict,
+                    as_bars=True,
+                )
+            ]
         ),
     ]
 

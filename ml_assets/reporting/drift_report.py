@@ -127,11 +127,15 @@ def page(
         version=version,
         style=style,
         word=word,
-        why=found.why.removeprefix(f"{word}: "),
+        why=_sentence(found.why.removeprefix(f"{word}: ")),
         figures=figures,
         numbers=_tiles(found),
         sections=sections,
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _tiles(found: Drift) -> list[Tile]:

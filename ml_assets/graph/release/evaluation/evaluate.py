@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# The report has intervals of one width; the gate of the champion has its own.
+SHOWN = ("gain_over_baseline_95", "gain_over_champion_95")
+
+
 class EarlierFeatures(Protocol):
     """The champion's own features of a pin's test batches, as `graph/features` makes them again."""
 
@@ -125,22 +129,11 @@ def examine(
         "dependence": dependence.dependence(model, judged, found, spec.tuning.seed),
         "worst": worst.worst_rows(judged, spec.key, found),
     }
-    shown = _shown(spec, judged, champion, baseline)
+    shown = [finding for finding in found if finding.scope in SHOWN]
+    found = [finding for finding in found if finding.scope not in SHOWN]
+    for name, other in (("baseline", baseline), ("champion", champion)):
+        shown += slices.of_other(spec, other, f"slice_{name}") if other else []
     return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion, drawn, shown)
-
-
-def _shown(spec: PipelineSpec, judged: Judged, champion: Judged | None, baseline: Judged) -> list[Finding]:
-    """What the report alone shows: the other models in each slice, the 95% interval of the gain over the champion."""
-    shown = slices.of_other(spec, baseline, "slice_baseline")
-    if champion is None:
-        return shown
-    gain = metrics.METRICS[spec.metric].gain(judged.beside(champion).score(spec.metric), champion.score(spec.metric))
-    interval = figures.champion_gain(spec, judged, champion)
-    return [
-        *shown,
-        *slices.of_other(spec, champion, "slice_champion"),
-        Finding("gain_over_champion_95", spec.metric, gain, len(champion.labels), *interval),
-    ]
 
 
 def _champion(
@@ -210,6 +203,7 @@ def _against(
         Finding(
             f"gain_over_{name}", metric, gain, rows, *weighted.interval(gains, confidence), note=other.note or None
         ),
+        Finding(f"gain_over_{name}_95", metric, gain, rows, *weighted.interval(gains)),
     ]
 
 

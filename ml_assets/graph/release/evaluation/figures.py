@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ml_assets.metrics import weighted
-from ml_assets.metrics.registry import METRICS
 from ml_assets.ml import calibration
 from ml_assets.ml.costs import row_costs
 from ml_assets.ml.judged import Array, Judged
@@ -42,14 +40,6 @@ def figures(spec: PipelineSpec, judged: Judged, champion: Judged | None, baselin
     there = {name: side for name, side in sides.items() if side is not None}
     scores = {name: side.all_scores() for name, side in there.items() if name != "version"}
     return {"scores": scores, **of_kind(spec, there)}
-
-
-def champion_gain(spec: PipelineSpec, judged: Judged, champion: Judged) -> tuple[float, float]:
-    """The 95% interval of the gain over the champion; the gate's own is one-sided, at its own confidence."""
-    shared, rows = judged.beside(champion), len(champion.labels)
-    statistics = [one.statistic(spec.metric) for one in (shared, champion)]
-    own, other = weighted.bootstrap(statistics, rows, spec.tuning.seed).T
-    return weighted.interval((own - other) * METRICS[spec.metric].sign)
 
 
 def _binary(spec: PipelineSpec, sides: dict[str, Judged]) -> Figures:
