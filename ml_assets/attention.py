@@ -103,7 +103,7 @@ def needs(lake: Lake, pipeline: str, paths: Paths | None = None) -> list[Need]:
             *_files(lake, pipeline),
             *_versions(lake, pipeline, number),
             *(_monitored(lake, pipeline, number) if number else ()),
-            *(_stale(pipeline, one) for one in noted_stale(paths, pipeline) if paths),
+            *(stale(paths, pipeline) if paths else ()),
         ]
     return ordered(found)
 
@@ -284,10 +284,8 @@ def note_stale(paths: Paths, pipeline: str, found: Sequence[Stale]) -> None:
     write_text(_note(paths, pipeline), json.dumps([asdict(one) for one in found]))
 
 
-def noted_stale(paths: Paths | None, pipeline: str) -> list[Stale]:
+def noted_stale(paths: Paths, pipeline: str) -> list[Stale]:
     """What the sensor found last; empty where it has never run."""
-    if paths is None:
-        return []
     with contextlib.suppress(OSError, ValueError, TypeError):
         return [Stale(**one) for one in json.loads(_note(paths, pipeline).read_text(encoding="utf-8"))]
     return []
@@ -295,6 +293,11 @@ def noted_stale(paths: Paths | None, pipeline: str) -> list[Stale]:
 
 def _note(paths: Paths, pipeline: str) -> Path:
     return paths.sensors / f"{pipeline}_stale.json"
+
+
+def stale(paths: Paths, pipeline: str) -> list[Need]:
+    """What is stale or missing, and no sensor will rebuild."""
+    return [_stale(pipeline, one) for one in noted_stale(paths, pipeline)]
 
 
 def _stale(pipeline: str, one: Stale) -> Need:

@@ -88,6 +88,9 @@ class Catalog(Protocol):
         name no pipeline do not count, and other pipelines' do not either.
         """
 
+    def newest_snapshots(self, after: int = -1) -> dict[str, int]:
+        """Pipeline -> id of its newest snapshot, of those that have written one after `after`; as fast as for one."""
+
     def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
         """Hold the lock of this name alone, among all processes and threads that use the catalog.
 

@@ -135,7 +135,14 @@ class Table:
             return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
 
     def newest(
-        self, lake: Lake, pipeline: str, limit: int, where: str = "true", columns: str = "*", **parameters: object
+        self,
+        lake: Lake,
+        pipeline: str,
+        limit: int,
+        where: str = "true",
+        columns: str = "*",
+        among: Sequence[str] | None = None,
+        **parameters: object,
     ) -> list[dict[str, Any]]:
         """Rows of the newest batches, and of the newest days of real-time use, by batch; files of others are not read.
 
@@ -145,14 +152,15 @@ class Table:
             limit: Maximum number of batches, and of days.
             where: A further condition on the rows.
             columns: What is selected, as SQL.
+            among: Batches in order, of which the newest are meant; by default all that have rows.
             parameters: Of both.
         """
-        there = lake.batches(self.of(pipeline))
+        there = lake.batches(self.of(pipeline)) if among is None else among
         days = [name for name in there if is_online(name)]
         batches = [name for name in there if not is_online(name)]
         chosen = [*batches[-limit:], *days[-limit:]]
-        among = "batch IN (SELECT unnest($batches))" if there else "$batches IS NOT NULL"  # not written by batch
-        sql = f"SELECT {columns} FROM {{t}} WHERE {among} AND {where} ORDER BY batch"
+        chosen_rows = "batch IN (SELECT unnest($batches))" if there else "$batches IS NOT NULL"  # not written by batch
+        sql = f"SELECT {columns} FROM {{t}} WHERE {chosen_rows} AND {where} ORDER BY batch"
         return self.query(lake, pipeline, sql, {"batches": chosen, **parameters})
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
