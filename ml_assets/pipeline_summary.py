@@ -11,8 +11,8 @@ from ml_assets.lake.lake import Lake
 from ml_assets.ml import selection
 from ml_assets.tables import arrivals, candidates, data, drift, evaluations, performance, versions
 from ml_assets.tables.decisions import Decision, newest, newest_of, pending
-from ml_assets.tables.prediction_log import is_online
 from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables.table import is_online
 
 COUNTED = (data.RAW_DATA, data.VALIDATED_DATA, data.QUARANTINE, data.FEATURES, PREDICTIONS)
 OF_CANDIDATE = ("candidate", "metric", "selection_score", "validation_score", "cv_score", "trials", "seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -34,6 +34,31 @@ def rendered(spec: PipelineSpec, context: dg.ResolutionContext) -> PipelineSpec:
         return PipelineSpec.model_validate(_replaced(raw, values))
     except ValidationError as error:
         raise _refused(error, given, values, context) from None
+
+
+def filled(raw: Any, variables: Mapping[str, str]) -> Any:
+    """A part of a YAML with its templates filled in from these environment variables; loading it would take seconds.
+
+    Raises:
+        dagster.ResolutionException: A template that cannot be filled in.
+    """
+    context = dg.ResolutionContext.default().with_scope(env=_Variables(variables))
+    return _replaced(raw, {path: _value(text, context, path) for path, text in _templates(raw)})
+
+
+class _Variables:
+    """`env` of a template, of other variables than this process has."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def __call__(self, key: str, default: str | None = None) -> str | None:
+        return self._variables.get(key, default)
+
+    def __getattr__(self, key: str) -> str | None:
+        if key.startswith(("jinja", "_")):
+            raise AttributeError(key)
+        return self._variables.get(key)
 
 
 def _templates(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:

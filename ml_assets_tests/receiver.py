@@ -21,12 +21,14 @@ class Receiver:
         answers: Status of each answer to come, then 200; 0 never answers.
         bodies: What was received, parsed.
         facts: JSON object of the answers.
+        calls: Paths of the GET requests.
     """
 
     port: int = 0
     answers: list[int] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -51,6 +53,7 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
             self._answer()
 
         def do_GET(self) -> None:
+            made.calls.append(self.path)
             self._answer()
 
         def _answer(self) -> None:

@@ -11,7 +11,7 @@ import click
 from ml_assets.cli.group import Group
 
 SECTIONS = {
-    "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
+    "Start": ("init", "suggest", "validate", "home", "demo", "ui", "doctor"),
     "Look": (
         "summary",
         "status",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-SCOPES = ("predict", "feedback", "admin")
+SCOPES = ("predict", "feedback", "admin", "approve")
 
 
 @click.command()

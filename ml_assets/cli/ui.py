@@ -1,4 +1,4 @@
-"""`ml-assets ui`: Dagster with its daemon, and the reports."""
+"""`ml-assets ui`: the pages, and Dagster with its daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ml_assets.cli.group import console
 from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
 from ml_assets.lake.paths import Paths
-from ml_assets.ui.reports import ENV_REPORTS_URL, served
+from ml_assets.pages.addresses import ENV_PAGES_URL
+from ml_assets.server.keys import read_keys
 from ml_assets.ui.services import services
 from ml_assets.ui.supervise import run
 from ml_assets.ui.web import ENV_UI_URL
@@ -31,15 +32,25 @@ UI_PORT = 3000
     help="Port of the Dagster UI.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; there is no login.")
-def ui(port: int, host: str) -> None:
-    """Dagster's web UI with its daemon, so that sensors run, and the HTML reports one port above it."""
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of the keys that approve versions on the pages; also read from $ML_ASSETS_API_KEYS.",
+)
+def ui(port: int, host: str, keys: Path | None) -> None:
+    """The pages that say what needs you, and Dagster's web UI with its daemon, so that sensors run.
+
+    Dagster is at PORT, the pages are one port above it.
+    """
     paths = Paths.of()
-    addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_REPORTS_URL: f"http://127.0.0.1:{port + 1}"}
+    addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_PAGES_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
-    _check_free(host, port)
-    with served(paths.reports, port + 1, environment[ENV_REPORTS_URL], host), TemporaryDirectory() as temporary:
-        children = services(paths.root, Path(temporary), (host, port), environment, console.print)
-        console.print(f"Dagster http://127.0.0.1:{port}   reports http://127.0.0.1:{port + 1}   end with Ctrl-C")
+    for taken in (port, port + 1):
+        _check_free(host, taken)
+    read_keys(keys)  # a mistake in the file is told here, and not by a process that is started again
+    with TemporaryDirectory() as temporary:
+        children = services(paths.root, Path(temporary), (host, port), environment, console.print, keys)
+        console.print(f"Home http://127.0.0.1:{port + 1}   Dagster http://127.0.0.1:{port}   end with Ctrl-C")
         sys.exit(run(children))
 
 

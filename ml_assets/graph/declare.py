@@ -1,6 +1,5 @@
 """How an asset of any stage is declared, and what every materialization says: names, keys, commits, metadata."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import dagster as dg
 
 from ml_assets.lake.lake import Commit, Written
 from ml_assets.lake.paths import Paths
+from ml_assets.pages import addresses
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.table import Table
 from ml_assets.tables.versions import user
@@ -17,7 +17,6 @@ Metadata = dict[str, Any]
 LOOKS_BACK = "looks_back"
 # What can ask for a run -> Dagster's tag that names it.
 TRIGGERED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
-ENV_REPORTS_URL = "ML_ASSETS_REPORTS_URL"
 
 
 def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
@@ -103,9 +102,8 @@ def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | No
 
 
 def report_links(paths: Paths, name: str) -> Metadata:
-    """Metadata that leads to a report of this name: where it is, and its address under `make ui`."""
-    base = os.environ.get(ENV_REPORTS_URL, "http://127.0.0.1:3001")
+    """Metadata that leads to a report of this name: where it is, and its address, which Dagster's server passes on."""
     return {
-        "report": dg.MetadataValue.url(f"{base.rstrip('/')}/{name}"),
+        "report": dg.MetadataValue.url(addresses.below_dagster(addresses.report(name))),
         "report_file": dg.MetadataValue.path(paths.artifacts.reports.link(name)),
     }

@@ -88,6 +88,9 @@ class Catalog(Protocol):
         name no pipeline do not count, and other pipelines' do not either.
         """
 
+    def newest_snapshots(self, after: int = -1) -> dict[str, int]:
+        """Pipeline -> id of its newest snapshot, of those that have written one after `after`; as fast as for one."""
+
     def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
         """Hold the lock of this name alone, among all processes and threads that use the catalog.
 
@@ -119,4 +122,10 @@ class Catalog(Protocol):
 
         What was published is never replaced by something older. Where such readers read the catalog itself, as on a
         server, there is nothing to do.
+        """
+
+    def published_snapshot(self) -> int | None:
+        """Newest snapshot that readers who may not write see; None where nothing was published.
+
+        On a server: the newest one.
         """

@@ -22,6 +22,15 @@ def batches(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     return [row[0] for row in con.execute(sql, _parts(name)).fetchall()]
 
 
+def rows_by_batch(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, int]:
+    """Batch -> its rows, in order."""
+    sql = f"""SELECT v.partition_value, sum(f.record_count - coalesce(d.delete_count, 0))::BIGINT AS rows {FILES}
+        LEFT JOIN __ducklake_metadata_lake.ducklake_delete_file d
+            ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
+        WHERE {LIVING} GROUP BY 1 ORDER BY 1"""
+    return {batch: rows for batch, rows in con.execute(sql, _parts(name)).fetchall() if rows}
+
+
 def values_by_batch(con: duckdb.DuckDBPyConnection, name: str, column: str) -> dict[str, set[str]]:
     """Batch -> the different values of a text column; rows are read only of files that hold several."""
     found: dict[str, set[str]] = {}

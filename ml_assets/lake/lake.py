@@ -239,6 +239,11 @@ class Lake:
         with self._reading(name):
             return data_files.batches(self.con, name)
 
+    def rows_by_batch(self, name: str) -> dict[str, int]:
+        """Batch -> rows in a table, in order; read from the catalog alone."""
+        with self._reading(name):
+            return data_files.rows_by_batch(self.con, name)
+
     def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
         """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
         with self._reading(name):

@@ -25,7 +25,15 @@ from ml_assets.lake.database import borrow_for
 from ml_assets.lake.faults import NOT_A_LAKE, cause, lake_error
 from ml_assets.lake.locks import exclusive
 from ml_assets.lake.sql import literal
-from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, PUBLISHED, largest_snapshot, number, remove_database
+from ml_assets.lake.sqlite_files import (
+    CATALOG,
+    PUBLIC_CATALOG,
+    PUBLISHED,
+    largest_snapshot,
+    number,
+    remove_database,
+    rows,
+)
 
 RECOVER = "`ml-assets lake recover`"
 
@@ -157,6 +165,15 @@ class SqliteCatalog:
             ORDER BY snapshot_id DESC LIMIT 1"""
         return number(self._readable(), sql, f"{pipeline}/")
 
+    def newest_snapshots(self, after: int = -1) -> dict[str, int]:
+        """Pipeline -> id of its newest snapshot, of those that have written one after `after`."""
+        if not self.exists():
+            return {}
+        sql = """SELECT substr(commit_message, 1, instr(commit_message, '/') - 1), max(snapshot_id)
+            FROM ducklake_snapshot_changes
+            WHERE snapshot_id > CAST(?1 AS INTEGER) AND instr(commit_message, '/') > 1 GROUP BY 1"""
+        return {str(name): int(newest) for name, newest in rows(self._readable(), sql, str(after))}
+
     def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
         """The lock file of a name, in the folder `locks`; other than letters, digits, `.`, `_` and `-` become `_`."""
         return exclusive(self.folder / "locks" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock", timeout_s, doing)
@@ -177,6 +194,14 @@ class SqliteCatalog:
         """
         with self.write_lock((), timeout_s):
             published.publish(self.file, self.public)
+
+    def published_snapshot(self) -> int | None:
+        """Newest snapshot in the copy; None where there is none.
+
+        Raises:
+            LakeError: The copy cannot be read.
+        """
+        return largest_snapshot(self.public) if self.public.exists() else None
 
     @property
     def _is_writable(self) -> bool:

@@ -7,6 +7,7 @@ closes a descriptor of it, the kernel drops the locks of the first one: https://
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -40,7 +41,17 @@ def largest_snapshot(catalog: Path) -> int | None:
 
 
 def number(catalog: Path, sql: str, value: str | None = None) -> int | None:
-    """The one number that SQLite's SQL gives on a catalog; None where it gives none. `value` is its parameter ?1.
+    """The one number that SQLite's SQL gives on a catalog; None where it gives none.
+
+    Raises:
+        LakeError: As in `rows`.
+    """
+    found = rows(catalog, sql, value)
+    return int(found[0][0]) if found and found[0][0] is not None else None
+
+
+def rows(catalog: Path, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
+    """The rows that SQLite's SQL gives on a catalog; `value` is its parameter ?1.
 
     Raises:
         LakeError: The catalog cannot be read.
@@ -48,7 +59,6 @@ def number(catalog: Path, sql: str, value: str | None = None) -> int | None:
     call = "FROM sqlite_query('file', ?)" if value is None else "FROM sqlite_query('file', ?, params => ?)"
     try:
         with sqlite_file(catalog) as con:
-            rows = con.execute(call, [sql] if value is None else [sql, {"value": value}]).fetchall()
+            return con.execute(call, [sql] if value is None else [sql, {"value": value}]).fetchall()
     except duckdb.Error as error:
         raise lake_error(error, "The lake's catalog cannot be read.", catalog.parent, file=catalog) from error
-    return int(rows[0][0]) if rows and rows[0][0] is not None else None

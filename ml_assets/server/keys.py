@@ -1,4 +1,4 @@
-"""API keys: who may ask for predictions, send feedback, or reload. The server knows their SHA-256 alone.
+"""API keys: who may ask for predictions, send feedback, reload, or approve versions. A server knows their SHA-256.
 
 A line of the file, or of the environment's ML_ASSETS_API_KEYS (where `;` separates them, too), is
 `<sha256> <scope>[,<scope>...] [name]`; an empty one and one that begins with # count for nothing.
@@ -17,7 +17,7 @@ from pathlib import Path
 from ml_assets.errors import ServingError
 from ml_assets.server.problems import Problem
 
-SCOPES = ("predict", "feedback", "admin")
+SCOPES = ("predict", "feedback", "admin", "approve")
 ENV_KEYS = "ML_ASSETS_API_KEYS"
 PREFIX = "mla_"
 CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -122,7 +122,36 @@ class Deploy(Strict):
     )
 
 
-AlertEvent = Literal["run_failure", "refused_batch", "drift", "decay", "pending", "refused", "champion"]
+AlertEvent = Literal[
+    "run_failure",
+    "refused_batch",
+    "rejected_file",
+    "duplicate_file",
+    "drift",
+    "decay",
+    "pending",
+    "refused",
+    "champion",
+    "digest",
+    "daemon",
+]
+Severity = Literal["info", "warning", "critical"]  # in ascending order
+WEBHOOK = "webhook"  # name of the channel of alerts.webhook
+
+
+class Channel(Strict):
+    """A place where alerts go, by an address of Apprise: e-mail, Teams, PagerDuty, Telegram and many more."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)] = Field(
+        description="Name of the channel, which is shown instead of its address."
+    )
+    address: str | None = Field(
+        description="Apprise address, which is a secret: take it from the environment, such as {{ env.ALERTS_EMAIL }}."
+    )
+    on: list[AlertEvent] | None = Field(None, description="Events to send here. Default: those of alerts.on.")
+    severity: Severity = Field(
+        "info", description="Least severity of what is sent here: info (everything), warning or critical."
+    )
 
 
 class Alerts(Strict):
@@ -131,11 +160,41 @@ class Alerts(Strict):
     webhook: str | None = Field(
         None, description="URL to post alerts to, in Slack's format, such as {{ env.SLACK_WEBHOOK }}."
     )
+    channels: list[Channel] = Field(default_factory=list, description="Further channels, by addresses of Apprise.")
     on: list[AlertEvent] = Field(
         default_factory=lambda: list(get_args(AlertEvent)),
-        description="Events to send: run_failure, refused_batch, drift, decay, pending (a version waits for approval), "
-        "refused (gates refused a version), champion (the champion changed).",
+        description="Events to send: run_failure, refused_batch, rejected_file (cannot be ingested), duplicate_file "
+        "(the same bytes again), drift, decay, pending (a version waits for approval), refused (gates refused a "
+        "version), champion (the champion changed), digest (see below), daemon (`ml-assets doctor --watch` finds the "
+        "daemon down, or back).",
     )
+    digest: str | None = Field(
+        None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Time of day (UTC), such as '08:00', of one message a day with all that needs attention.",
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _distinct(cls, channels: list[Channel]) -> list[Channel]:
+        names = [WEBHOOK, *(channel.name for channel in channels)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two channels are named {name!r}; {WEBHOOK} is the one of alerts.webhook")
+        return channels
+
+    @property
+    def receivers(self) -> list[Channel]:
+        """All channels that the YAML names, the webhook among them, also those whose address is empty."""
+        is_named = self.webhook or "webhook" in self.model_fields_set
+        webhook = [Channel(name=WEBHOOK, address=self.webhook)] if is_named else []
+        return [*webhook, *self.channels]
+
+    def takes(self, channel: Channel, event: str, severity: Severity) -> bool:
+        """Is an event sent to a channel?"""
+        words = get_args(Severity)
+        on = self.on if channel.on is None else channel.on
+        return event in on and words.index(severity) >= words.index(channel.severity)
 
 
 class Tracking(Strict):

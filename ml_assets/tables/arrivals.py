@@ -37,6 +37,8 @@ OUTCOME_FILES = replace(
     written_by="asset outcomes",
 )
 REJECTED = ("refused", "duplicate", "unmatched")
+# What people read of a state.
+WORDS = {"refused": "rejected", "duplicate": "skipped as a duplicate", "unmatched": "skipped for its name"}
 
 
 class Stamped(Protocol):

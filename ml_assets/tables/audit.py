@@ -89,6 +89,17 @@ def last_writes(lake: Lake, pipeline: str) -> dict[Place, LastWrite]:
     return read_trail(lake, pipeline).writes
 
 
+def since(lake: Lake, pipeline: str, moment: dt.datetime) -> list[LastWrite]:
+    """Writes of a pipeline's assets by runs, from a moment on; those that only recorded a failure are left out."""
+    rows = lake.rows(
+        f"""SELECT asset, batch, snapshot_id, code_version, run_id, written_at, data_versions
+        FROM {all_writes(lake, pipeline)} WHERE written_at >= $moment AND run_id <> '' ORDER BY snapshot_id""",
+        {"prefix": f"{pipeline}/", "moment": moment},
+    )
+    found = [LastWrite(**{**row, "data_versions": json.loads(row["data_versions"] or "{}")}) for row in rows]
+    return [write for write in found if set(write.data_versions) != {INGEST_ERRORS.of(pipeline)}]
+
+
 def read_trail(lake: Lake, pipeline: str) -> Trail:
     """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
     trail = Trail()

@@ -41,6 +41,7 @@ DRIFT = Table(
     format=2,
 )
 NAMED = 3  # columns in the sentence
+SUMMARY = "* EXCLUDE (columns), len(list_filter(columns, lambda c: c.drifted)) AS drifted_columns"
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,23 @@ def verdicts(lake: Lake, pipeline: str, batch: str | None = None) -> list[dict[s
     return DRIFT.query(
         lake,
         pipeline,
-        """SELECT * EXCLUDE (columns), len(list_filter(columns, lambda c: c.drifted)) AS drifted_columns
-        FROM {t} WHERE $batch IS NULL OR batch = $batch ORDER BY batch""",
+        f"SELECT {SUMMARY} FROM {{t}} WHERE $batch IS NULL OR batch = $batch ORDER BY batch",
         {"batch": batch},
     )
+
+
+def recent(
+    lake: Lake, pipeline: str, version: str | None = None, limit: int = 30, among: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The reports of the newest batches, or of the newest of some, as in `verdicts`.
+
+    Only those of one version, where it is given.
+    """
+    where = "($version IS NULL OR model_version = $version)"
+    return DRIFT.newest(lake, pipeline, limit, where, SUMMARY, among, version=version)
+
+
+def columns_of(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
+    """Each column of a batch's report as a dictionary, those that count and have moved first."""
+    rows = DRIFT.query(lake, pipeline, "SELECT columns FROM {t} WHERE batch = ?", [batch])
+    return list(rows[0]["columns"] or ()) if rows else []

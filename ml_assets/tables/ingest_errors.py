@@ -73,6 +73,16 @@ def texts(lake: Lake, pipeline: str) -> dict[tuple[str, str | None], str]:
     return {(row["asset"], row["batch"]): row["error"] for row in rows}
 
 
+def last_failures(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """The newest failure of each asset and batch, in the order in which a batch passes through the assets."""
+    return INGEST_ERRORS.query(
+        lake,
+        pipeline,
+        """SELECT * FROM {t} WHERE batch IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY asset, batch ORDER BY failed_at DESC) = 1 ORDER BY failed_at""",
+    )
+
+
 def by_run(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
     """Refused files and batches with all that was said of them in one run: what follows a refusal is refused, too."""
     return INGEST_ERRORS.query(

@@ -62,3 +62,9 @@ def run_maintenance(
         MAINTENANCE.rename(lake, pipeline, commit)
         lake.append([MAINTENANCE.rows(pipeline, [{"finished_at": now(), **row}])], commit)
     return done
+
+
+def last_run(lake: Lake, pipeline: str) -> dt.datetime | None:
+    """When the maintenance of a pipeline ended last, UTC; None where it never has."""
+    rows = MAINTENANCE.query(lake, pipeline, "SELECT max(finished_at) AS finished_at FROM {t}")
+    return rows[0]["finished_at"] if rows else None

@@ -74,3 +74,20 @@ def verdicts(lake: Lake, pipeline: str, version: str | None = None, metric: str 
 def scores(lake: Lake, pipeline: str, metric: str) -> list[dict[str, Any]]:
     """Every version's row of a metric, by batch."""
     return PERFORMANCE.query(lake, pipeline, "SELECT * FROM {t} WHERE metric = ? ORDER BY batch", [metric])
+
+
+def recent(
+    lake: Lake, pipeline: str, version: str | None = None, limit: int = 30, among: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows that carry a verdict, of the newest batches, or of the newest of some, by batch.
+
+    Only those about one version, where it is given.
+    """
+    where = "judged AND ($version IS NULL OR model_version = $version)"
+    return PERFORMANCE.newest(lake, pipeline, limit, where, "*", among, version=version)
+
+
+def of_batch(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
+    """Every score of a batch: the row that carries the verdict first, then by version and metric."""
+    sql = "SELECT * FROM {t} WHERE batch = ? ORDER BY judged DESC NULLS LAST, model_version DESC, metric"
+    return PERFORMANCE.query(lake, pipeline, sql, [batch])

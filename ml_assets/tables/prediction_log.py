@@ -15,7 +15,6 @@ from ml_assets.lake.sql import identifier, literal
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.table import Column, Table
 
-ONLINE = "online "  # what names a day of real-time use among batches begins with
 HOUR = Column("hour", "VARCHAR", "The hour in which it was written, UTC, such as 2026-01-31T09.")
 PLACE = (
     Column("segment", "VARCHAR", "The file of the log that it was read from."),
@@ -97,11 +96,6 @@ class Segment:
     rows: int = 0
     outcomes: int = 0
     rejected: tuple[str, ...] = ()
-
-
-def is_online(batch: str) -> bool:
-    """Is it the name of a day of real-time use?"""
-    return batch.startswith(ONLINE)
 
 
 def segments(lake: Lake, pipeline: str, hours: Sequence[str] | None = None) -> dict[str, Segment]:

@@ -13,6 +13,13 @@ from ml_assets.lake.lake import Commit, Lake, Put, Rows, at
 from ml_assets.lake.sql import identifier
 from ml_assets.lake.sql import table as quoted
 
+ONLINE = "online "  # what names a day of real-time use among batches begins with
+
+
+def is_online(batch: str) -> bool:
+    """Is it the name of a day of real-time use?"""
+    return batch.startswith(ONLINE)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -126,6 +133,35 @@ class Table:
         with lake.one_snapshot():
             relation = self.relation(lake, pipeline)
             return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
+
+    def newest(
+        self,
+        lake: Lake,
+        pipeline: str,
+        limit: int,
+        where: str = "true",
+        columns: str = "*",
+        among: Sequence[str] | None = None,
+        **parameters: object,
+    ) -> list[dict[str, Any]]:
+        """Rows of the newest batches, and of the newest days of real-time use, by batch; files of others are not read.
+
+        Args:
+            lake: The lake.
+            pipeline: The pipeline.
+            limit: Maximum number of batches, and of days.
+            where: A further condition on the rows.
+            columns: What is selected, as SQL.
+            among: Batches in order, of which the newest are meant; by default all that have rows.
+            parameters: Of both.
+        """
+        there = lake.batches(self.of(pipeline)) if among is None else among
+        days = [name for name in there if is_online(name)]
+        batches = [name for name in there if not is_online(name)]
+        chosen = [*batches[-limit:], *days[-limit:]]
+        chosen_rows = "batch IN (SELECT unnest($batches))" if there else "$batches IS NOT NULL"  # not written by batch
+        sql = f"SELECT {columns} FROM {{t}} WHERE {chosen_rows} AND {where} ORDER BY batch"
+        return self.query(lake, pipeline, sql, {"batches": chosen, **parameters})
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""

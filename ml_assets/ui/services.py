@@ -1,4 +1,4 @@
-"""The processes of a project under `ml-assets ui`: a code server for each code location, the daemon, the web server."""
+"""The processes of a project under `ml-assets ui`: pages, a code server for each code location, daemon, web server."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ LOST_S = 3  # a reload leaves a code server without a process for a moment
 
 
 def services(
-    root: Path, temporary: Path, address: tuple[str, int], environment: Mapping[str, str], say: Callable[[str], object]
+    root: Path,
+    temporary: Path,
+    address: tuple[str, int],
+    environment: Mapping[str, str],
+    say: Callable[[str], object],
+    keys: Path | None = None,
 ) -> list[Child]:
     """The processes, none of them started.
 
     Args:
         root: The project.
         temporary: Folder for sockets and the workspace file.
-        address: Host and port of the web server.
+        address: Host and port of the web server; the pages are one port above it.
         environment: Environment of all of them.
         say: Takes a line for people.
+        keys: File of the keys that may approve versions on the pages.
 
     Raises:
         SpecError: Dagster cannot tell the project's code locations.
@@ -53,9 +59,11 @@ def services(
         name, is_sound = f"code server of {location.name}", _has_server(socket)
         return Child(name, command, root, environment, say, is_sound=is_sound)
 
+    pages = ["ml_assets.pages", address[0], str(address[1] + 1), *([str(keys.absolute())] if keys else [])]
     daemon = ["dagster._daemon", "run", "--workspace", str(workspace)]
     web_server = ["ml_assets.ui.web", *map(str, address), str(workspace)]
     return [
+        Child("server of the pages", pages, root, environment, say),
         *(code_server(location) for location in locations if location.arguments),
         Child("daemon", daemon, root, environment, say, may_start=is_loaded),
         Child("web server", web_server, root, environment, say, may_start=is_loaded),

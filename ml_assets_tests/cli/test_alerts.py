@@ -41,7 +41,10 @@ def test_a_test_message_is_sent_and_recorded(paths: Paths, monkeypatch: pytest.M
     assert run("loans") == (0, "loans has no alerts.\n")
     with receiving() as receiver:
         monkeypatch.setenv("LOANS_HOOK", receiver.url)
-        assert run("loans", "--test") == (0, f"sent: http://127.0.0.1:{receiver.port} answered 200\n")
+        code, said = run("loans", "--test")
+        assert code == 0
+        assert said.split()[-1] == "200"
+        assert " webhook " in said
         receiver.answers = [404]
         assert run("loans", "--test")[0] == 1
     monkeypatch.setenv("LOANS_HOOK", f"http://127.0.0.1:{free_port()}/s3cret")
@@ -61,7 +64,7 @@ def test_a_test_message_is_sent_and_recorded(paths: Paths, monkeypatch: pytest.M
 def test_mistakes_are_answered(paths: Paths) -> None:
     code, said = run("loans", "--test")  # the variable is not set
     assert code == 1
-    assert "alerts.webhook names no address" in said
+    assert "Neither alerts.webhook nor alerts.channels names an address" in said
     assert "LOANS_HOOK" in said
     assert "did you mean 'loans'?" in run("loan")[1]
     assert "did you mean 'loans'?" in run("loan", "--test")[1]
@@ -74,3 +77,33 @@ def test_the_newest_row_of_an_alert_is_its_state(paths: Paths) -> None:
         alerts.write(lake, "loans", [one, sending, sending.become("sent", "answered 200", one.written_at)])
         alerts.write(lake, "loans", [alerts.raised("drift", "8", "batch 8 has drifted", ["1.0.0"])])
     assert [row["state"] for row in json.loads(run("loans", "--json")[1])] == ["raised", "sent"]
+
+
+def test_every_channel_is_tested_and_shown(
+    tmp_path: Path, write_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = [
+        {"name": "team", "address": "{{ env.LOANS_TEAM }}", "severity": "critical"},  # filters do not count
+        {"name": "dead", "address": "{{ env.LOANS_DEAD }}"},
+        {"name": "unset", "address": "{{ env.LOANS_UNSET }}"},
+    ]
+    root = write_project(tmp_path, {**SPEC, "alerts": {"channels": channels}})
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(console, "width", 160)
+    with receiving() as receiver:
+        (root / ".env").write_text(f"LOANS_TEAM=json://127.0.0.1:{receiver.port}/s3cret\n")  # as the daemon reads it
+        monkeypatch.setenv("LOANS_DEAD", f"json://127.0.0.1:{free_port()}/s3cret")
+        with Lake(Paths.of(root).lake) as lake:
+            lake.append([ARRIVALS.rows("loans", [])], Commit("loans/arrivals"))
+        shown = CliRunner().invoke(main, ["alerts", "loans", "--test", "--json"])
+    assert shown.exit_code == 1
+    sent = {row["channel"]: (row["state"], row["detail"]) for row in json.loads(shown.stdout)}
+    assert sent == {
+        "team": ("sent", "accepted"),
+        "dead": ("gave_up", "Connection refused"),
+        "unset": ("not_sent", "the channel's address is empty: set its variable"),
+    }
+    assert [body["title"] for body in receiver.bodies] == ["loans: Test"]
+    listed = run("loans")[1]
+    assert all(word in listed for word in ("team", "dead", "Connection refused"))
+    assert "s3cret" not in listed + shown.output

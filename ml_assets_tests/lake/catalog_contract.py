@@ -167,6 +167,13 @@ class CatalogContract(abc.ABC):
             reader.con.execute("INSERT INTO lake.t.x VALUES ('c', 9)")
         reader.close()
 
+    def test_the_newest_snapshots_of_all_pipelines(self, catalog: Catalog, folder: Path) -> None:
+        assert catalog.newest_snapshots() == {}
+        first, second = write(catalog, folder, 1, "t.x"), write(catalog, folder, 2, "u.x")
+        assert catalog.newest_snapshots() == {"t": first, "u": second}
+        assert catalog.newest_snapshots(first) == {"u": second}
+        assert catalog.newest_snapshots(second) == {}
+
     def test_the_newest_snapshot_is_the_pipelines(self, catalog: Catalog, folder: Path) -> None:
         first = write(catalog, folder, 1, "t.x")
         other = write(catalog, folder, 1, "t_2.x")

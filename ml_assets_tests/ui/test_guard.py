@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ml_assets.ui.guard import Guard, Origins
-from ml_assets.ui.reports import served
 
 HERE = {"host": "127.0.0.1:3000"}
 JSON = {"content-type": "application/json"}
@@ -79,30 +75,3 @@ def test_what_a_foreign_page_sends_is_refused(method: str, path: str, headers: A
 def test_a_foreign_websocket_is_closed_before_it_opens() -> None:
     assert status("websocket", "", "/graphql", {**HERE, "origin": "http://127.0.0.1:3000"}) == 200
     assert status("websocket", "", "/graphql", {**HERE, "origin": "http://evil.example"}) == 403
-
-
-def test_a_report_may_show_itself_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "drift.html").write_text("<script>fetch('http://evil.example')</script>")
-    with served(tmp_path, 0) as port:
-
-        def ask(path: str, **headers: str) -> tuple[int, dict[str, str]]:
-            names = {name.replace("_", "-"): value for name, value in headers.items()}
-            query = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", headers=names)
-            try:
-                with urllib.request.urlopen(query, timeout=10) as answer:
-                    return answer.status, dict(answer.headers)
-            except urllib.error.HTTPError as error:
-                return error.code, dict(error.headers)
-
-        code, headers = ask("drift.html")
-        assert code == 200
-        rules = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
-        assert rules["default-src"] == "'none'"  # connections, frames, workers, forms
-        assert "allow-same-origin" not in rules["sandbox"]
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        code, headers = ask("none.html")
-        assert (code, "Content-Security-Policy" in headers) == (404, True)
-        assert ask("drift.html", Host="evil.example")[0] == 403
-        assert ask("drift.html", Host=f"localhost:{port}")[0] == 200
-        assert ask("drift.html", Origin="http://evil.example")[0] == 403
-        assert ask("drift.html", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403

@@ -1,24 +1,28 @@
-"""The sensor that notifies people."""
+"""The sensors that notify people, and the service that notices when nobody would."""
 
 import datetime as dt
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 
+from ml_assets import attention
 from ml_assets.escaping import without_secrets
-from ml_assets.graph import declare, sensing
-from ml_assets.graph.alerting import sending
-from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.graph import sensing, webhook
+from ml_assets.graph.alerting import digest, sending
+from ml_assets.graph.alerting.events import FILE_EVENTS, FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
 from ml_assets.graph.sensing import Found, Skip, Tick
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
+from ml_assets.spec.operation import AlertEvent
+from ml_assets.tables import alerts
 from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets.tables.versions import now
 
@@ -26,6 +30,9 @@ INTERVAL_S = 10
 LOCK_TIMEOUT_S = 5  # a long write of another run is not waited for: the next check writes
 MOST_RUNS = 500
 ENV_UI_URL = "ML_ASSETS_UI_URL"
+ENV_HEARTBEAT_URL = "ML_ASSETS_HEARTBEAT_URL"
+HEARTBEAT_S = 60
+HEARTBEAT_TIMEOUT_S = 2.0  # the other sensors wait meanwhile
 
 
 def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.SensorDefinition:
@@ -33,8 +40,8 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
 
     The table says what is known and sent. What the sensor remembers only spares work: the newest snapshot that was
     read (`snapshot`), the last change of a failed run that was seen (`runs`), when a message is due (`next`), and
-    states that the lake could not take at the last check (`unwritten`). Without that and the table, this is the first
-    check.
+    states that the lake could not take at the last check (`unwritten`), the day of the last digest (`digest`). Without
+    that and the table, this is the first check.
 
     Args:
         spec: The pipeline.
@@ -50,6 +57,7 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
             return Found(reason=str(skip), memory=json.dumps({"runs": seen.get("runs") or moment.isoformat()}))
         runs, newest = _failed_runs(tick.instance, spec.name, jobs, seen.get("runs"))
         is_due = bool(seen.get("unwritten")) or (seen.get("next") or "9") <= moment.isoformat()
+        is_due |= digest.is_due(spec.alerts.digest, moment, seen.get("digest"))
         if seen.get("snapshot") == snapshot and not runs and not is_due:
             raise Skip("nothing has happened since the last check")
         done = _notify(tick, runs, seen, moment)
@@ -61,23 +69,66 @@ def alerts_sensor(spec: PipelineSpec, paths: Paths, jobs: Sequence[str]) -> dg.S
             "runs": newest,
             "next": done.next_at and done.next_at.isoformat(),
             "unwritten": [asdict(alert) for alert in done.unwritten],
+            "digest": moment.date().isoformat() if digest.is_due(spec.alerts.digest, moment, None) else None,
         }
         reason = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing new to notify of"
         return Found(reason=reason, memory=json.dumps(memory, default=str))
 
-    description = "Records failed runs, refused batches and versions, drift, decay and new champions, and sends them."
+    description = (
+        "Records failed runs, refused batches and versions, rejected files, drift, decay and new champions, and sends "
+        "them to every channel of `alerts`."
+    )
     return sensing.sensor(spec, paths, "alerts", check, description, INTERVAL_S)
+
+
+def heartbeat_sensor() -> dg.SensorDefinition | None:
+    """Call `ML_ASSETS_HEARTBEAT_URL` once a minute, so that a service outside notices when the daemon is down.
+
+    None where the variable is not set: there is nothing to call. A service that does not answer is a line in the log of
+    the tick, and the tick a skipped one like any other.
+    """
+    if not os.environ.get(ENV_HEARTBEAT_URL):
+        return None
+
+    @dg.sensor(
+        name="ml_assets_heartbeat",
+        minimum_interval_seconds=HEARTBEAT_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Calls the address in {ENV_HEARTBEAT_URL}: a service there notices when the daemon is down.",
+    )
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        address = os.environ.get(ENV_HEARTBEAT_URL, "")
+        reply = webhook.ask(address, timeout_s=HEARTBEAT_TIMEOUT_S)
+        detail = without_secrets(reply.detail, address)
+        if reply.outcome != "ok":
+            context.log.warning(f"the heartbeat was not accepted: {detail}")
+        return dg.SkipReason(f"heartbeat: {detail}")
+
+    return evaluate
 
 
 def _notify(tick: Tick, runs: Sequence[FailedRun], seen: Mapping[str, Any], moment: dt.datetime) -> Notified:
     spec = tick.spec
-    secrets = (spec.alerts.webhook, spec.deploy.webhook)
     with tick.lake(LOCK_TIMEOUT_S) as lake:
-        found = happened(lake, spec.name, runs, os.environ.get(declare.ENV_REPORTS_URL))
-        watched = bool(seen) or lake.exists(ALERTS.of(spec.name))
-        cleaned = [replace(alert, text=without_secrets(alert.text, *secrets)) for alert in found]
+        found = happened(lake, spec.name, runs)
+        if digest.is_due(spec.alerts.digest, moment, seen.get("digest")):
+            found.append(digest.digest(spec.name, attention.needs(lake, spec.name, tick.paths), moment.date()))
+        cleaned = [replace(alert, text=_without_addresses(alert.text, spec)) for alert in found]
         carried = [_alert(row) for row in seen.get("unwritten", [])]
-        return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, watched, carried)
+        return sending.notify(lake, spec.name, spec.alerts, cleaned, moment, _unwatched(lake, spec.name, seen), carried)
+
+
+def _without_addresses(text: str, spec: PipelineSpec) -> str:
+    for channel in spec.alerts.channels:
+        text = text.replace(channel.address, f"({channel.name})") if channel.address else text
+    return without_secrets(text, spec.alerts.webhook, spec.deploy.webhook)
+
+
+def _unwatched(lake: Lake, pipeline: str, seen: Mapping[str, Any]) -> Collection[str]:
+    """Events that no check before this one has looked for."""
+    if alerts.is_of_first_format(lake, pipeline):
+        return FILE_EVENTS
+    return () if seen or lake.exists(ALERTS.of(pipeline)) else get_args(AlertEvent)
 
 
 def _failed_runs(

@@ -13,7 +13,7 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import arrivals
-from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES
+from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES, WORDS
 from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
 from ml_assets.tables.outcomes import OUTCOMES
 from ml_assets.tables.table import Table
@@ -50,9 +50,8 @@ def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> 
 
 def _told(bad: Sequence[Mapping[str, str]]) -> str:
     """`2 files are rejected: a.csv, b.csv; 1 file is skipped as a duplicate: c.csv`."""
-    words = {"refused": "rejected", "duplicate": "skipped as a duplicate", "unmatched": "skipped for its name"}
     parts = []
-    for status, word in words.items():
+    for status, word in WORDS.items():
         names = [row["path"].rpartition("/")[2] for row in bad if row["status"] == status]
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         if names:

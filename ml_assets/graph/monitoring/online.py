@@ -20,8 +20,9 @@ from ml_assets.ml.reference import PREDICTION
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import prediction_log as log
 from ml_assets.tables.performance import EARLIER
-from ml_assets.tables.prediction_log import FEEDBACK, ONLINE, PREDICTION_LOG
+from ml_assets.tables.prediction_log import FEEDBACK, PREDICTION_LOG
 from ml_assets.tables.predictions import ScoredBy
+from ml_assets.tables.table import ONLINE
 from ml_assets.tables.versions import now
 
 if TYPE_CHECKING:

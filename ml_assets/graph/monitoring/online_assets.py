@@ -20,7 +20,8 @@ from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import drift, evaluations, prediction_log, versions
 from ml_assets.tables import performance as live_scores
-from ml_assets.tables.prediction_log import ONLINE, PREDICTION_LOG
+from ml_assets.tables.prediction_log import PREDICTION_LOG
+from ml_assets.tables.table import ONLINE
 from ml_assets.tables.versions import now
 
 STAGE = "monitoring"

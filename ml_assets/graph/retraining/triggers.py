@@ -18,7 +18,7 @@ from ml_assets.sources import evidently_reports
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec.operation import NewBatches, Retrain
 from ml_assets.tables import drift, performance
-from ml_assets.tables.prediction_log import is_online
+from ml_assets.tables.table import is_online
 
 Calm = frozenset[str]
 

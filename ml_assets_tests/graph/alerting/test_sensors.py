@@ -16,11 +16,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ml_assets.graph import webhook
 from ml_assets.graph.alerting import sending, sensors
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.tables import alerts, ingest_errors, versions
 from ml_assets.tables.ingest_errors import FailedIngest
-from ml_assets_tests.conftest import Project
+from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.receiver import Receiver, free_port, receiving
 
 BY = Commit("loans/test", "run-1")
@@ -79,10 +80,14 @@ class Watch:
 
     def states(self) -> dict[str, list[str]]:
         """Event and subject -> states that the alert came into, in order."""
-        found: dict[str, list[str]] = {}
-        for row in self.project.rows("SELECT event, subject, state FROM {p}.alerts ORDER BY written_at"):
-            found.setdefault(f"{row['event']} {row['subject']}", []).append(row["state"])
-        return found
+        return watch_states(self.project)
+
+
+def watch_states(project: Project) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in project.rows("SELECT event, subject, state FROM {p}.alerts ORDER BY written_at"):
+        found.setdefault(f"{row['event']} {row['subject']}", []).append(row["state"])
+    return found
 
 
 @pytest.fixture
@@ -163,7 +168,7 @@ def test_each_event_is_sent_once(project: Project, receiver: Receiver, watch: Wa
 def test_a_message_is_as_slack_takes_it(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ML_ASSETS_REPORTS_URL", "http://reports.example.org/")
+    monkeypatch.setenv("ML_ASSETS_PAGES_URL", "http://reports.example.org/")
     refuse(project, "7")
     drift = {"batch": "8", "model_version": "1.0.0", "share": 0.6, "share_limit": 0.5, "drifted": True}
     append(project, "drift_report", DRIFT, {**drift, "html": "loans/drift/8.html"})
@@ -177,7 +182,7 @@ def test_a_message_is_as_slack_takes_it(
     said = "batch 7 was refused by validated_data: loans/validated_data refuses 7 &amp; says &lt;why&gt;"
     assert refused["text"] == f"loans: Batch refused: {said}"
     assert refused["blocks"][0]["text"]["text"] == f"*loans: Batch refused*\n{said}"
-    assert "<http://reports.example.org/loans/drift/8.html|open>" in drifted["blocks"][1]["elements"][0]["text"]
+    assert "<http://reports.example.org/pipelines/loans/batches/8|open>" in drifted["blocks"][1]["elements"][0]["text"]
 
 
 def test_a_receiver_that_fails_is_tried_again(
@@ -236,7 +241,7 @@ def test_a_dead_receiver_fails_no_tick_and_keeps_no_alert(
 def test_a_slow_receiver_holds_a_tick_for_seconds_only(
     project: Project, receiver: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending.webhook.ask, "__defaults__", (None, 0.3))
+    monkeypatch.setattr(webhook.ask, "__defaults__", (None, 0.3))
     receiver.answers = [0]
     refuse(project, "6", "7", "8", "9")
     started = time.monotonic()
@@ -291,7 +296,7 @@ def test_what_is_not_configured_is_recorded_and_not_sent(project: Project, recei
     promote(project, "1.0.1")
     Watch(project).tick()
     assert watch.states()["champion 1.0.1"] == ["not_sent"]
-    assert "no webhook is configured (alerts.webhook)" in {alert.detail for alert in _current(project)}
+    assert "no channel is configured (alerts.webhook, alerts.channels)" in {alert.detail for alert in _current(project)}
 
 
 def test_what_happened_before_the_first_check_is_old(project: Project, receiver: Receiver) -> None:
@@ -342,6 +347,77 @@ def test_no_secret_is_kept(project: Project, receiver: Receiver, watch: Watch) -
     assert "snapshot" in remembered[-1] + remembered[0]
     assert "s3cret" not in str(remembered)
     assert "cannot reach http://127.0.0.1" in rows
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_ingested_is_an_alert(project: Project, receiver: Receiver, watch: Watch) -> None:
+    """A file without a declared column, the same bytes twice, a name that does not match; each once, whatever scans."""
+    project.write(1)
+    project.write(2, loans(2).drop(columns="income"))
+    (project.source / "loans_3.parquet").write_bytes((project.source / "loans_1.parquet").read_bytes())
+    (project.source / "notes.txt").write_text("see mail")
+    for _ in range(2):
+        assert project.arrive().success
+        watch.tick()
+    assert watch.states() == {
+        "rejected_file loans_2.parquet": ["sending", "sent"],
+        "duplicate_file loans_3.parquet": ["sending", "sent"],
+        "rejected_file notes.txt": ["sending", "sent"],
+    }
+    assert {alert.severity for alert in _current(project) if alert.event == "rejected_file"} == {"warning"}
+    project.write(2, loans(2).drop(columns="region"))  # other bytes: news
+    assert project.arrive().success
+    watch.tick()
+    assert watch.states()["rejected_file loans_2.parquet"] == ["sending", "sent"] * 2
+
+
+def test_files_of_a_lake_of_the_first_format_are_old(project: Project, receiver: Receiver) -> None:
+    (project.source / "notes.txt").write_text("see mail")
+    assert project.arrive().success
+    known = alerts.raised("refused_batch", "7", "text", ["run-1"]).as_row()
+    types = {name: kind for name, kind in alerts.ALERTS.types.items() if name not in ("channel", "severity")}
+    append(project, "alerts", types, {name: known[name] for name in types})
+    Watch(project).tick()
+    refuse(project, "8")
+    Watch(project).tick()
+    assert watch_states(project)["rejected_file notes.txt"] == ["old"]
+    assert watch_states(project)["refused_batch 8"] == ["sending", "sent"]
+
+
+# -- the digest -----------------------------------------------------------------------------------------------------
+
+
+def test_a_digest_a_day(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.spec_dict["alerts"] = {"webhook": receiver.url, "digest": "08:00", "on": ["digest"]}
+    watch = Watch(project)
+    watch.tick()
+    day = dt.datetime(2024, 5, 1)
+
+    def tick(hour: float, days: int = 0) -> list[str]:
+        monkeypatch.setattr(sensors, "now", lambda: day + dt.timedelta(days=days, hours=hour))
+        watch.tick()
+        return [body["text"] for body in receiver.bodies]
+
+    promote(project, "1.0.0")
+    assert tick(7.99) == []
+    assert tick(8) == ["loans: Daily digest: Nothing needs attention."]
+    assert len(tick(12)) == 1
+    watch.cursor = None  # another daemon, or one that has lost what it remembered
+    assert len(tick(13)) == 1
+    refuse(project, "7")
+    assert len(tick(7, days=1)) == 1
+    assert len(tick(23, days=1)) == 2  # the daemon was down at 08:00
+    text = receiver.bodies[-1]["text"]
+    assert "1 thing needs attention:\n- batch 7 refused by validated_data" in text
+    assert "next: correct the file or the YAML" in text
+    assert [alert.severity for alert in _current(project) if alert.event == "digest"] == ["critical", "info"]
+    remembered = watch.cursor
+    assert len(tick(8, days=2)) == 3
+    watch.cursor = remembered  # a tick that was lost
+    refuse(project, "8", run_id="run-2")  # another text is no other digest
+    assert len(tick(9, days=2)) == 3
 
 
 # -- failed runs ----------------------------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ def test_metadata_that_people_look_at(trained: Project) -> None:
     metadata = event.asset_materialization.metadata
     assert isinstance(metadata["test_roc_auc"].value, float)
     assert str(metadata["plot"].value).startswith("![evaluation of version 1.0.0](data:image/png;base64,")
-    assert str(metadata["report"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.html"
-    assert str(metadata["model_card"].value) == "http://127.0.0.1:3001/loans/evaluation/1.0.0.md"
+    assert str(metadata["report"].value) == "/ml-assets/reports/loans/evaluation/1.0.0.html"
+    assert str(metadata["model_card"].value) == "/ml-assets/reports/loans/evaluation/1.0.0.md"
     assert "| test | roc_auc |" in str(metadata["metrics"].value)
     assert "| region=A |" in str(metadata["slices"].value)
     assert max(len(str(metadata[table].value)) for table in ("metrics", "slices")) < 1000  # shown without a click

@@ -1,0 +1,59 @@
+"""`ml-assets doctor`: what is wrong with the installation, and how to correct it; with --watch, whether it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from ml_assets.cli.group import console
+from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.ui import UI_PORT
+from ml_assets.escaping import visible
+from ml_assets.home import home_of
+from ml_assets.lake.paths import Paths
+from ml_assets.project import project_at
+
+COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@json_option
+@click.option("--watch", "is_watching", is_flag=True, help="Check the daemon each minute, and notify when it is down.")
+def doctor(as_json: bool, is_watching: bool) -> None:
+    """Check environment, project, lake, daemon, sensors, runs and alerts; say what is wrong and the fix.
+
+    Exits with 1 if there is a problem; a warning is none. With --watch, runs beside the daemon until Ctrl-C, and
+    notifies the channels of `alerts` when the daemon goes down and when it is back.
+    """
+    paths = Paths.of()
+    if is_watching:
+        _watch(paths)
+        return
+    from ml_assets.doctor.diagnose import diagnose
+
+    found = []
+    for one in diagnose(paths, UI_PORT):
+        found.append(one)
+        if not as_json:
+            shown = Text(f"{one.level:<8}", style=COLOURS[one.level])
+            shown.append(visible(f"{one.area:<10} {one.text}"), style="default")
+            console.print(shown)
+            if one.fix:
+                console.print(f"{'':<19}-> {one.fix}")
+    if as_json:
+        print_json(found)
+    sys.exit(1 if any(one.level == "problem" for one in found) else 0)
+
+
+def _watch(paths: Paths) -> None:
+    from ml_assets.doctor.watch import watch
+
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    watch(project_at(Path.cwd()), home_of(paths), console.print, stopping)
