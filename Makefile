@@ -1,12 +1,13 @@
 # Targets: make help. Each makes its own environment in .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui replay monitor check fix bench bench-ingest bench-search bench-drift bench-serve soak fuzz torture lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve soak fuzz torture lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -15,6 +16,7 @@ help:
 	@echo "make replay the year again: the loop against a frozen model and against training every month"
 	@echo "make test   the test suite"
 	@echo "make check  formatting, lint, types, import contracts, docs"
+	@echo "make docs   the documentation as a site: site/index.html"
 	@echo "make bench  the flights job against a plain script of the same work"
 	@echo "make bench-ingest  ten million rows against bare DuckDB statements, and a hundred batches"
 	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
@@ -54,11 +56,15 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.reference --check
+	$(DOCS)
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m docs.reference
+
+docs: $(READY)
+	$(DOCS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.flights
@@ -95,4 +101,4 @@ lock: $(READY)
 	$(BIN)/python -m ml_assets_tests.graph.release.packaging.test_supply_chain
 
 clean:
-	rm -rf $(VENV) .env data/dagster data/lake data/bundles data/reports data/evidently data/replay data/logs data/locks data/tmp
+	rm -rf $(VENV) .env site data/dagster data/lake data/bundles data/reports data/evidently data/replay data/logs data/locks data/tmp

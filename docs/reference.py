@@ -1,4 +1,4 @@
-"""Writes the pages of the YAML and the tables, and the YAML's JSON schema: `python -m docs.reference [--check]`."""
+"""Writes the generated pages of docs/reference and the YAML's JSON schema: `python -m docs.reference [--check]`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.notebook_pages import notebook_pages
+from docs.reference_code import commands_page, errors_page, python_page
 from ml_assets.metrics import METRICS, Metric
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.families import TABLES
 from ml_assets.tables.table import Table
 
-PAGE = Path(__file__).parent / "yaml.md"
-TABLES_PAGE = Path(__file__).parent / "tables.md"
+FOLDER = Path(__file__).parent / "reference"
+PAGE = FOLDER / "yaml.md"
 SCHEMA = Path(__file__).parents[1] / "ml_assets" / "spec" / "pipeline.schema.json"
 HEAD = """# The YAML, key by key
 
 A pipeline is a folder under `defs/` with one file `defs.yaml` and its SQL files. `make fix` generates this page from
 the descriptions in `ml_assets/spec/`. For a complete example, see
-[the flights pipeline](../ml_assets/defs/flights/defs.yaml).
+[the flights pipeline](https://github.com/ml-assets/ml-assets/blob/main/ml_assets/defs/flights/defs.yaml).
 
 ```yaml
 type: ml_assets.MLPipeline
@@ -34,15 +36,22 @@ attributes:
 ```
 
 Editors with a YAML language server (VS Code, Neovim, JetBrains) complete and check the keys with the JSON schema
-that the first line of the file names ([start.md](start.md#in-an-editor)).
+that the first line of the file names ([Start from your files](../how-to/start.md#in-an-editor)).
 
 Invalid YAML is rejected when the pipeline is loaded, with file, line, the rule, what was found and the nearest valid
 word. `ml-assets validate` and `dagster definitions validate` check all pipelines with their SQL and estimators
-([running.md](running.md#errors)); `dg check yaml` checks only one file per kind of component.
+([Running](running.md#errors)); `dg check yaml` checks only one file per kind of component.
 
 A string that contains `{{` or `{%` is a template. `{{ env.NAME }}` is the value of an environment variable, always a
 string (`{{ env.NAME | int }}` gives a number for `params`), or None if it is not set; `{{ env('NAME', 'x') }}` has a
 default. All other strings are used exactly as written.
+"""
+
+METRICS_HEAD = """# Metrics
+
+The names that `tuning.metric`, `gates.metrics` and the other keys of [the YAML](yaml.md) accept, and that the tables
+`evaluations` and `performance_report` use. A metric that is undefined on the data, such as ROC AUC where only one class
+occurs, is NaN, never 0. `make fix` generates this page from `ml_assets/metrics/`.
 """
 
 TABLES_HEAD = """# The tables
@@ -66,10 +75,13 @@ def page() -> str:
     parts = [HEAD]
     for title, model in sections(PipelineSpec, "attributes"):
         parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{rows(model)}")
-    lines = ["| metric | targets | better | range | scikit-learn's scorer | meaning |", "|---|---|---|---|---|---|"]
-    table = "\n".join(lines + [metric_row(metric) for metric in METRICS.values()])
-    parts.append(f"## Metrics\n\n{table}\n")
     return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Every metric that the YAML can name."""
+    lines = ["| metric | targets | better | range | scikit-learn's scorer | meaning |", "|---|---|---|---|---|---|"]
+    return "\n".join([METRICS_HEAD, *lines, *map(metric_row, METRICS.values())]) + "\n"
 
 
 def metric_row(metric: Metric) -> str:
@@ -173,7 +185,17 @@ def described(table: Table) -> str:
 
 def main() -> None:
     """Write the files, or with --check fail where one is not up to date."""
-    for file, text in ((PAGE, page()), (SCHEMA, schema()), (TABLES_PAGE, tables_page())):
+    pages = {
+        PAGE: page(),
+        SCHEMA: schema(),
+        FOLDER / "tables.md": tables_page(),
+        FOLDER / "metrics.md": metrics_page(),
+        FOLDER / "commands.md": commands_page(),
+        FOLDER / "python.md": python_page(),
+        FOLDER / "errors.md": errors_page(),
+        **notebook_pages(),
+    }
+    for file, text in pages.items():
         if "--check" not in sys.argv:
             file.write_text(text)
         elif not file.exists() or file.read_text() != text:

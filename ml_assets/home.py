@@ -103,7 +103,8 @@ def _settle(file: Path, say: Callable[[str], object]) -> None:
     if not file.exists() or _digest(file) in EARLIER:
         shutil.copy(OURS, file)
     elif _digest(file) != _digest(OURS):
-        say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See docs/running.md.")
+        page = "docs/reference/running.md"
+        say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See {page}.")
 
 
 def _digest(file: Path) -> str:

@@ -73,7 +73,7 @@ def definitions(root: Path) -> dg.Definitions:
     raise SpecError(
         f"{module} holds no dagster.Definitions.",
         where={"file": loaded.__file__},
-        fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/running.md.",
+        fix="Build them at module level: defs = dg.Definitions.merge(...), see docs/reference/running.md.",
     )
 
 

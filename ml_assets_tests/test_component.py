@@ -216,7 +216,7 @@ def test_a_component_made_in_python_raises_its_error(project: Project) -> None:
         dg.build_defs_for_component(made)
 
 
-TEAM = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), flags=re.DOTALL)[0]
+TEAM = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/extend.md").read_text(), flags=re.DOTALL)[0]
 
 
 def document(**more: Any) -> str:

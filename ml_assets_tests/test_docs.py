@@ -20,23 +20,55 @@ from ml_assets_tests.graph.online import ask, log, observed, predicted, read
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "benchmarks").glob("*.md"),
     ROOT / "data/README.md",
 ]
-ONLINE = ROOT / "docs/online.md"
+ONLINE = ROOT / "docs/reference/online.md"
+REPOSITORY = "https://github.com/ml-assets/ml-assets"
+RAW = "https://raw.githubusercontent.com/ml-assets/ml-assets"
 
 
 def test_the_reference_of_the_yaml_is_up_to_date() -> None:
     assert PAGE.read_text() == page(), "make fix"
 
 
+def links(file: Path) -> set[str]:
+    """Addresses that a page links to, outside of code."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", file.read_text(), flags=re.DOTALL)
+    return set(re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", text))
+
+
+def anchors(file: Path) -> set[str]:
+    """Anchors of a page's titles, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = [re.sub(r"\]\([^)]*\)", "]", title) for title in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_links_lead_somewhere(file: Path) -> None:
-    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if "://" not in target:
-            assert (file.parent / target).exists(), target
+    """Relative ones, and those to the repository's own address."""
+    for link in links(file):
+        address, _, anchor = re.sub(rf"^({REPOSITORY}/(blob|tree)|{RAW})/main/", f"{ROOT}/", link).partition("#")
+        if "://" not in address and not address.startswith("mailto:"):
+            target = (file.parent / address) if address else file
+            assert target.exists(), link
+            assert not anchor or target.suffix != ".md" or anchor in anchors(target), link
+
+
+def test_the_readme_can_be_read_anywhere() -> None:
+    """A package index shows it without the files beside it: every link and picture has a whole address."""
+    assert [link for link in links(ROOT / "README.md") if "://" not in link and not link.startswith("#")] == []
+    assert f'Repository = "{REPOSITORY}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_pages_named_in_the_code_exist() -> None:
+    """Errors and comments send people to them."""
+    code = [*(ROOT / "ml_assets").rglob("*.py"), *(ROOT / "ml_assets").rglob("*.yaml")]
+    named = {name for file in code for name in re.findall(r"\bdocs/[\w/-]+\.md", file.read_text())}
+    assert len(named) > 3
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def make_targets(text: str) -> set[str]:
@@ -100,7 +132,7 @@ def test_python_of_the_page_on_own_assets_runs(trained: Project, tmp_path: Path)
     """Its assets, beside the tests' pipeline, on a copy of its lake."""
     import dagster as dg
 
-    _, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), flags=re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/extend.md").read_text(), flags=re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(code.replace("flights", "loans").replace("distance_mile", "income"), "extend.md", "exec"), names)
     shutil.copytree(trained.root / "data/lake", tmp_path / "data/lake")
@@ -122,7 +154,7 @@ def test_python_of_the_page_on_own_assets_runs(trained: Project, tmp_path: Path)
 
 def test_the_features_function_of_the_docs_is_the_flights_pipelines(tmp_path: Path) -> None:
     """Its views and columns are those of the pipeline that is shipped."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reference/data.md").read_text(), flags=re.DOTALL)
     spec = yaml.safe_load((ROOT / "ml_assets/defs/flights/defs.yaml").read_text())["attributes"]
     names: dict[str, Any] = {}
     exec(compile(code, "data.md", "exec"), names)
@@ -150,7 +182,8 @@ def test_every_table_is_in_the_docs(trained: Project) -> None:
     made = {re.sub(r"^(lookup|online_lookup|online_reference)_.*", r"\1_NAME", row["table_name"]) for row in names}
     declared = {table.name for table in TABLES}
     assert made < declared
-    assert declared == set(re.findall(r"^## (\w+)$", (ROOT / "docs/tables.md").read_text(), flags=re.MULTILINE))
+    page = (ROOT / "docs/reference/tables.md").read_text()
+    assert declared == set(re.findall(r"^## (\w+)$", page, flags=re.MULTILINE))
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -32,7 +32,7 @@ def damaged_lake(folder: Path, seed: int, times: int) -> Outcome:
         what = _damage(lake_folder, numbers)
         problem = _read(lake_folder, truth)
         if problem == "other rows" and what.startswith("flip") and what.endswith(".parquet"):
-            unseen, problem = unseen + 1, ""  # Parquet's pages have no checksums here: docs/reliability.md says so
+            unseen, problem = unseen + 1, ""  # no checksums in Parquet's pages: docs/explanation/reliability.md
         outcome.expect(not problem, f"{what}: {problem}")
         outcome.expect(not (problem := _write_again(lake_folder, truth)), f"write after {what}: {problem}")
         shutil.rmtree(lake_folder)

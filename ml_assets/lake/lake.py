@@ -5,7 +5,7 @@ Does not: where the catalog is kept (catalog.py), what the tables mean (tables/)
 
 A write computes before it takes the lock and holds the lock for its transaction only. Readers are never blocked.
 Why a lock of our own: DuckLake does not retry SQLite's "database is locked", and without a lock parallel writers
-lose commits; two first writes of one batch would both commit on PostgreSQL (docs/lake.md).
+lose commits; two first writes of one batch would both commit on PostgreSQL (docs/reference/lake.md).
 """
 
 from __future__ import annotations

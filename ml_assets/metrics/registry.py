@@ -1,7 +1,7 @@
 """Every metric: a new one is one more `Metric` in `METRICS` and its line in the test beside scikit-learn.
 
-The YAML accepts these names, docs/yaml.md shows them, and everybody who must know which way a metric goes, where it
-ends or what it needs asks it.
+The YAML accepts these names, docs/reference/metrics.md shows them, and everybody who must know which way a metric goes,
+where it ends or what it needs asks it.
 """
 
 from __future__ import annotations

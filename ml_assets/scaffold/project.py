@@ -67,7 +67,7 @@ def project_for(folder: Path) -> tuple[Project, bool]:
         raise SpecError(
             "pyproject.toml declares no Dagster project.",
             where={"file": folder / PYPROJECT_FILE},
-            fix="Add [tool.dg.project] with root_module (docs/running.md), or use --into with a new folder.",
+            fix="Add [tool.dg.project] with root_module (docs/reference/running.md), or use --into with a new folder.",
         )
     module = slug(folder.name)
     if keyword.iskeyword(module) or importlib.util.find_spec(module) is not None:

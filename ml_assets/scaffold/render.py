@@ -42,7 +42,7 @@ def defs_yaml(made: Draft) -> str:
     key = _flow(made.key) if made.key else ""
     lines = [
         f"# Written by `ml-assets init` from {seen}. A comment says what a line was inferred from.",
-        "# Every key is described in the docs of ml_assets (docs/yaml.md); wrong ones are refused with file and line.",
+        "# Every key: docs/reference/yaml.md of ml_assets. Wrong ones are refused with file and line.",
         "type: ml_assets.MLPipeline",
         "",
         "attributes:",

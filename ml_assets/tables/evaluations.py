@@ -43,7 +43,7 @@ class Finding:
     """One number of an evaluation.
 
     Args:
-        scope: What was evaluated; docs/evaluation.md lists the scopes.
+        scope: What was evaluated; docs/reference/evaluation.md lists the scopes.
         metric: Metric, or what else was measured: flips, ece, agreement, share, cost.
         value: Its value; NaN where it is not defined on these rows.
         rows: Rows that it was computed on.

@@ -94,7 +94,7 @@ class Guard:
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008, "reason": why[:120]})
-        text = f"{why} See docs/running.md.\n".encode()
+        text = f"{why} See docs/reference/running.md.\n".encode()
         kind = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": 403, "headers": kind})
         await send({"type": "http.response.body", "body": text})

@@ -68,8 +68,8 @@ def test_a_moment_whose_snapshot_is_gone_is_never_answered_with_other_data(lake:
 
 
 def test_a_notebook_reads_the_past_without_dagster(trained: Project) -> None:
-    """The lines of docs/lake.md, in a process of its own."""
-    page = (Path(__file__).parents[2] / "docs/lake.md").read_text()
+    """The lines of docs/reference/lake.md, in a process of its own."""
+    page = (Path(__file__).parents[2] / "docs/reference/lake.md").read_text()
     code, *_ = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     code = code.replace("flights.", "loans.").replace("hours=1", "hours=0").replace("2013-11", "3")
     code += "import sys; print(len(trained_on), len(before), 'dagster' in sys.modules)"
