@@ -24,6 +24,8 @@ import pytest
 import yaml
 from dagster._core.storage.event_log import in_memory as event_records
 from dagster._core.storage.runs import in_memory as run_records
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.event import listen
 from sqlalchemy.pool import QueuePool
 
 from ml_assets.component import build_pipeline
@@ -275,7 +277,30 @@ def _quick_instances() -> Iterator[None]:
         for storage in (event_records, run_records):
             patch.setattr(storage, "stamp_alembic_rev", lambda *_: None)
             patch.setattr(storage, "NullPool", QueuePool)
+            patch.setattr(storage, "create_engine", _engine_with_foreign_keys)
+        patch.setattr(event_records.InMemoryEventLogStorage, "_connect", _transaction_under_lock)
+        patch.setattr(event_records.InMemoryEventLogStorage, "has_table", lambda *_: True)
+        patch.setattr(run_records.InMemoryRunStorage, "connect", _transaction)
         yield
+
+
+def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
+    """An engine that says once a connection what Dagster says before each query."""
+    engine = create_engine(*arguments, **options)
+    listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
+    return engine
+
+
+@contextlib.contextmanager
+def _transaction(storage: Any) -> Iterator[Any]:
+    with storage._engine.begin() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _transaction_under_lock(storage: Any) -> Iterator[Any]:
+    with storage._db_lock, _transaction(storage) as connection:
+        yield connection
 
 
 # Folders and files of tests that are about the copy of the catalog which readers get.
