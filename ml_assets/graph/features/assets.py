@@ -55,7 +55,8 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
         store = lake.open()
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            earlier = make.make_lookup(store, spec, batch, lookup, sql)
+            with store.one_snapshot():
+                earlier = make.make_lookup(store, spec, batch, lookup, sql)
             put = data.lookup(name).put(spec.name, make.LOOKUP_ROWS, batch, reshape=True)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
@@ -95,7 +96,8 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            types = make.make_features(store, spec, batch, made_by, version)
+            with store.one_snapshot():
+                types = make.make_features(store, spec, batch, made_by, version)
             columns = store.columns("feature_rows")
             described = feature_statistics.describe(
                 store.con, "feature_rows", {name: columns[name] for name in types}, batch

@@ -171,7 +171,8 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
+            with store.one_snapshot():
+                checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
             puts = [
                 VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
                 QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
