@@ -20,8 +20,8 @@ def con() -> duckdb.DuckDBPyConnection:
     made = duckdb.connect()
     made.execute("CREATE TABLE batch AS SELECT 1 AS row_id, 'a' AS k, TIMESTAMP '2013-01-06 05:00' AS at")
     made.execute("SET TimeZone = 'UTC'")
-    made.execute("""CREATE TABLE weather AS SELECT TIMESTAMPTZ '2013-01-06 05:00:00+00' AS "hour", 'a' AS k, 4.5 AS temp,
-        'x' AS word""")
+    made.execute("""CREATE TABLE weather AS
+        SELECT TIMESTAMPTZ '2013-01-06 05:00:00+00' AS "hour", 'a' AS k, 4.5 AS temp, 'x' AS word""")
     return made
 
 
