@@ -6,7 +6,7 @@ seconds, outcomes of some requests are sent, and a worker is killed with SIGKILL
 every request that was answered must be in prediction_log once, and every outcome that was taken in feedback once.
 
 `python -m benchmarks.soak --swaps 1000` has one worker, which is not killed, and moves the alias as often as that, each
-time once the other version answers. No request may fail.
+time once the other version answers, at a tenth of the load. No request may fail; `--minutes` is a limit then.
 """
 
 from __future__ import annotations
@@ -161,11 +161,13 @@ async def soak(port: int, paths: Paths, supervisor: psutil.Process, seconds: flo
     return seen, swaps
 
 
-async def swapped(port: int, paths: Paths, count: int, rate: float) -> tuple[Seen, int]:
+async def swapped(port: int, paths: Paths, count: int, seconds: float, rate: float) -> tuple[Seen, int]:
     """Clients, and so many swaps one after the other; what clients saw, and how often the other version answered."""
-    seen, swaps, connection = Seen(), 0, Connection(port)
+    seen, swaps, connection, until = Seen(), 0, Connection(port), time.monotonic() + seconds
     running = asyncio.create_task(clients(port, float("inf"), rate, seen))
     for version in itertools.islice(itertools.cycle(VERSIONS), count):
+        if time.monotonic() > until:
+            break
         await asyncio.to_thread(promote, paths, version)
         status, body = await connection.post("/v1/loans/reload", {})
         swaps += status == 200 and json.loads(body)["version"] == version
@@ -236,10 +238,10 @@ def run(paths: Paths, folder: Path, minutes: float, swaps_wanted: int = 0, probe
     with started(folder / "server.log", command, cwd=paths.root) as server:
         supervisor, probe = psutil.Process(server.process.pid), Seen()
         asyncio.run(clients(server.port, probe_s, None, probe))
-        rate = len(probe.answered) / probe_s / 2
+        rate = len(probe.answered) / probe_s / (10 if swaps_wanted else 2)
         memory = [rss_mib(supervisor)]
         if swaps_wanted:
-            seen, swaps = asyncio.run(swapped(server.port, paths, swaps_wanted, rate))
+            seen, swaps = asyncio.run(swapped(server.port, paths, swaps_wanted, 60 * minutes, rate))
         else:
             seen, swaps = asyncio.run(soak(server.port, paths, supervisor, 60 * minutes, rate))
         memory.append(rss_mib(supervisor))
