@@ -39,6 +39,7 @@ from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.reporting import evaluation_files, evaluation_plots, plots, searches
 from ml_assets.spec import PipelineSpec
 
+os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
     "name": "loans",
