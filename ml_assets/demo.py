@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ml_assets.atomic import written_file
+from ml_assets.dagster_commands import materialize
 from ml_assets.errors import SourceError
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
@@ -25,7 +26,6 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.loading import definitions
-from ml_assets.materialize import materialize
 from ml_assets.tables import candidates, data
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.drift import DRIFT
@@ -103,7 +103,7 @@ def write_reference(paths: Paths) -> Path:
                 "CREATE TABLE weather AS SELECT * FROM read_csv(?, nullstr = ['', 'NA'])",
                 [_package_file("weather.csv")],
             )
-            _copy(con, "SELECT * FROM weather", target)
+            copy(con, "SELECT * FROM weather", target)
     return target
 
 
@@ -139,7 +139,7 @@ def prepared(paths: Paths) -> Path:
         for batch in BATCHES:
             year, month = map(int, batch.split("-"))
             target = folder / f"flights_{batch}.parquet"
-            _copy(con, f"SELECT * FROM flights WHERE month = {month} ORDER BY rowid", target)
+            copy(con, f"SELECT * FROM flights WHERE month = {month} ORDER BY rowid", target)
             last_day = calendar.monthrange(year, month)[1]
             changed = dt.datetime(year, month, last_day, 23, 59, tzinfo=dt.UTC).timestamp()
             os.utime(target, (changed, changed))
@@ -154,7 +154,7 @@ def _package_file(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / "data" / name)
 
 
-def _copy(con: duckdb.DuckDBPyConnection, sql: str, target: Path) -> None:
+def copy(con: duckdb.DuckDBPyConnection, sql: str, target: Path) -> None:
     """Write a query's rows as Parquet; the file appears whole or not at all."""
     with written_file(target) as new:
         con.sql(sql).write_parquet(str(new))

@@ -62,9 +62,7 @@ def definitions(root: Path) -> dg.Definitions:
     """
     module = module_name(root)
     _importable(root)
-    # For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them.
-    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
-        warnings.filterwarnings("ignore", category=category)
+    _ignore_warnings()
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # whatever a user's module may raise
@@ -87,6 +85,7 @@ def load_pipeline(root: Path, name: str) -> MLPipeline:
         SpecError: It cannot be loaded.
     """
     _importable(root)
+    _ignore_warnings()
     with _skipping_unreadable() as problems:
         try:
             components = dg.ComponentTree.for_project(root).get_all_components(MLPipeline)
@@ -106,6 +105,12 @@ def _importable(root: Path) -> None:
     """Let the project's own packages be imported, wherever this process was started and whatever is installed."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+
+
+def _ignore_warnings() -> None:
+    """For the whole process: some come only when the graph is resolved. `dagster definitions validate` shows them."""
+    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
+        warnings.filterwarnings("ignore", category=category)
 
 
 def _as_ours(error: BaseException, module: str) -> MLAssetsError:

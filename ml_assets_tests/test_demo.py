@@ -14,7 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ml_assets import demo, materialize
+from ml_assets import dagster_commands, demo
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.pipeline_summary import summarize
@@ -106,6 +106,6 @@ def test_a_failed_command_shows_its_error_and_stops(tmp_path: Path, capsys: pyte
     paths = Paths(tmp_path, tmp_path / "data")
     (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "ml_assets.definitions"\n')
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
-    assert not materialize.materialize(paths, Console(), ["--select", "key:nothing"])
+    assert not dagster_commands.materialize(paths, Console(), ["--select", "key:nothing"])
     assert "failed; the whole log is" in capsys.readouterr().out.replace("\n", " ")
     assert (tmp_path / "data/logs/materialize.log").stat().st_size > 0

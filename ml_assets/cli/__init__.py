@@ -11,20 +11,11 @@ import click
 from ml_assets.cli.group import Group
 
 SECTIONS = {
-    "Start": ("init", "suggest", "validate", "home", "demo", "ui", "doctor"),
-    "Look": (
-        "summary",
-        "status",
-        "models",
-        "trials",
-        "experiment",
-        "retraining",
-        "alerts",
-        "quarantine",
-        "monitor",
-        "lake",
-    ),
-    "Act": ("approve", "reject", "score", "serve", "key", "replay"),
+    "Start": ("init", "suggest", "validate", "home", "demo", "ui"),
+    "Run": ("run", "ingest", "train", "score", "serve", "key", "replay"),
+    "Show": ("list", "open", "explain", "summary", "status", "models", "trials", "experiment", "retraining"),
+    "Watch": ("doctor", "alerts", "quarantine", "monitor", "lake"),
+    "Decide": ("approve", "reject"),
 }
 
 

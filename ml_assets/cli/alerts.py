@@ -26,7 +26,7 @@ from ml_assets.tables.alerts import Alert
 STATES: dict[str, store.State] = {"ok": "sent", "failed": "gave_up", "unknown": "unknown"}
 
 
-@click.command()
+@click.command(short_help="Alerts and whether they were delivered.")
 @pipeline_argument
 @limit_option
 @json_option

@@ -9,7 +9,7 @@ from ml_assets.cli.pipelines import pipeline_argument, version_argument, why_opt
 from ml_assets.lake.paths import Paths
 
 
-@click.command()
+@click.command(short_help="Promote a version that waits for approval.")
 @pipeline_argument
 @version_argument()
 @why_option

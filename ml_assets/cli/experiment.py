@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.errors import ModelError, SpecError
 
@@ -27,7 +26,7 @@ WHAT = {
 }
 
 
-@click.command()
+@click.command(short_help="Which of two versions is better, so far.")
 @pipeline_argument
 @click.option(
     "--versions", nargs=2, metavar="FIRST SECOND", help="Compare these versions; default: champion and challenger."
@@ -144,7 +143,7 @@ def _stop(one: dict[str, Any], smallest: float | None) -> str:
 def _show(result: dict[str, Any], deciding: dict[str, Any]) -> None:
     first, second = result["first"], result["second"]
     console.print(f"{result['pipeline']}: {second} against {first}, by {result['loss']} per row\n")
-    shown = Table("source", f"rows {first}", f"rows {second}", f"loss {first}", f"loss {second}", "gain", "verdict")
+    shown = grid("source", f"rows {first}", f"rows {second}", f"loss {first}", f"loss {second}", "gain", "verdict")
     for one in result["sources"]:
         if one["rows"][0]:
             gain = f"{one['gain']:+.4g} [{one['low']:+.4g}, {one['high']:+.4g}]"

@@ -12,7 +12,7 @@ from ml_assets.project import find_project
 from ml_assets.scaffold.project import SCHEMA_FILE, write_schema
 
 
-@click.command()
+@click.command(short_help="Prepare Dagster's home and .env.")
 def home() -> None:
     """Prepare Dagster's home: the folder, its dagster.yaml, and .env so that every command finds it."""
     click.echo(prepare_home(Paths.of(), lambda line: click.echo(line, err=True)))

@@ -15,7 +15,7 @@ from ml_assets.scaffold.draft import Draft, draft
 from ml_assets.scaffold.render import decisions
 
 
-@click.command()
+@click.command(short_help="Write a pipeline that runs as it is, inferred from files.")
 @click.argument("name")
 @click.option("--source", required=True, help="Folder of files, one file, or a glob: parquet, csv, jsonl (.gz, .zst).")
 @click.option("--target", required=True, help="Column to predict.")

@@ -7,7 +7,7 @@ import click
 SCOPES = ("predict", "feedback", "admin", "approve")
 
 
-@click.command()
+@click.command(short_help="Print a new API key for the server.")
 @click.option(
     "--scope",
     "scopes",

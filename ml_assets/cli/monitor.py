@@ -11,7 +11,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.ui.guard import Guard, Origins
 
 
-@click.command()
+@click.command(short_help="Evidently's pages: drift over the batches.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),

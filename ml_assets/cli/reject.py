@@ -8,7 +8,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, version_argument, why_option, writing
 
 
-@click.command()
+@click.command(short_help="Refuse a version that waits for approval.")
 @pipeline_argument
 @version_argument()
 @why_option

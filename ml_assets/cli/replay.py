@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ml_assets.replay.result import Replay
 
 
-@click.command()
+@click.command(short_help="Backtest the loop on past batches.")
 @pipeline_argument
 @click.option("--from", "start", metavar="BATCH", help="First batch that is scored; those before it train the start.")
 def replay(pipeline: str, start: str | None) -> None:

@@ -1,48 +1,48 @@
-"""`ml-assets score`: batches scored again, by any version."""
+"""`ml-assets score`: batches scored and measured, again too, by any version."""
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
-from ml_assets.errors import BatchRefused, did_you_mean
+from ml_assets.cli.results import batches_argument, can_be_continued, print_scored, say_next
+from ml_assets.errors import BatchRefused
 from ml_assets.lake.paths import Paths
-from ml_assets.materialize import materialize
-from ml_assets.tables import predictions, versions
-from ml_assets.tables.data import FEATURES
-from ml_assets.tables.performance import PERFORMANCE
-from ml_assets.tables.predictions import PREDICTIONS
+from ml_assets.tables import versions
 
 
-@click.command()
+@click.command(short_help="Score batches; measure drift and live scores.")
 @pipeline_argument
-@click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
+@batches_argument
 @version_option("--version", "Score with this version and keep the rows of all others; default: the champion.")
 def score(pipeline: str, batches: tuple[str, ...], version: str | None) -> None:
-    """Score batches again. Rows of another version than the champion are kept beside its predictions, as `rescored`."""
+    """Score batches and measure their drift and live scores: those that wait for scores, or those that you name, singly
+    or as a range A...B, which may be scored again.
+
+    Rows of another version than the champion are kept beside its predictions, as `rescored`. Prints the Dagster
+    commands that it runs.
+    """
+    from ml_assets.run_pipeline import PipelineRunner
+
+    if version and not batches:
+        raise BatchRefused(
+            "Which batches?", fix=f"Name them: `ml-assets score {pipeline} BATCH... --version {version}`."
+        )
+    runner = PipelineRunner(Paths.of(), console, pipeline)
     with reading(pipeline) as lake:
         versions.check_pipeline(lake, pipeline)
         if version:
             versions.need_version(lake, pipeline, version)
-        known = lake.batches(FEATURES.of(pipeline))
-    for batch in batches:
-        if batch not in known:
-            raise BatchRefused(f"{pipeline} has no features of a batch {batch!r}.", fix=did_you_mean(batch, known))
-    config = {"ops": {f"{pipeline}__predictions": {"config": {"version": version}}}}
-    keys = ",".join(f'key:"{table.asset(pipeline)}"' for table in (PREDICTIONS, PERFORMANCE))
-    arguments = ["--select", keys, "--config-json", json.dumps(config)]
-    done = [materialize(Paths.of(), console, [*arguments, "--partition", batch], log_name="score") for batch in batches]
+    due = runner.with_features(batches) if batches else runner.to_score()
+    if not due:
+        console.print(f"scored nothing: no batch of {pipeline} waits for scores")
+        return
+    with can_be_continued():
+        ok = runner.score(due, version)
     with reading() as lake:
-        found = predictions.means(lake, pipeline, batches)
-    shown = Table(
-        "batch", "version", "role", "rows", "mean score", title=f"{pipeline}: predictions", title_justify="left"
-    )
-    for row in found:
-        shown.add_row(row["batch"], row["model_version"], row["role"], f"{row['rows']:,}", f"{row['mean']:.4g}")
-    console.print(shown)
-    sys.exit(0 if all(done) else 1)
+        print_scored(lake, pipeline, due)
+    say_next(f"ml-assets open {pipeline} {due[-1]}")
+    sys.exit(0 if ok else 1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ml_assets.spec.operation import Log
 
 
-@click.command()
+@click.command(short_help="Score rows over HTTP.")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE]...", shell_complete=complete_pipelines)
 @version_option("--version", "Serve this version of one pipeline for good; by default the champion is followed.")
 @click.option(

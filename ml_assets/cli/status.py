@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ml_assets.graph.staleness.states import Verdict
 
 
-@click.command()
+@click.command(short_help="What is fresh, stale, missing or failed, and why.")
 @optional_pipeline
 @json_option
 def status(pipeline: str | None, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from ml_assets.tables.statistics import STATISTICS, read
 CONSTRAINTS = ("min", "max", "allowed", "regex")
 
 
-@click.command()
+@click.command(short_help="Suggest constraints for columns that have none.")
 @pipeline_argument
 @json_option
 def suggest(pipeline: str, as_json: bool) -> None:

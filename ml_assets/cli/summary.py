@@ -18,7 +18,7 @@ from ml_assets.pipeline_summary import Summary, summarize
 from ml_assets.tables import pipelines
 
 
-@click.command()
+@click.command(short_help="What is in the lake, and what needs attention.")
 @optional_pipeline
 @json_option
 def summary(pipeline: str | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Lake
@@ -17,7 +17,7 @@ from ml_assets.tables.pipelines import only_pipeline
 from ml_assets.tables.trials import need_newest
 
 
-@click.command()
+@click.command(short_help="The trials of the hyperparameter search.")
 @optional_pipeline
 @click.option("--candidate", help="Only this candidate.")
 @click.option("--pin", help="Training set, as its id; by default the newest one that has trials.")
@@ -87,9 +87,10 @@ def _spread(scores: list[float | None] | None) -> float | None:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    made = Table("candidate", "trial", "state", rows[0]["metric"] if rows else "score", "spread", "seconds")
-    for title in ("params", "warning or error"):
-        made.add_column(title, overflow="fold")
+    score = rows[0]["metric"] if rows else "score"
+    is_told = any(row["error"] or row["warning"] for row in rows)
+    columns = ("candidate", "trial", "state", score, "spread", "seconds", "params")
+    made = grid(*columns, *(["warning or error"] if is_told else []), numbers=("trial", score, "spread", "seconds"))
     for row in rows:
         made.add_row(
             row["candidate"],
@@ -99,7 +100,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             _number(row["spread"], ".4f"),
             _number(row["seconds"], ".2f"),
             ", ".join(f"{name}={_short(value)}" for name, value in row["params"].items()),
-            row["error"] or row["warning"] or "",
+            *([row["error"] or row["warning"] or ""] if is_told else []),
         )
     return made
 

@@ -23,7 +23,7 @@ from ml_assets.ui.web import ENV_UI_URL
 UI_PORT = 3000
 
 
-@click.command()
+@click.command(short_help="The home page, and Dagster with its daemon.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65534),

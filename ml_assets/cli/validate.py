@@ -11,7 +11,7 @@ from ml_assets.cli.listing import json_option, print_json
 from ml_assets.lake.paths import Paths
 
 
-@click.command()
+@click.command(short_help="Load every pipeline and print what is wrong with it.")
 @json_option
 def validate(as_json: bool) -> None:
     """Load every pipeline and print what is wrong with it: YAML, SQL, rules, estimators, parameters.

@@ -18,10 +18,11 @@ import duckdb
 
 from ml_assets.atomic import short_hash
 from ml_assets.errors import LakeError, MLAssetsError
-from ml_assets.graph.declare import Metadata, commit, table_of, written_metadata
+from ml_assets.graph.declare import Metadata, commit, shown, table_of, written_metadata
 from ml_assets.graph.step_errors import failure
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Lake, Written
+from ml_assets.pages import addresses
 from ml_assets.tables import ingest_errors
 from ml_assets.tables.ingest_errors import FailedIngest
 
@@ -104,11 +105,13 @@ def each_batch(
                 context.log.error(f"{keys[0].to_user_string()} refused:\n{error}")
             continue
         seconds = time.monotonic() - started
+        page = addresses.batch(pipeline, batch)
         for key, result in ((key, results[key]) for key in selected):
             versions[key].append(result.written.data_version)
             totals[key] += result.written.rows
             written = written_metadata(result.written, seconds, by_batch=True)
-            context.add_asset_metadata({**written, **result.metadata}, asset_key=key, partition_key=batch)
+            metadata = shown({**written, **result.metadata}, page)
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=batch)
         rows = ", ".join(f"{result.written.rows:,} rows in {key.path[-1]}" for key, result in results.items())
         context.log.info(f"[{number}/{len(batches)}] {batch}: {rows}, {seconds:.2f} s")
     if len(errors) == len(batches):
@@ -116,10 +119,12 @@ def each_batch(
     for key in selected:
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={
-                **_rows_of_table(lake, key),
-                **({"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {}),
-            },
+            metadata=shown(
+                {
+                    **_rows_of_table(lake, key),
+                    **({"rows_of_run": totals[key], "batches_refused": len(errors)} if len(batches) > 1 else {}),
+                }
+            ),
             data_version=dg.DataVersion(combined_version(versions[key])),
         )
 

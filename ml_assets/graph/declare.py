@@ -15,6 +15,7 @@ from ml_assets.tables.versions import user
 Metadata = dict[str, Any]
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
+UNITS = ("seconds", "_s", "_ms", "_mib")  # ends of the names of measurements
 # What can ask for a run -> Dagster's tag that names it.
 TRIGGERED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 
@@ -83,14 +84,48 @@ def triggered_by(tags: Mapping[str, str]) -> str:
 
 
 def written_metadata(written: Written, seconds: float, by_batch: bool = False) -> Metadata:
-    """Numbers of a write that Dagster shows and plots; the rows are those of the table, or of one batch of it."""
+    """Facts of a write; the rows are those of the table, or of one batch of it."""
     return {
         "dagster/partition_row_count" if by_batch else "dagster/row_count": written.rows,
         "seconds": round(seconds, 3),
         "size_bytes": written.bytes,
-        "snapshot": written.snapshot_id,
+        "snapshot": str(written.snapshot_id),
         "dagster/table_name": f"lake.{written.table}",
     }
+
+
+def shown(metadata: Metadata, page: str | None = None) -> Metadata:
+    """Metadata in the order in which people need it: links, scores, other facts, then texts and plots, columns last.
+
+    Dagster draws every number over time. What stays one is a row count of Dagster's or a score: any float without a
+    unit in its name. Counts and measurements become text.
+
+    Args:
+        metadata: Of a materialization.
+        page: Address of the page about what was made (pages/addresses.py).
+    """
+    found = {name: _plotted_or_text(name, value) for name, value in metadata.items()}
+    if page is not None:
+        found = {"page": dg.MetadataValue.url(addresses.below_dagster(page)), **found}
+    return dict(sorted(found.items(), key=lambda item: _rank(item[1])))
+
+
+def _plotted_or_text(name: str, value: Any) -> Any:
+    if name.startswith("dagster/") or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) and name.endswith(UNITS) else value
+
+
+def _rank(value: Any) -> int:
+    if isinstance(value, dg.UrlMetadataValue):
+        return 0
+    if isinstance(value, float):
+        return 1
+    if isinstance(value, dg.TableSchema | dg.TableSchemaMetadataValue):
+        return 4
+    return 3 if isinstance(value, dg.MarkdownMetadataValue | dg.JsonMetadataValue) else 2
 
 
 def column_schema(types: Mapping[str, str], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:

@@ -83,6 +83,17 @@ def means(lake: Lake, pipeline: str, batches: Sequence[str]) -> list[dict[str, A
     )
 
 
+def of_row(lake: Lake, pipeline: str, batch: str, row_id: int) -> list[dict[str, Any]]:
+    """What each version predicted of a row, the champion of that moment first."""
+    return PREDICTIONS.query(
+        lake,
+        pipeline,
+        """SELECT * REPLACE (coalesce(role, 'champion') AS role) FROM {t} WHERE batch = ? AND row_id = ?
+        ORDER BY role != 'champion', model_version""",
+        [batch, row_id],
+    )
+
+
 def counts(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
     """By model_version and role of a batch: its rows, different row ids, and rows without a score as `missing`."""
     return PREDICTIONS.query(

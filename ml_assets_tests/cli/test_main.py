@@ -19,13 +19,16 @@ from ml_assets.cli import main
 from ml_assets.cli.group import Group
 
 FOLDER = Path(ml_assets.cli.__file__).parent
-HELPERS = {"__init__", "__main__", "group", "listing", "pipelines", "lake.values", "models.values", "quarantine.held"}
+HELPERS = {
+    *("__init__", "__main__", "group", "listing", "pipelines", "results"),
+    *("lake.values", "models.values", "quarantine.held"),
+}
 LISTINGS = {
-    "experiment",
+    *("experiment", "explain", "list"),
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }
-LIMITED = {"alerts", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
+LIMITED = {"alerts", "explain", "list", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
 
 
 def commands(group: click.Group = main, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -64,6 +67,14 @@ def test_help(flag: str) -> None:
     assert CliRunner().invoke(main, ["retrains"]).exit_code == 2
 
 
+@pytest.mark.parametrize("group", ["", "models", "lake", "quarantine"])
+def test_no_short_help_is_cut_at_80_columns(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(main, [*group.split(), "-h"], terminal_width=80).output
+    assert "..." not in shown.partition("Options:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).output.split()[-1] == importlib.metadata.version("ml-assets")
 
@@ -88,7 +99,7 @@ def test_the_shell_completes_commands_pipelines_and_versions(
     (root / "credit/defs/broken").mkdir()
     (root / "credit/defs/broken/defs.yaml").write_text("attributes: {name: [")
     monkeypatch.chdir(root)
-    assert completed(begun="tr") == ["trials"]
+    assert completed(begun="tr") == ["train", "trials"]
     assert completed("models", begun="ro") == ["rollback"]
     for words in (["trials"], ["models", "list"], ["serve"], ["lake", "snapshots"]):
         assert completed(*words) == ["loans"]
@@ -114,7 +125,7 @@ def test_an_unknown_command_is_refused() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from ml_assets.cli import main; "
-        "assert 'Act:' in CliRunner().invoke(main, ['-h']).output; "
+        "assert 'Run:' in CliRunner().invoke(main, ['-h']).output; "
         "print(sorted({'dagster', 'evidently', 'sklearn', 'pandas', 'starlette'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake import history
 from ml_assets.lake.compare import BatchChange
@@ -34,7 +33,7 @@ def diff(before: str, after: str, pipeline: str | None, as_json: bool) -> None:
     if not changes:
         console.print(f"Nothing changed between snapshots {ids[0]} and {ids[1]}.")
         return
-    table = Table("table", "batch", "added", "removed", "changed", "what")
+    table = grid("table", "batch", "added", "removed", "changed", "what", numbers=("added", "removed", "changed"))
     for change in changes:
         what = _shape(change)
         for one in change.batches or [BatchChange(None, 0, 0)]:

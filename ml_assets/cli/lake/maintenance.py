@@ -14,7 +14,7 @@ from ml_assets.project import declared, project_at
 from ml_assets.tables.maintenance import run_maintenance
 
 
-@click.command()
+@click.command(short_help="Merge small files, expire unneeded snapshots.")
 @pipeline_argument
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @click.option(

@@ -14,7 +14,7 @@ from ml_assets.lake.sqlite import SqliteCatalog
 LOCK_TIMEOUT_S = 60
 
 
-@click.command()
+@click.command(short_help="Replace a lost catalog by its copy or a backup.")
 @click.option(
     "--from",
     "source",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.cli.lake.values import counted
+from ml_assets.cli.listing import grid
 from ml_assets.cli.pipelines import why_option, writing
 from ml_assets.tables.restore import Plan
 from ml_assets.tables.restore import plan as plan_restore
@@ -14,7 +14,7 @@ from ml_assets.tables.restore import restore as restore_plan
 from ml_assets.tables.snapshot_names import snapshot_id
 
 
-@click.command()
+@click.command(short_help="Write an earlier state as a new snapshot.")
 @click.argument("table")
 @click.option("--batch", help="Only this batch; by default the whole table, with its columns.")
 @click.option("--snapshot", required=True, help="The earlier state: an id or a model version, such as flights@1.2.0.")
@@ -38,7 +38,7 @@ def _print_plan(planned: Plan) -> None:
     title = f"{planned.table} as at snapshot {planned.snapshot_id}"
     if planned.reshape and planned.change:
         title += ", its columns too"
-    table = Table("batch", "rows now", "rows then", "with it", title=title, title_justify="left")
+    table = grid("batch", "rows now", "rows then", "with it", title=title)
     for one in planned.batches:
         others = ", ".join(name for name in one.tables if name != planned.table)
         table.add_row(one.batch, counted(one.rows_now), counted(one.rows_then), others)

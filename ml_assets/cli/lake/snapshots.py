@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.cli.lake.values import counted
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake import history
 from ml_assets.tables.training_sets import pinned
 
 
-@click.command()
+@click.command(short_help="Every write that is kept, newest first.")
 @optional_pipeline
 @click.option("--batch", help="Only writes of this batch.")
 @limit_option
@@ -25,9 +24,8 @@ def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool
     if as_json:
         print_json(found)
         return
-    table = Table("id", "time (UTC)")
-    for title in ("asset", "batch", "rows", "run", "models"):
-        table.add_column(title, overflow="fold")
+    is_pinned = any(one.models for one in found)
+    table = grid("id", "time (UTC)", "asset", "batch", "rows", "run", *(["models"] if is_pinned else []))
     for one in found:
         own = (one.asset or "").replace("/", ".", 1)
         rows = ", ".join(
@@ -43,6 +41,6 @@ def snapshots(pipeline: str | None, batch: str | None, limit: int, as_json: bool
             one.batch or "",
             rows,
             (one.run_id or "")[:8],
-            ", ".join(one.models),
+            *([", ".join(one.models)] if is_pinned else []),
         )
     console.print(table)

@@ -16,7 +16,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.version_overview import describe, differences
 
 
-@click.command()
+@click.command(short_help="What differs between two versions.")
 @pipeline_argument
 @version_argument("first", "A")
 @version_argument("second", "B")

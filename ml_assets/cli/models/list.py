@@ -12,7 +12,7 @@ from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.version_overview import overview
 
 
-@click.command("list")
+@click.command("list", short_help="Every version with its scores and decision.")
 @pipeline_argument
 @limit_option
 @json_option

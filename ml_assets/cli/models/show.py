@@ -9,14 +9,14 @@ import click
 from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.models.values import minute, number, scored, shown_value
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_argument
 from ml_assets.lake.paths import Paths
 from ml_assets.version_overview import describe
 
 
-@click.command()
+@click.command(short_help="Everything about a version.")
 @pipeline_argument
 @version_argument()
 @json_option
@@ -86,9 +86,7 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    table = grid(*rows[0], title=title)
     for row in rows:
         table.add_row(*(shown_value(value) for value in row.values()))
     console.print(table)

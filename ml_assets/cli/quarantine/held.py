@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import grid
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.data import QUARANTINE
@@ -30,9 +30,7 @@ def held_batches(lake: Lake, pipeline: str, batches: tuple[str, ...]) -> list[st
 
 def print_rows(title: str, rows: list[dict[str, object]]) -> None:
     """Rows as a table with their keys as titles."""
-    shown = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        shown.add_column(name, overflow="fold")
+    shown = grid(*rows[0], title=title)
     for row in rows:
         values = (", ".join(value) if isinstance(value, list) else value for value in row.values())
         shown.add_row(*("" if value is None else str(value) for value in values))

@@ -9,12 +9,12 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.quarantine.held import batch_option, held_batches, print_rows
+from ml_assets.dagster_commands import materialize
 from ml_assets.lake.paths import Paths
-from ml_assets.materialize import materialize
 from ml_assets.tables.data import FEATURES, QUARANTINE, VALIDATED_DATA, lookups
 
 
-@click.command()
+@click.command(short_help="Validate the batches again under today's rules.")
 @pipeline_argument
 @batch_option
 def retry(pipeline: str, batches: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from ml_assets.project import declared, project_at
 from ml_assets.tables.data import broken_rules, quarantined
 
 
-@click.command()
+@click.command(short_help="How often each rule is broken, and the rows.")
 @pipeline_argument
 @batch_option
 @click.option("--rule", help="Only rows that break this rule, such as distance.min.")

@@ -63,12 +63,14 @@ def _online_lookups(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDe
             listed, *changed = online.write(store, spec.name, made, newest, commit)
         shown = [{"table": one.table, "rows": one.rows, "bytes": one.bytes} for one in changed]
         yield dg.MaterializeResult(
-            metadata={
-                **declare.written_metadata(listed, time.monotonic() - started),
-                "newest_batch": newest,
-                "tables_changed": len(changed),
-                "changed": dg.MetadataValue.md(markdown_table(shown) if shown else "nothing"),
-            },
+            metadata=declare.shown(
+                {
+                    **declare.written_metadata(listed, time.monotonic() - started),
+                    "newest_batch": newest,
+                    "tables_changed": len(changed),
+                    "changed": dg.MetadataValue.md(markdown_table(shown) if shown else "nothing"),
+                }
+            ),
             data_version=dg.DataVersion(listed.data_version),
         )
 

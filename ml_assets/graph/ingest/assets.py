@@ -17,6 +17,7 @@ from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
+from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
@@ -63,24 +64,27 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
-            metadata={
-                **declare.written_metadata(written, time.monotonic() - started),
-                "batches": len(batches),
-                "files_not_ready": sum(arrival.status != "ready" for arrival in found),
-                "files": dg.MetadataValue.md(
-                    markdown_table(
-                        [
-                            {
-                                "batch": a.batch,
-                                "file": a.path.rpartition("/")[2],
-                                "bytes": a.size_bytes,
-                                "status": a.status,
-                            }
-                            for a in found[-50:]
-                        ]
-                    )
-                ),
-            },
+            metadata=declare.shown(
+                {
+                    **declare.written_metadata(written, time.monotonic() - started),
+                    "batches": len(batches),
+                    "files_not_ready": sum(arrival.status != "ready" for arrival in found),
+                    "files": dg.MetadataValue.md(
+                        markdown_table(
+                            [
+                                {
+                                    "batch": a.batch,
+                                    "file": a.path.rpartition("/")[2],
+                                    "bytes": a.size_bytes,
+                                    "status": a.status,
+                                }
+                                for a in found[-50:]
+                            ]
+                        )
+                    ),
+                },
+                addresses.batches(spec.name),
+            ),
             data_version=dg.DataVersion(written.data_version),
         )
 

@@ -10,6 +10,7 @@ from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import outcomes
 from ml_assets.graph.step_errors import user_errors
+from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
@@ -54,13 +55,16 @@ def _outcomes(spec: PipelineSpec, source: Outcomes) -> dg.AssetsDefinition:
             for one in taken.files[-50:]
         ]
         return dg.MaterializeResult(
-            metadata={
-                **declare.written_metadata(taken.written, time.monotonic() - started),
-                "files_taken": len(taken.new),
-                "files_refused": sum(one.status == "refused" for one in taken.files),
-                "keys_without_row": waiting,
-                "files": dg.MetadataValue.md(markdown_table(shown)),
-            },
+            metadata=declare.shown(
+                {
+                    **declare.written_metadata(taken.written, time.monotonic() - started),
+                    "files_taken": len(taken.new),
+                    "files_refused": sum(one.status == "refused" for one in taken.files),
+                    "keys_without_row": waiting,
+                    "files": dg.MetadataValue.md(markdown_table(shown)),
+                },
+                addresses.batches(spec.name),
+            ),
             data_version=dg.DataVersion(taken.written.data_version),
         )
 

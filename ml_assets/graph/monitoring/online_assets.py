@@ -16,6 +16,7 @@ from ml_assets.graph.monitoring.performance_assets import performance_metadata
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake, Put, Written
 from ml_assets.lake.paths import Paths
+from ml_assets.pages import addresses
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import drift, evaluations, prediction_log, versions
@@ -95,6 +96,7 @@ def _online_report(spec: PipelineSpec) -> dg.AssetsDefinition:
                 metadata["seconds"] = round(time.monotonic() - started, 3)
                 made += [one.data_version for one in written]
                 context.log.info(f"{ONLINE}{day}: {metadata.get('why', '')} {metadata.get('verdict', '')}")
+                metadata = declare.shown(metadata, addresses.batch(spec.name, f"{ONLINE}{day}"))
                 for hour in (hour for hour in hours if hour.startswith(day)):
                     context.add_asset_metadata(metadata, asset_key=key, partition_key=hour)
         yield dg.MaterializeResult(data_version=dg.DataVersion(short_hash(" ".join(made))))

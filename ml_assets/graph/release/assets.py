@@ -10,6 +10,7 @@ from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.packaging import features_engine, pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
+from ml_assets.pages import addresses
 from ml_assets.reporting.evaluation_files import plotted, publish
 from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
 from ml_assets.reporting.markdown import markdown_table
@@ -68,17 +69,20 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             here = declare.commit(context, key)
             evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
         return dg.MaterializeResult(
-            metadata={
-                "version": model.version,
-                "test_rows": len(evaluated.judged.labels),
-                "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
-                "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
-                "plot": dg.MetadataValue.md(evaluation_plot(evaluated)),
-                **declare.report_links(paths, reports.evaluation),
-                "evidently_report": declare.report_links(paths, reports.evidently)["report"],
-                "model_card": declare.report_links(paths, reports.card)["report"],
-                **plotted(evaluated.found),
-            },
+            metadata=declare.shown(
+                {
+                    "version": model.version,
+                    "test_rows": len(evaluated.judged.labels),
+                    "metrics": dg.MetadataValue.md(_metrics_table(evaluated.found)),
+                    "slices": dg.MetadataValue.md(_slices_table(evaluated.found)),
+                    "plot": dg.MetadataValue.md(evaluation_plot(evaluated)),
+                    **declare.report_links(paths, reports.evaluation),
+                    "evidently_report": declare.report_links(paths, reports.evidently)["report"],
+                    "model_card": declare.report_links(paths, reports.card)["report"],
+                    **plotted(evaluated.found),
+                },
+                addresses.version(spec.name, model.version),
+            ),
         )
 
     return evaluation_report
@@ -134,11 +138,16 @@ def _release_candidate(
             releases.record(store, spec.name, row, declare.commit(context, key))
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float | str)}
         return dg.MaterializeResult(
-            metadata={
-                **numbers,
-                "folder": dg.MetadataValue.path(str(packed.folder)),
-                "log": dg.MetadataValue.md(f"```\n{proof.log}\n```" if proof else "not started: gates.serving is null"),
-            }
+            metadata=declare.shown(
+                {
+                    **numbers,
+                    "folder": dg.MetadataValue.path(str(packed.folder)),
+                    "log": dg.MetadataValue.md(
+                        f"```\n{proof.log}\n```" if proof else "not started: gates.serving is null"
+                    ),
+                },
+                addresses.version(spec.name, model.version),
+            )
         )
 
     return release_candidate
@@ -165,16 +174,19 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
             score = evaluations.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
-            metadata={
-                "decision": made.decision,
-                "version": made.version,
-                "why": made.why,
-                "champion": current.version if current else "none",
-                "previous_champion": made.previous_champion or "none",
-                "gates_passed": sum(gate.passed for gate in made.gates),
-                "gates_failed": sum(not gate.passed for gate in made.gates),
-                "gates": dg.MetadataValue.md(markdown_table([gate.as_row() for gate in made.gates])),
-            },
+            metadata=declare.shown(
+                {
+                    "decision": made.decision,
+                    "version": made.version,
+                    "why": made.why,
+                    "champion": current.version if current else "none",
+                    "previous_champion": made.previous_champion or "none",
+                    "gates_passed": sum(gate.passed for gate in made.gates),
+                    "gates_failed": sum(not gate.passed for gate in made.gates),
+                    "gates": dg.MetadataValue.md(markdown_table([gate.as_row() for gate in made.gates])),
+                },
+                addresses.version(spec.name, made.version),
+            ),
             data_version=dg.DataVersion(current.version if current else "none"),
         )
 

@@ -105,6 +105,11 @@ def retrain_schedule(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.Sche
     return [cron]
 
 
+def decide_now(instance: dg.DagsterInstance, spec: PipelineSpec, paths: Paths, triggered_by: str) -> Decided:
+    """Decide about a training as the sensor would, for somebody who starts the run that is requested."""
+    return _decide(instance, spec, paths, triggered_by, [], _under_way(instance, spec, f"{spec.name}_train"))
+
+
 def _decide(
     instance: dg.DagsterInstance,
     spec: PipelineSpec,

@@ -14,6 +14,7 @@ from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting, pinning
 from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
+from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.plots import as_markdown
 from ml_assets.reporting.search_plots import search_figure
@@ -59,16 +60,19 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
             training_sets.save(store, spec.name, pin, commit)
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
-            metadata={
-                "pin": pin.pin_id,
-                "snapshot": pin.snapshot_id,
-                "rows": sum(pin.rows.values()),
-                "dagster/row_count": sum(pin.rows.values()),
-                "features": len(pin.features),
-                "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
-                "why": tags.get(retrain_events.WHY_TAG) or f"requested by {commit.triggered_by}",
-                "parts": dg.MetadataValue.md(markdown_table(parts)),
-            },
+            metadata=declare.shown(
+                {
+                    "pin": pin.pin_id,
+                    "snapshot": pin.snapshot_id,
+                    "rows": sum(pin.rows.values()),
+                    "dagster/row_count": sum(pin.rows.values()),
+                    "features": len(pin.features),
+                    "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
+                    "why": tags.get(retrain_events.WHY_TAG) or f"requested by {commit.triggered_by}",
+                    "parts": dg.MetadataValue.md(markdown_table(parts)),
+                },
+                addresses.versions(spec.name),
+            ),
             data_version=dg.DataVersion(pin.pin_id),
         )
 
@@ -101,20 +105,23 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
             outcome = competition.compete(store, lake.paths, spec, name, pin, version, say)
             competition.record(store, spec, name, pin, outcome, declare.commit(context, key))
         return dg.MaterializeResult(
-            metadata={
-                f"validation_{spec.metric}": outcome.validation_score,
-                f"cv_{spec.metric}": outcome.best.mean,
-                f"train_{spec.metric}": outcome.train_score,
-                f"baseline_{spec.metric}": outcome.baseline_score,
-                "trials": len(outcome.trials),
-                "failed_trials": sum(trial.state == "failed" for trial in outcome.trials),
-                "pruned_trials": sum(trial.state == "pruned" for trial in outcome.trials),
-                "seconds": round(outcome.seconds, 2),
-                "params": dg.MetadataValue.json(outcome.best.params),
-                "all_trials": dg.MetadataValue.md(_trials_table(outcome.trials, spec.metric)),
-                **_picture(outcome.trials, spec.metric),
-                "pin": pin.pin_id,
-            }
+            metadata=declare.shown(
+                {
+                    f"validation_{spec.metric}": outcome.validation_score,
+                    f"cv_{spec.metric}": outcome.best.mean,
+                    f"train_{spec.metric}": outcome.train_score,
+                    f"baseline_{spec.metric}": outcome.baseline_score,
+                    "trials": len(outcome.trials),
+                    "failed_trials": sum(trial.state == "failed" for trial in outcome.trials),
+                    "pruned_trials": sum(trial.state == "pruned" for trial in outcome.trials),
+                    "seconds": round(outcome.seconds, 2),
+                    "params": dg.MetadataValue.json(outcome.best.params),
+                    "all_trials": dg.MetadataValue.md(_trials_table(outcome.trials, spec.metric)),
+                    **_picture(outcome.trials, spec.metric),
+                    "pin": pin.pin_id,
+                },
+                addresses.versions(spec.name),
+            )
         )
 
     return candidate_asset
@@ -173,15 +180,18 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             "seconds",
         )
         return dg.MaterializeResult(
-            metadata={
-                "version": model.version,
-                "candidate": model.candidate,
-                f"validation_{spec.metric}": model.validation_score,
-                "selection": ranked[0]["selection_why"],
-                "ranking": dg.MetadataValue.md(markdown_table([{c: row[c] for c in columns} for row in ranked])),
-                "bundle": dg.MetadataValue.path(lake.paths.artifacts.bundles.link(model.bundle)),
-                "pin": pin.pin_id,
-            },
+            metadata=declare.shown(
+                {
+                    "version": model.version,
+                    "candidate": model.candidate,
+                    f"validation_{spec.metric}": model.validation_score,
+                    "selection": ranked[0]["selection_why"],
+                    "ranking": dg.MetadataValue.md(markdown_table([{c: row[c] for c in columns} for row in ranked])),
+                    "bundle": dg.MetadataValue.path(lake.paths.artifacts.bundles.link(model.bundle)),
+                    "pin": pin.pin_id,
+                },
+                addresses.version(spec.name, model.version),
+            ),
             data_version=dg.DataVersion(f"{model.version}-{model.fingerprint}"),
         )
 
