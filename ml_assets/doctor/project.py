@@ -61,20 +61,12 @@ def channels(paths: Paths) -> Iterator[Finding]:
         service = "webhook" if channel.name == WEBHOOK else service_name(channel)
         if service is None:
             text = f"channel {channel.name}: Apprise knows no such address"
-            yield problem(
-                "alerts",
-                text,
-                "correct its variable; `apprise --details` shows the forms of addresses",
-            )
+            yield problem("alerts", text, "correct its variable; docs/alerts.md has the forms of addresses")
         else:
             yield ok("alerts", f"channel {channel.name}: {service}, {channel.severity} and above")
     if not known:
         text = "no channel is configured: nobody is notified"
-        yield warning(
-            "alerts",
-            text,
-            "name one under `alerts`, such as webhook: '{{ env.SLACK_WEBHOOK }}'",
-        )
+        yield warning("alerts", text, "write alerts.webhook or alerts.channels into defs.yaml: docs/alerts.md")
 
 
 def distinct_channels(project: Project) -> list[Channel]:
