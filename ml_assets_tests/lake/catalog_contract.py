@@ -318,7 +318,11 @@ class CatalogContract(abc.ABC):
             with self.as_other_user(catalog) as seen:
                 assert value(seen, folder) == 1  # not committed
             lake.con.execute("COMMIT")
+            before = catalog.published_snapshot()
+            assert before is not None
+            assert before < lake.snapshot()
             catalog.publish(5)
+            assert catalog.published_snapshot() == lake.snapshot()
             with self.as_other_user(catalog) as seen:
                 assert value(seen, folder) == 2
         newest = write(catalog, folder, 3)
