@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -66,6 +68,30 @@ def test_changed_bytes_replace_the_batch(project: Project) -> None:
     assert project.ingest("1").success
     assert project.value("SELECT count(*) FROM {p}.features") == 40
     assert project.value("SELECT min(source_sha256) FROM {p}.raw_data") != before
+
+
+def test_a_run_that_only_met_rejected_files_fails(project: Project) -> None:
+    """The sensor tags it so. Where other files are ingested, the check fails and the run does not."""
+    (project.source / "loans_3.parquet").write_text("no parquet")
+    first = project.tick("loans_new_data")
+    (request,) = first.run_requests
+    assert request.tags["ml_assets/rejected"] == "loans_3.parquet"
+    result = (
+        project.defs()
+        .resolve_job_def("loans_ingest")
+        .execute_in_process(
+            asset_selection=request.asset_selection, tags=request.tags, instance=project.instance, raise_on_error=False
+        )
+    )
+    assert not result.success
+    assert check_results(result) == {("arrivals", "every_file_is_accepted", None): False}
+    text = failure_text(result)
+    assert text.startswith("1 file is rejected: loans_3.parquet\n")
+    step = FailedStep("arrivals_every_file_is_accepted", text, False)
+    with Lake(project.paths.lake, read_only=True) as lake:
+        told = happened(lake, "loans", [FailedRun(result.run_id, "loans_ingest", "", [step])])
+    assert [alert.event for alert in told] == ["refused_batch"]  # the failed run is told with it
+    assert project.arrive().success
 
 
 def test_arrivals_registers_batches_and_records_every_file(project: Project) -> None:
