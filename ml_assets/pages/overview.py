@@ -160,15 +160,11 @@ class Overview:
     events: list[Event] = field(default_factory=list)
 
     @property
-    def state(self) -> tuple[str, str]:
-        """The state in a word or two, and its tone."""
+    def states(self) -> list[tuple[str, str]]:
+        """What is to be said of it, each in a word or two with its tone; the most urgent first."""
         kinds = {need.kind for need in self.needs}
-        for kind, word, tone in STATES:
-            if kind in kinds:
-                return word, tone
-        if self.champion is None:
-            return "no champion yet", ""
-        return "healthy", "good"
+        found = [(word, tone) for kind, word, tone in STATES if kind in kinds]
+        return found or [("no champion yet", "") if self.champion is None else ("healthy", "good")]
 
 
 STATES = (

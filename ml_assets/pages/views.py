@@ -88,7 +88,7 @@ class Views:
         """What needs a person, and a card for each pipeline."""
         many = len(found.needs)
         title = "Nothing needs you" if not many else "1 thing needs you" if many == 1 else f"{many} things need you"
-        states = Counter(one.state[0] for one in found.overviews)
+        states = Counter(one.states[0][0] for one in found.overviews)
         return self._page(
             "home.html", addresses.HOME, title, [], home=found, states=states, recent=_events(found.overviews)[:ON_HOME]
         )
