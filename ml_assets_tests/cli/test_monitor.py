@@ -1,4 +1,4 @@
-"""`ml-assets monitor` where it cannot start, and Evidently's report of one batch; how its UI looks was seen in a browser."""
+"""`ml-assets monitor` where it cannot start, and Evidently's report of a batch; its UI was looked at in a browser."""
 
 from __future__ import annotations
 
