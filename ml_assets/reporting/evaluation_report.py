@@ -87,7 +87,7 @@ def report(contents: Contents, links: Mapping[str, str]) -> str:
         facts=_facts(contents),
         conclusions=conclusions,
         suspects=suspects,
-        numbers=_tiles(spec, contents.found) if spec else [],
+        numbers=_tiles(spec, contents.all_found) if spec else [],
         sections=sections,
     )
 
