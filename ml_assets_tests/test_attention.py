@@ -135,7 +135,7 @@ def test_drift_and_decay_until_a_batch_is_well_again_or_another_version_is_champ
     decay, drifted_need = attention.needs(lake, "loans")
     assert (decay.kind, decay.severity, drifted_need.kind) == ("decay", "error", "drift")
     assert "decayed on batch 5: 0.1 below the test score" in decay.text
-    assert "batches 3, 5 drifted from what version 1.0.0 was trained on: Drift: income moved" in drifted_need.text
+    assert "batches 3, 5 drifted from what version 1.0.0 was trained on: income moved" in drifted_need.text
     watch(lake, "6", False)
     measure(lake, "6", False)
     assert kinds(lake) == []

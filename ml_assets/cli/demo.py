@@ -27,6 +27,7 @@ def demo() -> None:
         found = summarize(lake, "flights")
     print_summary(found)
     console.print(
-        Text("\nNext", "bold"), " make ui   then http://127.0.0.1:3000 (the graph) and http://127.0.0.1:3001 (reports)"
+        Text("\nNext", "bold"),
+        " make ui   then http://127.0.0.1:3001 (what needs you) and http://127.0.0.1:3000 (the graph)",
     )
     sys.exit(0 if ok and not found.problems else 1)

@@ -196,7 +196,7 @@ class Views:
         self._known(lake, name)
         files = [file for file in arrivals.known(lake, name).values() if file.batch == batch]
         counts = {table.name: lake.count(table.of(name), batch) for table in (RAW_DATA, VALIDATED_DATA, QUARANTINE)}
-        (verdict,) = drift.verdicts(lake, name, batch) or [None]
+        verdict = next(iter(drift.verdicts(lake, name, batch)), None)
         scores = performance.of_batch(lake, name, batch)
         errors = {asset: text for (asset, of), text in ingest_errors.texts(lake, name).items() if of == batch}
         if not (files or any(counts.values()) or verdict or scores or errors):
