@@ -420,6 +420,19 @@ def files_of(root: Path) -> set[tuple[str, tuple[int, int]]]:
 @pytest.fixture
 def copied(trained: Project, project: Project) -> Project:
     """A copy of the trained project, to change: five batches, of which the champion 1.0.0 knows the first four."""
+    return copy_into(project, trained)
+
+
+@pytest.fixture(scope="module")
+def copy_of_module(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+    """Makes copies of the trained project for all tests of a module: what they share is made there once."""
+    with contextlib.ExitStack() as instances:
+        yield lambda name: copy_into(
+            Project(tmp_path_factory.mktemp(name), instances.enter_context(dg.DagsterInstance.ephemeral())), trained
+        )
+
+
+def copy_into(project: Project, trained: Project) -> Project:
     for folder in ("lake", "bundles", "releases", "incoming"):
         shutil.copytree(trained.paths.data / folder, project.paths.data / folder, dirs_exist_ok=True)
     project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3", "4", "5"])
@@ -471,13 +484,13 @@ def written_project(root: Path, spec: dict[str, Any] | None = None, sql: dict[st
     return root
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.5) -> None:
     """Poll a condition; fail with its name after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.5)
+        time.sleep(every_s)
 
 
 def with_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
