@@ -248,6 +248,7 @@ def pytest_collection_finish() -> None:
     """Take what the imports made out of each later garbage collection; one of all takes most of a second."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)  # by default a run in process collects 250 times
 
 
 @pytest.fixture(autouse=True)
