@@ -48,12 +48,12 @@ def count(copied: Project, table: str, batch: str) -> int:
     return int(copied.value(f"SELECT count(*) FROM {{p}}.{table} WHERE batch = '{batch}'"))
 
 
-def in_training_set(copied: Project, batch: str) -> list[dict[str, Any]]:
+def in_training_set(copied: Project, batch: str) -> list[Any]:
     """The rows of a batch in a new training set."""
     assert copied.materialize("training_set").success
     with Lake(copied.paths.lake, read_only=True) as lake:
         frame = training_sets.read(lake, "loans", training_sets.newest(lake, "loans"))
-    return frame[frame["batch"] == batch].to_dict("records")  # type: ignore[no-any-return]
+    return frame[frame["batch"] == batch].to_dict("records")
 
 
 def test_rows_with_an_outcome_are_learned_from_as_they_were_served(copied: Project, asked: Asked) -> None:
