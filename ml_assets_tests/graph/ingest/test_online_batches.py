@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.lake.lake import Lake
+from ml_assets.pipeline_summary import summarize
 from ml_assets.tables import training_sets
 from ml_assets_tests.conftest import Project, failure_text, loans
 from ml_assets_tests.graph.online import Asked, ask, log, observed, predicted, read
@@ -98,6 +99,20 @@ def test_batches_of_files_are_computed_as_if_there_were_none(copied: Project, as
     assert copied.ingest("6").success
     (after,) = copied.rows("SELECT bit_xor(hash(f)) AS h FROM {p}.features f WHERE batch = '6'")
     assert before == after
+
+
+def test_the_batch_is_fresh_and_nothing_else_is_made_of_it(copied: Project, asked: Asked) -> None:
+    read(copied, log(copied, predicted(asked), observed(asked, "r")))
+    batch = ingest(copied)
+    for name in ("loans_stale", "loans_release", "loans_new_data"):
+        result = copied.tick(name)
+        requests = [] if isinstance(result, dg.SkipReason) else list(result.run_requests or ())
+        assert not any(batch in str(request.tags) for request in requests), name
+    with Lake(copied.paths.lake, read_only=True) as lake:
+        found = summarize(lake, "loans")
+    assert found.problems == []
+    assert batch in found.batches
+    assert found.batches == found.seen
 
 
 def test_few_rows_wait_and_late_outcomes_come_with_the_next_batch(copied: Project, asked: Asked) -> None:
