@@ -49,7 +49,7 @@ def write(lake: Lake, story: Story, moment: dt.datetime | None = None) -> None:
     """Write all of a pipeline, as of a moment; by default now."""
     moment = moment or versions.now()
     names = [f"{moment - dt.timedelta(weeks=n):%Y-%m-%d}" for n in range(story.batches, 0, -1)]
-    dice = random.Random(story.name)  # noqa: S311 - the same pictures each time
+    dice = random.Random(story.name)
     _files(lake, story, names, moment)
     _rows(lake, story.name, names, dice)
     _versions(lake, story, moment)
@@ -131,9 +131,7 @@ def _model(name: str, version: str) -> dict[str, Any]:
     }
 
 
-def _monitored(
-    lake: Lake, story: Story, names: Sequence[str], dice: random.Random, moment: dt.datetime
-) -> None:
+def _monitored(lake: Lake, story: Story, names: Sequence[str], dice: random.Random, moment: dt.datetime) -> None:
     drifts, scores = [], []
     for n, batch in enumerate(names):
         has_drifted = n >= len(names) - story.drifted

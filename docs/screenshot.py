@@ -1,4 +1,5 @@
-"""Pictures of the real UI, after `make demo` and `make replay`: `make screenshot`, or `python -m docs.screenshot`.
+"""Pictures of the pages and the real UI, after `make demo` and `make replay`: `make screenshot`, or
+`python -m docs.screenshot`; with `--pages` of the home page alone, which needs no demo.
 
 Dagster's web server runs without its daemon, so that no sensor starts a run. Chromium is driven through its DevTools
 protocol: the UI is drawn long after its page is loaded, so each picture waits for a text, and until nothing moves.
@@ -25,6 +26,8 @@ from urllib.parse import quote
 import click
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.lakes import Story, write
+from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +39,12 @@ SHOTS = {  # picture: page, a text that it shows when it is ready, width and hei
     "replay": ("{replay}", "Score of each batch", 1000, 1010),
     "checks": (f"/assets/{PIPELINE}/{LAST}?view=checks", "failed_batches", 1240, 620),
 }
+HOME = {  # picture: scheme, width, whole page
+    "home": ("light", 1240),
+    "home-dark": ("dark", 1240),
+    "home-phone": ("light", 390),
+}
+STORIES = (Story("churn"), Story("credit", drifted=3, rejected=1), Story("flights", waits=True))
 SHARPNESS, SECONDS = 1.5, 90  # pixels of a picture for one of the page; longest wait for a server or a page
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = """--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync
@@ -114,10 +123,53 @@ def take(page: ClientConnection, address: str, text: str, only_graph: bool) -> b
     return base64.b64decode(seen[-1])
 
 
+def text(port: int) -> str:
+    """The home page's HTML."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
+
+def home_page(folder: Path) -> None:
+    """The home page of a project with a healthy, a drifted and a pending pipeline."""
+    from playwright.sync_api import sync_playwright
+
+    project = folder / "loop"
+    project.mkdir()
+    (project / "pyproject.toml").touch()
+    with Lake(project / "data" / "lake") as lake:
+        for story in STORIES:
+            write(lake, story)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    server = [sys.executable, "-m", "ml_assets.pages", "127.0.0.1", str(port)]
+    environment = {**os.environ, "ML_ASSETS_UI_URL": "http://127.0.0.1:3000"}
+    with running(server, cwd=project, env=environment), sync_playwright() as playwright:
+        wait_for("page with all pipelines", lambda: all(f">{story.name}<" in text(port) for story in STORIES))
+        chromium = playwright.chromium.launch(executable_path=program, args=root)
+        for name, (scheme, width) in HOME.items():
+            page = chromium.new_page(
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,  # type: ignore[arg-type]
+                device_scale_factor=SHARPNESS,
+            )
+            page.goto(f"http://127.0.0.1:{port}/")
+            picture = page.screenshot(full_page=True)
+            (ROOT / "docs" / "images" / f"{name}.png").write_bytes(picture)
+            click.echo(f"docs/images/{name}.png: {len(picture):,} bytes")
+
+
 @click.command()
+@click.option("--pages", is_flag=True, help="The home page alone.")
 @click.option("--home", type=click.Path(path_type=Path), help="DAGSTER_HOME of a demo; default: data/dagster.")
-def main(home: Path | None) -> None:
+def main(pages: bool, home: Path | None) -> None:
     """Renew docs/images from a finished demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        home_page(Path(folder))
+    if pages:
+        return
     home = (home or Paths.of(ROOT).data / "dagster").resolve()
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -86,23 +87,51 @@ class Stale:
     todo: str
 
 
-def needs(lake: Lake, pipeline: str, paths: Paths | None = None) -> list[Need]:
+@dataclass(frozen=True)
+class Rows:
+    """Rows of tables that others read too.
+
+    Args:
+        champion: The version in charge.
+        made: Every decision, oldest first.
+        drifted: Verdicts on drift of the newest batches.
+        live: Their live scores that carry a verdict.
+    """
+
+    champion: str | None
+    made: Sequence[decisions.Decision]
+    drifted: Sequence[dict[str, Any]]
+    live: Sequence[dict[str, Any]]
+
+    @classmethod
+    def read(cls, lake: Lake, pipeline: str) -> Rows:
+        """Read them."""
+        champion = versions.alias(lake, pipeline, "champion")
+        return cls(
+            champion.version if champion else None,
+            decisions.decisions(lake, pipeline),
+            drift.recent(lake, pipeline),
+            performance.recent(lake, pipeline),
+        )
+
+
+def needs(lake: Lake, pipeline: str, paths: Paths | None = None, rows: Rows | None = None) -> list[Need]:
     """What of a pipeline needs a person, the most urgent first.
 
     Args:
         lake: The lake.
         pipeline: The pipeline.
         paths: Folders of the project: where the sensor that watches for stale assets notes what it found.
+        rows: What the caller has read of the same snapshot.
     """
     with lake.one_snapshot():
-        champion = versions.alias(lake, pipeline, "champion")
-        number = champion.version if champion else None
+        rows = rows or Rows.read(lake, pipeline)
         found = [
             *_runs(lake, pipeline),
             *_batches(lake, pipeline),
             *_files(lake, pipeline),
-            *_versions(lake, pipeline, number),
-            *(_monitored(lake, pipeline, number) if number else ()),
+            *_versions(pipeline, rows),
+            *(_monitored(pipeline, rows.champion, rows) if rows.champion else ()),
             *(stale(paths, pipeline) if paths else ()),
         ]
     return ordered(found)
@@ -214,9 +243,9 @@ def _file(pipeline: str, file: Arrival) -> Need:
 # -- what waits ------------------------------------------------------------------------------------------------------
 
 
-def _versions(lake: Lake, pipeline: str, champion: str | None) -> list[Need]:
+def _versions(pipeline: str, rows: Rows) -> list[Need]:
     """Versions that wait for approval, and a pipeline whose trainings have not led to a champion."""
-    waiting = decisions.pending(lake, pipeline)
+    waiting = decisions.pending_of(rows.made)
     found = [
         Need(
             pipeline,
@@ -228,8 +257,8 @@ def _versions(lake: Lake, pipeline: str, champion: str | None) -> list[Need]:
         )
         for version, made in waiting.items()
     ]
-    last = decisions.newest(lake, pipeline)
-    if champion is None and last is not None and not waiting:
+    if rows.champion is None and rows.made and not waiting:
+        last = rows.made[-1]
         text = f"there is no champion: version {last.version} was {last.decision}: {last.why}"
         todo = f"correct the data, the features or the gates, then `ml-assets train {pipeline}`"
         link = addresses.version(pipeline, last.version)
@@ -237,31 +266,36 @@ def _versions(lake: Lake, pipeline: str, champion: str | None) -> list[Need]:
     return found
 
 
-def _monitored(lake: Lake, pipeline: str, champion: str) -> list[Need]:
+def _monitored(pipeline: str, champion: str, rows: Rows) -> list[Need]:
     """Drift and decay of the newest batches, as long as the newest one shows it and the same version is champion."""
     train = f"`ml-assets train {pipeline}` trains on the newest batches, unless `retrain` does it by itself"
     found = []
-    drifted = _until_well(drift.recent(lake, pipeline, champion), "drifted")
+    drifted = _until_well(rows.drifted, champion, "drifted")
     if drifted:
         last = drifted[-1]
         text = f"{_listed('batch', 'batches', [row['batch'] for row in drifted])} drifted from what version {champion} "
-        text += f"was trained on: {last['why'] or 'see the report'}"
+        text += f"was trained on: {_reason(last['why'])}"
         link = addresses.batch(pipeline, last["batch"])
         found.append(Need(pipeline, "drift", text, train, link))
-    decayed = _until_well(performance.recent(lake, pipeline, champion), "decayed")
+    decayed = _until_well(rows.live, champion, "decayed")
     if decayed:
         last = decayed[-1]
         text = f"the live score of version {champion} decayed on "
-        text += f"{_listed('batch', 'batches', [row['batch'] for row in decayed])}: {last['why'] or ''}".rstrip(": ")
+        text += f"{_listed('batch', 'batches', [row['batch'] for row in decayed])}: {_reason(last['why'])}"
         link = addresses.batch(pipeline, last["batch"])
         found.append(Need(pipeline, "decay", text, train, link, last["measured_at"]))
     return found
 
 
-def _until_well(rows: Sequence[dict[str, Any]], column: str) -> list[dict[str, Any]]:
-    """The newest rows in a row with this verdict; those without any verdict do not count."""
+def _reason(why: str | None) -> str:
+    """A verdict's sentence without the verdict that it begins with."""
+    return re.sub(r"^(Drift|Decayed): ", "", why or "no reason is known").removesuffix(".")
+
+
+def _until_well(rows: Sequence[dict[str, Any]], version: str, column: str) -> list[dict[str, Any]]:
+    """The newest rows of a version in a row with this verdict; those without any verdict do not count."""
     found: list[dict[str, Any]] = []
-    for row in reversed([row for row in rows if row[column] is not None]):
+    for row in reversed([row for row in rows if row["model_version"] == version and row[column] is not None]):
         if not row[column]:
             break
         found.append(row)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from ml_assets import launcher
 from ml_assets.home import check_home
 from ml_assets.lake.faults import ENV_MEMORY
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.paths import Paths
+from ml_assets.lake.paths import Paths, private_folder
 from ml_assets.liveness import holding
+
+ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
+_writers: list[subprocess.Popen[bytes]] = []
 
 
 def memory_limit() -> str:
@@ -51,6 +56,23 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 if self._lake is not None:
                     self._lake.close()
                     self._lake = None
+                    if context.instance is not None and not context.instance.is_ephemeral:
+                        write_pages(self.paths)
+
+
+def write_pages(paths: Paths) -> None:
+    """Let the pages be written anew as files, by a process that nothing waits for (pages/static.py).
+
+    It never fails a run. `ML_ASSETS_STATIC_PAGES=0` says that nobody reads them.
+    """
+    if os.environ.get(ENV_STATIC) == "0":
+        return
+    command = [sys.executable, "-m", "ml_assets.pages.static", str(paths.root), str(paths.data)]
+    with contextlib.suppress(OSError), (private_folder(paths.data / "logs") / "pages.log").open("a") as log:
+        writer = subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=paths.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        _writers[:] = [writer, *(one for one in _writers if one.poll() is None)]
 
 
 @contextlib.contextmanager

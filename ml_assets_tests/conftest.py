@@ -32,6 +32,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.spec import PipelineSpec
 
+os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
     "name": "loans",

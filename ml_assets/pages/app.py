@@ -114,6 +114,8 @@ async def _watching(views: Views, _app: Starlette) -> AsyncIterator[None]:
             except MLAssetsError as error:  # a page says so, too
                 log.debug("The lake cannot be read. %s", error)
 
+    with contextlib.suppress(MLAssetsError):
+        await run_in_threadpool(views.keeper.home, BUDGET_S)  # so that the first page need not open the lake
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     yield

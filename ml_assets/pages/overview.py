@@ -160,15 +160,11 @@ class Overview:
     events: list[Event] = field(default_factory=list)
 
     @property
-    def state(self) -> tuple[str, str]:
-        """The state in a word or two, and its tone."""
+    def states(self) -> list[tuple[str, str]]:
+        """What is to be said of it, each in a word or two with its tone; the most urgent first."""
         kinds = {need.kind for need in self.needs}
-        for kind, word, tone in STATES:
-            if kind in kinds:
-                return word, tone
-        if self.champion is None:
-            return "no champion yet", ""
-        return "healthy", "good"
+        found = [(word, tone) for kind, word, tone in STATES if kind in kinds]
+        return found or [("no champion yet", "") if self.champion is None else ("healthy", "good")]
 
 
 STATES = (
@@ -215,16 +211,21 @@ def unseen(pipeline: str) -> Overview:
 
 def _read(lake: Lake, pipeline: str, snapshot: int, declared: Mapping[str, Any]) -> Overview:
     moment = versions.now()
-    made = decisions.decisions(lake, pipeline)
     champion = _champion(lake, pipeline)
-    live, drifted = performance.recent(lake, pipeline, limit=POINTS), drift.recent(lake, pipeline, limit=POINTS)
+    read = attention.Rows(
+        champion.version if champion else None,
+        decisions.decisions(lake, pipeline),
+        drift.recent(lake, pipeline, limit=POINTS),
+        performance.recent(lake, pipeline, limit=POINTS),
+    )
+    made, drifted, live = read.made, read.drifted, read.live
     test = _test(lake, pipeline, champion, live)
     rows = lake.rows_by_batch(VALIDATED_DATA.of(pipeline))
     return Overview(
         pipeline,
         snapshot,
         moment,
-        needs=attention.needs(lake, pipeline),
+        needs=attention.needs(lake, pipeline, rows=read),
         champion=champion,
         test=test,
         live=[Point(r["batch"], r["value"], r["low"], r["high"], r["decayed"], r["model_version"]) for r in live],
@@ -276,8 +277,8 @@ def _limit(test: Score | None, declared: Mapping[str, Any]) -> float | None:
 
 
 def _share(row: Mapping[str, Any]) -> float | None:
-    weighted = row["weighted_share"]
-    return row["share"] if weighted is None else weighted
+    share: float | None = row["weighted_share"]
+    return row["share"] if share is None else share
 
 
 def _training(made: Sequence[Decision]) -> Training | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
 from ml_assets.pages.overview import Point
 
+Height = Callable[[float | None], float]
 WIDTH, HEIGHT, MARGIN = 260.0, 56.0, 6.0
 
 
@@ -62,11 +63,11 @@ def sparkline(
     )
 
 
-def _lines(y: object, limit: float | None, reference: float | None) -> Markup:
+def _lines(y: Height, limit: float | None, reference: float | None) -> Markup:
     parts = []
     for css, value in (("reference", reference), ("limit", limit)):
         if value is not None:
-            height = y(value)  # type: ignore[operator]
+            height = y(value)
             parts.append(
                 Markup('<line class="{}" x1="0" x2="{:.0f}" y1="{:.1f}" y2="{:.1f}"/>').format(
                     css, WIDTH, height, height
@@ -75,7 +76,7 @@ def _lines(y: object, limit: float | None, reference: float | None) -> Markup:
     return Markup("").join(parts)
 
 
-def _band(points: Sequence[Point], x: object, y: object) -> Markup:
+def _band(points: Sequence[Point], x: Callable[[int], float], y: Height) -> Markup:
     """The 95% intervals."""
     known = [(n, p) for n, p in enumerate(points) if p.low is not None and p.high is not None]
     if not known:
@@ -85,10 +86,10 @@ def _band(points: Sequence[Point], x: object, y: object) -> Markup:
         return Markup('<line class="whisker" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>').format(
             x(n),
             y(p.low),
-            y(p.high),  # type: ignore[operator]
+            y(p.high),
         )
-    upper = [f"{x(n):.1f},{y(p.high):.1f}" for n, p in known]  # type: ignore[operator]
-    lower = [f"{x(n):.1f},{y(p.low):.1f}" for n, p in reversed(known)]  # type: ignore[operator]
+    upper = [f"{x(n):.1f},{y(p.high):.1f}" for n, p in known]
+    lower = [f"{x(n):.1f},{y(p.low):.1f}" for n, p in reversed(known)]
     return Markup('<polygon class="band" points="{}"/>').format(" ".join(upper + lower))
 
 

@@ -125,6 +125,7 @@ def _environment() -> Environment:
         "first_line": lambda text: visible(text).split("\n", 1)[0],
         "other_lines": lambda text: visible(text).partition("\n")[2],
         "listed": listed,
+        "sentence": sentence,
         "size": size,
     }
     return made
@@ -187,6 +188,12 @@ def code(text: str) -> Markup:
 def listed(values: Iterable[object] | None) -> str:
     """Values with commas."""
     return ", ".join(visible(str(value)) for value in values or ())
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence: its first word with a capital, unless it is a name."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def size(value: int | None) -> str:

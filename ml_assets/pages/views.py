@@ -88,7 +88,7 @@ class Views:
         """What needs a person, and a card for each pipeline."""
         many = len(found.needs)
         title = "Nothing needs you" if not many else "1 thing needs you" if many == 1 else f"{many} things need you"
-        states = Counter(one.state[0] for one in found.overviews)
+        states = Counter(one.states[0][0] for one in found.overviews)
         return self._page(
             "home.html", addresses.HOME, title, [], home=found, states=states, recent=_events(found.overviews)[:ON_HOME]
         )
@@ -195,7 +195,7 @@ class Views:
         self._known(lake, name)
         files = [file for file in arrivals.known(lake, name).values() if file.batch == batch]
         counts = {table.name: lake.count(table.of(name), batch) for table in (RAW_DATA, VALIDATED_DATA, QUARANTINE)}
-        (verdict,) = drift.verdicts(lake, name, batch) or [None]
+        verdict = next(iter(drift.verdicts(lake, name, batch)), None)
         scores = performance.of_batch(lake, name, batch)
         errors = {asset: text for (asset, of), text in ingest_errors.texts(lake, name).items() if of == batch}
         if not (files or any(counts.values()) or verdict or scores or errors):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -111,8 +112,13 @@ def decisions(lake: Lake, pipeline: str) -> list[Decision]:
 
 def pending(lake: Lake, pipeline: str) -> dict[str, Decision]:
     """Versions that wait for a person -> the decision that says so. One about another version changes nothing."""
-    newest = {made.version: made for made in decisions(lake, pipeline)}
-    return {version: made for version, made in newest.items() if made.decision == "pending"}
+    return pending_of(decisions(lake, pipeline))
+
+
+def pending_of(made: Iterable[Decision]) -> dict[str, Decision]:
+    """As `pending`, of decisions that are read already."""
+    newest = {one.version: one for one in made}
+    return {version: one for version, one in newest.items() if one.decision == "pending"}
 
 
 def newest(lake: Lake, pipeline: str) -> Decision | None:

@@ -1,18 +1,20 @@
 """The sensor that redos stale batches."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import dagster as dg
 
+from ml_assets import attention
+from ml_assets.attention import Stale
 from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.batches import unfinished_run
 from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import nodes_of
-from ml_assets.graph.staleness.states import Node, Redo, Verdict, evaluate, plan
+from ml_assets.graph.staleness.states import Node, Redo, Verdict, evaluate, plan, spans
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 
@@ -63,6 +65,7 @@ def _evaluate(tick: Tick, nodes: Mapping[str, Node], now: Mapping[str, object], 
     with tick.lake() as lake:
         facts = read_facts(lake, tick.spec.name)
     verdicts = evaluate(nodes, facts)
+    attention.note_stale(tick.paths, tick.spec.name, unattended(verdicts, facts.batches()))
     registered = list(tick.instance.get_dynamic_partitions(f"{tick.spec.name}_batches"))
     new = [batch for batch in facts.batches() if batch not in registered]
     redos = {_key(one, verdicts, now): one for one in plan(verdicts, facts, [*registered, *new])}
@@ -84,6 +87,25 @@ def _evaluate(tick: Tick, nodes: Mapping[str, Node], now: Mapping[str, object], 
             tick.context.log.info(f"{_what(redo)} requested again: {runs[-1].tags['ml_assets/why']}")
         requested |= run_requests.repeated([key], requested)
     return Found(runs, reason, json.dumps({**now, "requested": run_requests.as_cells(requested)}), new)
+
+
+def unattended(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[Stale]:
+    """What is stale or missing and waits for a person: no sensor rebuilds it, and no training is still to come."""
+    found: dict[tuple[str, str, str], list[Verdict]] = {}
+    for one in verdicts:
+        is_left = one.state in ("stale", "missing") and not one.redo and not one.todo.startswith(("sensor", "follows"))
+        if is_left and one.why != "never made":
+            found.setdefault((one.state, one.why, one.todo), []).append(one)
+    return [
+        Stale(
+            state,
+            list(dict.fromkeys(one.asset_name for one in group)),
+            spans((one.batch for one in group if one.batch), batches),
+            why,
+            todo,
+        )
+        for (state, why, todo), group in found.items()
+    ]
 
 
 def _run(redo: Redo, key: str, requested: Requests) -> dg.RunRequest:
