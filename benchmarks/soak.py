@@ -4,6 +4,9 @@
 the rate that the server reached before, each with an id of its own. Meanwhile the champion's alias moves every few
 seconds, outcomes of some requests are sent, and a worker is killed with SIGKILL, twice. Afterwards the log is ingested:
 every request that was answered must be in prediction_log once, and every outcome that was taken in feedback once.
+
+`python -m benchmarks.soak --swaps 1000` has one worker, which is not killed, and moves the alias as often as that, each
+time once the other version answers, at a tenth of the load. No request may fail; `--minutes` is a limit then.
 """
 
 from __future__ import annotations
@@ -36,9 +39,8 @@ from ml_assets.graph.scoring import prediction_log
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import versions
-from ml_assets_tests.conftest import Project, written_project
+from ml_assets_tests.conftest import Project, failure_text, written_project
 from ml_assets_tests.server.helpers import started
-from ml_assets_tests.server.test_follow import add_version
 
 CLIENTS, WORKERS, KILLS = 8, 2, 2
 SWAP_S, FEEDBACK_SHARE, TIMEOUT_S = 5.0, 0.05, 20.0
@@ -55,6 +57,7 @@ class Seen:
         latencies_ms: Of requests that were answered.
         lost: When a request got no answer, on the clock of the run.
         refused: Status -> how often.
+        is_over: Clients end.
     """
 
     answered: dict[str, str] = field(default_factory=dict)
@@ -62,6 +65,7 @@ class Seen:
     latencies_ms: list[float] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
+    is_over: bool = False
 
 
 class Connection:
@@ -107,7 +111,7 @@ async def ask(port: int, number: int, until: float, interval_s: float, seen: See
     for turn in itertools.count():
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         due = max(due + interval_s, time.monotonic() - 1)
-        if time.monotonic() > until:
+        if time.monotonic() > until or seen.is_over:
             break
         request_id, row = str(uuid.uuid4()), {**ROW, "loan": turn * CLIENTS + number + 1}
         sent = time.monotonic()
@@ -157,6 +161,22 @@ async def soak(port: int, paths: Paths, supervisor: psutil.Process, seconds: flo
     return seen, swaps
 
 
+async def swapped(port: int, paths: Paths, count: int, seconds: float, rate: float) -> tuple[Seen, int]:
+    """Clients, and so many swaps one after the other; what clients saw, and how often the other version answered."""
+    seen, swaps, connection, until = Seen(), 0, Connection(port), time.monotonic() + seconds
+    running = asyncio.create_task(clients(port, float("inf"), rate, seen))
+    for version in itertools.islice(itertools.cycle(VERSIONS), count):
+        if time.monotonic() > until:
+            break
+        await asyncio.to_thread(promote, paths, version)
+        status, body = await connection.post("/v1/loans/reload", {})
+        swaps += status == 200 and json.loads(body)["version"] == version
+    connection.close()
+    seen.is_over = True
+    await running
+    return seen, swaps
+
+
 def promote(paths: Paths, version: str) -> None:
     """Move the champion's alias."""
     with Lake(paths.lake) as lake:
@@ -186,7 +206,7 @@ def ingested(paths: Paths) -> Logged:
     return Logged(*(Counter(row["request_id"] for row in rows) for rows in found))
 
 
-def report(seen: Seen, logged: Logged, swaps: int, memory: Sequence[float], rate: float) -> int:
+def report(seen: Seen, logged: Logged, swaps: int, memory: Sequence[float], rate: float, kills: int = KILLS) -> int:
     """Print the table; 1 where something acknowledged was lost or doubled, or a request was refused."""
     lost_rows = [name for name in seen.answered if not logged.predictions[name]]
     lost_outcomes = [name for name in seen.outcomes if not logged.outcomes[name]]
@@ -197,7 +217,7 @@ def report(seen: Seen, logged: Logged, swaps: int, memory: Sequence[float], rate
         "requests answered": f"{len(seen.answered):,} at {rate:,.0f} a second; p50 {p50:.1f} ms, p99 {p99:.1f} ms",
         "by version": ", ".join(f"{name}: {count:,}" for name, count in sorted(versions_seen.items())),
         "swaps of the champion": swaps,
-        "workers killed": KILLS,
+        "workers killed": kills,
         "requests without an answer": f"{len(seen.lost)}, at second {', '.join(map(str, map(int, seen.lost))) or '-'}",
         "requests refused": dict(seen.refused) or 0,
         "outcomes taken": f"{len(seen.outcomes):,}",
@@ -208,43 +228,56 @@ def report(seen: Seen, logged: Logged, swaps: int, memory: Sequence[float], rate
         "memory at start and end, MiB": f"{memory[0]:.0f}, {memory[-1]:.0f}; highest {max(memory):.0f}",
     }
     print("| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items()))
-    return 1 if lost_rows or lost_outcomes or doubled or seen.refused or len(seen.lost) > KILLS * CLIENTS else 0
+    return 1 if lost_rows or lost_outcomes or doubled or seen.refused or len(seen.lost) > kills * CLIENTS else 0
 
 
-def run(paths: Paths, folder: Path, minutes: float, probe_s: float = 5.0) -> int:
-    """Soak a trained project that has both versions."""
-    command = ["-m", "ml_assets.cli", "serve", "loans", "--workers", str(WORKERS)]
+def run(paths: Paths, folder: Path, minutes: float, swaps_wanted: int = 0, probe_s: float = 5.0) -> int:
+    """Soak a trained project that has both versions; for some minutes, or for a number of swaps."""
+    workers, kills = (1, 0) if swaps_wanted else (WORKERS, KILLS)
+    command = ["-m", "ml_assets.cli", "serve", "loans", "--workers", str(workers)]
     with started(folder / "server.log", command, cwd=paths.root) as server:
         supervisor, probe = psutil.Process(server.process.pid), Seen()
         asyncio.run(clients(server.port, probe_s, None, probe))
-        rate = len(probe.answered) / probe_s / 2
+        rate = len(probe.answered) / probe_s / (10 if swaps_wanted else 2)
         memory = [rss_mib(supervisor)]
-        seen, swaps = asyncio.run(soak(server.port, paths, supervisor, 60 * minutes, rate))
+        if swaps_wanted:
+            seen, swaps = asyncio.run(swapped(server.port, paths, swaps_wanted, 60 * minutes, rate))
+        else:
+            seen, swaps = asyncio.run(soak(server.port, paths, supervisor, 60 * minutes, rate))
         memory.append(rss_mib(supervisor))
         if server.end() != 0:
             print((folder / "server.log").read_text()[-2000:])
     seen.answered |= probe.answered
     seen.outcomes |= probe.outcomes
-    return report(seen, ingested(paths), swaps, memory, rate)
+    failed = report(seen, ingested(paths), swaps, memory, rate, kills)
+    return failed or int(swaps < swaps_wanted)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--swaps", type=int, default=0, help="swap so often, with one worker that is not killed")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)  # Dagster's events of the training
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, trained_project(Path(folder)) as project:
-        return run(declared(project, Path(folder)), Path(folder), given.minutes)
+        train_again(project)
+        return run(declared(project, Path(folder)), Path(folder), given.minutes, given.swaps)
+
+
+def train_again(project: Project) -> None:
+    """A second version, which knows one more batch."""
+    project.write(5)
+    for result in (project.ingest("5"), project.train()):
+        if not result.success:
+            raise RuntimeError(failure_text(result))
 
 
 def declared(project: Project, folder: Path) -> Paths:
-    """A copy of the project with its YAML, whose answers a server logs, and a second version."""
+    """A copy of the project with its YAML, whose answers a server logs."""
     root = written_project(folder / "declared", project.spec_dict, project.sql)
     shutil.copytree(project.paths.data, root / "data", dirs_exist_ok=True)
-    paths = Paths(root, root / "data")
-    add_version(paths, VERSIONS[1], threshold=0.5)
-    return paths
+    return Paths(root, root / "data")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ml_assets.graph.features.lineage import pipeline_lineage
 from ml_assets.graph.features.online_assets import online_assets as online_lookup_assets
 from ml_assets.graph.ingest.assets import ingest_assets
 from ml_assets.graph.ingest.checks import ingest_checks
+from ml_assets.graph.ingest.online_sensors import online_batch_sensor
 from ml_assets.graph.ingest.outcome_assets import outcome_assets
 from ml_assets.graph.ingest.outcome_sensors import outcomes_sensor
 from ml_assets.graph.ingest.sensors import new_data_sensor
@@ -219,10 +220,11 @@ def build_pipeline(
 
     online = described(online_lookup_assets(spec, texts))
     before_champion = [*described([*ingest_assets(spec), *feature_assets(spec, texts, function)]), *online]
+    of_batches = [one for one in before_champion if one.partitions_def is not None]
     late, performance = described(outcome_assets(spec)), described(performance_assets(spec))
     after_champion = [*described([*scoring_assets(spec), *monitoring_assets(spec)]), *performance]
     logged = described([*log_assets(spec), *online_assets(spec)])
-    sources = {**texts, **(function.sources if function else {}), earlier.RECIPE: earlier.recipe_text(spec)}
+    sources = earlier.sources(spec, texts, function)
     trained = described(
         [
             *training_assets(spec, sources),
@@ -255,6 +257,7 @@ def build_pipeline(
             new_data_sensor(spec, paths, ingest_job.name, early_keys),
             stale_sensor(spec, paths, ingest_job.name, before_champion),
             *outcomes_sensor(spec, paths, f"{spec.name}_outcomes"),
+            *online_batch_sensor(spec, paths, ingest_job.name, [key for one in of_batches for key in one.keys]),
             *log_sensor(spec, paths, f"{spec.name}_{PREDICTION_LOG.name}"),
             retrain_sensor(spec, paths, train_job.name),
             release_sensor(spec, paths, [deploy, ingest_job], [key for one in after_champion for key in one.keys]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import fcntl
@@ -13,7 +14,9 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -22,14 +25,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from alembic.util import pyfiles
 from dagster._core.storage.event_log import in_memory as event_records
 from dagster._core.storage.runs import in_memory as run_records
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.event import listen
 from sqlalchemy.pool import QueuePool
 
 from ml_assets.component import build_pipeline
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.reporting import evaluation_files, evaluation_plots, plots, searches
 from ml_assets.spec import PipelineSpec
 
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
@@ -187,13 +194,13 @@ class Project:
     def arrive(self) -> dg.ExecuteInProcessResult:
         return self.materialize("arrivals")
 
-    def ingest(self, *batches: str) -> dg.ExecuteInProcessResult:
-        """arrivals, then everything up to features."""
+    def ingest(self, *batches: str, until: str = "") -> dg.ExecuteInProcessResult:
+        """arrivals, then everything up to features, or up to the asset `until`."""
         assert self.arrive().success
         lookups = [f"lookup_{name}" for name in self.spec.lookups]
         online = ["online_lookups"] if lookups or self.spec.references else []
         made = ("raw_data", "validated_data", "quarantine", *lookups, "features", *online)
-        return self.materialize(*made, batches=batches)
+        return self.materialize(*made[: made.index(until) + 1 if until else None], batches=batches)
 
     def fit(self) -> dg.ExecuteInProcessResult:
         """A new version, not evaluated."""
@@ -276,7 +283,37 @@ def _quick_instances() -> Iterator[None]:
         for storage in (event_records, run_records):
             patch.setattr(storage, "stamp_alembic_rev", lambda *_: None)
             patch.setattr(storage, "NullPool", QueuePool)
+            patch.setattr(storage, "create_engine", _engine_with_foreign_keys)
+        patch.setattr(event_records.InMemoryEventLogStorage, "_connect", _transaction_under_lock)
+        patch.setattr(event_records.InMemoryEventLogStorage, "has_table", lambda *_: True)
+        patch.setattr(run_records.InMemoryRunStorage, "connect", _transaction)
+        patch.setattr(pyfiles, "load_module_py", _loaded_once(pyfiles.load_module_py))
         yield
+
+
+def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
+    """An engine that says once a connection what Dagster says before each query."""
+    engine = create_engine(*arguments, **options)
+    listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
+    return engine
+
+
+def _loaded_once(load: Callable[[str, Path], ModuleType]) -> Callable[[str, Path], ModuleType]:
+    """Dagster's hundred migrations, which are read to stamp each new file of records."""
+    migration = cache(load)
+    return lambda name, path: (migration if path.parent.name == "versions" else load)(name, path)
+
+
+@contextlib.contextmanager
+def _transaction(storage: Any) -> Iterator[Any]:
+    with storage._engine.begin() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _transaction_under_lock(storage: Any) -> Iterator[Any]:
+    with storage._db_lock, _transaction(storage) as connection:
+        yield connection
 
 
 # Folders and files of tests that are about the copy of the catalog which readers get.
@@ -289,6 +326,24 @@ def _publishes_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.path.relative_to(Path(__file__).parent).parts[0] not in PUBLISHING:
             patch.setattr(SqliteCatalog, "publish", lambda *_: None)
+        yield
+
+
+# Folders and files of tests that are about plots and reports, or about all that a training leaves: these draw.
+DRAWING = ("reporting", "scaffold", "test_demo.py")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _draws_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A training draws a dozen plots and Evidently's page, a third of its time; `trained` has real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] not in DRAWING:
+            for module in (evaluation_plots, plots, searches):
+                patch.setattr(module, "as_png", lambda *_: PNG)
+            patch.setattr(evaluation_files, "write_evidently", lambda _, file, __: file.write_text("<html></html>"))
         yield
 
 

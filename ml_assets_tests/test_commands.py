@@ -96,7 +96,7 @@ M = ("-m", "credit.definitions")
 
 def test_looking_at_a_project(project: Path) -> None:
     ok(here(project, "dg", "check", "yaml"))
-    listed = json.loads(ok(run(project, "dg", "list", "defs", "--json")))
+    listed = json.loads(ok(here(project, "dg", "list", "defs", "--json")))
     assert "loans/champion" in json.dumps(listed)
     ok(here(project, "dagster", "definitions", "validate"))
     assert "loans/drift_report" in ok(here(project, "dagster", "asset", "list", *M)).split()
@@ -127,7 +127,7 @@ def test_a_users_mistake_shows_its_text_and_fails(project: Path) -> None:
     text = features.read_text()
     try:
         features.write_text("SELECT row_id, income FROM batch WHERE income > 30")
-        shown = run(
+        shown = here(
             project, "dagster", "asset", "materialize", *M, "--select", 'key:"loans/features"', "--partition", "1"
         )
     finally:
@@ -178,8 +178,8 @@ def test_a_wrong_yaml_fails_with_file_and_line(project: Path) -> None:
     text = file.read_text()
     try:
         file.write_text(text + "  targte: {}\n")
-        shown = run(project, "dagster", "definitions", "validate")
-        checked = run(project, "dg", "check", "yaml")
+        shown = here(project, "dagster", "definitions", "validate")
+        checked = here(project, "dg", "check", "yaml")
     finally:
         file.write_text(text)
     for one in (shown, checked):

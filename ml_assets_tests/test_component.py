@@ -95,7 +95,7 @@ def test_jobs_sensors_and_schedules(load: Callable[..., Any]) -> None:
     defs = load(changed(retrain={"cron": "0 3 * * *"}))
     jobs = ("approve", "deploy", "ingest", "maintenance", "prediction_log", "train")
     assert sorted(job.name for job in defs.jobs) == [f"loans_{asset_name}" for asset_name in jobs]
-    sensors = ("alerts", "new_data", "prediction_log", "release", "retrain", "stale")
+    sensors = ("alerts", "new_data", "online_batches", "prediction_log", "release", "retrain", "stale")
     assert sorted(sensor.name for sensor in defs.sensors) == [f"loans_{asset_name}" for asset_name in sensors]
     assert [schedule.name for schedule in defs.schedules] == ["loans_retrain_cron", "loans_maintenance"]
 

@@ -18,29 +18,32 @@ def wanted(put: Put) -> dict[str, str]:
     return {name: text for name, text in {TABLE: put.description, **put.column_descriptions}.items() if text}
 
 
-def stored(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str]:
-    """The comments that a table has, by the last commit.
+def stored(con: duckdb.DuckDBPyConnection, schema: str) -> dict[str, dict[str, str]]:
+    """Table, as `schema.table` -> the comments that it has, by the last commit; of all tables of a schema at once.
 
     From DuckLake's own tables: `duckdb_tables()` would count the rows of every table of the lake.
     """
-    schema, _, table_name = name.partition(".")
     rows = con.execute(
         """
         WITH ours AS (
-            SELECT table_id FROM __ducklake_metadata_lake.ducklake_table t
+            SELECT table_id, table_name FROM __ducklake_metadata_lake.ducklake_table t
             JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id)
-            WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND s.schema_name = ? AND t.table_name = ?
+            WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND s.schema_name = ?
         )
-        SELECT '', value FROM __ducklake_metadata_lake.ducklake_tag JOIN ours ON table_id = object_id
+        SELECT table_name, '', value FROM __ducklake_metadata_lake.ducklake_tag JOIN ours ON table_id = object_id
         WHERE end_snapshot IS NULL AND key = 'comment'
         UNION ALL
-        SELECT c.column_name, g.value FROM __ducklake_metadata_lake.ducklake_column_tag g JOIN ours USING (table_id)
+        SELECT table_name, c.column_name, g.value FROM __ducklake_metadata_lake.ducklake_column_tag g
+        JOIN ours USING (table_id)
         JOIN __ducklake_metadata_lake.ducklake_column c USING (table_id, column_id)
         WHERE g.end_snapshot IS NULL AND c.end_snapshot IS NULL AND g.key = 'comment'
         """,
-        [schema, table_name],
+        [schema],
     ).fetchall()
-    return {str(column): str(text) for column, text in rows}
+    found: dict[str, dict[str, str]] = {}
+    for table_name, column, text in rows:
+        found.setdefault(f"{schema}.{table_name}", {})[str(column)] = str(text)
+    return found
 
 
 def write(con: duckdb.DuckDBPyConnection, name: str, comments: Mapping[str, str], columns: Collection[str]) -> None:
@@ -58,5 +61,6 @@ def write_again(con: duckdb.DuckDBPyConnection, put: Put) -> None:
 
     DuckLake makes no snapshot of a transaction that changes nothing, and then nobody could tell that it was written.
     """
-    text = put.description or stored(con, put.table).get(TABLE, WITHOUT_ROWS)
+    schema = put.table.partition(".")[0]
+    text = put.description or stored(con, schema).get(put.table, {}).get(TABLE, WITHOUT_ROWS)
     write(con, put.table, {TABLE: text}, ())

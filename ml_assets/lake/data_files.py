@@ -62,20 +62,19 @@ def values_by_batch(con: duckdb.DuckDBPyConnection, name: str, column: str) -> d
     return found
 
 
-def written_bytes(con: duckdb.DuckDBPyConnection, name: str, snapshot: int) -> int:
-    """Bytes of the files that a snapshot added to a table."""
+def written_bytes(con: duckdb.DuckDBPyConnection, snapshot: int) -> dict[str, int]:
+    """Table -> bytes of the files that a snapshot added to it."""
     rows = con.execute(
         """
-        SELECT coalesce(sum(f.file_size_bytes), 0)
+        SELECT s.schema_name, t.table_name, sum(f.file_size_bytes)
         FROM __ducklake_metadata_lake.ducklake_data_file f
         JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id)
         JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-        WHERE f.begin_snapshot = $snapshot AND t.end_snapshot IS NULL AND s.schema_name = $schema
-            AND t.table_name = $table_name
+        WHERE f.begin_snapshot = ? AND t.end_snapshot IS NULL GROUP BY ALL
         """,
-        {"snapshot": snapshot, **_parts(name)},
+        [snapshot],
     ).fetchall()
-    return int(rows[0][0])
+    return {f"{schema}.{table_name}": int(size) for schema, table_name, size in rows}
 
 
 def _parts(name: str) -> dict[str, str]:

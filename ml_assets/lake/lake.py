@@ -302,7 +302,7 @@ class Lake:
             SourceError: A value fits no type that the lake has, or DuckDB cannot compute the rows.
             LakeError: The disk is full, or the catalog cannot be written.
         """
-        with self._computing():
+        with self._computing(), self.one_snapshot():
             sources = [puts.normalised(self.con, put) for put in tables]
             versions = [puts.data_version(self.con, *pair) for pair in zip(tables, sources, strict=True)]
         rows: dict[str, int] = {}
@@ -334,10 +334,10 @@ class Lake:
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
         with self._reading():
-            sizes = [data_files.written_bytes(self.con, put.table, written) for put in tables]
+            sizes = data_files.written_bytes(self.con, written)
         return [
-            Written(put.table, written, rows[put.table], size, version, retries)
-            for put, version, size in zip(tables, versions, sizes, strict=True)
+            Written(put.table, written, rows[put.table], sizes.get(put.table, 0), version, retries)
+            for put, version in zip(tables, versions, strict=True)
         ]
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:

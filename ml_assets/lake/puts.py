@@ -13,7 +13,7 @@ from ml_assets.lake.shape import columns_of, table_exists
 from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.lake.writes import Put, stored_type
 
-# Table -> the comments that it is known to have: they are compared once a connection.
+# Table -> the comments that it is known to have: those of a schema are read once a connection.
 Commented = dict[str, dict[str, str]]
 
 
@@ -75,7 +75,10 @@ def _comment(con: duckdb.DuckDBPyConnection, put: Put, known: dict[str, str] | N
     wanted = comments.wanted(put)
     if wanted == known or not wanted:
         return
-    has = comments.stored(con, put.table) if known is None else known
+    if known is None:
+        for name, texts in comments.stored(con, put.table.partition(".")[0]).items():
+            commented.setdefault(name, texts)
+    has = commented.get(put.table, {}) if known is None else known
     missing = {name: text for name, text in wanted.items() if has.get(name) != text}
     if missing:
         comments.write(con, put.table, missing, columns_of(con, table(put.table)))

@@ -177,7 +177,7 @@ class _Served:
             if form.get("word") == "approve":
                 approvals.approve(lake, self.views.paths, name, version, why, by)
             else:
-                approvals.reject(lake, name, version, why, by)
+                approvals.reject(lake, self.views.paths, name, version, why, by)
 
     async def _refused(self, request: Request, why: str, status: int) -> Response:
         """The page again, with what was wrong."""

@@ -123,7 +123,8 @@ class Views:
         reports = self.paths.artifacts.reports
         files = {
             "Evaluation": f"{name}/evaluation/{number}.html",
-            "Model card": f"{name}/evaluation/{number}.md",
+            "Model card": f"{name}/evaluation/{number}.card.html",
+            "Model card as Markdown": f"{name}/evaluation/{number}.md",
         }
         waits = number in decisions.pending(lake, name)
         return self._page(

@@ -1,4 +1,4 @@
-"""Evidently's report on a batch, with our verdict on top: an HTML report, and its JSON."""
+"""The drift of a batch as an HTML report, and Evidently's run behind it, whose own report is rendered on demand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.ml.drift_measures import PRESENCE, Measure, quiet
 from ml_assets.ml.reference import PREDICTION
-from ml_assets.reporting import html
-from ml_assets.reporting.html import Table
+from ml_assets.reporting import drift_plots, html
+from ml_assets.reporting.html import Cell, Section, Table, Tile
 from ml_assets.tables.drift import Drift
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Plots of 200 columns are 10 MB and 20 s; the table of the report and the lake have every column.
+# The table of the report and the lake have every column.
 PLOTTED = 25
+MOST_ROWS = 800
+RAISED = "Limits are raised where so few rows could differ by chance."
 # A column of the batch's sample with one value, whose mean Evidently can plot over the batches.
 VERDICT = "share of the importance in drifted columns"
 
@@ -83,20 +85,78 @@ def plotted(found: Drift) -> list[str]:
     return [column.column for column in ranked[:PLOTTED]]
 
 
-def write(snapshot: Any, found: Drift, batch: str, version: str, report: Path, figures: Path) -> None:
-    """The report, and Evidently's JSON of its figures; each appears whole or not at all."""
+def write_evidently(saved: str, file: Path) -> None:
+    """Evidently's own report, of a run as `Snapshot.dumps` gave it; it appears whole or not at all."""
     with quiet():
-        page = html.sealed(snapshot.get_html_str(as_iframe=False))
-    html.write(report, page.replace("<body>", f"<body>{_head(found, batch, version)}", 1))
-    html.write(figures, snapshot.json())
+        from evidently.core.report import Snapshot
+
+        page = html.sealed(Snapshot.loads(saved).get_html_str(as_iframe=False))
+    html.write(file, page)
 
 
-def _head(found: Drift, batch: str, version: str) -> str:
-    names = ("column", "drifted", "distance", "limit", "direction", "importance", "rows", "reference rows", "method")
+def page(
+    found: Drift, current: pd.DataFrame, reference: pd.DataFrame, pipeline: str, batch: str, version: str, figures: str
+) -> str:
+    """Our report on a batch: the verdict, how far each column has moved, and where to.
+
+    Args:
+        found: The verdict.
+        current: Sample of the batch.
+        reference: Sample of the fitted rows.
+        pipeline: The pipeline.
+        batch: The batch.
+        version: The model version.
+        figures: Address of Evidently's JSON beside it.
+    """
+    shown = plotted(found)
+    which = "All columns are" if len(shown) == len(found.columns) else f"The {len(shown)} most important columns are"
+    style, word = {True: ("bad", "Drift"), False: ("good", "No drift"), None: ("none", "No verdict")}[found.drifted]
+    sections = [
+        Section("How far each column has moved", drift_plots.distances(found)),
+        Section(
+            "Distributions",
+            [f"{which} plotted below.", *(drift_plots.compared(found, name, current, reference) for name in shown)],
+        ),
+        Section("All columns", [RAISED, *_columns(found)]),
+    ]
+    return html.render(
+        "drift.html",
+        title=f"{pipeline} {batch}: {word.lower()}",
+        pipeline=pipeline,
+        batch=batch,
+        version=version,
+        style=style,
+        word=word,
+        why=_sentence(found.why.removeprefix(f"{word}: ")),
+        figures=figures,
+        numbers=_tiles(found),
+        sections=sections,
+    )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _tiles(found: Drift) -> list[Tile]:
+    share, counted = found.weighted_share, [column for column in found.columns if not column.ignored]
+    if share is None:
+        return [Tile(f"{found.rows:,}", "rows of the batch")]
+    return [
+        Tile(f"{share:.0%}", "of the model's importance is in drifted columns", f"limit {found.limit:.0%}"),
+        Tile(f"{len(found.drifted_columns)}", f"of {len(counted)} columns drifted"),
+        Tile(f"{found.rows:,}", "rows of the batch", f"{found.reference_rows:,} of the training data"),
+    ]
+
+
+def _columns(found: Drift) -> list[str | Table]:
+    """Every column, the drifted ones first; very many are cut, so that the page stays small."""
+    names = ("column", "result", "distance", "limit", "direction", "importance", "rows", "training rows", "method")
+    ordered = sorted(found.columns, key=lambda column: not column.drifted)
     rows = [
         (
             column.column + (" (ignored)" if column.ignored else ""),
-            "yes" if column.drifted else "no",
+            Cell("▲ drifted", "bad") if column.drifted else "unchanged",
             f"{column.score:.3g}",
             f"{column.threshold:.3g}",
             column.direction,
@@ -105,15 +165,8 @@ def _head(found: Drift, batch: str, version: str) -> str:
             f"{column.reference_rows:,}",
             column.method,
         )
-        for column in found.columns
+        for column in ordered[:MOST_ROWS]
     ]
-    shown = len(plotted(found))
-    which = "All columns are" if shown == len(rows) else f"The {shown} most important columns are"
-    return html.render(
-        "drift.html",
-        batch=batch,
-        version=version,
-        why=found.why,
-        plotted=f"{which} plotted below.",
-        columns=Table(names, rows),
-    )
+    left_out = len(ordered) - len(rows)
+    more = [f"{left_out} more columns are in the table drift_report of the lake."] if left_out else []
+    return [Table(names, rows, "All columns", stacks=True), *more]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,24 @@ POLICY = (
 )
 
 
+SCROLLING = '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table that is marked.
+
+    Args:
+        text: As it is shown.
+        style: good, bad or wait.
+        strength: From 0 to 1: how much of the accent colour is behind it.
+    """
+
+    text: str
+    style: str = ""
+    strength: float = 0.0
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of a report.
@@ -34,10 +52,46 @@ class Table:
     Args:
         names: Of the columns.
         rows: Their values, as they are shown.
+        label: What it is, for whoever hears the page.
+        stacks: On a phone, each row is a block of lines: for tables of few rows that must be read whole.
     """
 
     names: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
+    label: str = ""
+    stacks: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report with a heading; one without content is not shown.
+
+    Args:
+        title: Its heading.
+        blocks: Sentences, tables, plots and figures, in order. Plots that follow each other stand side by side.
+    """
+
+    title: str
+    blocks: Sequence[Any]
+
+    @property
+    def anchor(self) -> str:
+        """Its name in addresses."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    @property
+    def parts(self) -> list[tuple[str, Any]]:
+        """(text, table, plots or figures; the block or blocks), without what is empty."""
+        parts: list[tuple[str, Any]] = []
+        for block in self.blocks:
+            kind = {"str": "text", "Table": "table", "Plot": "plots", "Figure": "figures"}[type(block).__name__]
+            if kind in ("plots", "figures") and parts and parts[-1][0] == kind:
+                parts[-1][1].append(block)
+            elif kind in ("plots", "figures"):
+                parts.append((kind, [block]))
+            elif block if kind == "text" else block.rows:
+                parts.append((kind, block))
+        return parts
 
 
 @dataclass(frozen=True)
@@ -70,6 +124,21 @@ def _environment() -> Environment:
     )
     made.globals["policy"] = Markup(policy(""))  # noqa: S704 - our own text
     return made
+
+
+def markdown_page(text: str, title: str, links: Mapping[str, str]) -> str:
+    """A page of Markdown; HTML in it stays text.
+
+    Args:
+        text: The Markdown, which begins with its own heading.
+        title: Of the page.
+        links: Text -> address of files beside it.
+    """
+    from markdown_it import MarkdownIt
+
+    shown = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    shown = shown.replace("<table>", SCROLLING).replace("</table>", "</table></div>")
+    return render("markdown.html", title=title, links=links, content=Markup(shown))  # noqa: S704 - html: False
 
 
 def write(file: Path, page: str) -> None:

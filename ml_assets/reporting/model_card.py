@@ -29,6 +29,7 @@ def model_card(
     suspects: Sequence[str],
     served: Served | None = None,
     gates: Sequence[Mapping[str, object]] = (),
+    decision: str = "",
 ) -> str:
     """The card of a version.
 
@@ -40,10 +41,12 @@ def model_card(
         suspects: What may be a leak in it, one sentence each.
         served: The model that serves; None where that is not settled yet.
         gates: Rows with gate, limit, found, passed, where the version has been judged.
+        decision: What became of it, in a sentence; empty where that is not known yet.
     """
     passed = [{**gate, "passed": "yes" if gate["passed"] else "no"} for gate in gates]
     parts = [
         f"# {spec.name} {model.version}",
+        *([f"**{markdown(decision)}**"] if decision else []),
         *map(markdown, narrative.summary(spec, model.version, _champion(findings), findings, suspects)),
         *_section("Model details", _details(spec, model, served)),
         *_section("Intended use", [spec.description or "Not described: set `description` in the YAML."]),

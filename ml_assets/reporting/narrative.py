@@ -9,7 +9,7 @@ from ml_assets import metrics
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.evaluations import Finding
 
-NO_CHAMPION = "There is no other champion yet: there is nothing to compare it with."
+NO_CHAMPION = "This is the first champion: there is nothing to compare it with yet."
 # Number of slices that are small or weak, beyond which they are counted, not named.
 NAMED = 5
 
@@ -39,10 +39,12 @@ def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str)
     if gain is None or other is None or own is None:
         why = next((f.note for f in found if f.scope == "not_compared"), None)
         return f"It was not compared with {whom}: {why}" if why and name == "champion" else NO_CHAMPION
-    sure = 2 * spec.gates.champion.confidence - 1 if name == "champion" else 0.95
     compared = f"{spec.metric} {number(own.value)} against {number(other.value)}"
     better = "higher" if metrics.METRICS[spec.metric].is_higher_better else "lower"
-    size = f"{number(abs(gain.value))} ({sure:.0%} CI of the gain: {interval(gain)}; {better} is better)"
+    wide = one(found, "gain_over_champion_95", spec.metric) if name == "champion" else gain
+    ends = f"95% CI of the gain: {interval(wide)}" if wide else f"one-sided limits: {interval(gain)}"
+    size = f"{number(abs(gain.value))} ({ends}; {better} is better)"
+    gain = wide or gain
     if gain.low is None or gain.high is None or math.isnan(gain.low) or math.isnan(gain.high):
         return f"How it compares with {whom} is not defined on these rows."
     if gain.low > 0:

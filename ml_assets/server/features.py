@@ -23,6 +23,7 @@ from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts, table_file
 from ml_assets.server.requests import RowRefused
+from ml_assets.server.stored_casts import with_stored_casts
 
 Columns = Mapping[str, Sequence[Any]]
 LOAD, REQUEST_MIB = "4GiB", 512  # memory that lookups and references may take, and that a request may take beside them
@@ -97,12 +98,13 @@ class Features:
             if beside is None:
                 self.con.execute(SETTINGS)
                 self._load(folder, tables)
+            self._sql = self._text(folder) if beside is None else beside._sql
             self._view()
             if beside is None:
                 self.spare = self.con.cursor()
                 self.spare.execute(SESSION)
                 self._lock()
-            self._compute = self._function(folder) if facts.function else self._select(folder)
+            self._compute = self._select(self._sql) if self._sql else self._function(folder)
         except ServingError:
             raise
         except Exception as error:  # of DuckDB, and of whatever the module of a features function does
@@ -147,6 +149,7 @@ class Features:
             made = self._made(rows, count)
         except ValuesRefused as refused:
             raise RowRefused(str(refused), self._first_refused(rows, count)) from refused
+        made.sort(key=lambda row: row[0] or 0)  # a sort in DuckDB costs a request of one row 0.2 ms
         names = ["row_id", *self._schema.features]
         found = dict(zip(names, map(list, zip(*made, strict=True)), strict=True)) if made else {"row_id": []}
         if found.pop("row_id") != list(range(1, count + 1)):
@@ -191,15 +194,21 @@ class Features:
             f"CAST({identifier(name)} AS DOUBLE)" if kind == "number" else identifier(name)
             for name, kind in self._schema.features.items()
         ]
-        return f"SELECT row_id, {', '.join(casts)} FROM {relation} ORDER BY row_id"
+        return f"SELECT row_id, {', '.join(casts)} FROM {relation}"
 
-    def _select(self, folder: Path) -> Callable[[], list[Any]]:
+    def _text(self, folder: Path) -> str:
+        """The features SELECT; empty where a function computes them."""
+        if self._facts.function:
+            return ""
         text = (folder / "bundle" / str(self._facts.sql)).read_text(encoding="utf-8").rstrip().rstrip(";")
         statements = self.con.extract_statements(text)  # parsed by itself: it cannot leave the parenthesis below
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ServingError(
                 "The features are not one SELECT.", where={"file": folder / "bundle" / str(self._facts.sql)}
             )
+        return with_stored_casts(self.con, text, [*self._facts.lookups, *self._facts.references])
+
+    def _select(self, text: str) -> Callable[[], list[Any]]:
         # Prepared without parameters over a source that is filled anew: planned once, not at each request.
         self.con.execute("PREPARE features AS " + self._wanted(f"({text}\n)"))
         return lambda: self.con.execute("EXECUTE features").fetchall()

@@ -218,6 +218,11 @@ class Log(Strict):
         description="Answer only what can be logged: while the disk is full, requests get status 503. false: answer "
         "all the same.",
     )
+    train: bool = Field(
+        True,
+        description="Logged rows whose outcome came back become training data. It needs a `key`, by which a row that "
+        "also arrives in a file counts once, and nothing that is left out.",
+    )
     keep_days: int | None = Field(
         90, ge=1, description="Number of days for which the lake keeps logged requests and feedback; null: for ever."
     )

@@ -79,6 +79,16 @@ class PipelineSpec(Strict):
         """Columns that features can never see."""
         return [column.name for column in self.columns if column.outcome]
 
+    @property
+    def online_key(self) -> list[str]:
+        """The columns of `key` that a request has; empty where logged requests are no training data."""
+        log = self.serving.log
+        return (
+            []
+            if log is None or not log.train or log.leave_out
+            else [k for k in self.key if k not in self.outcome_columns]
+        )
+
     @model_validator(mode="after")
     def _words_agree(self) -> Self:
         names = [column.name for column in self.columns]

@@ -5,20 +5,27 @@ Their other columns are those of the YAML and of its SELECTs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifiers
+from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.table import Column, Table
 
 BATCH = Column("batch", "VARCHAR", "The batch.")
 ROW_ID = Column("row_id", "BIGINT", "Number of the row in its batch.")
 SOURCE = (
-    Column("source_file", "VARCHAR", "The file that the row came in."),
-    Column("source_sha256", "VARCHAR", "SHA-256 of that file's bytes."),
+    Column(
+        "source_file",
+        "VARCHAR",
+        "The file that the row came in; of a logged request, its id and the number of the row.",
+    ),
+    Column("source_sha256", "VARCHAR", "SHA-256 of that file's bytes; NULL for a logged request."),
 )
+ONLINE_NAME = re.compile(r".+ online \d{4}-\d{2}-\d{2}", re.DOTALL)
+ONLINE_LIKE = "'% online ____-__-__'"  # the same for LIKE
 DECLARED = "each column of the YAML; with `tolerate.new_columns: keep` also those that no line declares, as text"
 
 RAW_DATA = Table(
@@ -96,9 +103,34 @@ def source_hashes(lake: Lake, pipeline: str) -> dict[str, set[str]]:
     return lake.values_by_batch(RAW_DATA.of(pipeline), "source_sha256")
 
 
+def is_online_batch(batch: str) -> bool:
+    """Is it a batch of logged requests (tables/online_batches.py), such as `2013-12 online 2026-11-20`?"""
+    return ONLINE_NAME.fullmatch(batch) is not None
+
+
+def of_files_sql(pipeline: str, snapshot: int | None = None) -> str:
+    """Validated rows that came in files, as SQL that can follow FROM, as they are or were at a snapshot."""
+    return f"(FROM {VALIDATED_DATA.sql(pipeline, snapshot)} WHERE batch NOT LIKE {ONLINE_LIKE})"
+
+
+def with_online_sql(pipeline: str, key: Sequence[str], snapshot: int | None = None) -> str:
+    """The same and the rows of batches of logged requests, those without whose key a file has brought since.
+
+    Args:
+        pipeline: Schema in the lake.
+        key: The columns of `key` that a request has.
+        snapshot: As they were at this snapshot.
+    """
+    of_files, same = of_files_sql(pipeline, snapshot), " AND ".join(f"f.{n} = o.{n}" for n in map(identifier, key))
+    return f"""(FROM {of_files} UNION ALL BY NAME
+        SELECT o.* FROM (FROM {VALIDATED_DATA.sql(pipeline, snapshot)} WHERE batch LIKE {ONLINE_LIKE}) o
+        WHERE NOT EXISTS (SELECT 1 FROM {of_files} f WHERE {same}))"""
+
+
 def validated_batches(lake: Lake, pipeline: str, before: str | None = None, limit: int | None = None) -> list[str]:
-    """Batches with validated rows, in order: at most the last `limit` of those before a batch."""
-    found = [name for name in lake.batches(VALIDATED_DATA.of(pipeline)) if before is None or name < before]
+    """Batches of files with validated rows, in order: at most the last `limit` of those before a batch."""
+    names = [name for name in lake.batches(VALIDATED_DATA.of(pipeline)) if not is_online_batch(name)]
+    found = [name for name in names if before is None or name < before]
     return found if limit is None else found[-limit:]
 
 

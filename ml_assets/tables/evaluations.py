@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ml_assets.errors import ModelError
@@ -75,6 +75,8 @@ class Evaluation:
         judged: The version's predictions on the test rows.
         baseline: Those of a model that ignores every feature.
         champion: Those of the champion; None where there is none to compare with.
+        figures: What the report plots and lists, as numbers and texts that JSON can hold.
+        shown: Findings that the report alone shows.
     """
 
     found: list[Finding]
@@ -82,6 +84,8 @@ class Evaluation:
     judged: Judged
     baseline: Judged
     champion: Judged | None
+    figures: dict[str, Any] = field(default_factory=dict)
+    shown: list[Finding] = field(default_factory=list)
 
 
 def record(lake: Lake, pipeline: str, found: Sequence[Finding], version: str, pin_id: str, commit: Commit) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, table
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.data import VALIDATED_DATA, of_files_sql, with_online_sql
 from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.predictions import PREDICTIONS
 from ml_assets.tables.table import Column, Table
@@ -50,15 +50,20 @@ def _columns(lake: Lake, name: str) -> set[str]:
     return {column.lower() for column in lake.columns(table(name))} if lake.exists(name) else set()
 
 
-def known_sql(pipeline: str, late: Late | None, snapshot: int | None = None) -> str:
+def known_sql(
+    pipeline: str, late: Late | None, snapshot: int | None = None, online: Sequence[str] | None = None
+) -> str:
     """The validated rows with their outcomes as far as they are known, as SQL that can follow FROM.
 
     Args:
         pipeline: Schema in the lake.
         late: From `late`; None reads the rows as they came.
         snapshot: As it was known at this snapshot.
+        online: Columns by which rows of logged requests are told from those of files; None leaves them out.
     """
-    validated = VALIDATED_DATA.sql(pipeline, snapshot)
+    validated = of_files_sql(pipeline, snapshot)
+    if online is not None:
+        validated = with_online_sql(pipeline, online, snapshot)
     if late is None:
         return validated
     key = identifiers(list(late["key"]))
@@ -122,7 +127,7 @@ def to_measure(lake: Lake, pipeline: str, late: Late | None, after: dt.datetime 
         known = "SELECT NULL::VARCHAR AS batch, NULL::TIMESTAMP AS until"
     rows = lake.con.execute(
         f"""
-        SELECT DISTINCT v.batch FROM {VALIDATED_DATA.sql(pipeline)} v
+        SELECT DISTINCT v.batch FROM {of_files_sql(pipeline)} v
         JOIN {OUTCOMES.sql(pipeline)} o
             ON {_same_key("o", late["key"])} AND coalesce(o.batch, v.batch) = v.batch
         LEFT JOIN ({known}) r ON r.batch = v.batch

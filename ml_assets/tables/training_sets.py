@@ -67,6 +67,8 @@ class Pin:
         seed: Seed of a split by rows.
         late: Columns by which outcomes that came later are found, and those that they fill in (`tables/outcomes.py`);
             None where there were none.
+        online: Columns by which a row of a logged request is the same as one of a file; None where it has none of
+            the former.
     """
 
     pin_id: str
@@ -78,6 +80,7 @@ class Pin:
     split: dict[str, Any]
     seed: int
     late: dict[str, list[str]] | None = None
+    online: list[str] | None = None
 
     @property
     def all_batches(self) -> list[str]:
@@ -149,6 +152,7 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
 
     The part of a row depends on the row and the seed alone, so it can be told again at any time.
     """
+    known = outcomes.known_sql(pipeline, pin.late, pin.snapshot_id, pin.online)
     label = f"SELECT batch, row_id, ({pin.target}\n) AS {LABEL}"
     group = pin.split.get("group")
     wanted = tuple(dict.fromkeys((*extra, *((group,) if group else ()))))
@@ -158,7 +162,7 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
         SELECT f.batch, f.row_id, {_part_sql(pin)} AS part, l.{LABEL}, {identifiers(list(pin.features))}
             {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
         FROM (SELECT * FROM {FEATURES.sql(pipeline, pin.snapshot_id)}) f
-        JOIN ({label} FROM {outcomes.known_sql(pipeline, pin.late, pin.snapshot_id)}) l USING (batch, row_id)
+        JOIN ({label} FROM {known}) l USING (batch, row_id)
         WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
 
 

@@ -22,6 +22,7 @@ import pytest
 from benchmarks import drift, ingest, load, scan, search, serve, soak
 from benchmarks.flights import Cost
 from ml_assets_tests.conftest import Project
+from ml_assets_tests.server.test_follow import add_version
 
 PROJECT = "benchmark_project"
 COST = Cost(wall_s=1.0, cpu_s=1.0, peak_mib=100.0, others_s=0.0)
@@ -127,7 +128,9 @@ def test_the_client_sees_every_response_and_what_fails() -> None:
 def test_soak(
     trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert soak.run(soak.declared(trained, tmp_path), tmp_path, minutes=0.05, probe_s=0.3) == 0
+    paths = soak.declared(trained, tmp_path)
+    add_version(paths, soak.VERSIONS[1], threshold=0.5)
+    assert soak.run(paths, tmp_path, minutes=0.05, probe_s=0.3) == 0
     table = dict(line[2:-2].split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
     assert table["workers killed"] == "2"
     assert int(table["swaps of the champion"]) >= 1

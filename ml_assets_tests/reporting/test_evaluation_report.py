@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from markupsafe import escape
 
 from ml_assets import metrics
+from ml_assets.reporting.decision import verdict
+from ml_assets.reporting.evaluation_document import Document, read
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
-from ml_assets.reporting.evaluation_report import report
+from ml_assets.reporting.evaluation_report import Contents, report
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
-from ml_assets.tables.evaluations import Finding
+from ml_assets.spec import PipelineSpec
+from ml_assets.tables.decisions import Decision, Gate
+from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.graph.release.made import PIN, TYPES, VERSION, examined, of, spec_of
 
 PLOTS = {
-    "binary": ["Calibration", "Decision threshold"],
-    "multiclass": ["Calibration", "Confusion matrix"],
-    "regression": ["Predictions and outcomes"],
+    "binary": [
+        *("ROC curve", "Precision and recall", "Cumulative gain", "Lift", "Calibration", "Confusion matrix"),
+        *("Precision and recall by threshold", "Cost by threshold"),
+    ],
+    "multiclass": ["Calibration", "Confusion matrix", "ROC curve of each class", "Accuracy of the surest predictions"],
+    "regression": ["Predictions and outcomes", "Outcomes by predicted value", "Residuals", "Errors"],
 }
 HEADINGS = (
     "Model details",
@@ -39,20 +51,41 @@ HEADINGS = (
 )
 
 
+MOMENT = dt.datetime(2026, 1, 2, 3, 4)
+TRAINED = {"created_at": MOMENT, "triggered_by": "sensor loans_retrain", "git_commit": "c0ffee" * 6}
+
+
+def contents(
+    spec: PipelineSpec,
+    evaluation: Evaluation,
+    searches: Sequence[Figure] = (),
+    made: Sequence[Decision] = (),
+    model: ModelVersion = VERSION,
+) -> Contents:
+    """What a report is rendered from, once its document has been written and read back."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "1.0.0.json")
+        file.write_text(Document.of(spec, evaluation, searches).as_json())
+        document = read(file)
+    assert document is not None
+    state = verdict(spec.name, model.version, made, "0.9.0")
+    return Contents(spec.name, model, PIN, evaluation.found, MOMENT, TRAINED, state, document)
+
+
 @pytest.mark.parametrize("kind", list(PLOTS))
 def test_report_and_card(kind: str) -> None:
     costs = {"costs": {"false_positive": 1, "false_negative": 4, "unit": "EUR"}} if kind == "binary" else {}
     spec = spec_of(kind, description="Who pays <late>?", **costs)
     evaluation = examined(spec, champion=True)
     extra = Figure("How the search went", b"png", "Lower is better.")
-    text = report(spec, VERSION, PIN, evaluation, [extra], {"model card": "1.0.0.md"})
+    text = report(contents(spec, evaluation, [extra]), {"model card": "1.0.0.md"})
     card = model_card(spec, VERSION, PIN, evaluation.found, evaluation.suspects)
 
     assert "Who pays &lt;late&gt;?" in text
     assert "<late>" not in text
     assert "<l2>" not in text
     assert "<script" not in text
-    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|1\.0\.0\.md)', text)
+    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|1\.0\.0\.md|#)', text)
     shared = ["Metrics on test rows", "by region", "Permutation importance", "Missing features"]
     for title in [*shared, *PLOTS[kind], "How the search went", "Lower is better."]:
         assert title in text
@@ -64,6 +97,12 @@ def test_report_and_card(kind: str) -> None:
         assert "version 0.9.0" in words
         assert "abc" in words
         assert (" EUR" in words) == (kind == "binary")
+    assert "<h3>income</h3>" in text  # its partial dependence
+    if kind != "regression":
+        assert "champion 0.9.0</li>" in text
+    anchors = re.findall(r'<li><a href="#([a-z-]+)">', text)
+    assert len(anchors) > 8
+    assert set(anchors) == set(re.findall(r'<section id="([a-z-]+)"', text))
     for heading in HEADINGS:
         assert f"\n## {heading}\n" in card
     assert "scikit-learn | 1." in card
@@ -80,7 +119,10 @@ def test_names_and_values_of_the_data_are_text() -> None:
     evaluation = examined(
         spec, types=types, add=lambda rows: {HOSTILE: rows["income"], "slice_region": rows["region"] + HOSTILE}
     )
-    shown = report(spec, replace(VERSION, params={HOSTILE: HOSTILE}), PIN, evaluation, [], {HOSTILE: HOSTILE})
+    hostile = replace(VERSION, params={HOSTILE: HOSTILE})
+    gate = Gate(HOSTILE, HOSTILE, 0.5, False, HOSTILE)
+    made = [Decision("1.0.0", "pending", HOSTILE, [gate], None, HOSTILE)]
+    shown = report(contents(spec, evaluation, made=made, model=hostile), {HOSTILE: HOSTILE})
     assert "<script" not in shown
     assert str(escape(f"{HOSTILE}: {HOSTILE}")) in shown
     assert str(escape(f"region=C{HOSTILE}")) in shown  # a slice among the limitations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ml_assets.lake.lake import Commit, Lake, Put
-from ml_assets.tables import outcomes
+from ml_assets.tables import data, outcomes
 
 COMMIT = Commit(asset="loans/outcomes")
 LATE = {"key": ["loan"], "columns": ["days", "paid"]}
@@ -70,7 +70,7 @@ def test_rows_stay_one_and_without_outcomes_nothing_is_joined(filled: Lake) -> N
     receive(filled, [(None, 1, 1, 5.0, None), ("a", 1, 1, 5.0, 1.0), ("c", 2, 1, 5.0, None), (None, 99, 1, 5.0, None)])
     ((rows,),) = filled.con.execute(f"SELECT count(*) FROM {outcomes.known_sql('loans', LATE)}").fetchall()
     assert rows == 6
-    assert outcomes.known_sql("loans", None) == 'lake."loans"."validated_data"'
+    assert outcomes.known_sql("loans", None) == data.of_files_sql("loans")
     assert outcomes.unmatched(filled, "loans", LATE) == 2
 
 

@@ -7,18 +7,22 @@ from collections.abc import Container, Mapping, Sequence
 from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import training_sets, versions
-from ml_assets.tables.data import FEATURES
+from ml_assets.tables.data import FEATURES, is_online_batch
 from ml_assets.tables.predictions import PREDICTIONS
 
 
 def backlog(lake: Lake, pipeline: str) -> list[str]:
-    """Batches with features that were never scored and that the champion was not trained, tuned or judged on."""
+    """Batches with features that were never scored and that the champion was not trained, tuned or judged on.
+
+    Those of logged requests were predicted when they were asked.
+    """
     champion = versions.alias(lake, pipeline, "champion")
     if champion is None:
         return []
     seen = training_sets.newest(lake, pipeline, pin_id=champion.pin_id).all_batches
     known = {*seen, *lake.batches(PREDICTIONS.of(pipeline))}
-    return [batch for batch in lake.batches(FEATURES.of(pipeline)) if batch not in known]
+    batches = lake.batches(FEATURES.of(pipeline))
+    return [batch for batch in batches if batch not in known and not is_online_batch(batch)]
 
 
 def without_result(

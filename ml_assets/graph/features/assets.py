@@ -8,13 +8,15 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version, parsed
-from ml_assets.graph.features import make
+from ml_assets.graph.features import earlier, make
 from ml_assets.graph.features.function import Function
 from ml_assets.graph.step_errors import user_errors
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.resources import LakeResource
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
-from ml_assets.tables import data, feature_statistics
+from ml_assets.tables import data, feature_statistics, online_batches, versions
 from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.outcomes import OUTCOMES
 
@@ -32,7 +34,8 @@ def feature_assets(
         function: The features function, where features is not one of the SQL files.
     """
     lookups = [_lookup(spec, name, lookup, texts[lookup.sql]) for name, lookup in spec.lookups.items()]
-    return [*lookups, _features(spec, function or texts[spec.features])]
+    made_by = function or texts[spec.features]
+    return [*lookups, _features(spec, made_by, earlier.sources(spec, texts, function))]
 
 
 def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.AssetsDefinition:
@@ -55,7 +58,8 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
         store = lake.open()
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            earlier = make.make_lookup(store, spec, batch, lookup, sql)
+            with store.one_snapshot():
+                earlier = make.make_lookup(store, spec, batch, lookup, sql)
             put = data.lookup(name).put(spec.name, make.LOOKUP_ROWS, batch, reshape=True)
             (written,) = store.replace([put], declare.commit(context, key, batch))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
@@ -69,7 +73,7 @@ def _earlier_batches(spec: PipelineSpec) -> dg.AssetKey:
     return declare.asset_key(spec, VALIDATED_DATA)
 
 
-def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinition:
+def _features(spec: PipelineSpec, made_by: Function | str, texts: Mapping[str, str]) -> dg.AssetsDefinition:
     key = declare.asset_key(spec, FEATURES)
     parts: list[str] | str
     if isinstance(made_by, Function):
@@ -95,7 +99,9 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             load_references(store, spec, lake.paths, spec.references)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            types = make.make_features(store, spec, batch, made_by, version)
+            with store.one_snapshot():
+                types = make.make_features(store, spec, batch, made_by, version)
+            served = _take_served(store, lake.paths, spec, batch, texts) if data.is_online_batch(batch) else {}
             columns = store.columns("feature_rows")
             described = feature_statistics.describe(
                 store.con, "feature_rows", {name: columns[name] for name in types}, batch
@@ -105,8 +111,19 @@ def _features(spec: PipelineSpec, made_by: Function | str) -> dg.AssetsDefinitio
             written, _ = store.replace([put, facts], declare.commit(context, key, batch))
             schema = declare.column_schema(columns)
             store.con.execute("DROP TABLE feature_rows")
-            return {key: Result(written, {"features": len(types), "dagster/column_schema": schema})}
+            return {key: Result(written, {"features": len(types), "dagster/column_schema": schema, **served})}
 
         yield from each_batch(context, store, [key], work)
 
     return features
+
+
+def _take_served(
+    store: Lake, paths: Paths, spec: PipelineSpec, batch: str, texts: Mapping[str, str]
+) -> declare.Metadata:
+    """The features that servers computed for logged requests, where they were computed as today's are."""
+    bundles = paths.artifacts.bundles
+    models = {model.version: model for model in versions.versions(store, spec.name)}
+    named = [models[name] for name in online_batches.versions_of(store, spec.name, batch) if name in models]
+    alike = [model.version for model in named if earlier.has_features(bundles.fetch(model.bundle), texts)]
+    return {"rows_as_served": online_batches.take_served(store, spec.name, batch, "feature_rows", alike)}

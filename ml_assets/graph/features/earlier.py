@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import FeatureError
 from ml_assets.graph.features import select
-from ml_assets.graph.features.function import is_function
+from ml_assets.graph.features.function import Function, is_function
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal
@@ -58,6 +58,11 @@ def recipe_text(spec: PipelineSpec) -> str:
     return json.dumps({"features": spec.features, "lookups": lookups, "references": list(spec.references)}, indent=1)
 
 
+def sources(spec: PipelineSpec, texts: Mapping[str, str], function: Function | None) -> dict[str, str]:
+    """File name -> text of all that a bundle keeps of how its features are made."""
+    return {**texts, **(function.sources if function else {}), RECIPE: recipe_text(spec)}
+
+
 def same_features(one: Path, other: Path) -> bool:
     """Do two bundles hold the same SELECTs, Python files and recipe? An earlier ml_assets wrote no recipe."""
     left, right = (_texts(folder) for folder in (one, other))
@@ -65,6 +70,11 @@ def same_features(one: Path, other: Path) -> bool:
         left.pop(RECIPE, None)
         right.pop(RECIPE, None)
     return left == right
+
+
+def has_features(folder: Path, texts: Mapping[str, str]) -> bool:
+    """Does a bundle hold just these SELECTs, Python files and this recipe?"""
+    return _texts(folder) == texts
 
 
 def _texts(folder: Path) -> dict[str, str]:

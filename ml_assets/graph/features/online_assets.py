@@ -58,7 +58,8 @@ def _online_lookups(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDe
             return
         newest = batches[-1]
         with user_errors(pipeline=spec.name):
-            made = list(logic.make_online(store, lake.paths, spec, texts))
+            with store.one_snapshot():
+                made = list(logic.make_online(store, lake.paths, spec, texts))
             commit = declare.commit(context, key, note={"newest_batch": newest})
             listed, *changed = online.write(store, spec.name, made, newest, commit)
         shown = [{"table": one.table, "rows": one.rows, "bytes": one.bytes} for one in changed]

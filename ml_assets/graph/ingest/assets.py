@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import MLAssetsError, SourceError
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
@@ -16,14 +16,14 @@ from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import arrivals as arrived
-from ml_assets.tables import data, ingest_errors, statistics
+from ml_assets.tables import data, ingest_errors, online_batches, statistics
 from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
 
@@ -110,6 +110,8 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         store, place = lake.open(), files.place_of(spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
+            if data.is_online_batch(batch):
+                return {key: _from_log(store, spec, batch, declare.commit(context, key, batch))}
             listed = arrived.files_of(store, spec.name, spec.source.path, batch)
             delivery = files.deliver(place, listed)
             here = declare.commit(context, key, batch)
@@ -126,6 +128,20 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         yield from each_batch(context, store, [key], work)
 
     return raw_data
+
+
+def _from_log(store: Lake, spec: PipelineSpec, batch: str, commit: Commit) -> Result:
+    """The rows of logged requests whose outcome is known, and how many of all requests are logged."""
+    if not spec.online_key or not online_batches.open_rows(store, spec, batch):
+        raise SourceError(
+            "No logged request of the batch can be learned from: its outcome is known, and no other batch has its key.",
+            fix="See serving.log in defs.yaml; `ml-assets status` says what other batches have.",
+        )
+    put = RAW_DATA.put(spec.name, online_batches.ROWS, batch, data.descriptions(spec))
+    (written,) = store.replace([put], commit)
+    return Result(
+        written, {"files": "the prediction log", "sampled": spec.serving.log.sample if spec.serving.log else 0}
+    )
 
 
 def _freshness(spec: PipelineSpec) -> dg.FreshnessPolicy | None:
@@ -171,14 +187,16 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
             validation.open_references(store, spec, lake.paths)
 
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
-            checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
+            with store.one_snapshot():
+                checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
             puts = [
                 VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
                 QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
             ]
             try:
                 validation.refuse_if_intolerable(spec, checked)
-                expectations.refuse_if_unmet(spec, expectations.unmet(store, spec, batch))
+                if not data.is_online_batch(batch):
+                    expectations.refuse_if_unmet(spec, expectations.unmet(store, spec, batch))
             except MLAssetsError:
                 store.replace(puts[1:], declare.commit(context, held, batch))
                 raise

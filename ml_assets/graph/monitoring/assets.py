@@ -14,7 +14,7 @@ from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.paths import Paths
 from ml_assets.ml.drift_measures import Measure
 from ml_assets.ml.reference import PREDICTION
-from ml_assets.reporting import drift_report
+from ml_assets.reporting import drift_report, html
 from ml_assets.reporting.drift_plots import drift_plot
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
@@ -108,10 +108,14 @@ def reported_run(
     names: Sequence[str],
     moment: dt.datetime,
 ) -> Any:
-    """Evidently's run, written as a report and as JSON under these names."""
+    """Evidently's run, written as our report and as its JSON under these names."""
     run = drift_report.run(current, by.reference.rows, found, how, batch, by.model.version, moment)
-    with paths.artifacts.reports.put(names[0]) as report, paths.artifacts.reports.put(names[1]) as figures:
-        drift_report.write(run, found, batch, by.model.version, report, figures)
+    pipeline, _, figures = names[1].split("/")
+    shown = drift_report.page(found, current, by.reference.rows, pipeline, batch, by.model.version, figures)
+    with paths.artifacts.reports.put(names[0]) as file:
+        html.write(file, shown)
+    with paths.artifacts.reports.put(names[1]) as file:
+        html.write(file, run.json())
     return run
 
 

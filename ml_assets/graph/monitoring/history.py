@@ -69,6 +69,16 @@ def _date(batch: str) -> dt.datetime | None:
     return None
 
 
+def saved(workspace: Path, pipeline: str, batch: str) -> str | None:
+    """The run of a batch as `keep` has written it; None where there is none."""
+    file = _run_file(project_folder(workspace, pipeline), batch)
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def _run_file(project: Path, batch: str) -> Path:
+    return project / "snapshots" / f"{uuid.uuid5(uuid.UUID(project.name), batch)}.json"
+
+
 def keep(workspace: Path, pipeline: str, batch: str, time: dt.datetime, snapshot: Any, features: Sequence[str]) -> None:
     """Add a batch's run to the workspace, or replace it.
 
@@ -84,7 +94,7 @@ def keep(workspace: Path, pipeline: str, batch: str, time: dt.datetime, snapshot
     (project / "snapshots").mkdir(parents=True, exist_ok=True)
     with quiet():
         _once(project, pipeline, features)
-        run = project / "snapshots" / f"{uuid.uuid5(uuid.UUID(project.name), batch)}.json"
+        run = _run_file(project, batch)
         html.write(run, snapshot.dumps())
     os.utime(run)  # a running `evidently ui` does not see a file that was renamed, but one that was touched
     known = {**moments(project), batch: time}

@@ -11,7 +11,7 @@ from ml_assets.graph.release.packaging import features_engine, pack, prove, refi
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.pages import addresses
-from ml_assets.reporting.evaluation_files import plotted, publish
+from ml_assets.reporting.evaluation_files import plotted, publish, refresh
 from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
@@ -65,9 +65,10 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
             model = versions.of_pin(store, spec.name, pin.pin_id)
             champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
-            reports = publish(paths, spec, model, pin, evaluated, search_figures(store, spec, pin))
+            reports = publish(paths, spec, model.version, evaluated, search_figures(store, spec, pin))
             here = declare.commit(context, key)
             evaluations.record(store, spec.name, evaluated.found, model.version, pin.pin_id, here)
+            refresh(store, paths, spec.name, [model.version])
         return dg.MaterializeResult(
             metadata=declare.shown(
                 {
@@ -78,7 +79,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
                     "plot": dg.MetadataValue.md(evaluation_plot(evaluated)),
                     **declare.report_links(paths, reports.evaluation),
                     "evidently_report": declare.report_links(paths, reports.evidently)["report"],
-                    "model_card": declare.report_links(paths, reports.card)["report"],
+                    "model_card": declare.report_links(paths, reports.card_page)["report"],
                     **plotted(evaluated.found),
                 },
                 addresses.version(spec.name, model.version),
@@ -170,6 +171,7 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
             pin = training_sets.newest(store, spec.name, context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
             made = decide.decide(store, spec, model, declare.commit(context, key))
+            refresh(store, lake.paths, spec.name, [made.version, made.previous_champion])
             current = versions.alias(store, spec.name, "champion")
             score = evaluations.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")

@@ -14,6 +14,7 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.tables import (
     decisions,
     feature_statistics,
+    online_batches,
     outcomes,
     retrain_events,
     training_sets,
@@ -85,7 +86,7 @@ def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
     """Batch -> validated rows whose target is known, by an outcome that came later too."""
     if not lake.exists(VALIDATED_DATA.of(spec.name)):
         return {}
-    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
+    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec), online=online_batches.key(lake, spec))
     rows = lake.rows(
         f"SELECT batch, count(*) AS rows FROM {known} WHERE ({spec.target.sql}\n) IS NOT NULL GROUP BY batch"
     )

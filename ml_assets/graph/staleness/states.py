@@ -15,7 +15,7 @@ from typing import Literal
 from ml_assets.graph.code_version import is_other_code
 from ml_assets.graph.staleness.facts import Facts, Files
 from ml_assets.tables.audit import LastWrite, Place
-from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA
+from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA, is_online_batch
 from ml_assets.tables.training_sets import TRAINING_SETS
 
 State = Literal["fresh", "frozen", "stale", "behind", "missing", "failed"]
@@ -173,7 +173,7 @@ class _Evaluator:
             return Verdict(*place, "missing", "never made", todo=arrival)
         if is_other_code(newest.code_version, node.code_version):
             state: State = "stale" if write else "missing"
-            if not files.ready:
+            if not _can_be_read(batch, files):
                 return Verdict(*place, state, "code; its files have vanished", todo="bring the files back")
             return Verdict(*place, state, "code", redo=True, todo=f"sensor {node.pipeline}_stale")
         if failure or files.refused:
@@ -314,11 +314,16 @@ def plan(verdicts: Iterable[Verdict], facts: Facts, registered: Sequence[str]) -
     reads_files = any(verdict.asset_name == RAW for verdict in redo)
     pieces: list[list[str]] = [[]]
     for batch in registered:
-        if reads_files and not facts.files.get(batch, Files()).ready:
+        if reads_files and not _can_be_read(batch, facts.files.get(batch, Files())):
             pieces.append([])
         elif batch in stale:
             pieces[-1].append(batch)
     return [Redo(assets, tuple(piece)) for piece in pieces if piece]
+
+
+def _can_be_read(batch: str, files: Files) -> bool:
+    """Can raw_data be made again? Batches of logged requests have no files."""
+    return bool(files.ready) or is_online_batch(batch)
 
 
 def spans(batches: Iterable[str], known: Sequence[str]) -> str:

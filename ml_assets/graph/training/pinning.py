@@ -11,9 +11,9 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifiers
 from ml_assets.ml.feature_types import feature_type
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import outcomes, training_sets
+from ml_assets.tables import online_batches, outcomes, training_sets
 from ml_assets.tables.audit import last_writes
-from ml_assets.tables.data import FEATURES
+from ml_assets.tables.data import FEATURES, is_online_batch
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20
@@ -34,8 +34,10 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         if name not in ("batch", "row_id")
     }
     # One snapshot for all that is read: outcomes may come while this runs.
-    late, snapshot = outcomes.late(lake, spec), lake.snapshot()
-    content = _content_by_batch(lake, spec, list(features), late, snapshot)
+    late, online, snapshot = outcomes.late(lake, spec), online_batches.key(lake, spec), lake.snapshot()
+    known = outcomes.known_sql(spec.name, late, snapshot, online)
+    content = _content_by_batch(lake, spec, list(features), known, snapshot)
+    content = {batch: found for batch, found in content.items() if not _is_superseded(spec, batch, int(found[0]))}
     split = spec.split.model_dump()
     batches = _divided(spec, sorted(content))
     definition = {
@@ -56,12 +58,13 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         split=split,
         seed=spec.tuning.seed,
         late=late,
+        online=online,
     )
     return _counted(lake, spec, pin)
 
 
 def _content_by_batch(
-    lake: Lake, spec: PipelineSpec, features: list[str], late: outcomes.Late | None, snapshot: int
+    lake: Lake, spec: PipelineSpec, features: list[str], known: str, snapshot: int
 ) -> dict[str, list[str]]:
     """Batch -> labelled rows, and hashes of their features and labels that do not depend on the order of rows."""
     rows = lake.con.execute(
@@ -70,7 +73,7 @@ def _content_by_batch(
             sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
         FROM (SELECT batch, row_id, {identifiers(features)} FROM {FEATURES.sql(spec.name, snapshot)}) f
         JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label
-            FROM {outcomes.known_sql(spec.name, late, snapshot)}) l USING (batch, row_id)
+            FROM {known}) l USING (batch, row_id)
         WHERE l.label IS NOT NULL GROUP BY f.batch
         """
     ).fetchall()
@@ -82,6 +85,11 @@ def _content_by_batch(
             fix="Wait for the outcomes, or correct target.sql.",
         )
     return {batch: list(content) for batch, *content in rows}
+
+
+def _is_superseded(spec: PipelineSpec, batch: str, rows: int) -> bool:
+    """Has a batch of logged requests too few rows left to judge a model by, as files brought the others?"""
+    return is_online_batch(batch) and rows < spec.retrain.min_rows
 
 
 def _divided(spec: PipelineSpec, batches: list[str]) -> dict[str, list[str]]:

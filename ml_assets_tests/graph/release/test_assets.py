@@ -42,10 +42,13 @@ def test_the_evaluation_has_every_scope(trained: Project) -> None:
 
 def test_the_pages_are_whole(trained: Project) -> None:
     folder = trained.paths.reports / "loans" / "evaluation"
-    assert sorted(file.name for file in folder.iterdir()) == ["1.0.0.evidently.html", "1.0.0.html", "1.0.0.md"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("1.0.0.card.html", "1.0.0.evidently.html", "1.0.0.html", "1.0.0.json", "1.0.0.md")
+    ]
     for page in folder.glob("*.html"):
         assert "<html" in page.read_text()[:500].lower()
-    assert 'href="1.0.0.md"' in (folder / "1.0.0.html").read_text()
+    assert 'href="1.0.0.card.html"' in (folder / "1.0.0.html").read_text()
+    assert 'href="1.0.0.md"' in (folder / "1.0.0.card.html").read_text()
     assert "`sklearn." in (folder / "1.0.0.md").read_text()
 
 
@@ -57,7 +60,7 @@ def test_metadata_that_people_look_at(trained: Project) -> None:
     assert isinstance(metadata["test_roc_auc"].value, float)
     assert str(metadata["plot"].value).startswith("![evaluation of version 1.0.0](data:image/png;base64,")
     assert str(metadata["report"].value) == "/ml-assets/reports/loans/evaluation/1.0.0.html"
-    assert str(metadata["model_card"].value) == "/ml-assets/reports/loans/evaluation/1.0.0.md"
+    assert str(metadata["model_card"].value) == "/ml-assets/reports/loans/evaluation/1.0.0.card.html"
     assert "| test | roc_auc |" in str(metadata["metrics"].value)
     assert "| region=A |" in str(metadata["slices"].value)
     assert max(len(str(metadata[table].value)) for table in ("metrics", "slices")) < 1000  # shown without a click

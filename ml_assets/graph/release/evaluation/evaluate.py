@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets import metrics
 from ml_assets.errors import MLAssetsError, ModelError
-from ml_assets.graph.release.evaluation import leakage, money, robustness, slices
+from ml_assets.graph.release.evaluation import dependence, figures, leakage, money, robustness, slices, worst
 from ml_assets.graph.release.evaluation.comparison import Opponent, opponent
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
@@ -23,6 +23,10 @@ from ml_assets.tables.versions import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# The report has intervals of one width; the gate of the champion has its own.
+SHOWN = ("gain_over_baseline_95", "gain_over_champion_95")
 
 
 class EarlierFeatures(Protocol):
@@ -120,7 +124,16 @@ def examine(
     ]
     if incomparable:
         found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
-    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion)
+    drawn = {
+        **figures.figures(spec, judged, champion, baseline),
+        "dependence": dependence.dependence(model, judged, found, spec.tuning.seed),
+        "worst": worst.worst_rows(judged, spec.key, found),
+    }
+    shown = [finding for finding in found if finding.scope in SHOWN]
+    found = [finding for finding in found if finding.scope not in SHOWN]
+    for name, other in (("baseline", baseline), ("champion", champion)):
+        shown += slices.of_other(spec, other, f"slice_{name}") if other else []
+    return Evaluation(found, leakage.suspects(spec, found), judged, baseline, champion, drawn, shown)
 
 
 def _champion(
@@ -190,6 +203,7 @@ def _against(
         Finding(
             f"gain_over_{name}", metric, gain, rows, *weighted.interval(gains, confidence), note=other.note or None
         ),
+        Finding(f"gain_over_{name}_95", metric, gain, rows, *weighted.interval(gains)),
     ]
 
 

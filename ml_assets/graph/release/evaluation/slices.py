@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -41,6 +42,19 @@ def slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
             value, rows = defined_score(part, metric), len(part.labels)
             found.append(Finding("slice", metric, value, rows, low, high, column, name, note))
     return found
+
+
+def of_other(spec: PipelineSpec, other: Judged, scope: str) -> list[Finding]:
+    """The metric of another model in the largest slices, for whoever compares."""
+    rule = spec.gates.slices
+    if rule is None:
+        return []
+    metric = rule.metric or spec.metric
+    return [
+        Finding(scope, metric, defined_score(part, metric), len(part.labels), slice_by=column, slice=name)
+        for column in rule.by
+        for name, part in islice(_parts(other, column), WITH_INTERVAL)
+    ]
 
 
 def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:

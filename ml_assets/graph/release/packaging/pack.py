@@ -25,7 +25,7 @@ from ml_assets.reporting.model_card import model_card
 from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
-from ml_assets.tables.data import lookup
+from ml_assets.tables.data import is_online_batch, lookup
 from ml_assets.tables.evaluations import Finding
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
@@ -141,7 +141,7 @@ def pack(
             if served.serves != releases.JUDGED:
                 bundle.verify(bundles.fetch(model.bundle), model.bundle_sha256)
                 shutil.copytree(bundles.fetch(model.bundle), new / release.JUDGED)
-            batch = max(pin.all_batches)
+            batch = max(name for name in pin.all_batches if not is_online_batch(name))  # lookups of its own
             _write_tables(lake, paths, spec, pin, batch, new)
             facts = release.Facts(
                 pipeline=spec.name,

@@ -39,7 +39,7 @@ def approve_job(spec: PipelineSpec) -> dg.JobDefinition:
             if config.decision == "approve":
                 made = approvals.approve(store, lake.paths, spec.name, config.version, *given)
             else:
-                made = approvals.reject(store, spec.name, config.version, *given)
+                made = approvals.reject(store, lake.paths, spec.name, config.version, *given)
             current = versions.alias(store, spec.name, "champion")
         champion = current.version if current else "none"
         context.log.info(f"version {made.version} {made.decision} by {made.decided_by}: {made.why}")

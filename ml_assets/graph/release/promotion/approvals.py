@@ -9,6 +9,7 @@ from ml_assets.errors import ModelError, did_you_mean
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, manifest
+from ml_assets.reporting.evaluation_files import refresh
 from ml_assets.tables import releases, versions
 from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import DECISIONS, Decision, Word, decisions, newest_of, pending, record
@@ -24,17 +25,19 @@ def approve(
     """
     _check_waits(lake, pipeline, version)
     _check_sound(lake, paths, pipeline, version)
-    return _decide(lake, pipeline, version, "promoted", why, by, run_id)
+    return _decide(lake, paths, pipeline, version, "promoted", why, by, run_id)
 
 
-def reject(lake: Lake, pipeline: str, version: str, why: str, by: str | None = None, run_id: str = "") -> Decision:
+def reject(
+    lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by: str | None = None, run_id: str = ""
+) -> Decision:
     """Refuse a version that waits for approval; no later training of the same version takes that back.
 
     Raises:
         ModelError: It does not wait.
     """
     _check_waits(lake, pipeline, version)
-    return _decide(lake, pipeline, version, "rejected", why, by, run_id)
+    return _decide(lake, paths, pipeline, version, "rejected", why, by, run_id)
 
 
 def promote(lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by: str | None = None) -> Decision:
@@ -44,7 +47,7 @@ def promote(lake: Lake, paths: Paths, pipeline: str, version: str, why: str, by:
         ModelError: There is no such version, its bundle or release is not sound, or it is the champion already.
     """
     _check_other(lake, paths, pipeline, version)
-    return _decide(lake, pipeline, version, "promoted", why, by)
+    return _decide(lake, paths, pipeline, version, "promoted", why, by)
 
 
 def rollback(
@@ -67,7 +70,7 @@ def rollback(
             fix=f"Name a version: --to VERSION; `ml-assets models list {pipeline}` shows them.",
         )
     _check_other(lake, paths, pipeline, target)
-    return _decide(lake, pipeline, target, "rolled_back", why, by)
+    return _decide(lake, paths, pipeline, target, "rolled_back", why, by)
 
 
 def _champions(lake: Lake, pipeline: str) -> list[str]:
@@ -108,7 +111,7 @@ def _check_other(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
 
 
 def _decide(
-    lake: Lake, pipeline: str, version: str, word: Word, why: str, by: str | None = None, run_id: str = ""
+    lake: Lake, paths: Paths, pipeline: str, version: str, word: Word, why: str, by: str | None = None, run_id: str = ""
 ) -> Decision:
     if not why.strip() or (by is not None and not by.strip()):
         raise ModelError(
@@ -130,4 +133,5 @@ def _decide(
     written = last_writes(lake, pipeline).get((DECISIONS.asset(pipeline), None))
     code_version = written.code_version if written else ""
     record(lake, pipeline, made, Commit(DECISIONS.asset(pipeline), run_id, code_version, triggered_by=made.decided_by))
+    refresh(lake, paths, pipeline, [made.version, made.previous_champion])
     return made

@@ -192,3 +192,14 @@ def test_identical_rows_alarm_beyond_the_limit(binary: Evaluation) -> None:
     worse = [f if f != found else type(f)(**{**f.__dict__, "value": 0.2}) for f in binary.found]
     assert suspects(spec_of(gates=gates), binary.found) == []
     assert suspects(spec_of(gates=gates), worse) == ["20.00% of the test rows repeat training rows"]
+
+
+def test_what_the_report_alone_shows_is_no_row_of_the_lake(binary: Evaluation) -> None:
+    evaluation = binary
+    (gain,) = of(evaluation, "gain_over_champion")
+    (wide,) = [f for f in evaluation.shown if f.scope == "gain_over_champion_95"]
+    assert (wide.value, wide.rows) == (gain.value, gain.rows)
+    assert wide.low < gain.low < gain.high < wide.high  # type: ignore[operator]  # the gate's limits are one-sided
+    assert {f.scope for f in evaluation.shown}.isdisjoint(f.scope for f in evaluation.found)
+    for name in ("slice_baseline", "slice_champion"):
+        assert {f.slice for f in evaluation.shown if f.scope == name} == {"A", "B", "C"}

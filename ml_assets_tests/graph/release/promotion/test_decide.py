@@ -112,7 +112,7 @@ def test_an_older_pending_version_is_not_dropped(store: Lake, paths: Paths) -> N
     assert (made.decision, made.decided_by, made.previous_champion) == ("promoted", "ana", "1.0.3")
     assert [gate.gate for gate in made.gates] == ["metrics.roc_auc", "champion"]
     assert champion(store) == "1.0.1"
-    approvals.reject(store, "loans", "1.0.2", "too late", "ben")
+    approvals.reject(store, paths, "loans", "1.0.2", "too late", "ben")
     assert pending(store, "loans") == {}
     assert champion(store) == "1.0.1"
     (row,) = store.rows(f"SELECT * FROM {table('loans.champion')} WHERE run_id = 'run-7'")
@@ -122,7 +122,7 @@ def test_an_older_pending_version_is_not_dropped(store: Lake, paths: Paths) -> N
 def test_what_a_person_refused_no_training_brings_back(store: Lake, paths: Paths) -> None:
     add_version(store, paths, "1.0.1", gain=0.01)
     decide(store, "1.0.1", approval="manual")
-    approvals.reject(store, "loans", "1.0.1", "odd at night", "ana")
+    approvals.reject(store, paths, "loans", "1.0.1", "odd at night", "ana")
     made = decide(store, "1.0.1", approval="manual")
     assert made.decision == "refused"
     assert made.why.startswith("rejected by ana: odd at night;")
@@ -141,7 +141,7 @@ def test_only_what_waits_is_approved_and_only_with_a_reason(store: Lake, paths: 
     with pytest.raises(ModelError, match="needs a reason"):
         approvals.approve(store, paths, "loans", "1.0.1", " ")
     with pytest.raises(ModelError, match="needs a reason and a name"):
-        approvals.reject(store, "loans", "1.0.1", "because", by="")
+        approvals.reject(store, paths, "loans", "1.0.1", "because", by="")
     approvals.approve(store, paths, "loans", "1.0.1", "because")
     with pytest.raises(ModelError, match=r"(?s)does not wait.*No version of the pipeline waits"):
         approvals.approve(store, paths, "loans", "1.0.1", "because")
