@@ -49,9 +49,9 @@ default. All other strings are used exactly as written.
 
 METRICS_HEAD = """# Metrics
 
-The names that `tuning.metric`, `gates.metrics` and the other keys of [the YAML](yaml.md) accept, and that the tables
-`evaluations` and `performance_report` use. A metric that is undefined on the data, such as ROC AUC where only one class
-occurs, is NaN, never 0. `make fix` generates this page from `ml_assets/metrics/`.
+The names that `tuning.metric`, `gates.metrics` and the other keys of [the YAML](yaml.md) accept, and that the
+tables `evaluation_report` and `performance_report` use. A metric that is undefined on the data, such as ROC AUC where
+only one class occurs, is NaN, never 0. `make fix` generates this page from `ml_assets/metrics/`.
 """
 
 TABLES_HEAD = """# The tables

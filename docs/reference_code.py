@@ -45,7 +45,7 @@ The rule, or what went wrong.
 
 Commands print it and exit with 1. In Python, every one of these errors is an `MLAssetsError` (module
 `ml_assets.errors`) with the attributes `rule`, `found`, `where` and `fix`. Any other exception with a traceback is a
-bug of ml_assets.
+bug of ml_assets. [Troubleshooting](../troubleshooting.md) goes through the frequent ones.
 `make fix` generates this page.
 """
 

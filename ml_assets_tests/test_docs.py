@@ -71,6 +71,16 @@ def test_pages_named_in_the_code_exist() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
+def test_titles_of_the_troubleshooting_are_texts_of_the_code() -> None:
+    """An error is found there by what it says; `…` stands for what differs."""
+    source = "".join(file.read_text() for file in (ROOT / "ml_assets").rglob("*.py"))
+    source = re.sub(r'"\s*f?"', "", source)  # a text that goes on in the next line
+    titles = re.findall(r"^### `(.*)`$", (ROOT / "docs/troubleshooting.md").read_text(), flags=re.MULTILINE)
+    assert len(titles) > 20
+    parts = [part for title in titles for part in title.split("…")]
+    assert [part for part in parts if part.strip(" ,.:") not in source] == []
+
+
 def make_targets(text: str) -> set[str]:
     """What a page says of `make`: in a line of a block of code, or inline."""
     blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
