@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,16 +105,18 @@ def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) ->
         raise lake_error(error, rule, table=name, batch=batch) from error
 
 
-def remove_since(data: Path, moment: float) -> None:
+def remove_since(data: Path, moment: float, tables: Collection[str] = ()) -> None:
     """Remove the data files of a write that failed: half a file would stay, and keep a full disk full.
 
-    For whoever holds the write lock: the files of all others are older.
+    For whoever holds the write lock of these tables: the files of all others there are older.
 
     Args:
         data: The lake's Parquet files.
         moment: When the write began, in seconds since 1970.
+        tables: What it wrote, `schema.table`; without any it may have written all.
     """
-    for file in data.rglob("ducklake-*.parquet"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime >= moment:
-                file.unlink()
+    for folder in [data.joinpath(*name.split(".", 1)) for name in tables] or [data]:
+        for file in folder.rglob("ducklake-*.parquet"):
+            with contextlib.suppress(OSError):
+                if file.stat().st_mtime >= moment:
+                    file.unlink()

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,17 +157,24 @@ class SqliteCatalog:
             ORDER BY snapshot_id DESC LIMIT 1"""
         return number(self._readable(), sql, f"{pipeline}/")
 
-    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[Callable[[], None]]:
         """The lock file of a name, in the folder `locks`; other than letters, digits, `.`, `_` and `-` become `_`."""
         return exclusive(self.folder / "locks" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock", timeout_s, doing)
 
-    def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[None]:  # noqa: ARG002
+    def write_lock(
+        self,
+        tables: Collection[str],  # noqa: ARG002 - the protocol's
+        timeout_s: float,
+    ) -> AbstractContextManager[Callable[[], None]]:
         """The lock of the whole lake: SQLite has one writer at a time, and rejects a second one late."""
         return exclusive(self.folder / (CATALOG + ".lock"), timeout_s, "writing to the lake")
 
     def is_transient(self, error: BaseException) -> bool:
         """Was it another writer, or one that holds the file? Then SQLite has committed nothing."""
         return cause(error).is_busy
+
+    def settle(self, error: BaseException, token: str) -> int | None:  # noqa: ARG002 - the protocol's
+        """None: where SQLite's COMMIT fails, nothing is committed."""
 
     def publish(self, timeout_s: float) -> None:
         """Copy the catalog for readers who may not write the folder.
