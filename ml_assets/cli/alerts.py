@@ -69,7 +69,7 @@ def send_test(paths: Paths, pipeline: str) -> bool:
 
 
 def _record(paths: Paths, pipeline: str, alert: Alert) -> None:
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         if lake.catalog.exists():
             store.write(lake, pipeline, [alert])
         else:

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -29,6 +29,7 @@ from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.evolution import WIDENS as WIDENS
 from ml_assets.lake.faults import cause, lake_error
 from ml_assets.lake.shape import columns_of, table_exists
+from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.writes import Commit as Commit
@@ -71,6 +72,11 @@ class Lake:
     def __post_init__(self) -> None:
         if self.catalog is None:
             self.catalog = SqliteCatalog(self.folder)
+
+    @classmethod
+    def of(cls, paths: Paths, **options: Any) -> Self:
+        """The lake of a project, wherever its catalog is; options as of the class."""
+        return cls(paths.lake, catalog=paths.catalog, **options)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.sqlite import SqliteCatalog
 
-ENV_DATA = "ML_ASSETS_DATA"
+ENV_DATA, ENV_CATALOG = "ML_ASSETS_DATA", "ML_ASSETS_CATALOG"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Paths:
         `$ML_ASSETS_DATA` puts the data folder elsewhere.
         """
         root = (root or _project_root(Path.cwd())).resolve()
-        return cls(root=root, data=Path(os.environ.get(ENV_DATA) or root / "data").resolve())
+        return cls(root=root, data=_data_folder(root))
 
     @property
     def lake(self) -> Path:
@@ -40,8 +43,24 @@ class Paths:
 
     @property
     def catalog(self) -> Catalog:
-        """The lake's catalog; all locks between runs are its locks."""
-        return SqliteCatalog(self.lake)
+        """The lake's catalog; all locks between runs are its locks.
+
+        A file in the lake's folder, or the PostgreSQL database that `$ML_ASSETS_CATALOG` or `catalog` in pyproject.toml's
+        `[tool.ml_assets.lake]` names. That is the catalog of the project's own data folder alone: a replay, which has
+        folders of its own, never writes there.
+        """
+        address = os.environ.get(ENV_CATALOG) or _settings(self.root).get("catalog")
+        if not address or self.data != _data_folder(self.root):
+            return SqliteCatalog(self.lake)
+        try:
+            from ml_assets.lake.postgres import PostgresCatalog
+        except ImportError as error:
+            raise LakeError(
+                "The lake's catalog is on PostgreSQL, whose driver is not installed.",
+                found=str(error),
+                fix="pip install 'ml-assets[postgres]'",
+            ) from error
+        return PostgresCatalog(address, self.lake)
 
     @property
     def artifacts(self) -> Stores:
@@ -80,6 +99,36 @@ class Paths:
     def resolve(self, path: str) -> Path:
         """A path of the YAML, relative to the project root or absolute."""
         return self.root / path
+
+
+def _data_folder(root: Path) -> Path:
+    return Path(os.environ.get(ENV_DATA) or root / "data").resolve()
+
+
+def _settings(root: Path) -> dict[str, str]:
+    """`[tool.ml_assets.lake]` of the project's pyproject.toml; empty where there is none."""
+    file = root / "pyproject.toml"
+    try:
+        return _settings_of(file, file.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+
+
+@cache
+def _settings_of(file: Path, changed: int) -> dict[str, str]:  # noqa: ARG001 - read again when the file has changed
+    try:
+        found = tomllib.loads(file.read_text()).get("tool", {}).get("ml_assets", {}).get("lake", {})
+    except ValueError as error:
+        raise LakeError("pyproject.toml is not TOML.", found=error, where={"file": file}, fix="Correct it.") from error
+    unknown = sorted(set(found) - {"catalog"})
+    if unknown or not isinstance(found.get("catalog", ""), str):
+        raise LakeError(
+            "[tool.ml_assets.lake] has one key, catalog, which is an address.",
+            found=", ".join(unknown) or found["catalog"],
+            where={"file": file},
+            fix='Write catalog = "postgresql://HOST/DATABASE?user=NAME".',
+        )
+    return dict(found)
 
 
 def private_folder(folder: Path) -> Path:
