@@ -28,8 +28,8 @@ from ml_assets.lake import comments, damaged_files, data_files, faults, puts
 from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.evolution import WIDENS as WIDENS
 from ml_assets.lake.faults import cause, lake_error
-from ml_assets.lake.shape import columns_of, table_exists
 from ml_assets.lake.paths import Paths
+from ml_assets.lake.shape import columns_of, table_exists
 from ml_assets.lake.sql import identifier, literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.writes import Commit as Commit

@@ -45,9 +45,9 @@ class Paths:
     def catalog(self) -> Catalog:
         """The lake's catalog; all locks between runs are its locks.
 
-        A file in the lake's folder, or the PostgreSQL database that `$ML_ASSETS_CATALOG` or `catalog` in pyproject.toml's
-        `[tool.ml_assets.lake]` names. That is the catalog of the project's own data folder alone: a replay, which has
-        folders of its own, never writes there.
+        A file in the lake's folder, or the PostgreSQL database that `$ML_ASSETS_CATALOG` or pyproject.toml names,
+        there as `catalog` of `[tool.ml_assets.lake]`. It is the catalog of the project's own data folder alone: a
+        replay, which has folders of its own, never writes there.
         """
         address = os.environ.get(ENV_CATALOG) or _settings(self.root).get("catalog")
         if not address or self.data != _data_folder(self.root):

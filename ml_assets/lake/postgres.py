@@ -27,9 +27,10 @@ from ml_assets.lake.postgres_session import Key, locked, refused, rows, session,
 from ml_assets.lake.sql import literal
 
 LOST = "The lake's catalog is lost: its files are there, but nothing tells which of them hold what."
-RECOVER = "Restore the database from its backup, then `ml-assets lake recover` checks it."
-SECRET = "lake_catalog"
+RECOVER = "Restore the database from its newest backup (pg_restore); `ml-assets lake recover` says what follows."
+CREDENTIALS = "lake_catalog"  # the name of a secret of DuckDB
 EVERY_TABLE = "lake"
+COMMIT_OF = "SELECT snapshot_id FROM ducklake_snapshot_changes WHERE position(%s IN commit_extra_info) > 0"
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ class PostgresCatalog:
                 with session(self.address) as connection:
                     while not _ended(connection, self._application):
                         time.sleep(0.02)
-                    sql = "SELECT snapshot_id FROM ducklake_snapshot_changes WHERE position(%s IN commit_extra_info) > 0"
-                    found = rows(connection, sql, [token])
+                    found = rows(connection, COMMIT_OF, [token])
                     return int(found[0][0]) if found else None
             except LakeError as unreachable:
                 if time.monotonic() > until:
@@ -203,9 +203,9 @@ class PostgresCatalog:
         parts["options"] = f"{parts.get('options', '')} -c lock_timeout={self.busy_ms}".strip()
         password = parts.pop("password", None)
         fields = f", PASSWORD {literal(password)}" if password else ""
-        con.execute(f"CREATE OR REPLACE TEMPORARY SECRET {SECRET} (TYPE postgres{fields})")
+        con.execute(f"CREATE OR REPLACE TEMPORARY SECRET {CREDENTIALS} (TYPE postgres{fields})")
         dsn = " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())
-        settings = [*options, f"META_SECRET {literal(SECRET)}", "DATA_INLINING_ROW_LIMIT 0"]
+        settings = [*options, f"META_SECRET {literal(CREDENTIALS)}", "DATA_INLINING_ROW_LIMIT 0"]
         con.execute(
             f"ATTACH {literal(f'ducklake:postgres:{dsn}')} AS lake ({', '.join(settings)}, "
             f"DATA_PATH {literal(str(self.data))}, OVERRIDE_DATA_PATH true)"

@@ -163,7 +163,7 @@ class SqliteCatalog:
 
     def write_lock(
         self,
-        tables: Collection[str],  # noqa: ARG002 - the protocol's
+        tables: Collection[str],  # noqa: ARG002 - one lock for all
         timeout_s: float,
     ) -> AbstractContextManager[Callable[[], None]]:
         """The lock of the whole lake: SQLite has one writer at a time, and rejects a second one late."""
@@ -173,7 +173,7 @@ class SqliteCatalog:
         """Was it another writer, or one that holds the file? Then SQLite has committed nothing."""
         return cause(error).is_busy
 
-    def settle(self, error: BaseException, token: str) -> int | None:  # noqa: ARG002 - the protocol's
+    def settle(self, error: BaseException, token: str) -> int | None:
         """None: where SQLite's COMMIT fails, nothing is committed."""
 
     def publish(self, timeout_s: float) -> None:

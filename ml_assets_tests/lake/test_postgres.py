@@ -37,8 +37,8 @@ def running() -> Iterator[Server]:
 
 class TestPostgresCatalog(CatalogContract):
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> Iterator[Path]:
-        yield tmp_path / "lake"
+    def folder(self, tmp_path: Path) -> Path:  # type: ignore[override]
+        return tmp_path / "lake"
 
     @pytest.fixture
     def catalog(self, folder: Path, running: Server) -> Catalog:
@@ -75,7 +75,6 @@ class TestPostgresCatalog(CatalogContract):
             catalog,
             "DROP TABLE ducklake_snapshot, ducklake_snapshot_changes, ducklake_data_file, ducklake_table",
         )
-
 
     # -- what only a server can break -----------------------------------------------------------------------------
 
@@ -194,10 +193,8 @@ class Lossy:
     def lose(self) -> None:
         moment, self.moment = self.moment, ""
         if moment != "after":
-            own = f"ml_assets {threading.get_ident()} %"
-            execute(
-                self.catalog, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '{own}'"
-            )
+            own = f"application_name LIKE 'ml_assets {threading.get_ident()} %'"
+            execute(self.catalog, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}")
             time.sleep(0.1)
 
 
