@@ -36,6 +36,8 @@ def running() -> Iterator[Server]:
 
 
 class TestPostgresCatalog(CatalogContract):
+    asking_s = 0.3  # it connects first
+
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:  # type: ignore[override]
         return tmp_path / "lake"
