@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import duckdb
 
 from ml_assets.lake.database import release
+from ml_assets.lake.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Catalog(Protocol):
     """
 
     @property
-    def data(self) -> Path:
+    def data(self) -> Storage:
         """Where the Parquet files are; absolute, and found again from wherever the catalog was moved to."""
 
     def exists(self) -> bool:

@@ -13,7 +13,9 @@ from ml_assets.lake.artifacts import Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.sqlite import SqliteCatalog
 
-ENV_DATA, ENV_CATALOG = "ML_ASSETS_DATA", "ML_ASSETS_CATALOG"
+ENV_DATA = "ML_ASSETS_DATA"
+# Each setting of [tool.ml_assets.lake], and the variable that is stronger.
+SETTINGS = {"catalog": "ML_ASSETS_CATALOG", "data": "ML_ASSETS_LAKE_DATA"}
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ class Paths:
     def catalog(self) -> Catalog:
         """The lake's catalog; all locks between runs are its locks.
 
-        A file in the lake's folder, or the PostgreSQL database that `$ML_ASSETS_CATALOG` or pyproject.toml names,
-        there as `catalog` of `[tool.ml_assets.lake]`. It is the catalog of the project's own data folder alone: a
-        replay, which has folders of its own, never writes there.
+        A file in the lake's folder; or the PostgreSQL database that `catalog` in `[tool.ml_assets.lake]` of
+        pyproject.toml or `$ML_ASSETS_CATALOG` names, with files at `data` or `$ML_ASSETS_LAKE_DATA`. These settings
+        are of the project's own data folder alone: a replay, which has folders of its own, never writes there.
         """
-        address = os.environ.get(ENV_CATALOG) or _settings(self.root).get("catalog")
-        if not address or self.data != _data_folder(self.root):
+        address = self._setting("catalog")
+        if not address:
             return SqliteCatalog(self.lake)
         try:
             from ml_assets.lake.postgres import PostgresCatalog
@@ -60,12 +62,14 @@ class Paths:
                 found=str(error),
                 fix="pip install 'ml-assets[postgres]'",
             ) from error
-        return PostgresCatalog(address, self.lake)
+        place = self._setting("data")
+        return PostgresCatalog(address, self.lake, place and f"{place.rstrip('/')}/lake/data")
 
     @property
     def artifacts(self) -> Stores:
         """Bundles, releases and reports; whoever reads one asks here for a local path."""
-        return Stores.of(artifacts_at(self.data, self.data / "cache"))
+        place = self._setting("catalog") and self._setting("data")
+        return Stores.of(artifacts_at(place or self.data, self.data / "cache"))
 
     @property
     def bundles(self) -> Path:
@@ -96,6 +100,12 @@ class Paths:
     def spool(self) -> Path:
         return self.data / "spool"
 
+    def _setting(self, name: str) -> str | None:
+        """A setting of the lake, for the project's own data folder alone."""
+        if self.data != _data_folder(self.root):
+            return None
+        return os.environ.get(SETTINGS[name]) or _settings(self.root).get(name)
+
     def resolve(self, path: str) -> Path:
         """A path of the YAML, relative to the project root or absolute."""
         return self.root / path
@@ -120,13 +130,13 @@ def _settings_of(file: Path, changed: int) -> dict[str, str]:  # noqa: ARG001 - 
         found = tomllib.loads(file.read_text()).get("tool", {}).get("ml_assets", {}).get("lake", {})
     except ValueError as error:
         raise LakeError("pyproject.toml is not TOML.", found=error, where={"file": file}, fix="Correct it.") from error
-    unknown = sorted(set(found) - {"catalog"})
-    if unknown or not isinstance(found.get("catalog", ""), str):
+    wrong = [name for name, value in found.items() if name not in SETTINGS or not isinstance(value, str)]
+    if wrong:
         raise LakeError(
-            "[tool.ml_assets.lake] has one key, catalog, which is an address.",
-            found=", ".join(unknown) or found["catalog"],
+            "[tool.ml_assets.lake] has two keys, catalog and data, both addresses.",
+            found=", ".join(wrong),
             where={"file": file},
-            fix='Write catalog = "postgresql://HOST/DATABASE?user=NAME".',
+            fix='Write catalog = "postgresql://HOST/DATABASE?user=NAME" and data = "s3://BUCKET/FOLDER".',
         )
     return dict(found)
 

@@ -25,6 +25,7 @@ from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import NOT_A_LAKE, cause, is_lost_connection, lake_error
 from ml_assets.lake.postgres_session import Key, locked, refused, rows, session, shortened
 from ml_assets.lake.sql import literal
+from ml_assets.lake.storage import Storage, storage_at
 
 LOST = "The lake's catalog is lost: its files are there, but nothing tells which of them hold what."
 RECOVER = "Restore the database from its newest backup (pg_restore); `ml-assets lake recover` says what follows."
@@ -39,17 +40,19 @@ class PostgresCatalog:
 
     Args:
         address: `postgresql://USER@HOST:PORT/DATABASE`, or libpq's `host=... dbname=...`.
-        folder: The lake's folder, of the Parquet files; all machines see it under this path.
+        folder: The lake's folder on this machine.
+        files: Where the Parquet files are, if not in its folder `data`; a URL, or a folder that all machines mount.
     """
 
     address: str = field(repr=False)
     folder: Path
+    files: str | None = None
     busy_ms: ClassVar[int] = 30_000  # how long a statement waits for one who holds a table
 
     @property
-    def data(self) -> Path:
+    def data(self) -> Storage:
         """The Parquet files."""
-        return self.folder / "data"
+        return storage_at(self.files or self.folder / "data")
 
     def exists(self) -> bool:
         """Has the database DuckLake's tables? A database without them beside the files of a lake has lost them.
@@ -61,14 +64,15 @@ class PostgresCatalog:
         with session(self.address) as connection:
             if rows(connection, "SELECT to_regclass('ducklake_snapshot') IS NOT NULL")[0][0]:
                 return True
-        if next(self.data.rglob("*.parquet"), None):
+        if next(self.data.files(), None):
             raise self._lost("the database has no table ducklake_snapshot")
         return False
 
     def create(self, timeout_s: float) -> None:
         """Make the catalog's tables unless they exist; DuckLake makes them in one transaction."""
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            self.data.make()
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise lake_error(error, "The lake cannot be created.", self.folder) from error
         with self.write_lock((), timeout_s):
@@ -195,6 +199,7 @@ class PostgresCatalog:
         except duckdb.Error as error:
             raise lake_error(error, "DuckDB cannot be opened for the lake.", self.folder) from error
         load_extension(database, "postgres_scanner")
+        self.data.prepare(database)
         return database
 
     def _attach(self, con: duckdb.DuckDBPyConnection, *options: str) -> None:
@@ -208,7 +213,7 @@ class PostgresCatalog:
         settings = [*options, f"META_SECRET {literal(CREDENTIALS)}", "DATA_INLINING_ROW_LIMIT 0"]
         con.execute(
             f"ATTACH {literal(f'ducklake:postgres:{dsn}')} AS lake ({', '.join(settings)}, "
-            f"DATA_PATH {literal(str(self.data))}, OVERRIDE_DATA_PATH true)"
+            f"DATA_PATH {literal(self.data.url)}, OVERRIDE_DATA_PATH true)"
         )
 
     def _lost(self, how: str) -> LakeError:

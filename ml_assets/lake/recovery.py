@@ -55,7 +55,7 @@ def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recov
     if not isinstance(place, SqliteCatalog):
         raise LakeError(
             "The catalog is in a database, which has backups of its own.",
-            where={"files": place.data},
+            where={"files": place.data.url},
             fix="Restore the database from its newest backup (pg_restore). Data files that were written later stay; "
             "`ml-assets status` lists the batches that must be rebuilt.",
         )

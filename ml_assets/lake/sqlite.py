@@ -26,6 +26,7 @@ from ml_assets.lake.faults import NOT_A_LAKE, cause, lake_error
 from ml_assets.lake.locks import exclusive
 from ml_assets.lake.sql import literal
 from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, PUBLISHED, largest_snapshot, number, remove_database
+from ml_assets.lake.storage import FolderStorage
 
 RECOVER = "`ml-assets lake recover`"
 
@@ -52,9 +53,9 @@ class SqliteCatalog:
         return self.folder / PUBLIC_CATALOG
 
     @property
-    def data(self) -> Path:
+    def data(self) -> FolderStorage:
         """The Parquet files."""
-        return self.folder / "data"
+        return FolderStorage(self.folder / "data")
 
     def exists(self) -> bool:
         """Is there a catalog? One that is missing or empty beside the files of a lake is an error, never a new lake.
@@ -64,7 +65,7 @@ class SqliteCatalog:
         """
         if _size(self.file):
             return True
-        if self.public.exists() or next(self.data.rglob("*.parquet"), None):
+        if self.public.exists() or next(self.data.files(), None):
             if _size(self.file):  # another process has made it just now
                 return True
             raise self._lost("it is empty" if self.file.exists() else "it is missing")
@@ -73,7 +74,7 @@ class SqliteCatalog:
     def create(self, timeout_s: float) -> None:
         """Make the catalog, unless there is one; it appears whole or not at all."""
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            self.data.make()
         except OSError as error:
             raise lake_error(error, "The lake cannot be created.", self.folder) from error
         with self.write_lock((), timeout_s):
@@ -203,7 +204,7 @@ class SqliteCatalog:
         """Attach a catalog; its Parquet files are beside it, wherever the folder has been moved to."""
         con.execute(
             f"ATTACH {literal(f'ducklake:sqlite:{file}')} AS lake ({', '.join(options)}, "
-            f"DATA_PATH {literal(str(self.data))}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT {self.busy_ms})"
+            f"DATA_PATH {literal(self.data.url)}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT {self.busy_ms})"
         )
 
     def _readable(self) -> Path:
