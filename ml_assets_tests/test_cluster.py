@@ -27,14 +27,11 @@ EQUAL = {
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a project on both servers."""
-    with postgres.server() as database, s3.server(tmp_path_factory.mktemp("s3"), "models") as options:
+    with postgres.server() as database, s3.running(tmp_path_factory.mktemp("s3"), "models") as objects:
         yield {
             "ML_ASSETS_CATALOG": database.database(),
             "ML_ASSETS_LAKE_DATA": "s3://models/credit",
-            "AWS_ENDPOINT_URL": options["endpoint_url"],
-            "AWS_ACCESS_KEY_ID": options["key"],
-            "AWS_SECRET_ACCESS_KEY": options["secret"],
-            "AWS_REGION": "us-east-1",
+            **objects.environment(),
         }
 
 

@@ -17,7 +17,7 @@ from ml_assets.graph.ingest.files import place_of
 from ml_assets.ml import manifest
 from ml_assets.sources.remote import Place
 from ml_assets_tests.conftest import REGIONS, Project, failure_text, loans
-from ml_assets_tests.s3 import server
+from ml_assets_tests.s3 import running
 
 ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 1}}
 
@@ -25,8 +25,8 @@ ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Options of an S3 server on this machine, with a bucket `credit`."""
-    with server(tmp_path_factory.mktemp("s3"), "credit") as options:
-        yield options
+    with running(tmp_path_factory.mktemp("s3"), "credit") as server:
+        yield server.options
 
 
 def upload(options: dict[str, Any], path: str, data: bytes) -> None:
