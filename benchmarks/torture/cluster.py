@@ -44,18 +44,14 @@ def kill_writers(folder: Path, seed: int, times: int) -> Outcome:
     """kill -9 of a writer, as on an embedded lake."""
     with on_servers(folder):
         outcome = writers.kill_writers(folder, seed, times)
-    outcome.name = f"PostgreSQL and S3: {outcome.name}"
+    outcome.attack = f"{outcome.attack}, on PostgreSQL and S3"
     return outcome
 
 
 def crash_servers(folder: Path, seed: int, times: int, count: int = 3) -> Outcome:
     """The servers crash and start again, by turns, while several processes write."""
-    outcome, numbers, said = (
-        Outcome("PostgreSQL and S3 crash while 3 processes write", PROMISE),
-        random.Random(seed),
-        Said(),
-    )
-    lake = folder / "lake"
+    outcome = Outcome(f"PostgreSQL and S3 crash by turns while {count} processes write", PROMISE)
+    numbers, said, lake = random.Random(seed), Said(), folder / "lake"
     with on_servers(folder) as (database, objects):
         processes = [started(lake, seed + number) for number in range(count)]
         listeners = [threading.Thread(target=said.listen, args=(process,)) for process in processes]

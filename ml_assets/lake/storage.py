@@ -20,6 +20,9 @@ from ml_assets.lake.database import load_extension
 from ml_assets.lake.sql import literal
 
 
+RETRIES = 5  # of a request whose server is away; DuckDB waits 0.1 s before the first, then 4 times as long each
+
+
 @dataclass(frozen=True)
 class File:
     """A data file.
@@ -110,6 +113,7 @@ class UrlStorage:
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         load_extension(con, "httpfs")
+        con.execute(f"SET http_retries = {RETRIES}")
         fields = {
             "KEY_ID": os.environ.get("AWS_ACCESS_KEY_ID"),
             "SECRET": os.environ.get("AWS_SECRET_ACCESS_KEY"),
