@@ -50,6 +50,7 @@ BAD_CATALOG = (
     'relation "ducklake_',
 )
 NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
+AWAY = (" error for HTTP ", "HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504")  # what DuckDB says of a storage server
 REFUSED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
 WRITING = ("Could not write", "Could not create", "Could not sync", "Could not truncate")
 # As DuckLake names its files: data/<schema>/<table>/[batch=<batch>/]ducklake-<uuid>.parquet
@@ -95,6 +96,8 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
         return Cause(text, "Set the user, the password (PGPASSWORD) and the database of the catalog's address.")
     if any(word in text for word in BUSY_SERVER):
         return Cause(text, f"Another session holds the catalog; {AGAIN}", is_busy=True)
+    if any(word in text for word in AWAY):
+        return Cause(text, f"Start the server of the lake's files, then {AGAIN}", is_busy=True)
     if is_lost_connection(error):
         return Cause(text, f"Start the catalog's PostgreSQL server, then {AGAIN}", is_busy=True)
     if is_full(error):

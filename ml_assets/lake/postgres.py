@@ -19,11 +19,11 @@ from typing import ClassVar
 
 import duckdb
 
-from ml_assets.errors import LakeError
+from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import NOT_A_LAKE, cause, is_lost_connection, lake_error
-from ml_assets.lake.postgres_session import Key, locked, refused, rows, session, shortened
+from ml_assets.lake.postgres_session import CONNECT_S, Key, locked, refused, rows, session, shortened
 from ml_assets.lake.sql import literal
 from ml_assets.lake.storage import Storage, storage_at
 
@@ -99,6 +99,16 @@ class PostgresCatalog:
             LakeError: There is no lake, its catalog is lost or broken, or an extension cannot be loaded.
             LakeBusy: The server cannot be reached, or another session holds the tables.
         """
+        until = time.monotonic() + CONNECT_S
+        while True:
+            try:
+                return self._connected(read_only, memory_limit, timeout_s)
+            except LakeBusy as error:
+                if not is_lost_connection(error) or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    def _connected(self, read_only: bool, memory_limit: str | None, timeout_s: float) -> Connection:
         if not self.exists():
             if read_only:
                 raise LakeError(

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import duckdb
 
-from ml_assets.errors import LakeError
+from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.database import load_extension
 from ml_assets.lake.sql import literal
 
-
+CLIENTS = ("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "adlfs")
 RETRIES = 5  # of a request whose server is away; DuckDB waits 0.1 s before the first, then 4 times as long each
 
 
@@ -175,13 +175,20 @@ class UrlStorage:
             yield
         except FileNotFoundError:
             raise
-        except OSError as error:
-            raise LakeError(
+        except Exception as error:
+            if not is_of_storage(error):
+                raise
+            raise LakeBusy(
                 "The place of the lake's files cannot be reached.",
                 found=error,
                 where={"place": self.url},
                 fix="Start its server, or set AWS_ENDPOINT_URL and the keys in the environment.",
             ) from error
+
+
+def is_of_storage(error: Exception) -> bool:
+    """Is it an error of a storage server, or of the system? Clients of S3 and others raise classes of their own."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CLIENTS
 
 
 def storage_at(place: Path | str) -> Storage:
