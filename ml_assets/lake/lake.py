@@ -335,12 +335,24 @@ class Lake:
                 break
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
-        with self._reading():
-            sizes = [data_files.written_bytes(self.con, put.table, written) for put in tables]
+        sizes = self._written_bytes([put.table for put in tables], written)
         return [
             Written(put.table, written, rows[put.table], size, version, retries)
             for put, version, size in zip(tables, versions, sizes, strict=True)
         ]
+
+    def _written_bytes(self, tables: Sequence[str], snapshot: int) -> list[int]:
+        """Bytes of what was just written; it is, so a catalog that is away for a moment is asked again."""
+        for attempt in range(MAX_RETRIES + 1):
+            try:
+                if attempt:
+                    self._reattach()
+                return [data_files.written_bytes(self.con, name, snapshot) for name in tables]
+            except duckdb.Error as error:
+                if attempt == MAX_RETRIES or not self.catalog.is_transient(error):
+                    raise lake_error(error, "The lake cannot be read.", self.folder) from error
+            time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""

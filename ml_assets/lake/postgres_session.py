@@ -19,7 +19,7 @@ import psycopg2
 from psycopg2 import errors
 
 from ml_assets.errors import LakeBusy, LakeError
-from ml_assets.lake.faults import is_refused, lake_error
+from ml_assets.lake.faults import is_lost_connection, is_refused, lake_error
 
 CONNECT_S = 10  # a server that restarts is waited for so long
 LONGEST_NAME = 63  # bytes of an application's name that PostgreSQL keeps
@@ -95,15 +95,17 @@ def locked(address: str, keys: Sequence[Key], timeout_s: float, doing: str) -> I
     """
     name = f"ml_assets: {doing}, process {os.getpid()} on {socket.gethostname()}"
     deadline = time.monotonic() + timeout_s
-    with session(address, name) as connection:
-        for key in keys:
-            if not _taken(connection, key, deadline - time.monotonic()):
-                raise LakeBusy(
-                    f"Another process has been {doing} for over {timeout_s:g} s.",
-                    found="; ".join(_holders(connection, key)) or "unknown",
-                    where={"lock": key.name},
-                    fix="Wait for it, or end it; nothing was changed here.",
-                )
+    with contextlib.ExitStack() as held:
+        while True:  # a server that crashes meanwhile frees the locks that were taken
+            try:
+                connection = held.enter_context(session(address, name))
+                for key in keys:
+                    _take(connection, key, deadline, timeout_s, doing)
+                break
+            except psycopg2.Error as error:
+                held.pop_all()
+                if not is_lost_connection(error) or time.monotonic() > deadline:
+                    raise lake_error(error, "A lock of the lake's catalog cannot be taken.") from error
 
         def check() -> None:
             try:
@@ -118,6 +120,16 @@ def locked(address: str, keys: Sequence[Key], timeout_s: float, doing: str) -> I
         finally:
             with contextlib.suppress(psycopg2.Error):  # a lost session holds nothing
                 rows(connection, "SELECT pg_advisory_unlock_all()")  # the end of a session is noticed later
+
+
+def _take(connection: Any, key: Key, deadline: float, timeout_s: float, doing: str) -> None:
+    if not _taken(connection, key, deadline - time.monotonic()):
+        raise LakeBusy(
+            f"Another process has been {doing} for over {timeout_s:g} s.",
+            found="; ".join(_holders(connection, key)) or "unknown",
+            where={"lock": key.name},
+            fix="Wait for it, or end it; nothing was changed here.",
+        )
 
 
 def _taken(connection: Any, key: Key, seconds: float) -> bool:
