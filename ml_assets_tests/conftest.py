@@ -209,7 +209,7 @@ class Project:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of a query; {p} is the pipeline's schema in the lake."""
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             return lake.rows(sql.replace("{p}", f"lake.{self.spec_dict['name']}"), parameters)
 
     def value(self, sql: str) -> Any:

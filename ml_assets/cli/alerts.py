@@ -98,7 +98,7 @@ def _sent(channel: Channel, pipeline: str, test: Alert) -> Alert:
 
 
 def _record(paths: Paths, pipeline: str, sent: list[Alert]) -> None:
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         if lake.catalog.exists():
             store.write(lake, pipeline, sent)
         else:

@@ -38,7 +38,7 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
     Raises:
         ModelError: There is no champion, no such version, or the version was never packed.
     """
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         return _place(lake, paths, pipeline, version)
 
 
@@ -120,7 +120,7 @@ class Follower:
         return Registry([one.pipeline for one in self._followed.values()], refused)
 
     def _known(self) -> Sequence[str]:
-        with Lake(self._paths.lake, read_only=True) as lake:
+        with Lake.of(self._paths, read_only=True) as lake:
             for name in self._names:
                 need_pipeline(lake, name)
             found = self._names or [
@@ -205,7 +205,7 @@ class Follower:
 
     def _found(self, pipeline: Pipeline) -> tuple[Versions | None, Exception | None]:
         """The versions that shall answer, and what could not be loaded; called in a thread."""
-        with Lake(self._paths.lake, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
+        with Lake.of(self._paths, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
             places, shadows = self._places(lake, pipeline)
             export = partial(online.export, lake, pipeline.name)
             loading = Loading(pipeline.versions, online.age(lake, pipeline.name), export, Path(folder))

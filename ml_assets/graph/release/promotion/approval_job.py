@@ -83,7 +83,7 @@ def _waiting(spec: PipelineSpec, paths: Paths) -> dict[str, Decision]:
     """Versions that wait at this moment; a lake that cannot be read says so elsewhere."""
     if spec.gates.approval == "auto" or not paths.catalog.exists():
         return {}
-    with contextlib.suppress(LakeError), Lake(paths.lake, read_only=True) as lake:
+    with contextlib.suppress(LakeError), Lake.of(paths, read_only=True) as lake:
         return pending(lake, spec.name)
     return {}
 
