@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.event import listen
 from sqlalchemy.pool import QueuePool
 
-from ml_assets.reporting import evaluation_evidently
+from ml_assets.reporting import evaluation_evidently, html
 
 PAGE = "<!DOCTYPE html><html><head></head><body></body></html>"
 
@@ -42,6 +42,7 @@ def drawing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("matplotlib.figure.Figure.draw", lambda *_: None)
     page = SimpleNamespace(get_html_str=lambda **_: PAGE)
     patch.setattr(evaluation_evidently, "_report", lambda *_: page)
+    patch.setattr(evaluation_evidently, "html", SimpleNamespace(write=html.write, sealed=str))  # it has no scripts
 
 
 def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
