@@ -73,7 +73,7 @@ def measure(root: Path, pipelines: int, batches: int) -> dict[str, float]:
     (root / "pyproject.toml").touch()
     paths, found = Paths(root, root / "data"), dict[str, float]()
     began = time.perf_counter()
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         for n in range(pipelines):
             write(lake, Story(f"p{n:03}", batches, drifted=2 * (n % 10 == 0), waits=n % 20 == 0))
     found["lake written"] = time.perf_counter() - began
@@ -89,7 +89,7 @@ def measure(root: Path, pipelines: int, batches: int) -> dict[str, float]:
     with serving(root) as (port, _):
         found["first page after a start"], text = load(port)
         assert text.count("<article") == pipelines
-        with Lake(paths.lake) as lake:
+        with Lake.of(paths) as lake:
             made = Decision("1.0.1", "kept", "the same model", [], "1.0.1", "sensor")
             decisions.record(lake, "p001", made, Commit("p001/champion", "r"))
         found["first page after a change"], text = load(port)

@@ -179,7 +179,7 @@ async def swapped(port: int, paths: Paths, count: int, seconds: float, rate: flo
 
 def promote(paths: Paths, version: str) -> None:
     """Move the champion's alias."""
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         event = versions.alias_event("loans", "champion", version, "the soak", "soak", "")
         lake.append([event], Commit("loans/champion"))
 
@@ -199,7 +199,7 @@ class Logged:
 
 def ingested(paths: Paths) -> Logged:
     """The log in the lake: ingested twice, since it must not matter."""
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         for hour in sorted({name.partition("/")[0] for name in prediction_log.sizes(paths.serving / "loans")}) * 2:
             prediction_log.ingest(lake, paths, "loans", hour, Commit("loans/prediction_log"))
         found = [lake.rows(f"SELECT request_id FROM lake.loans.{name}") for name in ("prediction_log", "feedback")]

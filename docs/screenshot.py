@@ -186,8 +186,8 @@ def main(pages: bool, home: Path | None) -> None:
         last = [node for node in nodes if node["assetKey"]["path"] == [PIPELINE, LAST]]
         if not last or not last[0]["assetMaterializations"]:
             raise click.ClickException(f"{PIPELINE}/{LAST} has no data in {home}. Next: make demo")
-        reports = (home.parent / "reports" / PIPELINE / "evaluation").glob("*.html")
-        report = max((file for file in reports if ".evidently" not in file.name), key=lambda file: file.stat().st_mtime)
+        reports = (home.parent / "reports" / PIPELINE / "evaluation").glob("*[0-9].html")  # no card, none of Evidently
+        report = max(reports, key=lambda file: file.stat().st_mtime)
         replay = home.parent / "reports" / PIPELINE / "replay" / "index.html"
         groups = sorted({f"global@global:{node['groupName']}" for node in nodes})
         page = stack.enter_context(browser(program, Path(folder) / "profile"))

@@ -234,7 +234,7 @@ def build_pipeline(
     )
     ingest_job = _job(spec, "ingest", [*before_champion, *after_champion])
     train_job = _job(spec, "train", trained)
-    jobs = [ingest_job, train_job, approve_job(spec), maintenance_job(spec), deploy := deploy_job(spec)]
+    jobs = [ingest_job, train_job, approve_job(spec, paths), maintenance_job(spec), deploy := deploy_job(spec)]
     jobs += [_job(spec, "outcomes", [*late, *online, *performance])] if late else []
     # Runs of a pipeline wait for each other, but what servers predict is measured while a training runs.
     jobs += [_job(spec, PREDICTION_LOG.name, logged, tags={})] if logged else []
@@ -304,9 +304,19 @@ def lake_io_manager(paths: Paths) -> LakeIOManager:
     return LakeIOManager(root=str(paths.root), data=str(paths.data), memory_limit=memory_limit())
 
 
+JOBS = {
+    "ingest": "Ingests batches: from their files to features; where there is a champion, also scores, drift and live "
+    "scores. Run it for some partitions: a partition is a batch.",
+    "train": "Trains a version, evaluates and packages it, and decides whether it becomes the champion.",
+    "outcomes": "Reads new files of late outcomes, and measures the live scores of their batches again.",
+    PREDICTION_LOG.name: "Reads what scoring servers have logged, and measures the drift and live scores of its days.",
+}
+
+
 def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition], tags: dict[str, str] | None = None) -> Any:
     return dg.define_asset_job(
         f"{spec.name}_{name}",
+        description=JOBS[name],
         selection=dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys)),
         tags={"ml_assets/pipeline": spec.name} if tags is None else tags,
         executor_def=dg.in_process_executor,

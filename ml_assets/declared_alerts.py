@@ -53,7 +53,7 @@ def missing_variables(project: Project, pipeline: str, part: str | None = None) 
         UnknownPipeline: The project has no such pipeline, or its YAML cannot be parsed.
     """
     attributes = declared(project, pipeline)
-    text = json.dumps(attributes if part is None else attributes.get(part))
+    text = json.dumps(attributes if part is None else attributes.get(part), default=str)
     named = [found[1] or found[2] for found in VARIABLE.finditer(text)]
     return sorted(set(named) - {name for name, value in variables(project.root).items() if value})
 

@@ -84,7 +84,7 @@ def _keys(asset_names: Sequence[str]) -> str:
 
 def _to_do(paths: Paths, batches: Sequence[str]) -> list[str]:
     """Assets that are not fresh, or not there, for some batch."""
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         verdicts = evaluate(pipelines_of(definitions(paths.root))["flights"], read_facts(lake, "flights"))
     fine = {(verdict.asset_name, verdict.batch) for verdict in verdicts if verdict.state in ("fresh", "frozen")}
     return [

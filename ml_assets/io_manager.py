@@ -59,7 +59,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         with user_errors(input=context.name, table=_table_of(context.asset_key)):
             form = _form(context.dagster_type.typing_type)
             if self._reader is None:
-                self._reader = Lake(self._folder, read_only=True, memory_limit=self.memory_limit)
+                self._reader = Lake.of(self._paths, read_only=True, memory_limit=self.memory_limit)
             return _in_form(self._relation(self._reader, context), form)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -68,7 +68,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         with user_errors(table=_table_of(context.asset_key)):
             _check_returned(obj)
             if self._writer is None:
-                self._writer = Lake(self._folder, memory_limit=self.memory_limit)
+                self._writer = Lake.of(self._paths, memory_limit=self.memory_limit)
             frames.store(self._writer.con, RETURNED, obj)
             batches = list(context.asset_partition_keys) if context.has_asset_partitions else None
             written = _write(self._writer, _commit(context), _table_of(context.asset_key), batches)
@@ -78,8 +78,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata({**metadata, "dagster/row_count": sum(one.rows for one in written)})
 
     @property
-    def _folder(self) -> Path:
-        return Path(self.data) / "lake" if self.data else Paths.of(Path(self.root) if self.root else None).lake
+    def _paths(self) -> Paths:
+        paths = Paths.of(Path(self.root) if self.root else None)
+        return replace(paths, data=Path(self.data)) if self.data else paths
 
     def _relation(self, lake: Lake, context: dg.InputContext) -> duckdb.DuckDBPyRelation:
         batches = _batches(context)

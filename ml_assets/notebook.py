@@ -54,7 +54,7 @@ def open_lake(root: str | Path | None = None) -> OpenLake:
     Raises:
         LakeError: There is no lake yet, once it is used.
     """
-    return OpenLake(Paths.of(Path(root) if root else None).lake, read_only=True)
+    return OpenLake.of(Paths.of(Path(root) if root else None), read_only=True)
 
 
 def training_rows(pipeline: str, version: str | None = None, root: str | Path | None = None) -> pd.DataFrame:

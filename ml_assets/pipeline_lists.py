@@ -22,7 +22,7 @@ def pipelines(paths: Paths) -> list[Row]:
     batch), batches, newest_batch, state."""
     project = find_project(paths.root)
     names = set(declared(project)) if project else set()
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         there = set(materialized.names(lake)) if lake.catalog.exists() else set()
         return [
             _pipeline(lake, paths, name) if name in there else {"pipeline": name, **NOT_RUN, "state": "not run yet"}

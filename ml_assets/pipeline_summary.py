@@ -67,7 +67,7 @@ def _read(lake: Lake, pipeline: str) -> Summary:
     found = Summary(
         pipeline,
         rows={table.name: lake.count(table.of(pipeline)) for table in COUNTED},
-        batches=data.validated_batches(lake, pipeline),
+        batches=lake.batches(data.VALIDATED_DATA.of(pipeline)),
         seen=read_facts(lake, pipeline).batches(),
         champion=versions.alias(lake, pipeline, "champion"),
         quarantine=[{"reason": row["rule"], "rows": row["rows"]} for row in data.broken_rules(lake, pipeline)],

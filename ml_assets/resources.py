@@ -44,7 +44,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def open(self) -> Lake:
         """The connection; opened at its first use and closed after the run."""
         if self._lake is None:
-            self._lake = Lake(self.paths.lake, memory_limit=self.memory_limit)
+            self._lake = Lake.of(self.paths, memory_limit=self.memory_limit)
         return self._lake
 
     @contextlib.contextmanager

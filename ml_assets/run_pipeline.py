@@ -103,7 +103,7 @@ class PipelineRunner:
 
     def to_score(self, ingested: Sequence[str] = ()) -> list[str]:
         """Batches that wait for scores, and of those that were just ingested all that the champion does not know."""
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             champion = versions.alias(lake, self.pipeline, "champion")
             if champion is None:
                 return []
@@ -133,7 +133,7 @@ class PipelineRunner:
         return {one.batch: one.why.partition("\n")[0] for one in verdicts if one.state == "failed" and one.batch}
 
     def _with_features(self) -> list[str]:
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             name = FEATURES.of(self.pipeline)
             return lake.batches(name) if lake.exists(name) else []
 
@@ -147,7 +147,7 @@ class PipelineRunner:
         return one.asset_name == RAW_DATA.name and one.state in ("missing", "stale") and is_there
 
     def _verdicts(self) -> tuple[list[Verdict], Facts]:
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             facts = read_facts(lake, self.pipeline)
         return evaluate(self.nodes, facts), facts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
 import fcntl
@@ -14,9 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -25,19 +22,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from alembic.util import pyfiles
-from dagster._core.storage.event_log import in_memory as event_records
-from dagster._core.storage.runs import in_memory as run_records
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.event import listen
-from sqlalchemy.pool import QueuePool
 
 from ml_assets.component import build_pipeline
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sqlite import SqliteCatalog
-from ml_assets.reporting import evaluation_files, evaluation_plots, plots, searches
 from ml_assets.spec import PipelineSpec
+from ml_assets_tests import quick
 
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
@@ -218,7 +209,7 @@ class Project:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of a query; {p} is the pipeline's schema in the lake."""
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             return lake.rows(sql.replace("{p}", f"lake.{self.spec_dict['name']}"), parameters)
 
     def value(self, sql: str) -> Any:
@@ -258,6 +249,7 @@ def pytest_collection_finish() -> None:
     """Take what the imports made out of each later garbage collection; one of all takes most of a second."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)  # by default a run in process collects 250 times
 
 
 @pytest.fixture(autouse=True)
@@ -278,42 +270,9 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_instances() -> Iterator[None]:
-    """Dagster's records in memory, without what only its upgrades read, and without a new connection a query."""
     with pytest.MonkeyPatch.context() as patch:
-        for storage in (event_records, run_records):
-            patch.setattr(storage, "stamp_alembic_rev", lambda *_: None)
-            patch.setattr(storage, "NullPool", QueuePool)
-            patch.setattr(storage, "create_engine", _engine_with_foreign_keys)
-        patch.setattr(event_records.InMemoryEventLogStorage, "_connect", _transaction_under_lock)
-        patch.setattr(event_records.InMemoryEventLogStorage, "has_table", lambda *_: True)
-        patch.setattr(run_records.InMemoryRunStorage, "connect", _transaction)
-        patch.setattr(pyfiles, "load_module_py", _loaded_once(pyfiles.load_module_py))
+        quick.records(patch)
         yield
-
-
-def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
-    """An engine that says once a connection what Dagster says before each query."""
-    engine = create_engine(*arguments, **options)
-    listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
-    return engine
-
-
-def _loaded_once(load: Callable[[str, Path], ModuleType]) -> Callable[[str, Path], ModuleType]:
-    """Dagster's hundred migrations, which are read to stamp each new file of records."""
-    migration = cache(load)
-    return lambda name, path: (migration if path.parent.name == "versions" else load)(name, path)
-
-
-@contextlib.contextmanager
-def _transaction(storage: Any) -> Iterator[Any]:
-    with storage._engine.begin() as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def _transaction_under_lock(storage: Any) -> Iterator[Any]:
-    with storage._db_lock, _transaction(storage) as connection:
-        yield connection
 
 
 # Folders and files of tests that are about the copy of the catalog which readers get.
@@ -330,10 +289,7 @@ def _publishes_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 # Folders and files of tests that are about plots and reports, or about all that a training leaves: these draw.
-DRAWING = ("reporting", "scaffold", "test_demo.py")
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-)
+DRAWING = ("pages", "reporting", "scaffold", "test_demo.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -341,9 +297,7 @@ def _draws_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """A training draws a dozen plots and Evidently's page, a third of its time; `trained` has real ones."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.relative_to(Path(__file__).parent).parts[0] not in DRAWING:
-            for module in (evaluation_plots, plots, searches):
-                patch.setattr(module, "as_png", lambda *_: PNG)
-            patch.setattr(evaluation_files, "write_evidently", lambda _, file, __: file.write_text("<html></html>"))
+            quick.drawing(patch)
         yield
 
 
@@ -421,6 +375,19 @@ def files_of(root: Path) -> set[tuple[str, tuple[int, int]]]:
 @pytest.fixture
 def copied(trained: Project, project: Project) -> Project:
     """A copy of the trained project, to change: five batches, of which the champion 1.0.0 knows the first four."""
+    return copy_into(project, trained)
+
+
+@pytest.fixture(scope="module")
+def copy_of_module(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+    """Makes copies of the trained project for all tests of a module: what they share is made there once."""
+    with contextlib.ExitStack() as instances:
+        yield lambda name: copy_into(
+            Project(tmp_path_factory.mktemp(name), instances.enter_context(dg.DagsterInstance.ephemeral())), trained
+        )
+
+
+def copy_into(project: Project, trained: Project) -> Project:
     for folder in ("lake", "bundles", "releases", "incoming"):
         shutil.copytree(trained.paths.data / folder, project.paths.data / folder, dirs_exist_ok=True)
     project.instance.add_dynamic_partitions("loans_batches", ["1", "2", "3", "4", "5"])
@@ -472,13 +439,13 @@ def written_project(root: Path, spec: dict[str, Any] | None = None, sql: dict[st
     return root
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.5) -> None:
     """Poll a condition; fail with its name after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.5)
+        time.sleep(every_s)
 
 
 def with_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:

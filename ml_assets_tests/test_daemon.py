@@ -119,6 +119,11 @@ def running(tmp_path: Path, write_project: Callable[..., Path]) -> Iterator[Runn
                 raise
 
 
+def waiting(condition: Callable[[], bool], what: str) -> None:
+    """Wait for what nothing has to follow at once: each check opens the lake."""
+    wait_until(condition, WAIT_S, what, every_s=2)
+
+
 def asked(port: int, header: str, value: str) -> int:
     """Status of a query to Dagster's web server with a header."""
     headers = {"Content-Type": "application/json", header: value}
@@ -135,7 +140,7 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     champion = "SELECT count(*) FROM lake.loans.alias_events WHERE alias = 'champion'"
     for batch in (1, 2, 3):
         running.drop(batch)
-    wait_until(lambda: running.count(champion) == 1, WAIT_S, "the first training, which nobody asked for")
+    waiting(lambda: running.count(champion) == 1, "the first training, which nobody asked for")
     assert running.count("SELECT count(*) FROM lake.loans.training_set") == 1
 
     running.drop(4, shift=40.0)
@@ -145,7 +150,7 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     # The run's worker, after its first step, together with the only process that knew of it.
     running.kill("spawn_main", "api grpc", "code-server")
     drifted = "SELECT count(*) FROM lake.loans.drift_report WHERE batch = '4' AND drifted"
-    wait_until(lambda: running.count(drifted) == 1, WAIT_S, "a drift report of the dropped file")
+    waiting(lambda: running.count(drifted) == 1, "a drift report of the dropped file")
     assert running.lost() >= 1  # and retried
     assert asked(running.port, "Origin", "http://evil.example") == 403
     assert asked(running.port, "Host", f"127.0.0.1:{running.port}") == 200
@@ -155,9 +160,9 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
 
     wait_until(lambda: running.count("SELECT count(*) FROM lake.loans.training_set") == 2, WAIT_S, "a second training")
     running.kill("dagster._daemon", "ml_assets.ui.web")
-    wait_until(lambda: running.count(champion) == 2, WAIT_S, "the alias that moves to the second version")
+    waiting(lambda: running.count(champion) == 2, "the alias that moves to the second version")
 
-    wait_until(lambda: running.ticks("loans_retrain") >= 3, WAIT_S, "three further looks of the daemon")
+    waiting(lambda: running.ticks("loans_retrain") >= 3, "three further looks of the daemon")
     assert running.count(champion) == 2
     assert running.count("SELECT count(*) FROM lake.loans.training_set") == 2
     assert running.count("SELECT count(*) FROM lake.loans.retrain_events WHERE decision = 'train'") == 2

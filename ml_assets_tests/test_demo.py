@@ -12,9 +12,13 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from click.testing import CliRunner
 from rich.console import Console
 
-from ml_assets import dagster_commands, demo
+from ml_assets import dagster_commands, demo, demo_next
+from ml_assets.cli import main
+from ml_assets.errors import SourceError
+from ml_assets.lake.database import in_memory
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.pipeline_summary import summarize
@@ -100,6 +104,65 @@ def test_last_writes_name_run_and_code_version(flights: Flights) -> None:
     assert len(write.run_id) == 36
     assert re.fullmatch(r"2\.[0-9a-f]{12}", write.code_version)
     assert ("flights/champion", None) in writes
+
+
+@pytest.fixture
+def later(flights: Flights, tmp_path: Path) -> Paths:
+    """A year's files prepared, and December arrived."""
+    paths = Paths(tmp_path, tmp_path / "data")
+    shutil.copytree(flights.paths.data / "demo", paths.data / "demo")
+    shutil.copytree(flights.paths.data / "reference", paths.data / "reference")
+    demo.write_months(paths, ["2013-12"])
+    return paths
+
+
+def test_a_further_month_is_that_of_2013_with_its_dates_moved(later: Paths) -> None:
+    first = demo_next.next_month(later)
+    assert first.name == "flights_2014-01.parquet"
+    with in_memory() as con:
+        (moved,) = con.execute(
+            "SELECT count(*), min(year), max(month), count(*) FILTER (time_hour IS NULL) FROM read_parquet(?)",
+            [str(first)],
+        ).fetchall()
+        (met,) = con.execute(
+            """SELECT count(w.temp) / count(*) FROM read_parquet(?) f
+            LEFT JOIN read_parquet(?) w ON w.origin = f.origin AND w.time_hour = f.time_hour""",
+            [str(first), str(later.data / "reference/weather.parquet")],
+        ).fetchall()
+    assert moved == (27_004, 2014, 1, 0)
+    assert met[0] > 0.95
+    again = first.read_bytes()
+    first.unlink()
+    assert demo_next.next_month(later).read_bytes() == again  # the weather that is there already is no second one
+    assert demo_next.next_month(later).name == "flights_2014-02.parquet"
+
+
+def test_a_drifted_month_has_lost_its_mornings(later: Paths) -> None:
+    file = demo_next.next_month(later, drifted=True)
+    with in_memory() as con:
+        (share,) = con.execute("SELECT avg((hour < 13)::INT) FROM read_parquet(?)", [str(file)]).fetchall()[0]
+        (before,) = con.execute(
+            "SELECT avg((hour < 13)::INT) FROM read_parquet(?)", [str(later.data / "demo/flights_2013-01.parquet")]
+        ).fetchall()[0]
+    assert share < before / 2
+    with pytest.raises(SourceError, match="Run `ml-assets demo` first"):
+        demo_next.next_month(Paths(later.root / "empty", later.root / "empty"))
+
+
+def test_a_month_of_2013_that_has_not_arrived_comes_as_it_was(later: Paths) -> None:
+    (later.data / "incoming/flights/flights_2013-12.parquet").unlink()
+    demo.write_months(later, ["2013-03"])
+    file = demo_next.next_month(later)
+    assert file.read_bytes() == (later.data / "demo/flights_2013-04.parquet").read_bytes()
+
+
+def test_the_command_says_what_happens_next(later: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    (later.root / "pyproject.toml").touch()
+    monkeypatch.chdir(later.root)
+    shown = CliRunner().invoke(main, ["demo", "--drifted"]).output
+    assert "arrived  data/incoming/flights/flights_2014-01.parquet" in shown
+    assert "ml-assets run flights" in shown
+    assert "found to have drifted" in shown
 
 
 def test_a_failed_command_shows_its_error_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

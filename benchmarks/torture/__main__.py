@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 from dagster import __version__ as dagster_version
 
-from benchmarks.torture import damage, feeding, processes, servers, writers
+from benchmarks.torture import cluster, damage, feeding, processes, servers, writers
 from benchmarks.torture.outcome import Outcome, markdown
 
 Attack = Callable[[Path], Outcome | list[Outcome]]
@@ -32,6 +32,8 @@ def attacks(seed: int, scale: float) -> dict[str, Attack]:
         "parallel_writers": partial(writers.parallel_writers, seed=seed, writers=4, stamps=times(25)),
         "file_limit": partial(writers.file_limit, times=times(6)),
         "full_disk": partial(writers.full_disk, times=times(12)),
+        "cluster_kill_writers": partial(cluster.kill_writers, seed=seed, times=times(40)),
+        "cluster_crash_servers": partial(cluster.crash_servers, seed=seed, times=times(10)),
         "damaged_lake": partial(damage.damaged_lake, seed=seed, times=times(60)),
         "hostile_files": partial(feeding.fed, seed=seed, count=times(250)),
         "tampered_releases": partial(servers.tampered_releases, seed=seed),

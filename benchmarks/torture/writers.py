@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.torture.outcome import Outcome
+from benchmarks.torture.writer import opened
 from ml_assets.errors import MLAssetsError
 from ml_assets.lake.lake import Commit, Lake, Put
 
@@ -105,15 +106,15 @@ def parallel_writers(folder: Path, seed: int, writers: int, stamps: int) -> Outc
 
 def _as_said(lake: Path, said: Said, rows: int, any_order: bool = False) -> tuple[bool, str]:
     """Is each batch whole, and its last acknowledged write, or one that was begun after it?"""
-    if not (lake / "catalog.sqlite").exists():
-        return not said.writes, "the catalog is gone"
-    with Lake(lake, read_only=True) as opened:
+    with opened(lake, read_only=True) as read:
+        if not read.catalog.exists():
+            return not said.writes, "the catalog is gone"
         found = (
-            opened.rows(
+            read.rows(
                 f"""SELECT batch, count(*) AS rows, count(DISTINCT row_id) AS ids, min(stamp) AS first,
                 max(stamp) AS last FROM lake.{TABLE} GROUP BY batch"""
             )
-            if opened.exists(TABLE)
+            if read.exists(TABLE)
             else []
         )
     stored = {row["batch"]: row for row in found}

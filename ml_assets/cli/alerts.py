@@ -32,9 +32,9 @@ STATES: dict[str, store.State] = {"ok": "sent", "failed": "gave_up", "unknown": 
 @json_option
 @click.option("--test", "is_test", is_flag=True, help="Send a test message to every channel, and record it.")
 def alerts(pipeline: str, limit: int, as_json: bool, is_test: bool) -> None:
-    """Alerts of PIPELINE and their state in each channel, newest first.
+    """Alerts of PIPELINE, with their state in each channel.
 
-    With --test, exits with 1 if a channel did not accept the message.
+    The newest come first. With --test, exits with 1 if a channel did not accept the message.
     """
     if is_test:
         sent = send_test(Paths.of(), pipeline)
@@ -98,7 +98,7 @@ def _sent(channel: Channel, pipeline: str, test: Alert) -> Alert:
 
 
 def _record(paths: Paths, pipeline: str, sent: list[Alert]) -> None:
-    with Lake(paths.lake) as lake:
+    with Lake.of(paths) as lake:
         if lake.catalog.exists():
             store.write(lake, pipeline, sent)
         else:

@@ -25,9 +25,10 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @json_option
 @click.option("--watch", "is_watching", is_flag=True, help="Check the daemon each minute, and notify when it is down.")
 def doctor(as_json: bool, is_watching: bool) -> None:
-    """Check environment, project, lake, daemon, sensors, runs and alerts; say what is wrong and the fix.
+    """Check the installation; say what is wrong and the fix.
 
-    Exits with 1 if there is a problem; a warning is none. With --watch, runs beside the daemon until Ctrl-C, and
+    Looks at environment, project, lake, daemon, sensors, runs and alerts. Exits with 1 if there is a problem; a
+    warning is none. With --watch, runs beside the daemon until Ctrl-C, and
     notifies the channels of `alerts` when the daemon goes down and when it is back.
     """
     paths = Paths.of()

@@ -43,14 +43,6 @@ def init(name: str, source: str, target: str, into: str) -> None:
 
 
 def commands(made: Draft, project: Project) -> list[str]:
-    """What to run next: register the batches, train a champion on all of them, show the result."""
-    first, last = made.batches[0], made.batches[-1]
-    which = f"--partition {first!r}" if first == last else f"--partition-range {f'{first}...{last}'!r}"
-    run = f"dagster asset materialize -m {project.module}.definitions --select"
+    """What to run next: read the files, train a champion on all of them, show the result."""
     into = [] if project.root == Path.cwd().resolve() else [f"cd {project.root}"]
-    return [
-        *into,
-        f"{run} 'key:\"{made.name}/arrivals\"'",
-        f"{run} '+key:\"{made.name}/champion\"' {which}",
-        f"ml-assets summary {made.name}",
-    ]
+    return [*into, *(f"ml-assets {step} {made.name}" for step in ("ingest", "train", "summary"))]

@@ -61,7 +61,7 @@ def reading(pipeline: str | None = None) -> Iterator[Lake]:
     from ml_assets.lake.lake import Lake
     from ml_assets.tables.pipelines import need_pipeline
 
-    with Lake(Paths.of().lake, read_only=True) as lake:
+    with Lake.of(Paths.of(), read_only=True) as lake:
         if pipeline is not None:
             need_pipeline(lake, pipeline)
         yield lake
@@ -78,7 +78,7 @@ def writing(pipeline: str | None = None) -> Iterator[Lake]:
     from ml_assets.lake.lake import Lake
     from ml_assets.tables.pipelines import need_pipeline
 
-    with Lake(Paths.of().lake) as lake:
+    with Lake.of(Paths.of()) as lake:
         if not lake.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": lake.folder})
         if pipeline is not None:

@@ -48,7 +48,7 @@ def status(pipeline: str | None, as_json: bool) -> None:
         for verdict in verdicts:
             console.print(f"{verdict.asset.rpartition('/')[0]}: not loaded", markup=False)
             console.print("\n".join(reasons([verdict], [])), markup=False)
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         for name in [name for name in declared if pipeline in (name, None)]:
             facts = read_facts(lake, name)
             found = evaluate(declared[name], facts)

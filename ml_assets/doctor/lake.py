@@ -25,7 +25,7 @@ def lake(paths: Paths) -> Iterator[Finding]:
     if not paths.catalog.exists():
         yield warning("lake", f"there is none yet in {paths.lake}", "put a file into the source folder: `ml-assets ui`")
         return
-    with Lake(paths.lake, read_only=True) as opened:
+    with Lake.of(paths, read_only=True) as opened:
         names, newest = pipelines.names(opened), opened.snapshot()
         size = _size(paths.lake) / 2**20
         yield ok("lake", f"opens: {len(names)} pipelines, {newest:,} snapshots, {size:,.0f} MiB")

@@ -128,9 +128,10 @@ class Catalogue:
 
 def table_metadata(pipeline: str, table: str, paths: Paths) -> dict[str, object]:
     """A table as SQL clients name it, and the folder of its Parquet files."""
+    place = f"{paths.catalog.data.url}/{pipeline}/{table}"
     return {
         "dagster/table_name": f"lake.{pipeline}.{table}",
-        "dagster/uri": (paths.catalog.data / pipeline / table).as_uri(),
+        "dagster/uri": place if "://" in place else Path(place).as_uri(),
     }
 
 

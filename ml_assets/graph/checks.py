@@ -75,10 +75,9 @@ def batch_checks(
     )
     def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
         step, store = context.op_execution_context, lake.open()
+        batches = sorted(step.partition_keys)
         with user_errors(pipeline=spec.name), store.one_snapshot():
-            found = [
-                {batch: _verdict(check, store, batch) for batch in sorted(step.partition_keys)} for check in checks
-            ]
+            found = [{batch: _verdict(check, store, batch) for batch in batches} for check in checks]
         for check, verdicts in zip(checks, found, strict=True):
             if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
                 yield from _evaluations(key, check.name, verdicts)

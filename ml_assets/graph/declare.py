@@ -16,6 +16,7 @@ Metadata = dict[str, Any]
 # Metadata of an asset that reads batches before its own: asset key -> at most how many.
 LOOKS_BACK = "looks_back"
 UNITS = ("seconds", "_s", "_ms", "_mib")  # ends of the names of measurements
+REJECTED_TAG = "ml_assets/rejected"  # of a run that only records files which are rejected: their names
 # What can ask for a run -> Dagster's tag that names it.
 TRIGGERED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 

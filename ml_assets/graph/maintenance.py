@@ -1,6 +1,5 @@
 """The lake's maintenance as a job, and its schedule. No stage of the graph: it makes no asset."""
 
-import datetime as dt
 from typing import Any
 
 import dagster as dg
@@ -50,9 +49,8 @@ def _forget(context: dg.OpExecutionContext, lake: Lake, spec: PipelineSpec) -> N
     """Delete what servers logged before `serving.log.keep_days`, and its partitions."""
     if spec.serving.log is None or spec.serving.log.keep_days is None:
         return
-    # Whole days, because a day is measured again as a whole.
-    before = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=spec.serving.log.keep_days):%Y-%m-%d}T00"
-    prediction_log.forget(lake, spec.name, before, Commit(PREDICTION_LOG.asset(spec.name), context.run_id))
+    commit = Commit(PREDICTION_LOG.asset(spec.name), context.run_id)
+    before = prediction_log.forget(lake, spec.name, spec.serving.log.keep_days, commit)
     partitions = str(declare.hours_of(spec).name)
     for hour in context.instance.get_dynamic_partitions(partitions):
         if hour < before:

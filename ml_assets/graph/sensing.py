@@ -173,8 +173,8 @@ def snapshot_of(paths: Paths, spec: PipelineSpec) -> int:
 def lake_of(paths: Paths, lock_timeout_s: float | None = None) -> Lake:
     """The lake, for reading; for writing where a time to wait for other writers is given."""
     if lock_timeout_s is None:
-        return Lake(paths.lake, read_only=True)
-    return Lake(paths.lake, lock_timeout_s=lock_timeout_s)
+        return Lake.of(paths, read_only=True)
+    return Lake.of(paths, lock_timeout_s=lock_timeout_s)
 
 
 def run(

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from ml_assets import atomic
 from ml_assets.errors import LakeError
+from ml_assets.lake.storage import is_of_storage
 
 # In a folder at a URL it is written last: before it is there, the folder does not exist.
 MANIFEST = "manifest.json"
@@ -254,9 +255,9 @@ def _workplace(target: Path) -> Iterator[Path]:
 def _errors(done: str, where: Path | str) -> Iterator[None]:
     try:
         yield
-    except LakeError:
-        raise
-    except OSError as error:
+    except Exception as error:
+        if isinstance(error, LakeError) or not is_of_storage(error):
+            raise
         raise LakeError(f"An artifact cannot be {done}.", found=error, where={"place": where}) from error
 
 

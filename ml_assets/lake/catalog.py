@@ -1,21 +1,21 @@
 """What the engine asks of the place where DuckLake keeps what it knows: the catalog.
 
-One implementation is here: `SqliteCatalog` (sqlite.py). Every further one passes the tests of
-`ml_assets_tests/lake/catalog_contract.py`. The docstrings say what each promises, and what a database server
-(PostgreSQL) would do for it; nothing outside a catalog's own module may count on a file.
+Two implementations: `SqliteCatalog` (sqlite.py), a file, and `PostgresCatalog` (postgres.py), a database server. Both
+pass the tests of `ml_assets_tests/lake/catalog_contract.py`, as every further one must. Nothing outside a catalog's own
+module may count on a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import duckdb
 
 from ml_assets.lake.database import release
+from ml_assets.lake.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Catalog(Protocol):
     """
 
     @property
-    def data(self) -> Path:
+    def data(self) -> Storage:
         """Where the Parquet files are; absolute, and found again from wherever the catalog was moved to."""
 
     def exists(self) -> bool:
@@ -91,19 +91,17 @@ class Catalog(Protocol):
     def newest_snapshots(self, after: int = -1) -> dict[str, int]:
         """Pipeline -> id of its newest snapshot, of those that have written one after `after`; as fast as for one."""
 
-    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold the lock of this name alone, among all processes and threads that use the catalog.
 
         Fair: it is given in the order in which it was asked for. It is free at once when its holder dies, however.
         Names are independent of each other and of the lock of writers. Not re-entrant. Where others hold it for longer
         than `timeout_s`, `LakeBusy` says what they do (`doing`) and who they are.
 
-        On a server: an advisory lock of a session of its own, because the one that writes ends with its transaction
-        and is not fair across several; a connection that is lost frees it, which its holder learns from its next
-        statement.
+        On a server a connection that is lost frees it; what the context manager yields fails then with `LakeBusy`.
         """
 
-    def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[None]:
+    def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[Callable[[], None]]:
         """The lock around a transaction that writes these tables; without tables around one that may touch all.
 
         Two transactions that write one table never overlap: both could find nothing to replace, and both insert. On
@@ -113,8 +111,16 @@ class Catalog(Protocol):
     def is_transient(self, error: BaseException) -> bool:
         """Is a transaction that failed by this worth redoing from its BEGIN on a fresh connection?
 
-        True only where it is certain that nothing was committed: of a connection that is lost during COMMIT nobody can
-        tell, so a server's catalog says no, or looks for the snapshot with the commit's own message first.
+        Whoever asks of a COMMIT that failed has asked `settle` first.
+        """
+
+    def settle(self, error: BaseException, token: str) -> int | None:
+        """The snapshot that a COMMIT has made although it failed by this: only its answer was lost.
+
+        None where nothing was committed, and nothing will be. `token` is part of the commit's `extra_info` alone.
+
+        Raises:
+            LakeError: The server does not come back, so nobody can tell.
         """
 
     def publish(self, timeout_s: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
+from ml_assets.errors import LakeError
 from ml_assets.lake.faults import lake_error, make_again
+from ml_assets.lake.storage import Storage
 
 # Living files; f.path is relative to the table's folder, that to the schema's, that to data/.
 LIVING = """
@@ -39,7 +41,7 @@ class DamagedFile:
 
     table: str
     batch: str | None
-    path: Path
+    path: str
     what: str
     fix: str
 
@@ -48,28 +50,25 @@ class DamagedFile:
         return f"a data file of {of} {self.what}: {self.path}. {self.fix}"
 
 
-def damaged(con: duckdb.DuckDBPyConnection, data: Path, pipeline: str) -> list[DamagedFile]:
+def damaged(con: duckdb.DuckDBPyConnection, data: Storage, pipeline: str) -> list[DamagedFile]:
     """Data files of a pipeline that are lost or cut short, by their names and sizes alone; 5 us a file."""
     rows = con.execute(
         f"""SELECT t.table_name, v.partition_value, s.path || t.path || f.path, f.file_size_bytes {LIVING}
         ORDER BY 1, 2, 3""",
         {"schema": pipeline},
     ).fetchall()
-    found = []
-    for table_name, batch, name, size in rows:
-        path = data / name
-        what = _wrong(path, int(size))
-        if what:
-            found.append(
-                DamagedFile(f"{pipeline}.{table_name}", batch, path, what, make_again(pipeline, table_name, batch))
-            )
-    return found
+    sizes = data.sizes([name for _, _, name, _ in rows], pipeline)
+    return [
+        DamagedFile(
+            f"{pipeline}.{table_name}", batch, f"{data.url}/{name}", what, make_again(pipeline, table_name, batch)
+        )
+        for table_name, batch, name, size in rows
+        if (what := _wrong(sizes.get(name), int(size)))
+    ]
 
 
-def _wrong(path: Path, size: int) -> str:
-    try:
-        there = path.stat().st_size
-    except FileNotFoundError:
+def _wrong(there: int | None, size: int) -> str:
+    if there is None:
         return "is lost"
     return "" if there == size else f"has {there:,} bytes, and was written with {size:,}"
 
@@ -104,16 +103,18 @@ def end(con: duckdb.DuckDBPyConnection, name: str, batch: str, snapshot: int) ->
         raise lake_error(error, rule, table=name, batch=batch) from error
 
 
-def remove_since(data: Path, moment: float) -> None:
+def remove_since(data: Storage, moment: float, tables: Collection[str] = ()) -> None:
     """Remove the data files of a write that failed: half a file would stay, and keep a full disk full.
 
-    For whoever holds the write lock: the files of all others are older.
+    For whoever holds the write lock of these tables: the files of all others there are older.
 
     Args:
         data: The lake's Parquet files.
         moment: When the write began, in seconds since 1970.
+        tables: What it wrote, `schema.table`; without any it may have written all.
     """
-    for file in data.rglob("ducklake-*.parquet"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime >= moment:
-                file.unlink()
+    with contextlib.suppress(OSError, LakeError):
+        for under in [name.replace(".", "/", 1) for name in tables] or [""]:
+            for file in data.files(under):
+                if file.written_at >= moment:
+                    data.remove(file.name)

@@ -25,6 +25,19 @@ ENV_MEMORY = "ML_ASSETS_MEMORY_LIMIT"
 MOST_CHARACTERS = 600
 LEAST_FREE = 1 << 20  # bytes; SQLite says "disk I/O error" where the 32 kB beside a WAL catalog do not fit
 BUSY = ("database is locked", "database table is locked", "Transaction conflict", "Conflicting lock is held")
+# What PostgreSQL says of others who hold a table, and of a server that is away for a moment.
+BUSY_SERVER = ("canceling statement due to lock timeout", "deadlock detected", "could not serialize access")
+LOST_CONNECTION = (
+    "server closed the connection unexpectedly",
+    "terminating connection due to",
+    "connection to server at",
+    "no connection to the server",
+    "connection already closed",
+    "could not receive data from server",
+    "could not send data to server",
+    "the database system is",
+    "too many clients already",
+)
 FULL = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
 DENIED = ("Permission denied", "readonly database", "Read-only file system")
 BAD_CATALOG = (
@@ -33,8 +46,12 @@ BAD_CATALOG = (
     "disk image is malformed",
     "file is not a database",
     "malformed database schema",
+    'relation "public.ducklake_',
+    'relation "ducklake_',
 )
 NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
+AWAY = (" error for HTTP ", "HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504")  # what DuckDB says of a storage server
+REFUSED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
 WRITING = ("Could not write", "Could not create", "Could not sync", "Could not truncate")
 # As DuckLake names its files: data/<schema>/<table>/[batch=<batch>/]ducklake-<uuid>.parquet
 DATA_FILE = re.compile(r"/[^\"'\n]*?/data/([^/\"']+)/([^/\"']+)/(?:batch=([^/\"']*)/)?ducklake-[0-9a-f-]+\.parquet")
@@ -75,6 +92,14 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
     text, place = one_line(error), folder or "the lake"
     if any(word in text for word in BUSY):
         return Cause(text, f"Another process is writing; {AGAIN}", is_busy=True)
+    if is_refused(error):
+        return Cause(text, "Set the user, the password (PGPASSWORD) and the database of the catalog's address.")
+    if any(word in text for word in BUSY_SERVER):
+        return Cause(text, f"Another session holds the catalog; {AGAIN}", is_busy=True)
+    if any(word in text for word in AWAY):
+        return Cause(text, f"Start the server of the lake's files, then {AGAIN}", is_busy=True)
+    if is_lost_connection(error):
+        return Cause(text, f"Start the catalog's PostgreSQL server, then {AGAIN}", is_busy=True)
     if is_full(error):
         return Cause(text, f"Free some disk space for {place}, then {AGAIN}")
     if "disk I/O error" in text:
@@ -101,6 +126,18 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
 def is_bad_catalog(error: BaseException) -> bool:
     """Is the catalog itself broken, or without a table that DuckLake needs?"""
     return any(word in str(error) for word in BAD_CATALOG)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Is the catalog's server away, or has it ended the connection? DuckDB often gives no reason then."""
+    text = str(error).strip()
+    is_without_reason = "Failed to execute query" in text and text.endswith('":')
+    return is_without_reason or any(word in text for word in LOST_CONNECTION)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Does the catalog's server refuse the user or the database?"""
+    return any(word in str(error) for word in REFUSED)
 
 
 def is_full(error: BaseException) -> bool:

@@ -15,10 +15,11 @@ import json
 import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -27,6 +28,7 @@ from ml_assets.lake import comments, damaged_files, data_files, faults, puts
 from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.evolution import WIDENS as WIDENS
 from ml_assets.lake.faults import cause, lake_error
+from ml_assets.lake.paths import Paths
 from ml_assets.lake.shape import columns_of, table_exists
 from ml_assets.lake.sql import identifier, literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
@@ -70,6 +72,11 @@ class Lake:
     def __post_init__(self) -> None:
         if self.catalog is None:
             self.catalog = SqliteCatalog(self.folder)
+
+    @classmethod
+    def of(cls, paths: Paths, **options: Any) -> Self:
+        """The lake of a project, wherever its catalog is; options as of the class."""
+        return cls(paths.lake, catalog=paths.catalog, **options)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -333,12 +340,24 @@ class Lake:
                 break
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
-        with self._reading():
-            sizes = data_files.written_bytes(self.con, written)
+        sizes = self._written_bytes(written)
         return [
             Written(put.table, written, rows[put.table], sizes.get(put.table, 0), version, retries)
             for put, version in zip(tables, versions, strict=True)
         ]
+
+    def _written_bytes(self, snapshot: int) -> dict[str, int]:
+        """Table -> bytes that a write has added; it is done, so a catalog that is away for a moment is asked again."""
+        for attempt in range(MAX_RETRIES + 1):
+            try:
+                if attempt:
+                    self._reattach()
+                return data_files.written_bytes(self.con, snapshot)
+            except duckdb.Error as error:
+                if attempt == MAX_RETRIES or not self.catalog.is_transient(error):
+                    raise lake_error(error, "The lake cannot be read.", self.folder) from error
+            time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
@@ -413,32 +432,35 @@ class Lake:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         _ = self.con  # where it is opened now, that makes the catalog, under the same lock
         self.refresh()
-        with self.catalog.write_lock(tables, self.lock_timeout_s):
-            self._check_catalog(commit)
-            retries = self._committed(work, commit, facts or {})
-            found = self.fetch("FROM ducklake_last_committed_snapshot('lake')")[0][0]
-            written = int(found or 0)  # maintenance that finds nothing to do makes none
-            if after is not None:
-                after(written)
-        return written, retries
-
-    def _committed(self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object]) -> int:
-        """Commit `work`, again on a fresh connection where it met another writer; returns how often again."""
         for attempt in range(MAX_RETRIES + 1):
-            try:
-                if attempt:
-                    self._reattach()
-                self._commit(work, commit, facts)
-            except (duckdb.Error, LakeBusy) as error:
-                if attempt == MAX_RETRIES or not (isinstance(error, LakeBusy) or self.catalog.is_transient(error)):
-                    raise self._write_error(error, commit) from error
-                time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-            else:
-                return attempt
+            with self.catalog.write_lock(tables, self.lock_timeout_s) as check_lock:
+                self._check_catalog(commit)
+                try:
+                    if attempt:
+                        self._reattach()
+                    written = self._commit(work, commit, facts or {}, tables, check_lock)
+                except (duckdb.Error, LakeBusy) as error:
+                    failed = error
+                else:
+                    if after is not None:
+                        after(written)
+                    return written, attempt
+            if attempt == MAX_RETRIES or not (isinstance(failed, LakeBusy) or self.catalog.is_transient(failed)):
+                raise self._write_error(failed, commit) from failed
+            time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    def _commit(self, work: Callable[[], None], commit: Commit, facts: Mapping[str, object]) -> None:
-        who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version}
+    def _commit(
+        self,
+        work: Callable[[], None],
+        commit: Commit,
+        facts: Mapping[str, object],
+        tables: Collection[str],
+        check_lock: Callable[[], None],
+    ) -> int:
+        """Commit `work`; returns the snapshot id, 0 where nothing changed."""
+        token = uuid.uuid4().hex
+        who = {"run_id": commit.run_id, "batch": commit.batch, "code_version": commit.code_version, "commit": token}
         began, is_made = time.time(), False
         self.con.execute("BEGIN")
         self._is_writing = True
@@ -446,18 +468,25 @@ class Lake:
             work()
             extra = json.dumps({**who, **facts, **commit.note})
             self.con.execute("CALL lake.set_commit_message(?, ?, extra_info => ?)", ["ml_assets", commit.asset, extra])
+            check_lock()
             is_made = True
             self.con.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self._commented.clear()
             with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back
                 self.con.execute("ROLLBACK")
-            if not is_made:  # whether a commit that failed is in the catalog, nobody can tell
-                damaged_files.remove_since(self.catalog.data, began)
-            raise
+            if not is_made:  # whether a commit that failed is in the catalog, only the catalog can tell
+                damaged_files.remove_since(self.catalog.data, began, tables)
+            written = self.catalog.settle(error, token) if is_made and isinstance(error, duckdb.Error) else None
+            if written is None:
+                raise
+            self._reattach()
+        else:  # maintenance that finds nothing to do makes no snapshot
+            written = int(self.fetch("FROM ducklake_last_committed_snapshot('lake')")[0][0] or 0)
         finally:
             self._is_writing = False
         self._wrote = True
+        return written
 
     def _check_catalog(self, commit: Commit) -> None:
         """Refuse to write into a catalog that was removed or replaced since it was opened: nobody would ever see it."""

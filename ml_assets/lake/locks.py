@@ -14,7 +14,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ml_assets.errors import LakeBusy, LakeError
@@ -24,8 +24,8 @@ NEXT_S, BEHIND_S = 0.001, 0.01
 
 
 @contextlib.contextmanager
-def exclusive(file: Path, timeout_s: float, doing: str) -> Iterator[None]:
-    """Hold the lock file alone.
+def exclusive(file: Path, timeout_s: float, doing: str) -> Iterator[Callable[[], None]]:
+    """Hold the lock file alone; yields a function that does nothing: while the process lives, the lock is held.
 
     Args:
         file: Created where missing; it holds the process id of its last holder. A symbolic link is refused, and a
@@ -55,7 +55,7 @@ def exclusive(file: Path, timeout_s: float, doing: str) -> Iterator[None]:
                 else:
                     time.sleep(NEXT_S if is_next else BEHIND_S)
         _write_holder(lock, file)
-        yield
+        yield lambda: None
     finally:
         os.close(lock)
 

@@ -7,12 +7,10 @@ wait for one step only, and a process that is killed leaves nothing half done.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ml_assets.lake.lake import Commit, Lake
@@ -192,19 +190,19 @@ def _remove_orphans(lake: Lake, dry_run: bool = False) -> list[tuple[Any, ...]]:
     Files that are older than this catalog, or than its recovery from a copy, may be all that is left of another one:
     they stay.
     """
-    since = _since(lake)
+    since, data = _since(lake), lake.catalog.data
     rows = lake.con.execute(
         "CALL ducklake_delete_orphaned_files('lake', dry_run => true, older_than => ?)",
         [dt.datetime.now(dt.UTC) - dt.timedelta(days=1)],
     ).fetchall()
     removed = []
     for row in rows:
-        file = Path(row[0])
-        with contextlib.suppress(FileNotFoundError):
-            if dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC) >= since:
-                if not dry_run:
-                    file.unlink()
-                removed.append(row)
+        name = str(row[0]).removeprefix(data.url).lstrip("/")
+        file = data.file(name)
+        if file is not None and dt.datetime.fromtimestamp(file.written_at, dt.UTC) >= since:
+            if not dry_run:
+                data.remove(name)
+            removed.append(row)
     return removed
 
 
@@ -221,8 +219,4 @@ def _since(lake: Lake) -> dt.datetime:
 
 
 def _bytes(lake: Lake) -> int:
-    total = 0
-    for file in (lake.folder / "data").rglob("*.parquet"):
-        with contextlib.suppress(FileNotFoundError):  # another process may do its maintenance
-            total += file.stat().st_size
-    return total
+    return sum(file.size for file in lake.catalog.data.files())

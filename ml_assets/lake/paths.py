@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.sqlite import SqliteCatalog
 
 ENV_DATA = "ML_ASSETS_DATA"
+# Each setting of [tool.ml_assets.lake], and the variable that is stronger.
+SETTINGS = {"catalog": "ML_ASSETS_CATALOG", "data": "ML_ASSETS_LAKE_DATA"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Paths:
         `$ML_ASSETS_DATA` puts the data folder elsewhere.
         """
         root = (root or _project_root(Path.cwd())).resolve()
-        return cls(root=root, data=Path(os.environ.get(ENV_DATA) or root / "data").resolve())
+        return cls(root=root, data=_data_folder(root))
 
     @property
     def lake(self) -> Path:
@@ -40,13 +45,31 @@ class Paths:
 
     @property
     def catalog(self) -> Catalog:
-        """The lake's catalog; all locks between runs are its locks."""
-        return SqliteCatalog(self.lake)
+        """The lake's catalog; all locks between runs are its locks.
+
+        A file in the lake's folder; or the PostgreSQL database that `catalog` in `[tool.ml_assets.lake]` of
+        pyproject.toml or `$ML_ASSETS_CATALOG` names, with files at `data` or `$ML_ASSETS_LAKE_DATA`. These settings
+        are of the project's own data folder alone: a replay, which has folders of its own, never writes there.
+        """
+        address = self._setting("catalog")
+        if not address:
+            return SqliteCatalog(self.lake)
+        try:
+            from ml_assets.lake.postgres import PostgresCatalog
+        except ImportError as error:
+            raise LakeError(
+                "The lake's catalog is on PostgreSQL, whose driver is not installed.",
+                found=str(error),
+                fix="pip install 'ml-assets[postgres]'",
+            ) from error
+        place = self._setting("data")
+        return PostgresCatalog(address, self.lake, place and f"{place.rstrip('/')}/lake/data")
 
     @property
     def artifacts(self) -> Stores:
         """Bundles, releases and reports; whoever reads one asks here for a local path."""
-        return Stores.of(artifacts_at(self.data, self.data / "cache"))
+        place = self._setting("catalog") and self._setting("data")
+        return Stores.of(artifacts_at(place or self.data, self.data / "cache"))
 
     @property
     def bundles(self) -> Path:
@@ -77,9 +100,45 @@ class Paths:
     def spool(self) -> Path:
         return self.data / "spool"
 
+    def _setting(self, name: str) -> str | None:
+        """A setting of the lake, for the project's own data folder alone."""
+        if self.data != _data_folder(self.root):
+            return None
+        return os.environ.get(SETTINGS[name]) or _settings(self.root).get(name)
+
     def resolve(self, path: str) -> Path:
         """A path of the YAML, relative to the project root or absolute."""
         return self.root / path
+
+
+def _data_folder(root: Path) -> Path:
+    return Path(os.environ.get(ENV_DATA) or root / "data").resolve()
+
+
+def _settings(root: Path) -> dict[str, str]:
+    """`[tool.ml_assets.lake]` of the project's pyproject.toml; empty where there is none."""
+    file = root / "pyproject.toml"
+    try:
+        return _settings_of(file, file.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+
+
+@cache
+def _settings_of(file: Path, changed: int) -> dict[str, str]:  # noqa: ARG001 - read again when the file has changed
+    try:
+        found = tomllib.loads(file.read_text()).get("tool", {}).get("ml_assets", {}).get("lake", {})
+    except ValueError as error:
+        raise LakeError("pyproject.toml is not TOML.", found=error, where={"file": file}, fix="Correct it.") from error
+    wrong = [name for name, value in found.items() if name not in SETTINGS or not isinstance(value, str)]
+    if wrong:
+        raise LakeError(
+            "[tool.ml_assets.lake] has two keys, catalog and data, both addresses.",
+            found=", ".join(wrong),
+            where={"file": file},
+            fix='Write catalog = "postgresql://HOST/DATABASE?user=NAME" and data = "s3://BUCKET/FOLDER".',
+        )
+    return dict(found)
 
 
 def private_folder(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_assets.errors import LakeBusy, LakeError
+from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.published import copy
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.sqlite_files import (
@@ -43,14 +44,21 @@ class Recovered:
     aside: list[Path]
 
 
-def recover(place: SqliteCatalog, source: Path | None, lock_timeout_s: float) -> Recovered:
+def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recovered:
     """Put the published copy, or a backup, in the place of a catalog that is lost, broken or older.
 
     What was there stays under another name. Maintenance never removes data files that are older than the recovery.
 
     Raises:
-        LakeError: There is nothing to recover from, or nothing to recover.
+        LakeError: There is nothing to recover from, or nothing to recover, or the catalog is no file.
     """
+    if not isinstance(place, SqliteCatalog):
+        raise LakeError(
+            "The catalog is in a database, which has backups of its own.",
+            where={"files": place.data.url},
+            fix="Restore the database from its newest backup (pg_restore). Data files that were written later stay; "
+            "`ml-assets status` lists the batches that must be rebuilt.",
+        )
     source, catalog = source or place.public, place.file
     if not source.exists():
         raise LakeError(

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from ml_assets.lake.sqlite_files import (
     remove_database,
     rows,
 )
+from ml_assets.lake.storage import FolderStorage
 
 RECOVER = "`ml-assets lake recover`"
 
@@ -60,9 +61,9 @@ class SqliteCatalog:
         return self.folder / PUBLIC_CATALOG
 
     @property
-    def data(self) -> Path:
+    def data(self) -> FolderStorage:
         """The Parquet files."""
-        return self.folder / "data"
+        return FolderStorage(self.folder / "data")
 
     def exists(self) -> bool:
         """Is there a catalog? One that is missing or empty beside the files of a lake is an error, never a new lake.
@@ -72,7 +73,7 @@ class SqliteCatalog:
         """
         if _size(self.file):
             return True
-        if self.public.exists() or next(self.data.rglob("*.parquet"), None):
+        if self.public.exists() or next(self.data.files(), None):
             if _size(self.file):  # another process has made it just now
                 return True
             raise self._lost("it is empty" if self.file.exists() else "it is missing")
@@ -81,7 +82,7 @@ class SqliteCatalog:
     def create(self, timeout_s: float) -> None:
         """Make the catalog, unless there is one; it appears whole or not at all."""
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            self.data.make()
         except OSError as error:
             raise lake_error(error, "The lake cannot be created.", self.folder) from error
         with self.write_lock((), timeout_s):
@@ -174,17 +175,24 @@ class SqliteCatalog:
             WHERE snapshot_id > CAST(?1 AS INTEGER) AND instr(commit_message, '/') > 1 GROUP BY 1"""
         return {str(name): int(newest) for name, newest in rows(self._readable(), sql, str(after))}
 
-    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[Callable[[], None]]:
         """The lock file of a name, in the folder `locks`; other than letters, digits, `.`, `_` and `-` become `_`."""
         return exclusive(self.folder / "locks" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock", timeout_s, doing)
 
-    def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[None]:  # noqa: ARG002
+    def write_lock(
+        self,
+        tables: Collection[str],  # noqa: ARG002 - one lock for all
+        timeout_s: float,
+    ) -> AbstractContextManager[Callable[[], None]]:
         """The lock of the whole lake: SQLite has one writer at a time, and rejects a second one late."""
         return exclusive(self.folder / (CATALOG + ".lock"), timeout_s, "writing to the lake")
 
     def is_transient(self, error: BaseException) -> bool:
         """Was it another writer, or one that holds the file? Then SQLite has committed nothing."""
         return cause(error).is_busy
+
+    def settle(self, error: BaseException, token: str) -> int | None:
+        """None: where SQLite's COMMIT fails, nothing is committed."""
 
     def publish(self, timeout_s: float) -> None:
         """Copy the catalog for readers who may not write the folder.
@@ -221,7 +229,7 @@ class SqliteCatalog:
         """Attach a catalog; its Parquet files are beside it, wherever the folder has been moved to."""
         con.execute(
             f"ATTACH {literal(f'ducklake:sqlite:{file}')} AS lake ({', '.join(options)}, "
-            f"DATA_PATH {literal(str(self.data))}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT {self.busy_ms})"
+            f"DATA_PATH {literal(self.data.url)}, OVERRIDE_DATA_PATH true, META_BUSY_TIMEOUT {self.busy_ms})"
         )
 
     def _readable(self) -> Path:

@@ -77,20 +77,20 @@ def make(paths: Paths, keys: Keys, watch: bool = True) -> Starlette:
         Route(addresses.HOME, served.page(lambda _: views.home(views.keeper.home(BUDGET_S)))),
         Route(addresses.TIMELINE, served.page(lambda _: views.timeline(views.keeper.home(BUDGET_S)))),
         Route(one, served.page(lambda r: views.pipeline(views.keeper.home(BUDGET_S), _name(r)))),
-        Route(f"{one}/versions", served.of_lake(lambda r, lake: views.versions(lake, _name(r)))),
-        Route(f"{one}/versions/{{version}}", served.of_lake(served.version)),
-        Route(f"{one}/versions/{{version}}", served.decide, methods=["POST"]),
-        Route(f"{one}/compare", served.of_lake(lambda r, lake: views.compare(lake, _name(r), *_both(r)))),
-        Route(f"{one}/batches", served.of_lake(lambda r, lake: views.batches(lake, _name(r), _query(r, "before")))),
+        Route(one + "/versions", served.of_lake(lambda r, lake: views.versions(lake, _name(r)))),
+        Route(one + "/versions/{version}", served.of_lake(served.version)),
+        Route(one + "/versions/{version}", served.decide, methods=["POST"]),
+        Route(one + "/compare", served.of_lake(lambda r, lake: views.compare(lake, _name(r), *_both(r)))),
+        Route(one + "/batches", served.of_lake(lambda r, lake: views.batches(lake, _name(r), _query(r, "before")))),
         Route(
-            f"{one}/batches/{{batch}}",
+            one + "/batches/{batch}",
             served.of_lake(lambda r, lake: views.batch(lake, _name(r), r.path_params["batch"])),
         ),
         Route(
-            f"{one}/quarantine", served.of_lake(lambda r, lake: views.quarantine(lake, _name(r), _query(r, "batch")))
+            one + "/quarantine", served.of_lake(lambda r, lake: views.quarantine(lake, _name(r), _query(r, "batch")))
         ),
-        Route(f"{one}/decisions", served.of_lake(lambda r, lake: views.decisions(lake, _name(r)))),
-        Route(f"{one}/alerts", served.of_lake(lambda r, lake: views.alerts(lake, _name(r)))),
+        Route(one + "/decisions", served.of_lake(lambda r, lake: views.decisions(lake, _name(r)))),
+        Route(one + "/alerts", served.of_lake(lambda r, lake: views.alerts(lake, _name(r)))),
         Route("/reports/{file:path}", served.report),
         Route(STYLE, lambda _: Response(style(), media_type="text/css", headers=HEADERS)),
     ]

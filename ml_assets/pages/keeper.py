@@ -122,7 +122,7 @@ class Keeper:
         if not changed:
             return set()
         end, declared = time.monotonic() + budget_s, self.declared()
-        with Lake(self.paths.lake, read_only=True) as lake:
+        with Lake.of(self.paths, read_only=True) as lake:
             for name in sorted(changed, key=lambda name: (name in self._known, name)):
                 if time.monotonic() > end:
                     break

@@ -52,7 +52,7 @@ def write(paths: Paths) -> Path:
     for one in found.overviews:
         _put(folder, addresses.pipeline(one.pipeline), views.pipeline(found, one.pipeline))
     if of_each:
-        with Lake(paths.lake, read_only=True) as lake, lake.one_snapshot():
+        with Lake.of(paths, read_only=True) as lake, lake.one_snapshot():
             for name, known in of_each.items():
                 for address, page in _pages(views, name, known).items():
                     _put(folder, address, _made(views, address, page, lake))
@@ -79,7 +79,7 @@ def _is_new(folder: Path, found: Home, name: str) -> bool:
 
 
 def _numbers(paths: Paths, name: str) -> list[str]:
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         return [one.version for one in versions.versions(lake, name)]
 
 

@@ -161,7 +161,7 @@ class Replay:
 
 def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> Outcome:
     """Scores and trainings of one rule, out of its lake."""
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         measured = performance.scores(lake, spec.name, spec.performance_metric)
         decided = {made.run_id: made for made in decisions.decisions(lake, spec.name)}
     scores: dict[str, dict[str, Score]] = {}

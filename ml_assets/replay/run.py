@@ -190,7 +190,7 @@ def _drive(arm: Arm, driver: Driver, batch: str, say: Callable[[str], None]) -> 
 
 
 def _champion(arm: Arm, first: Sequence[str]) -> str:
-    with Lake(arm.paths.lake, read_only=True) as lake:
+    with Lake.of(arm.paths, read_only=True) as lake:
         champion = versions.alias(lake, arm.spec.name, "champion")
         decision = decisions.newest(lake, arm.spec.name)
         events = retrain_events.read(lake, arm.spec.name, limit=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_assets.ml.drift_measures import DISTANCES
+from ml_assets.ml.judged import Array
 from ml_assets.reporting.plots import BLUE, GREY, RED, as_markdown, new_figure
 from ml_assets.reporting.svg import Axis, Plot, Row, Series, lines, rows
 from ml_assets.tables.drift import ColumnDrift, Drift
@@ -104,7 +105,7 @@ def compared(found: Drift, name: str, current: pd.DataFrame, reference: pd.DataF
     return rows(name, Axis("share of the rows", low=0.0), shown, reading, (), legend)
 
 
-def _numbers(name: str, new: np.ndarray, old: np.ndarray, style: str, reading: str) -> Plot:  # type: ignore[type-arg]
+def _numbers(name: str, new: Array, old: Array, style: str, reading: str) -> Plot:
     new, old = new[np.isfinite(new)], old[np.isfinite(old)]
     both = np.concatenate([new, old])
     low, high = np.quantile(both, (0.005, 0.995)) if len(both) else (0.0, 1.0)

@@ -1,7 +1,7 @@
-"""An evaluation as files beside each other: our report, Evidently's and the model card; and as numbers to plot.
+"""An evaluation as files beside each other, and as numbers to plot.
 
-What is computed once is kept as a document; the report and the card are rendered from it and from the lake, again
-after each decision about their version (`refresh`).
+The report and the model card are rendered from the evaluation's document and from the lake, again after each decision
+about their version. What is written once, by the evaluation itself, is in evaluation_publish.py.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_assets.lake.artifacts import Artifacts
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.reporting import evaluation_document, html
 from ml_assets.reporting.decision import Verdict, verdict
 from ml_assets.reporting.evaluation_document import Document
-from ml_assets.reporting.evaluation_evidently import write_evidently
 from ml_assets.reporting.evaluation_report import Contents, report
 from ml_assets.reporting.model_card import model_card
-from ml_assets.reporting.plots import Figure
-from ml_assets.spec import PipelineSpec
 from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.decisions import decisions
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import Finding
 
 log = logging.getLogger("ml_assets.reporting")
 
@@ -38,31 +36,12 @@ class Reports:
     card: str
     card_page: str
     document: str
+    earlier: str
 
     @classmethod
     def of(cls, pipeline: str, version: str) -> Reports:
-        ends = ("html", "evidently.html", "md", "card.html", "json")
+        ends = ("html", "evidently.html", "md", "card.html", "json", "earlier.html")
         return cls(*(f"{pipeline}/evaluation/{version}.{end}" for end in ends))
-
-
-def publish(
-    paths: Paths, spec: PipelineSpec, version: str, evaluation: Evaluation, searches: Sequence[Figure] = ()
-) -> Reports:
-    """Keep what the report of an evaluation is rendered from, and Evidently's own report.
-
-    Args:
-        paths: Where reports are kept.
-        spec: The pipeline.
-        version: The version.
-        evaluation: What was found.
-        searches: Plots of the search.
-    """
-    reports, store = Reports.of(spec.name, version), paths.artifacts.reports
-    with store.put(reports.evidently) as file:
-        write_evidently(evaluation.judged, file, spec.tuning.seed)
-    with store.put(reports.document) as file:
-        file.write_text(Document.of(spec, evaluation, searches).as_json(), encoding="utf-8")
-    return reports
 
 
 def refresh(lake: Lake, paths: Paths, pipeline: str, of: Iterable[str | None]) -> None:
@@ -96,6 +75,8 @@ def _render(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
     there = {text: Path(name).name for text, name in links.items() if name == reports.card_page or store.exists(name)}
     if contents.document is None:
         there.pop("model card")
+        if _keep_earlier(store, reports):
+            there["the report of that time"] = Path(reports.earlier).name
     else:
         card = _card(lake, contents, contents.document)
         with store.put(reports.card) as file:
@@ -105,6 +86,16 @@ def _render(lake: Lake, paths: Paths, pipeline: str, version: str) -> None:
             html.write(file, html.markdown_page(card, f"{pipeline} {version}: model card", page))
     with store.put(reports.evaluation) as file:
         html.write(file, report(contents, there))
+
+
+def _keep_earlier(store: Artifacts, reports: Reports) -> bool:
+    """Keep a report of an earlier ml_assets, whose plots are nowhere else, under another name; is there one?"""
+    if store.exists(reports.evaluation) and not store.exists(reports.earlier):
+        page = store.fetch(reports.evaluation).read_text(encoding="utf-8")
+        if 'id="decision"' not in page:  # no report of today is without
+            with store.put(reports.earlier) as file:
+                html.write(file, page)
+    return store.exists(reports.earlier)
 
 
 def _contents(lake: Lake, paths: Paths, pipeline: str, version: str) -> Contents:
@@ -158,6 +149,7 @@ def _render_decision(lake: Lake, paths: Paths, pipeline: str, version: str, erro
             version=version,
             links={},
             verdict=made,
+            headline="",
             facts={},
             conclusions=[why, f"Next: materialize {pipeline}/evaluation_report and {pipeline}/champion."],
             suspects=["unreadable"],

@@ -83,12 +83,22 @@ def report(contents: Contents, links: Mapping[str, str]) -> str:
         version=version,
         links=links,
         verdict=contents.verdict,
+        headline=_headline(spec, contents.found) if spec else "",
         facts=_facts(contents),
         conclusions=conclusions,
         suspects=suspects,
-        numbers=_tiles(spec, contents.found) if spec else [],
+        numbers=_tiles(spec, contents.all_found) if spec else [],
         sections=sections,
     )
+
+
+def _headline(spec: PipelineSpec, found: Sequence[Finding]) -> str:
+    test = narrative.one(found, "test", spec.metric)
+    if test is None:
+        return ""
+    between = narrative.interval(test)
+    ends = f" (95% CI {between})" if between else ""
+    return f"{spec.metric} {narrative.number(test.value)}{ends} on {test.rows:,} test rows."
 
 
 def _facts(contents: Contents) -> dict[str, str]:

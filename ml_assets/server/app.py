@@ -78,6 +78,7 @@ class Routes:
         async def answer(request: Request) -> Response:
             started = time.perf_counter()
             try:
+                self._keys.check_host(request.headers.get("host"))
                 _check_origin(request)
                 self._keys.check(request.headers.get("authorization"), scope)
                 response = await handler(request)
@@ -151,6 +152,7 @@ class Routes:
     async def ready(self, _: Request) -> Response:
         """Are all pipelines loaded, and in which versions?"""
         found = {"ready": self._registry.is_ready, "pipelines": self._ready_versions()}
+        found |= {"refused": dict(self._registry.refused)} if self._registry.refused else {}
         return JSONResponse(found, 200 if self._registry.is_ready else 503)
 
     def _ready_versions(self) -> dict[str, dict[str, str] | None]:

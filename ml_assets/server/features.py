@@ -98,7 +98,7 @@ class Features:
             if beside is None:
                 self.con.execute(SETTINGS)
                 self._load(folder, tables)
-            self._sql = self._text(folder) if beside is None else beside._sql
+            self._sql: str = self._text(folder) if beside is None else beside._sql
             self._view()
             if beside is None:
                 self.spare = self.con.cursor()

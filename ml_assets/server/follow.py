@@ -1,16 +1,21 @@
-"""The versions of a project's pipelines, as their aliases move: loaded beside those that answer, then swapped."""
+"""The versions of a project's pipelines, as their aliases move: loaded beside those that answer, then swapped.
+
+A release that cannot be loaded is tried again when the pipeline has written something, and after 2, 4, 8 seconds and so
+on, up to 5 minutes: the disk may have been full, or a folder not copied yet.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ml_assets.errors import ModelError, did_you_mean
+from ml_assets.errors import ModelError, SpecError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.server.counting import Counting
@@ -22,7 +27,7 @@ from ml_assets.server.service import server_id
 from ml_assets.tables import online, releases, versions
 from ml_assets.tables.pipelines import need_pipeline
 
-LOOK_S = 2.0
+LOOK_S, LONGEST_RETRY_S = 2.0, 300.0
 CHALLENGER = "challenger"
 log = logging.getLogger("ml_assets.server")
 
@@ -33,7 +38,7 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
     Raises:
         ModelError: There is no champion, no such version, or the version was never packed.
     """
-    with Lake(paths.lake, read_only=True) as lake:
+    with Lake.of(paths, read_only=True) as lake:
         return _place(lake, paths, pipeline, version)
 
 
@@ -55,11 +60,15 @@ class Followed:
     Args:
         pipeline: The pipeline.
         seen: Its newest snapshot at the last look; None: look again.
+        failures: Looks that failed, one after the other.
+        retry_at: When the next look is due without a newer snapshot (time.monotonic); None: not at all.
         looking: One look at a time.
     """
 
     pipeline: Pipeline
     seen: int | None = None
+    failures: int = 0
+    retry_at: float | None = None
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -87,21 +96,31 @@ class Follower:
         Raises:
             UnknownPipeline: There is no pipeline of that name.
             ModelError: No pipeline has a champion.
+            SpecError: The YAML of all of them is wrong.
         """
         self._counting = counting
-        for name in self._known():
+        refused: dict[str, str] = {}
+        names = self._known()
+        for name in names:
             reload = None if self._pinned else partial(self.look, name)
-            settings = self._settings(name)
+            try:
+                settings = self._settings(name)
+            except SpecError as error:
+                if len(refused) == len(names) - 1:
+                    raise
+                log.error("%s is not served: %s", name, error)
+                refused[name] = str(error)
+                continue
             keeper = None
             if settings.log is not None:
                 keeper = Keeper(self._log, name, settings.log, settings.outcomes, settings.key)
             dropped = partial(counting.add, "ml_assets_shadow_dropped_total", name)
             pipeline = Pipeline(name, settings, reload, keeper, counting.scored, dropped)
             self._followed[name] = Followed(pipeline)
-        return Registry([one.pipeline for one in self._followed.values()])
+        return Registry([one.pipeline for one in self._followed.values()], refused)
 
     def _known(self) -> Sequence[str]:
-        with Lake(self._paths.lake, read_only=True) as lake:
+        with Lake.of(self._paths, read_only=True) as lake:
             for name in self._names:
                 need_pipeline(lake, name)
             found = self._names or [
@@ -149,9 +168,17 @@ class Follower:
     async def _look_if_new(self, name: str) -> None:
         one = self._followed[name]
         newest = await asyncio.to_thread(self._paths.catalog.newest_snapshot, name)
-        if newest != one.seen or one.pipeline.versions is None:
-            one.seen = newest
+        is_due = one.retry_at is not None and time.monotonic() >= one.retry_at
+        if newest == one.seen and not is_due:
+            return
+        one.seen = newest
+        try:
             await self.look(name)
+        except Exception:
+            one.retry_at = time.monotonic() + min(LOOK_S * 2**one.failures, LONGEST_RETRY_S)
+            one.failures += 1
+            raise
+        one.failures, one.retry_at = 0, None
 
     async def look(self, name: str) -> None:
         """Look for a pipeline's versions now, and let them answer from then on.
@@ -178,7 +205,7 @@ class Follower:
 
     def _found(self, pipeline: Pipeline) -> tuple[Versions | None, Exception | None]:
         """The versions that shall answer, and what could not be loaded; called in a thread."""
-        with Lake(self._paths.lake, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
+        with Lake.of(self._paths, read_only=True) as lake, tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
             places, shadows = self._places(lake, pipeline)
             export = partial(online.export, lake, pipeline.name)
             loading = Loading(pipeline.versions, online.age(lake, pipeline.name), export, Path(folder))

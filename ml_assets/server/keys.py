@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ ENV_KEYS = "ML_ASSETS_API_KEYS"
 PREFIX = "mla_"
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK_NET = re.compile(r"127(\.\d{1,3}){3}")
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,29 @@ class Keys:
 
     Args:
         known: The keys.
+        is_local: Only this machine may ask, and it needs no key.
     """
 
-    def __init__(self, known: Iterable[Key] = ()) -> None:
-        self._known = tuple(known)
+    def __init__(self, known: Iterable[Key] = (), is_local: bool = False) -> None:
+        self._known, self.is_local = tuple(known), is_local
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+    def check_host(self, host: str | None) -> None:
+        """Refuse what a page sends by a name of its own that resolves to this machine (DNS rebinding).
+
+        Args:
+            host: The header; browsers always send it.
+
+        Raises:
+            Problem: It is another name than this machine's own, and there is no key to tell friends by.
+        """
+        name = (host or "localhost").lower()
+        name = name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
+        if self.is_local and name not in LOOPBACK and not LOOPBACK_NET.fullmatch(name):
+            why = f"The Host header names {name[:100]!r}, not this machine. Behind a proxy, use API keys or --insecure."
+            raise Problem(403, "not-allowed", why)
 
     def check(self, authorization: str | None, scope: str | None) -> None:
         """Refuse a request that its header does not allow.

@@ -74,6 +74,7 @@ def run(make: Callable[[], Service], options: Options) -> None:
     _exit_on_signals()
     keys = read_keys(options.keys)
     check_address(options.host, keys, options.insecure)
+    keys.is_local = not keys and not options.insecure
     with _bound(options.host, options.port) as bound:
         memory = shared(options.workers)
         if options.workers == 1:

@@ -266,17 +266,20 @@ class Registry:
 
     Args:
         pipelines: All of them.
+        refused: Those that are not served, as their YAML is wrong: name -> why.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline]) -> None:
-        self.pipelines = {one.name: one for one in pipelines}
+    def __init__(self, pipelines: Sequence[Pipeline], refused: Mapping[str, str] | None = None) -> None:
+        self.pipelines, self.refused = {one.name: one for one in pipelines}, refused or {}
 
     def need(self, name: str) -> Pipeline:
         """A pipeline by its name.
 
         Raises:
-            Problem: There is none.
+            Problem: There is none, or it is not served.
         """
+        if name in self.refused:
+            raise Problem(503, "not-ready", f"{name} is not served: {self.refused[name]}")
         if name not in self.pipelines:
             raise Problem(404, "not-found", f"There is no pipeline {name!r} here. {did_you_mean(name, self.pipelines)}")
         return self.pipelines[name]

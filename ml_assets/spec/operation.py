@@ -174,6 +174,12 @@ class Alerts(Strict):
         description="Time of day (UTC), such as '08:00', of one message a day with all that needs attention.",
     )
 
+    @field_validator("digest", mode="before")
+    @classmethod
+    def _as_text(cls, digest: object) -> object:
+        """YAML 1.1 reads 18:00 as a number to the base of 60."""
+        return f"{digest // 60:02}:{digest % 60:02}" if isinstance(digest, int) else digest
+
     @field_validator("channels")
     @classmethod
     def _distinct(cls, channels: list[Channel]) -> list[Channel]:

@@ -110,7 +110,9 @@ def put(lake: Lake, pipeline: str, arrivals: Iterable[Arrival], listed: Table = 
 
 def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVALS) -> list[Arrival]:
     """Files of some states, those of the first state first, then by path."""
-    found = [one for one in known(lake, pipeline, listed).values() if one.status in statuses]
+    sql = "SELECT * FROM {t} WHERE list_contains($statuses, status)"
+    rows = listed.query(lake, pipeline, sql, {"statuses": list(statuses)})
+    found = [Arrival(**{name: row[name] for name in listed.types}) for row in rows]
     return sorted(found, key=lambda one: (one.status != statuses[0], one.path))
 
 

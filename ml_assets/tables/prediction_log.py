@@ -6,6 +6,7 @@ schema. `rows_sql` gives the rows the types of the YAML again, and `observed_sql
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -200,8 +201,10 @@ def days_touched(lake: Lake, spec: PipelineSpec, hours: Sequence[str]) -> list[s
     return sorted(days | {row["day"] for row in lake.rows(sql, {"hours": list(hours)})})
 
 
-def forget(lake: Lake, pipeline: str, before: str, commit: Commit) -> None:
-    """Delete what was logged before an hour."""
+def forget(lake: Lake, pipeline: str, keep_days: int, commit: Commit) -> str:
+    """Delete what was logged before the last days; returns the first hour that stays."""
+    # Whole days, because a day is measured again as a whole.
+    before = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days):%Y-%m-%d}T00"
     there = [table for table in (PREDICTION_LOG, FEEDBACK, SEGMENTS) if lake.exists(table.of(pipeline))]
 
     def delete() -> list[tuple[object, ...]]:
@@ -211,3 +214,4 @@ def forget(lake: Lake, pipeline: str, before: str, commit: Commit) -> None:
 
     if there:
         lake.maintain(delete, commit)
+    return before

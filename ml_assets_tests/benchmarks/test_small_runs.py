@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import drift, ingest, load, scan, search, serve, soak
+from benchmarks import drift, ingest, load, pages, scan, search, serve, soak
 from benchmarks.flights import Cost
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.server.test_follow import add_version
@@ -163,3 +163,10 @@ sys.stdin.read()"""
     started.communicate()
     assert left.wait(5) is None
     assert started.returncode == -signal.SIGKILL
+
+
+def test_pages(tmp_path: Path) -> None:
+    """A server takes as long as its imports, twice."""
+    found = pages.measure(tmp_path, pipelines=2, batches=2)
+    assert found["first page after a start"] < 5
+    assert found["a page, nothing changed"] < 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.tables.prediction_log import PREDICTION_LOG
 from ml_assets_tests.lake.history_helpers import log, model, rows, write
 
 
@@ -92,6 +94,27 @@ def test_maintenance_keeps_what_the_yaml_says(project: Path) -> None:
     assert done["snapshots"] == []
     with Lake(project / "data/lake", read_only=True) as lake:
         assert lake.rows("SELECT keep_days FROM lake.t.maintenance") == [{"keep_days": 77}]
+
+
+def test_maintenance_deletes_what_servers_logged_long_ago(project: Path) -> None:
+    (project / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "credit"\n')
+    folder = project / "credit/defs/t"
+    folder.mkdir(parents=True)
+    (folder / "defs.yaml").write_text("attributes: {name: t, serving: {log: {keep_days: 30}}}")
+    now = dt.datetime.now(dt.UTC)
+    hours = [f"{now - dt.timedelta(days=days):%Y-%m-%dT%H}" for days in (29, 31)]
+    with Lake(project / "data/lake") as lake:
+        empty = dict.fromkeys(PREDICTION_LOG.types)
+        lake.append([PREDICTION_LOG.rows("t", [{**empty, "hour": hour} for hour in hours])], Commit("t/prediction_log"))
+
+    def kept() -> list[str]:
+        with Lake(project / "data/lake", read_only=True) as lake:
+            return [row["hour"] for row in lake.rows("SELECT hour FROM lake.t.prediction_log ORDER BY hour DESC")]
+
+    ok("maintenance", "t", "--dry-run")
+    assert kept() == hours
+    ok("maintenance", "t")
+    assert kept() == hours[:1]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ HELPERS = {
     *("lake.values", "models.values", "quarantine.held"),
 }
 LISTINGS = {
-    *("experiment", "explain", "list"),
+    *("doctor", "experiment", "explain", "list"),
     *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }

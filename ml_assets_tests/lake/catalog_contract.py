@@ -83,6 +83,8 @@ def write(catalog: Catalog, folder: Path, value: int, table: str = "t.x") -> int
 class CatalogContract(abc.ABC):
     """The tests; `catalog` and `folder` are fixtures of the class that inherits it."""
 
+    asking_s = 0.06  # how long it takes at most until one who asks for a lock stands in its queue
+
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
         """The lake's folder, where its data is; other users may enter it."""
@@ -192,7 +194,7 @@ class CatalogContract(abc.ABC):
         with catalog.lock("t.train", 5, "testing"):
             for waiter in waiters:
                 waiter.ask()
-                time.sleep(0.06)
+                time.sleep(self.asking_s)
             assert not out.exists()
         # Who asks again and again does not come before those that wait.
         with catalog.lock("t.train", 30, "testing"):
@@ -215,7 +217,7 @@ class CatalogContract(abc.ABC):
         with catalog.lock("t.train", 10, "testing"):
             for thread in threads:
                 thread.start()
-                time.sleep(0.03)
+                time.sleep(self.asking_s)
         for thread in threads:
             thread.join()
         assert order == [0, 1, 2, 3]
@@ -318,7 +320,11 @@ class CatalogContract(abc.ABC):
             with self.as_other_user(catalog) as seen:
                 assert value(seen, folder) == 1  # not committed
             lake.con.execute("COMMIT")
+            before = catalog.published_snapshot()
+            assert before is not None
+            assert before < lake.snapshot()
             catalog.publish(5)
+            assert catalog.published_snapshot() == lake.snapshot()
             with self.as_other_user(catalog) as seen:
                 assert value(seen, folder) == 2
         newest = write(catalog, folder, 3)

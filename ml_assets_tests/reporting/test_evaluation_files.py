@@ -121,7 +121,11 @@ def test_a_disk_without_room_fails_no_decision(
 
 def test_an_evaluation_without_a_document_says_what_the_lake_knows(store: Lake, paths: Paths) -> None:
     (paths.reports / Reports.of("loans", "1.0.1").document).write_text('{"format": 0}')
-    refresh(store, paths, "loans", ["1.0.1", None])
+    (paths.reports / Reports.of("loans", "1.0.1").evaluation).write_text("<h1>as it was then</h1>")
+    for _ in range(2):
+        refresh(store, paths, "loans", ["1.0.1", None])
+    assert (paths.reports / "loans/evaluation/1.0.1.earlier.html").read_text() == "<h1>as it was then</h1>"
+    assert 'href="1.0.1.earlier.html"' in page(paths, "1.0.1")
     shown = page(paths, "1.0.1")
     assert word(paths, "1.0.1") == "Waits for approval"
     assert "made by an earlier ml_assets" in shown

@@ -15,8 +15,11 @@ from markupsafe import escape
 from ml_assets import metrics
 from ml_assets.reporting.decision import verdict
 from ml_assets.reporting.evaluation_document import Document, read
+from ml_assets.reporting.evaluation_figures import worse_than_baseline
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.evaluation_report import Contents, report
+from ml_assets.reporting.evaluation_tables import slices, slices_text
+from ml_assets.reporting.html import Cell
 from ml_assets.reporting.model_card import model_card
 from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
@@ -100,6 +103,8 @@ def test_report_and_card(kind: str) -> None:
     assert "<h3>income</h3>" in text  # its partial dependence
     if kind != "regression":
         assert "champion 0.9.0</li>" in text
+    tiles = re.findall(r"<span>gain over the (champion|baseline)</span><span>(.*?)</span>", text)
+    assert [name for name, ends in tiles if ends.startswith("95% CI ")] == ["champion", "baseline"]
     anchors = re.findall(r'<li><a href="#([a-z-]+)">', text)
     assert len(anchors) > 8
     assert set(anchors) == set(re.findall(r'<section id="([a-z-]+)"', text))
@@ -127,6 +132,25 @@ def test_names_and_values_of_the_data_are_text() -> None:
     assert str(escape(f"{HOSTILE}: {HOSTILE}")) in shown
     assert str(escape(f"region=C{HOSTILE}")) in shown  # a slice among the limitations
     assert shown.count(str(escape(HOSTILE))) > 5
+
+
+def test_slices_that_are_worse_than_the_baseline_are_marked_and_come_first() -> None:
+    values = {"A": (0.70, 0.6, 0.8, 300), "B": (0.45, 0.3, 0.6, 20), "C": (0.40, 0.35, 0.45, 200)}
+    found = [
+        *(
+            Finding("slice", "roc_auc", v, rows, low, high, "region", name)
+            for name, (v, low, high, rows) in values.items()
+        ),
+        *(Finding("slice_baseline", "roc_auc", 0.5, 9, slice_by="region", slice=name) for name in values),
+    ]
+    marked = worse_than_baseline(found)
+    assert marked == {("region", "B"), ("region", "C")}
+    rows = slices(found, marked).rows
+    assert [row[0] for row in rows] == ["region=C", "region=B", "region=A"]
+    assert rows[0][-1] == Cell("▼ worse than the baseline", "bad")
+    assert rows[1][-1] == Cell("▼ worse than the baseline, by chance perhaps", "bad")
+    assert rows[2][-1] == ""
+    assert slices_text(found, marked)[0].startswith("In 2 of 3 slices")
 
 
 def gains(low: float, high: float) -> list[Finding]:

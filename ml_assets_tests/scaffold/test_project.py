@@ -82,7 +82,7 @@ def test_a_new_project_in_an_empty_folder(data: Path, tmp_path: Path, monkeypatc
         *("churny/defs/churn/defs.yaml", "churny/defs/churn/features.sql"),
     }
     assert "What a person should decide:" in shown.output
-    assert "--partition-range '2024-01...2024-04'" in shown.output
+    assert "  ml-assets ingest churn\n  ml-assets train churn\n" in shown.output
     monkeypatch.syspath_prepend(root)
     import churny.definitions  # type: ignore[import-not-found]
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 
-from ml_assets.errors import ModelError
+from ml_assets.errors import ModelError, SpecError
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import release
-from ml_assets.server.follow import find_release
+from ml_assets.server.app import Routes
+from ml_assets.server.counting import Counting
+from ml_assets.server.follow import Follower, find_release
+from ml_assets.server.keys import Keys
+from ml_assets.server.problems import Problem
+from ml_assets.server.prometheus import Metrics, shared
+from ml_assets.server.registry import Registry, Settings
 from ml_assets.tables import releases, versions
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, wait_until
@@ -82,6 +90,12 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
             wait_until(lambda: "1.0.0 goes on" in server.log.read_text(), 20, "the broken release is logged")
             assert "golden.json" in server.log.read_text()
             assert champion(server) == "1.0.0"
+            repaired = add_version(paths, "1.0.3", threshold=1.0)
+            hidden = repaired.rename(repaired.with_name("hidden"))
+            promote(paths, "1.0.3")
+            wait_until(lambda: "1.0.3" in server.log.read_text(), 20, "the missing release is logged")
+            hidden.rename(repaired)
+            wait_until(lambda: champion(server) == "1.0.3", 20, "the release answers that was not there before")
             promote(paths, "1.0.1")
             wait_until(lambda: champion(server) == "1.0.1", 20, "the new champion answers")
             assert server.ask("/v1/loans/predict", {"rows": [row]})[1]["decisions"] == ["1"]  # the threshold is 0
@@ -92,7 +106,7 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
             client.join()
         assert server.end() == 0
     assert {status for status, _ in answers} == {200}
-    assert {version for _, version in answers} == {"1.0.0", "1.0.1"}
+    assert {version for _, version in answers} == {"1.0.0", "1.0.1", "1.0.3"}
 
 
 def test_what_cannot_be_served_says_what_to_do(trained: Project) -> None:
@@ -101,3 +115,32 @@ def test_what_cannot_be_served_says_what_to_do(trained: Project) -> None:
     assert "1.0.0" in str(caught.value)
     place = find_release(trained.paths, "loans")
     assert place.folder == trained.paths.releases / "loans" / "1.0.0"
+
+
+def test_a_pipeline_whose_yaml_is_wrong_does_not_stop_the_others(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settings(name: str) -> Settings:
+        if name == "wrong":
+            raise SpecError("`serving` of the YAML is wrong.")
+        return Settings(log=None)
+
+    async def opened(*names: str) -> tuple[Registry, Any]:
+        follower = Follower(trained.paths, (), settings)
+        monkeypatch.setattr(follower, "_known", lambda: names)
+        registry = follower.open(counting := Counting(Metrics(shared(1))))
+        try:
+            await follower.load()
+            return registry, await Routes(registry, Keys(), counting).ready(cast(Any, None))
+        finally:
+            registry.close()
+
+    registry, answer = asyncio.run(opened("loans", "wrong"))
+    assert answer.status_code == 200
+    said = json.loads(answer.body)
+    assert (list(said["pipelines"]), list(said["refused"])) == (["loans"], ["wrong"])
+    with pytest.raises(Problem, match="serving") as caught:
+        registry.need("wrong")
+    assert caught.value.status == 503
+    with pytest.raises(SpecError):
+        asyncio.run(opened("wrong"))

@@ -57,3 +57,18 @@ def test_other_machines_need_a_key(tmp_path: Path) -> None:
         with pytest.raises(ServingError, match="keys"):
             read_keys(file, {})
         file.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "host", [None, "localhost", "LOCALHOST:80", "127.0.0.1:8000", "127.3.2.1", "[::1]:8000", "[::1]"]
+)
+def test_this_machine_may_ask_without_a_key(host: str | None) -> None:
+    Keys(is_local=True).check_host(host)
+
+
+@pytest.mark.parametrize("host", ["rebound.example:8000", "127.0.0.1.example", "localhost.example", "[::2]", " "])
+def test_a_name_that_resolves_to_this_machine_may_not(host: str) -> None:
+    Keys().check_host(host)
+    with pytest.raises(Problem) as caught:
+        Keys(is_local=True).check_host(host)
+    assert (caught.value.status, "Host header" in caught.value.detail) == (403, True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
 
-from ml_assets.server.features import Features
+from ml_assets.server.features import Columns, Features
 from ml_assets.server.stored_casts import with_stored_casts
 from ml_assets_tests.server.made import ROWS, release_of
 
@@ -27,10 +28,10 @@ def con() -> duckdb.DuckDBPyConnection:
 
 def test_a_release_computes_the_same_from_a_stored_column(tmp_path: Path) -> None:
     facts, schema = release_of(tmp_path, JOIN, {"temp": "number"})
-    features = Features(tmp_path, facts, schema)
+    features, rows = Features(tmp_path, facts, schema), cast(Columns, ROWS)
     assert "hour as TIMESTAMP" in {row[0] for row in features.con.execute("DESCRIBE weather").fetchall()}
-    assert features.of(ROWS, 5) == {"temp": [40.5, None, None, None, None]}
-    assert Features(tmp_path, facts, schema, beside=features).of(ROWS, 5) == features.of(ROWS, 5)
+    assert features.of(rows, 5) == {"temp": [40.5, None, None, None, None]}
+    assert Features(tmp_path, facts, schema, beside=features).of(rows, 5) == features.of(rows, 5)
 
 
 def test_the_select_reads_the_column_and_gives_the_same(con: duckdb.DuckDBPyConnection) -> None:

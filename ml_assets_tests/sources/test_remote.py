@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,8 @@ from ml_assets.graph.ingest.arrivals import scan_source
 from ml_assets.graph.ingest.files import place_of
 from ml_assets.ml import manifest
 from ml_assets.sources.remote import Place
-from ml_assets_tests.conftest import REGIONS, Project, failure_text, loans, wait_until
+from ml_assets_tests.conftest import REGIONS, Project, failure_text, loans
+from ml_assets_tests.s3 import running
 
 ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 1}}
 
@@ -27,40 +25,8 @@ ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Options of an S3 server on this machine, with a bucket `credit`."""
-    import s3fs
-
-    folder = tmp_path_factory.mktemp("s3")
-    ports = []
-    for _ in range(5):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(str(free.getsockname()[1] % 10_000 + 20_000))  # the server adds 10,000 for its own calls
-    server = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
-    names = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-s3.port.iceberg")
-    command = [server, "server", "-s3", "-ip", "127.0.0.1", "-dir", str(folder), "-master.volumeSizeLimitMB", "64"]
-    command += [f"{name}={port}" for name, port in zip(names, ports, strict=True)]
-    options = {"endpoint_url": f"http://127.0.0.1:{ports[3]}", "key": "any", "secret": "any"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def is_up() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()[-2000:]
-        try:
-            filesystem = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-            if not filesystem.exists("credit"):
-                filesystem.mkdir("credit")
-            with filesystem.open("credit/probe", "wb") as probe:
-                probe.write(b"1")
-        except OSError:
-            return False
-        return True
-
-    try:
-        wait_until(is_up, 60, "the S3 server takes a file")
-        yield options
-    finally:
-        process.kill()  # a graceful end takes 25 s
-        process.wait()
+    with running(tmp_path_factory.mktemp("s3"), "credit") as server:
+        yield server.options
 
 
 def upload(options: dict[str, Any], path: str, data: bytes) -> None:

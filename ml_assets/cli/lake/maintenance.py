@@ -10,7 +10,9 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import json_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, writing
 from ml_assets.errors import MLAssetsError
+from ml_assets.lake.lake import Commit
 from ml_assets.project import declared, project_at
+from ml_assets.tables import prediction_log
 from ml_assets.tables.maintenance import run_maintenance
 
 
@@ -22,8 +24,14 @@ from ml_assets.tables.maintenance import run_maintenance
 )
 @json_option
 def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bool) -> None:
-    """Merge small files, expire snapshots that nothing needs, remove files that nothing names."""
+    """Merge small files, expire snapshots that nothing needs, remove files that nothing names.
+
+    Deletes logged requests that are older than serving.log.keep_days, too.
+    """
     with writing(pipeline) as lake:
+        log_days = _log_days(pipeline)
+        if log_days is not None and not dry_run:
+            prediction_log.forget(lake, pipeline, log_days, Commit(prediction_log.PREDICTION_LOG.asset(pipeline)))
         done = run_maintenance(lake, pipeline, keep_days or _keep_days(pipeline), dry_run=dry_run)
     if as_json:
         print_json(done)
@@ -34,6 +42,17 @@ def maintenance(pipeline: str, dry_run: bool, keep_days: int | None, as_json: bo
         f"{'remove' if dry_run else 'removed'} {done.files_removed:,} files; "
         f"{done.bytes_before / 1e6:,.1f} MB before, {done.bytes_after / 1e6:,.1f} MB after, {done.seconds:.2f} s"
     )
+
+
+def _log_days(pipeline: str) -> int | None:
+    """`serving.log.keep_days` of the YAML; None where there is no YAML, no log, or it is kept for ever."""
+    from ml_assets.spec.operation import Serving
+
+    try:
+        log = Serving.model_validate(declared(project_at(Path.cwd()), pipeline).get("serving") or {}).log
+    except (MLAssetsError, ValueError):
+        return None
+    return log.keep_days if log else None
 
 
 def _keep_days(pipeline: str) -> int:

@@ -9,7 +9,6 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import recover as recover_catalog
-from ml_assets.lake.sqlite import SqliteCatalog
 
 LOCK_TIMEOUT_S = 60
 
@@ -26,7 +25,7 @@ def recover(source: Path | None) -> None:
 
     What was there keeps the ending .lost and its time. No data file is changed, now or by later maintenance.
     """
-    done = recover_catalog(SqliteCatalog(Paths.of().lake), source, LOCK_TIMEOUT_S)
+    done = recover_catalog(Paths.of().catalog, source, LOCK_TIMEOUT_S)
     console.print(
         f"The catalog is {done.source} now: snapshot {done.snapshot_id} of {done.written_at:%Y-%m-%d %H:%M} UTC."
     )

@@ -1,13 +1,15 @@
 """Checks of the ingest stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import dagster as dg
 
+from ml_assets.errors import SourceError
 from ml_assets.graph import declare
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.ingest import expectations
+from ml_assets.graph.step_errors import failure
 from ml_assets.lake.lake import Lake
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
@@ -29,21 +31,29 @@ def ingest_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=declare.asset_key(spec, asset),
-        name="every_file_is_accepted",
-        description="No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning).",
+    """No file is rejected or skipped. A run that only met such files has failed where one is rejected."""
+    name = "every_file_is_accepted"
+    about = "No file in the folder is rejected (error), or skipped as a duplicate or for its name (warning)."
+
+    @dg.multi_asset_check(
+        name=f"{spec.name}__{asset.name}_{name}",
+        specs=[dg.AssetCheckSpec(name, asset=declare.asset_key(spec, asset), description=about)],
     )
-    def every_file_is_accepted(lake: LakeResource) -> dg.AssetCheckResult:
+    def every_file_is_accepted(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource
+    ) -> Iterator[dg.AssetCheckResult]:
         files = arrivals.of_status(lake.open(), spec.name, *arrivals.REJECTED, listed=listed)
         bad = [{"path": one.path, "status": one.status, "error": one.error or ""} for one in files]
         is_rejected = any(row["status"] == "refused" for row in bad)
-        return dg.AssetCheckResult(
+        yield dg.AssetCheckResult(
             passed=not bad,
             severity=dg.AssetCheckSeverity.ERROR if is_rejected else dg.AssetCheckSeverity.WARN,
             description=_told(bad) or None,
-            metadata={"files": len(bad), "errors": dg.MetadataValue.md(markdown_table(bad[:20]))},
+            metadata={"files": str(len(bad)), "errors": dg.MetadataValue.md(markdown_table(bad[:20]))},
         )
+        if is_rejected and declare.REJECTED_TAG in context.op_execution_context.run.tags:
+            errors = [row["error"] for row in bad if row["status"] == "refused"]
+            raise failure([SourceError("\n".join([_told(bad), *errors]))])
 
     return every_file_is_accepted
 

@@ -92,7 +92,9 @@ def _record(spec: PipelineSpec, rejected: Sequence[Arrival], lost: Requests) -> 
     """Only files that are rejected: they are recorded, and nothing is ingested."""
     content = [f"{a.path} {a.version} {a.status}" for a in rejected if a.status in REJECTED]
     key = f"rejected-{sensing.short_hash(content)}"
-    return sensing.run(key, lost, names=[REJECTED_FILES], assets=[declare.asset_key(spec, ARRIVALS)])
+    names = [one.path.rpartition("/")[2] for one in rejected if one.status in REJECTED]
+    tags = {declare.REJECTED_TAG: run_requests.named(names)}
+    return sensing.run(key, lost, names=[REJECTED_FILES], tags=tags, assets=[declare.asset_key(spec, ARRIVALS)])
 
 
 def _has_champion(tick: Tick) -> bool:

@@ -11,8 +11,9 @@ from ml_assets.graph.release.packaging import features_engine, pack, prove, refi
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.pages import addresses
-from ml_assets.reporting.evaluation_files import plotted, publish, refresh
+from ml_assets.reporting.evaluation_files import plotted, refresh
 from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
+from ml_assets.reporting.evaluation_publish import publish
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource

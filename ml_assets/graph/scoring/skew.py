@@ -64,17 +64,18 @@ class Pair:
 def compare(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[Difference]]:
     """How many logged rows are in a batch, and in which columns they differ from it, most rows first."""
     logged = PREDICTION_LOG.relation(lake, spec.name)
-    if logged is None or not spec.key:
-        return 0, []
     words = {column.name: column.type for column in spec.columns if not column.outcome}
-    named = log.from_json("request", {name: words[name] for name in spec.key})
-    same = " AND ".join(f"{_asked('l.named', name, words[name])} = v.{identifier(name)}" for name in spec.key)
+    key = {name: words[name] for name in spec.key if name in words}
+    if logged is None or not key:
+        return 0, []
+    keys = _keys(lake, logged, key)
+    same = " AND ".join(f"{_asked('k.named', name, word)} = v.{identifier(name)}" for name, word in key.items())
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP TABLE asked_before AS
         SELECT v.row_id, l.model_version, l.request, l.features, l.score,
             json_keys(l.request) AS asked, json_keys(l.features) AS computed
-        FROM (SELECT *, {named} AS named FROM {logged}) l
-        JOIN {VALIDATED_DATA.sql(spec.name)} v ON v.batch = $batch AND {same}""",
+        FROM {keys} k JOIN {VALIDATED_DATA.sql(spec.name)} v ON v.batch = $batch AND {same}
+        JOIN {logged} l USING (segment, line, row_number)""",
         {"batch": batch},
     )
     alike = lake.rows("SELECT model_version, asked, computed, count(*) AS rows FROM asked_before GROUP BY ALL")
@@ -85,6 +86,16 @@ def compare(lake: Lake, spec: PipelineSpec, batch: str) -> tuple[int, list[Diffe
             largest = max((x for x in (before.largest, one.largest) if x is not None), default=None)
             found[one.column] = Difference(one.column, before.rows + one.rows, largest)
     return sum(group["rows"] for group in alike), sorted(found.values(), key=lambda one: (-one.rows, one.column))
+
+
+def _keys(lake: Lake, logged: str, key: Mapping[str, str]) -> str:
+    """Place and key of each logged row, as a temporary table: the JSON is parsed once for all batches of a run."""
+    keys = f"logged_keys_{lake.fetch(f'SELECT count(*) FROM {logged}')[0][0]}"
+    lake.con.execute(
+        f"""CREATE TEMP TABLE IF NOT EXISTS {keys} AS
+        SELECT segment, line, row_number, {log.from_json("request", key)} AS named FROM {logged}"""
+    )
+    return keys
 
 
 def _differences(

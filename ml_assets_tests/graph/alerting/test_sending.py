@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from ml_assets.errors import LakeBusy
@@ -188,3 +189,8 @@ def test_alerts_of_the_first_format_are_those_of_the_webhook(lake: Lake, receive
 def test_mistakes_in_the_yaml(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said.replace("?", r"\?")):
         Alerts.model_validate(wrong)
+
+
+@pytest.mark.parametrize(("written", "read"), [("'08:00'", "08:00"), ("08:00", "08:00"), ("18:05", "18:05")])
+def test_a_time_of_day_needs_no_quotes(written: str, read: str) -> None:
+    assert Alerts.model_validate(yaml.safe_load(f"digest: {written}")).digest == read

@@ -69,9 +69,10 @@ def with_gaps(batch: int, rows: int) -> pd.DataFrame:
     return frame.assign(loan=np.arange(rows) + 100_000 * batch)
 
 
-def ingest(project: Project, batch: int, rows: int) -> None:
-    project.write(batch, with_gaps(batch, rows))
-    result = project.ingest(str(batch))
+def ingest(project: Project, *batches: int, rows: int = 150) -> None:
+    for batch in batches:
+        project.write(batch, with_gaps(batch, rows))
+    result = project.ingest(*map(str, batches))
     assert result.success, failure_text(result)
 
 
@@ -102,8 +103,7 @@ def of_batch(project: Project, batch: str, names: list[str]) -> list[dict[str, A
 
 
 def test_features_before_a_batch_arrives_are_those_of_the_batch(asking: Project, tmp_path: Path) -> None:
-    for batch in (1, 2, 3):
-        ingest(asking, batch, 2_000)
+    ingest(asking, 1, 2, 3, rows=2_000)
     late = with_gaps(3, 2_000).assign(late_days=40.0)[["loan", "late_days"]]
     late.to_csv(asking.root / "data/outcomes/paid_3.csv", index=False)
     before = exported(asking, tmp_path / "stale").stamp
@@ -122,7 +122,7 @@ def test_features_before_a_batch_arrives_are_those_of_the_batch(asking: Project,
     rows["signed"] = [value.to_pydatetime() for value in asked["signed"]]
     answered = engine(asking, folder, types).of(rows, ROWS)
 
-    ingest(asking, 4, ROWS)
+    ingest(asking, 4, rows=ROWS)
     arrived = of_batch(asking, "4", names)
     assert len(arrived) == ROWS
     for name in names:
@@ -144,7 +144,7 @@ def test_features_before_a_batch_arrives_are_those_of_the_batch(asking: Project,
 
 
 def test_only_what_has_changed_is_written(asking: Project, tmp_path: Path) -> None:
-    ingest(asking, 1, 150)
+    ingest(asking, 1)
     tables = [online.table_for(*one).of("loans") for one in (("lookups", "hours"), ("references", "regions"))]
     first = {name: snapshots(asking, name) for name in tables}
     before = stamp_of(asking)
@@ -155,7 +155,7 @@ def test_only_what_has_changed_is_written(asking: Project, tmp_path: Path) -> No
     assert {name: snapshots(asking, name) for name in tables} == first
     assert stamp_of(asking) == before
 
-    ingest(asking, 2, 150)
+    ingest(asking, 2)
     assert stamp_of(asking) != before
     assert len(snapshots(asking, tables[0])) == 2
     assert len(snapshots(asking, tables[1])) == 1  # the reference is as it was
@@ -174,8 +174,13 @@ def snapshots(project: Project, table: str) -> list[int]:
     return [row["snapshot_id"] for row in rows if table in (row["of"] or "")]
 
 
-def test_a_changed_reference_is_read_again(asking: Project, tmp_path: Path) -> None:
-    ingest(asking, 1, 150)
+def test_a_changed_reference_is_read_again_and_the_note_names_the_newest_batch(asking: Project, tmp_path: Path) -> None:
+    ingest(asking, 1)
+    (row,) = asking.rows(
+        "SELECT commit_extra_info ->> 'newest_batch' AS newest FROM lake.snapshots() "
+        "WHERE commit_message = 'loans/online_lookups'"
+    )
+    assert row["newest"] == "1"
     before = stamp_of(asking)
     (asking.root / "data/reference/regions.csv").write_text("region,unemployment\nA,0.5\n")
     assert asking.materialize("online_lookups").success
@@ -183,15 +188,6 @@ def test_a_changed_reference_is_read_again(asking: Project, tmp_path: Path) -> N
     exported(asking, tmp_path / "out")
     (rows,) = asking.rows(f"SELECT count(*) AS n FROM '{tmp_path}/out/references/regions.parquet'")
     assert rows["n"] == 1
-
-
-def test_the_note_of_the_write_names_the_newest_batch(asking: Project) -> None:
-    ingest(asking, 1, 150)
-    (row,) = asking.rows(
-        "SELECT commit_extra_info ->> 'newest_batch' AS newest FROM lake.snapshots() "
-        "WHERE commit_message = 'loans/online_lookups'"
-    )
-    assert row["newest"] == "1"
 
 
 def test_without_a_batch_there_is_nothing_for_the_server(asking: Project, tmp_path: Path) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterator
 
+import dagster as dg
+import pandas as pd
+import pytest
+
+from ml_assets.graph.alerting.events import FailedRun, FailedStep, happened
+from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -15,9 +21,20 @@ def spoiled(batch: int, rows: int) -> pd.DataFrame:
     return frame
 
 
-def test_broken_rows_go_to_quarantine_with_every_reason(project: Project) -> None:
-    project.write(1, spoiled(1, 6))
-    result = project.ingest("1")
+Ingested = tuple[Project, dg.ExecuteInProcessResult]
+
+
+@pytest.fixture(scope="module")
+def six_broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingested]:
+    """A batch of which six rows are broken. For reading only."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        project = Project(tmp_path_factory.mktemp("six_broken"), instance)
+        project.write(1, spoiled(1, 6))
+        yield project, project.ingest("1")
+
+
+def test_broken_rows_go_to_quarantine_with_every_reason(six_broken: Ingested) -> None:
+    project, result = six_broken
     assert result.success
     assert project.value("SELECT count(*) FROM {p}.validated_data") == 144
     rows = project.rows("SELECT row_id, reasons FROM {p}.quarantine ORDER BY row_id")
@@ -45,27 +62,49 @@ def test_a_batch_with_too_many_broken_rows_is_refused_alone(project: Project) ->
     assert "pipeline loans, batch 2" in str(events["2"].metadata["refused"].value)
 
 
-def test_a_refused_batch_alone_fails_its_run_and_keeps_what_was_good(project: Project) -> None:
-    project.write(1)
-    assert project.ingest("1").success
+def test_a_refused_batch_alone_fails_its_run_and_keeps_what_was_good(copied: Project) -> None:
+    project = copied
     project.write(1, spoiled(1, 100))
     result = project.ingest("1")
     assert not result.success
     text = failure_text(result)
     assert "66.7% of the rows break a rule" in text
     assert "Traceback" not in text
-    assert project.value("SELECT count(*) FROM {p}.validated_data") == 150
-    assert project.value("SELECT count(*) FROM {p}.features") == 150
+    assert project.value("SELECT count(*) FROM {p}.validated_data WHERE batch = '1'") == 150
+    assert project.value("SELECT count(*) FROM {p}.features WHERE batch = '1'") == 150
 
 
-def test_changed_bytes_replace_the_batch(project: Project) -> None:
-    project.write(1)
-    assert project.ingest("1").success
-    before = project.value("SELECT min(source_sha256) FROM {p}.raw_data")
+def test_changed_bytes_replace_the_batch(copied: Project) -> None:
+    project, sha256 = copied, "SELECT min(source_sha256) FROM {p}.raw_data WHERE batch = '1'"
+    before = project.value(sha256)
     project.write(1, loans(1, rows=40))
     assert project.ingest("1").success
-    assert project.value("SELECT count(*) FROM {p}.features") == 40
-    assert project.value("SELECT min(source_sha256) FROM {p}.raw_data") != before
+    assert project.value("SELECT count(*) FROM {p}.features WHERE batch = '1'") == 40
+    assert project.value(sha256) != before
+
+
+def test_a_run_that_only_met_rejected_files_fails(project: Project) -> None:
+    """The sensor tags it so. Where other files are ingested, the check fails and the run does not."""
+    (project.source / "loans_3.parquet").write_text("no parquet")
+    first = project.tick("loans_new_data")
+    (request,) = first.run_requests
+    assert request.tags["ml_assets/rejected"] == "loans_3.parquet"
+    result = (
+        project.defs()
+        .resolve_job_def("loans_ingest")
+        .execute_in_process(
+            asset_selection=request.asset_selection, tags=request.tags, instance=project.instance, raise_on_error=False
+        )
+    )
+    assert not result.success
+    assert check_results(result) == {("arrivals", "every_file_is_accepted", None): False}
+    text = failure_text(result)
+    assert text.startswith("1 file is rejected: loans_3.parquet\n")
+    step = FailedStep("arrivals_every_file_is_accepted", text, False)
+    with Lake(project.paths.lake, read_only=True) as lake:
+        told = happened(lake, "loans", [FailedRun(result.run_id, "loans_ingest", [step])])
+    assert [alert.event for alert in told] == ["refused_batch"]  # the failed run is told with it
+    assert project.arrive().success
 
 
 def test_arrivals_registers_batches_and_records_every_file(project: Project) -> None:
@@ -94,14 +133,13 @@ def test_a_batch_that_never_arrived_names_the_next_step(project: Project) -> Non
     assert "Materialize arrivals, then this batch again" in text
 
 
-def test_the_same_batch_again_has_the_same_data_version(project: Project) -> None:
-    project.write(1)
-    versions = []
-    for _ in range(2):
-        result = project.ingest("1")
-        (event,) = result.asset_materializations_for_node("loans__features")
-        versions.append(event.tags["dagster/data_version"])
-    assert versions[0] == versions[1]
+def test_the_same_batch_again_has_the_same_data_version(copied: Project) -> None:
+    made = "SELECT (commit_extra_info -> 'data_versions') ->> 'loans.features' AS version FROM lake.snapshots() "
+    of_batch = "WHERE commit_message = 'loans/features' AND (commit_extra_info ->> 'batch') = '1'"
+    before = copied.value(made + of_batch)
+    (event,) = copied.ingest("1").asset_materializations_for_node("loans__features")
+    assert event.tags["dagster/data_version"] == before
+    assert [row["version"] for row in copied.rows(made + of_batch)] == [before] * 2
 
 
 def test_what_fails_is_rejected_with_its_error_and_blocks_nothing(project: Project) -> None:
@@ -132,14 +170,14 @@ def test_what_fails_is_rejected_with_its_error_and_blocks_nothing(project: Proje
     project.arrive()
     assert project.value("SELECT count(*) FROM {p}.ingest_errors") == 2  # the same failure is one row
     torn.write_bytes(whole)
-    assert check_results(project.ingest("3"))[("raw_data", "every_file_is_read", "3")]
+    assert check_results(project.ingest("3", until="raw_data"))[("raw_data", "every_file_is_read", "3")]
 
 
 def test_rows_of_a_vanished_file_stay_when_its_neighbour_changes(project: Project) -> None:
     project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d+)_part\d\.parquet"
     for part in (1, 2):
         loans(part, rows=5).to_parquet(project.source / f"loans_7_part{part}.parquet")
-    assert project.ingest("7").success
+    assert project.ingest("7", until="raw_data").success
     (project.source / "loans_7_part1.parquet").unlink()
     loans(3, rows=4).to_parquet(project.source / "loans_7_part2.parquet")
     assert project.ingest("7").success
@@ -174,14 +212,12 @@ def test_a_change_of_the_columns_is_an_event(project: Project) -> None:
     ]
     assert [e["handling"] for e in events[:2]] == ["kept as text", "NULL in this batch"]
     before = project.value("SELECT count(*) FROM {p}.schema_events")
-    assert project.ingest("1", "2", "3").success
+    assert project.ingest("1", "2", "3", until="raw_data").success
     assert project.value("SELECT count(*) FROM {p}.schema_events") == before  # known already
 
 
-def test_statistics_of_every_validated_batch(project: Project) -> None:
-    frame = spoiled(1, 6)
-    project.write(1, frame)
-    result = project.ingest("1")
+def test_statistics_of_every_validated_batch(six_broken: Ingested) -> None:
+    (project, result), frame = six_broken, spoiled(1, 6)
     (row,) = project.rows("SELECT * FROM {p}.statistics WHERE batch = '1' AND column_name = 'income'")
     valid = frame["income"].iloc[6:]
     assert (row["row_count"], row["null_count"]) == (144, 0)

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from ml_assets.lake.lake import Lake
+from ml_assets.pipeline_summary import summarize
 from ml_assets.tables import training_sets
 from ml_assets_tests.conftest import Project, failure_text, loans
-from ml_assets_tests.graph.online import Asked, ask, log, observed, predicted, read
+from ml_assets_tests.graph.online import Asked, ask, log, observed, predicted
 
 SENSOR = "loans_online_batches"
 MADE = ("raw_data", "validated_data", "quarantine", "lookup_region_history", "features")
@@ -36,6 +37,12 @@ def requested(copied: Project) -> list[str]:
     return [request.tags["ml_assets/batches"] for request in result.run_requests]
 
 
+def read(copied: Project, hour: str) -> None:
+    """An hour of the log, not measured."""
+    copied.instance.add_dynamic_partitions("loans_hours", [hour])
+    assert copied.materialize("prediction_log", batches=[hour]).success
+
+
 def ingest(copied: Project) -> str:
     """The batch, made as the sensor's run makes it."""
     (batch,) = requested(copied)
@@ -48,12 +55,12 @@ def count(copied: Project, table: str, batch: str) -> int:
     return int(copied.value(f"SELECT count(*) FROM {{p}}.{table} WHERE batch = '{batch}'"))
 
 
-def in_training_set(copied: Project, batch: str) -> list[dict[str, Any]]:
+def in_training_set(copied: Project, batch: str) -> list[Any]:
     """The rows of a batch in a new training set."""
     assert copied.materialize("training_set").success
     with Lake(copied.paths.lake, read_only=True) as lake:
         frame = training_sets.read(lake, "loans", training_sets.newest(lake, "loans"))
-    return frame[frame["batch"] == batch].to_dict("records")  # type: ignore[no-any-return]
+    return frame[frame["batch"] == batch].to_dict("records")
 
 
 def test_rows_with_an_outcome_are_learned_from_as_they_were_served(copied: Project, asked: Asked) -> None:
@@ -65,6 +72,31 @@ def test_rows_with_an_outcome_are_learned_from_as_they_were_served(copied: Proje
     assert [row["unemployment"] for row in rows] == [0.5] * len(rows)
     for name in ("income", "late_share", "signed_hour"):
         assert [row[name] for row in rows] == pytest.approx(asked.features[name], nan_ok=True), name
+    is_fresh(copied, batch)
+    stays_without_the_log(copied, batch)
+
+
+def is_fresh(copied: Project, batch: str) -> None:
+    """Nothing else is made of the batch, and the summary knows it."""
+    for name in ("loans_stale", "loans_release", "loans_new_data"):
+        result = copied.tick(name)
+        requests = [] if isinstance(result, dg.SkipReason) else list(result.run_requests or ())
+        assert not any(batch in str(request.tags) for request in requests), name
+    with Lake(copied.paths.lake, read_only=True) as lake:
+        found = summarize(lake, "loans")
+    assert found.problems == []
+    assert batch in found.batches
+    assert found.batches == found.seen
+
+
+def stays_without_the_log(copied: Project, batch: str) -> None:
+    """Its rows are the same if it is made again after the log was deleted."""
+    sql = f"SELECT * EXCLUDE (batch) FROM {{p}}.raw_data WHERE batch = '{batch}' ORDER BY row_id"
+    before = copied.rows(sql)
+    with Lake(copied.paths.lake) as lake:
+        lake.con.execute("DELETE FROM lake.loans.prediction_log")
+    assert copied.materialize("raw_data", batches=[batch]).success
+    assert copied.rows(sql) == before
 
 
 def test_a_row_is_in_one_batch_and_a_file_takes_its_place(copied: Project, asked: Asked) -> None:
@@ -79,25 +111,12 @@ def test_a_row_is_in_one_batch_and_a_file_takes_its_place(copied: Project, asked
     copied.write(7, file[10:110])
     assert copied.ingest("6").success
     assert count(copied, "quarantine", "6") == 0
+    of_files = "(SELECT region, avg((late_days > 10)::INT) AS share FROM {p}.validated_data WHERE batch IN ('4', '5')"
+    seen = f"SELECT count(*) FROM {of_files} GROUP BY 1) f JOIN {{p}}.lookup_region_history h USING (region)"
+    assert copied.value(f"{seen} WHERE h.batch = '6' AND abs(h.late_share - f.share) < 1e-12") == 3
     assert [row["row_id"] for row in in_training_set(copied, batch)] == list(range(1, 111))
     assert copied.ingest("7").success
     assert in_training_set(copied, batch) == []  # too few are left for a part of their own
-
-
-def test_batches_of_files_are_computed_as_if_there_were_none(copied: Project, asked: Asked) -> None:
-    copied.write(6)
-    assert copied.ingest("6").success
-    (before,) = copied.rows("SELECT bit_xor(hash(f)) AS h FROM {p}.features f WHERE batch = '6'")
-    read(copied, log(copied, predicted(asked), observed(asked, "r", lambda _: 99.0)))
-    (batch,) = requested(copied)
-    assert batch.startswith("6 online ")
-    batch = f"5{batch[1:]}"  # as if it had been there before batch 6
-    copied.instance.add_dynamic_partitions("loans_batches", [batch])
-    assert copied.materialize(*MADE, batches=[batch]).success
-    assert count(copied, "validated_data", batch) == len(asked.rows)
-    assert copied.ingest("6").success
-    (after,) = copied.rows("SELECT bit_xor(hash(f)) AS h FROM {p}.features f WHERE batch = '6'")
-    assert before == after
 
 
 def test_few_rows_wait_and_late_outcomes_come_with_the_next_batch(copied: Project, asked: Asked) -> None:
@@ -112,17 +131,6 @@ def test_few_rows_wait_and_late_outcomes_come_with_the_next_batch(copied: Projec
     assert copied.materialize(*MADE, batches=["5 online 2026-03-01"]).success
     assert count(copied, "raw_data", "5 online 2026-03-01") == len(asked.rows) - 120
     assert count(copied, "raw_data", first) == 120
-
-
-def test_rows_stay_when_the_log_is_deleted_and_the_batch_is_made_again(copied: Project, asked: Asked) -> None:
-    read(copied, log(copied, predicted(asked), observed(asked, "r")))
-    batch = ingest(copied)
-    before = copied.rows(f"SELECT * EXCLUDE (batch) FROM {{p}}.raw_data WHERE batch = '{batch}' ORDER BY row_id")
-    with Lake(copied.paths.lake) as lake:
-        lake.con.execute("DELETE FROM lake.loans.prediction_log")
-    assert copied.materialize("raw_data", batches=[batch]).success
-    after = copied.rows(f"SELECT * EXCLUDE (batch) FROM {{p}}.raw_data WHERE batch = '{batch}' ORDER BY row_id")
-    assert after == before
 
 
 @pytest.mark.parametrize("log_rules", [{"train": False}, {"leave_out": ["income"]}, None])

@@ -112,10 +112,10 @@ def test_a_value_must_be_in_its_reference(project: Project) -> None:
     regions.write_text("region,unemployment\nA,0.02\nB,0.05\n,0.5\n")  # a missing value there excuses nothing
     frame = loans(1, rows=10).assign(region=[*"ABABABABAC"])
     project.write(1, frame)
-    assert project.ingest("1").success
+    assert project.ingest("1", until="quarantine").success
     assert quarantined(project, "1") == {10: ["region.references"]}
     regions.write_text("name\nA\n")
-    assert "no column 'region'; valid: name" in failure_text(project.ingest("1"))
+    assert "no column 'region'; valid: name" in failure_text(project.ingest("1", until="quarantine"))
 
 
 def test_a_key_may_have_to_be_new_against_the_batches_before(project: Project) -> None:
@@ -124,7 +124,7 @@ def test_a_key_may_have_to_be_new_against_the_batches_before(project: Project) -
     project.write(2, loans(2, rows=5).assign(loan=[1001, 2, 3, 4, 5]))  # 1001 is of batch 1
     project.write(3, loans(3, rows=5))
     project.write(4, loans(4, rows=5).assign(loan=[1002, 2, 7, 7, 8]))  # batch 1 is too long ago
-    assert project.ingest("1", "2", "3", "4").success
+    assert project.ingest("1", "2", "3", "4", until="quarantine").success
     assert [quarantined(project, batch) for batch in "1234"] == [
         {},
         {1: ["key.new"]},
@@ -142,7 +142,7 @@ def test_a_batch_of_an_unexpected_size_or_age_is_refused_or_warned_about(project
         file = project.write(batch, loans(batch, rows=rows))
         day = pd.Timestamp("2024-01-05" if batch < 4 else "2024-06-01").timestamp()
         os.utime(file, (day, day))
-    result = project.ingest("1", "2", "3", "4")
+    result = project.ingest("1", "2", "3", "4", until="quarantine")
     validated = "SELECT DISTINCT batch FROM {p}.validated_data ORDER BY 1"
     assert [row["batch"] for row in project.rows(validated)] == ["1", "2"]
     checks = check_results(result)
@@ -154,7 +154,7 @@ def test_a_batch_of_an_unexpected_size_or_age_is_refused_or_warned_about(project
         found = [one.expectation for one in expectations.unmet(lake, project.spec, "3")]
     assert found == ["rows.min", "rows.max_change"]
     project.spec_dict["expect"]["otherwise"] = "warn"
-    result = project.ingest("3")
+    result = project.ingest("3", until="quarantine")
     assert [row["batch"] for row in project.rows(validated)] == ["1", "2", "3"]
     assert not check_results(result)[("validated_data", "as_expected", "3")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -20,9 +21,36 @@ BATCH = "online 2026-01-02"
 SCORE = "metric = 'roc_auc'"
 
 
-@pytest.fixture
-def asked(copied: Project) -> Asked:
-    return ask(copied, "5")
+@pytest.fixture(scope="module")
+def asked(trained: Project) -> Asked:
+    return ask(trained, "5")
+
+
+CopyOf = Callable[[str], Project]
+
+
+@pytest.fixture(scope="module")
+def observed_by_id(copy_of_module: CopyOf, asked: Asked) -> Project:
+    """A day whose outcomes name the request. For reading only."""
+    project = copy_of_module("by_id")
+    read(project, log(project, predicted(asked), observed(asked, "r")))
+    return project
+
+
+@pytest.fixture(scope="module")
+def observed_by_key(copy_of_module: CopyOf, asked: Asked) -> Project:
+    """A day whose outcomes name the rows' keys. For reading only."""
+    project = copy_of_module("by_key")
+    read(project, log(project, predicted(asked), observed(asked, "r", by="key")))
+    return project
+
+
+@pytest.fixture(scope="module")
+def decayed(copy_of_module: CopyOf, asked: Asked) -> Project:
+    """A project after a day on which the champion was wrong about every row. For reading only."""
+    project = copy_of_module("decayed")
+    decay(project, asked)
+    return project
 
 
 def labels(asked: Asked) -> Any:
@@ -30,10 +58,9 @@ def labels(asked: Asked) -> Any:
 
 
 @pytest.mark.parametrize("by", ["id", "key"])
-def test_live_scores_are_those_of_the_logged_predictions(copied: Project, asked: Asked, by: str) -> None:
-    read(copied, log(copied, predicted(asked), observed(asked, "r", by=by)))
+def test_live_scores_are_those_of_the_logged_predictions(request: pytest.FixtureRequest, asked: Asked, by: str) -> None:
     ((batch, version, role, value, rows, decayed, test_score),) = reports(
-        copied,
+        request.getfixturevalue(f"observed_by_{by}"),
         "performance_report",
         ["batch", "model_version", "role", "value", "rows", "decayed", "test_score"],
         SCORE,
@@ -44,13 +71,14 @@ def test_live_scores_are_those_of_the_logged_predictions(copied: Project, asked:
     assert test_score is not None
 
 
-def test_a_day_of_a_batch_is_measured_as_the_batch_is(copied: Project, asked: Asked) -> None:
-    read(copied, log(copied, predicted(asked), observed(asked, "r")))
+def test_a_day_of_a_batch_is_measured_as_the_batch_is(observed_by_id: Project) -> None:
     columns = ["metric", "value", "low", "high", "rows", "test_score", "decayed"]
-    batch = copied.rows(f"SELECT {', '.join(columns)} FROM {{p}}.performance_report WHERE batch = '5' ORDER BY metric")
-    online = reports(copied, "performance_report", columns)
+    batch = observed_by_id.rows(
+        f"SELECT {', '.join(columns)} FROM {{p}}.performance_report WHERE batch = '5' ORDER BY metric"
+    )
+    online = reports(observed_by_id, "performance_report", columns)
     assert sorted(online) == sorted(tuple(row.values()) for row in batch)
-    of_batch, of_day = copied.rows(
+    of_batch, of_day = observed_by_id.rows(
         "SELECT drifted, weighted_share, columns, rows, model_version FROM {p}.drift_report ORDER BY batch"
     )
     assert of_day == of_batch
@@ -169,9 +197,8 @@ def test_drift_from_an_earlier_champion_starts_nothing(copied: Project, asked: A
     assert requested(copied) == 1
 
 
-def test_the_summary_shows_the_newest_live_score_and_no_missing_batch(copied: Project, asked: Asked) -> None:
-    decay(copied, asked)
-    with Lake(copied.paths.lake, read_only=True) as lake:
+def test_the_summary_shows_the_newest_live_score_and_no_missing_batch(decayed: Project) -> None:
+    with Lake(decayed.paths.lake, read_only=True) as lake:
         found = summarize(lake, "loans")
     assert found.live is not None
     assert (found.live["batch"], found.live["decayed"]) == (BATCH, True)
@@ -179,18 +206,16 @@ def test_the_summary_shows_the_newest_live_score_and_no_missing_batch(copied: Pr
     assert found.problems == []
 
 
-def test_sensors_of_batches_see_no_batch_in_a_day(copied: Project, asked: Asked) -> None:
-    decay(copied, asked)
+def test_sensors_of_batches_see_no_batch_in_a_day(decayed: Project) -> None:
     for name in ("loans_stale", "loans_release", "loans_new_data"):
-        result = copied.tick(name)
+        result = decayed.tick(name)
         requests = [] if isinstance(result, dg.SkipReason) else list(result.run_requests or ())
         assert not any("online" in str(request.tags) for request in requests), name
-    assert not any("online" in name for name in copied.instance.get_dynamic_partitions("loans_batches"))
+    assert not any("online" in name for name in decayed.instance.get_dynamic_partitions("loans_batches"))
 
 
-def test_decay_is_an_alert(copied: Project, asked: Asked) -> None:
-    decay(copied, asked)
-    with Lake(copied.paths.lake, read_only=True) as lake:
+def test_decay_is_an_alert(decayed: Project) -> None:
+    with Lake(decayed.paths.lake, read_only=True) as lake:
         texts = [alert.text for alert in happened(lake, "loans", []) if alert.event == "decay"]
     assert len(texts) == 1
     assert f"has decayed on batch {BATCH}" in texts[0]

@@ -253,6 +253,27 @@ def test_a_person_answers_in_the_ui(second: Project) -> None:
     assert "does not wait" in failure_text(answer(decision="reject"))
 
 
+def test_the_launchpad_offers_the_version_that_waits(second: Project) -> None:
+    second.spec_dict["gates"]["approval"] = "manual"
+    assert "No version waits" not in str(offered(second)[1])
+    assert offered(second)[0] is True  # nothing waits yet, so it has to be named
+    assert second.materialize("champion").success
+    second._built = None  # as if the code location was loaded again
+    required, about, default = offered(second)
+    assert (required, default) == (False, "1.0.1")
+    assert "Waiting: 1.0.1 (since " in about
+    second.spec_dict["gates"]["approval"] = "auto"
+    assert "No version waits: gates.approval is auto." in offered(second)[1]
+
+
+def offered(project: Project) -> tuple[bool, str, object]:
+    """Of the approval's version: must it be given, what is said of it, and what the launchpad is filled with."""
+    job = project.defs().resolve_job_def("loans_approve")
+    field = job.nodes[0].definition.config_schema.config_type.fields["version"]
+    assert field.description in str(job.description)
+    return field.is_required, str(field.description), field.default_value if field.default_provided else None
+
+
 def test_a_rollback_scores_the_next_batch(second: Project) -> None:
     def versions() -> dict[str, str]:
         assert second.materialize("predictions", batches=["5"]).success

@@ -16,9 +16,9 @@ from ml_assets_tests.graph.online import Asked, ask, log, predicted
 from ml_assets_tests.graph.scoring.test_prediction_log import ingest
 
 
-@pytest.fixture
-def asked(copied: Project) -> Asked:
-    return ask(copied, "5")
+@pytest.fixture(scope="module")
+def asked(trained: Project) -> Asked:
+    return ask(trained, "5")
 
 
 def compared(project: Project, *records: bytes) -> tuple[int, dict[str, tuple[int, float | None]]]:

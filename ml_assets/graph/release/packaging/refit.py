@@ -65,7 +65,7 @@ class Choice:
         }
 
 
-def alone(paths: Paths, pipeline: str) -> AbstractContextManager[None]:
+def alone(paths: Paths, pipeline: str) -> AbstractContextManager[object]:
     """Keeps other runs from fitting and packing versions of the pipeline until the release is recorded."""
     return paths.catalog.lock(releases.RELEASES.of(pipeline), LOCK_TIMEOUT_S, "packing a release")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,20 @@ from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a project whose version 1.0.0 is the champion."""
+    root = tmp_path_factory.mktemp("promoted")
+    paths = Paths(root, root / "data")
+    with Lake(paths.lake) as lake:
+        add_version(lake, paths, "1.0.0")
+        assert decide(lake, "1.0.0").decision == "promoted"
+    return paths.data
+
+
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
+def paths(tmp_path: Path, promoted: Path) -> Paths:
+    shutil.copytree(promoted, tmp_path / "data")
     return Paths(tmp_path, tmp_path / "data")
 
 
@@ -30,8 +43,6 @@ def paths(tmp_path: Path) -> Paths:
 def store(paths: Paths) -> Iterator[Lake]:
     """A lake whose version 1.0.0 is the champion."""
     with Lake(paths.lake) as lake:
-        add_version(lake, paths, "1.0.0")
-        assert decide(lake, "1.0.0").decision == "promoted"
         yield lake
 
 
