@@ -6,21 +6,22 @@ What the pages, their pictures and their measurement show is written here: a cha
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.tables import arrivals, drift, evaluations, performance, versions
+from ml_assets.tables import arrivals, drift, performance, versions
 from ml_assets.tables.arrivals import Arrival
 from ml_assets.tables.data import QUARANTINE, VALIDATED_DATA
 from ml_assets.tables.decisions import DECISIONS, Gate
 from ml_assets.tables.drift import DRIFT
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.performance import PERFORMANCE
-from ml_assets.tables.versions import ALIAS_EVENTS
+from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS
 
 ROW = {"batch": "VARCHAR", "row_id": "BIGINT", "source_file": "VARCHAR", "amount": "DOUBLE", "region": "VARCHAR"}
 TEST = 0.7312
@@ -94,25 +95,22 @@ def _versions(lake: Lake, story: Story, moment: dt.datetime) -> None:
     waiting = [("1.1.0", "pending", 2)] if story.waits else []
     told: list[tuple[str, str, int]] = [("1.0.0", "promoted", 80), ("1.0.1", "promoted", 19), *waiting]
     gates = [Gate("metrics.roc_auc", "at least 0.6", TEST, True)]
+    models, decided_rows, aliases, findings = [], [], [], list[dict[str, Any]]()
     for version, word, days in told:
         at = moment - dt.timedelta(days=days)
         why = "all 15 gates passed" if word == "promoted" else "all 15 gates passed; gates.approval is manual"
-        versions.register(lake, story.name, _model(story.name, version), by(story.name, versions.VERSIONS.name))
+        models.append({**_model(story.name, version), "created_at": at})
         decided = {"version": version, "decision": word, "why": why, "decided_by": f"sensor {story.name}_retrain"}
         decided |= {"decided_at": at, "gates": [gate.as_row() for gate in gates], "run_id": "r"}
         decided |= {"previous_champion": None if version == "1.0.0" else "1.0.0"}
         alias = {"alias": "champion" if word == "promoted" else "challenger", "version": version, "moved_at": at}
         alias |= {"moved_by": decided["decided_by"], "why": why, "run_id": "r"}
-        tables = [DECISIONS.rows(story.name, [{**decided, "gates": _json(decided["gates"])}])]
-        lake.append([*tables, ALIAS_EVENTS.rows(story.name, [alias])], by(story.name, DECISIONS.name))
+        decided_rows.append({**decided, "gates": json.dumps(decided["gates"])})
+        aliases.append(alias)
         found = [Finding(scope, "roc_auc", TEST, 28_618, TEST - 0.008, TEST + 0.008) for scope in ("test", "train")]
-        evaluations.record(lake, story.name, found, version, "pin", by(story.name, evaluations.EVALUATIONS.name))
-
-
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value)
+        findings += [{"version": version, "pin_id": "pin", "evaluated_at": at, **asdict(one)} for one in found]
+    rows = {VERSIONS: models, DECISIONS: decided_rows, ALIAS_EVENTS: aliases, EVALUATIONS: findings}
+    lake.append([table.rows(story.name, made) for table, made in rows.items()], by(story.name, DECISIONS.name))
 
 
 def _model(name: str, version: str) -> dict[str, Any]:
