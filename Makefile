@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 import yaml
 
 import ml_assets
 from docs.reference import PAGE, page
+from ml_assets.cli import main
 from ml_assets.tables.families import TABLES
 from ml_assets_tests.conftest import Project, failure_text
 from ml_assets_tests.graph.online import ask, log, observed, predicted, read
@@ -94,6 +96,20 @@ def test_make_targets_in_the_docs_exist() -> None:
     assert {"test", "bench-ingest"} <= named <= targets
     assert set(re.findall(r'@echo "make ([\w-]+)', makefile)) <= targets
     assert set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()) == targets  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_commands_of_the_docs_exist(file: Path) -> None:
+    """With their options: those that stand at the beginning of a line of a block of code."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", file.read_text(), re.DOTALL | re.MULTILINE))
+    for line in re.findall(r"^ml-assets ([^#\n|&>]+)", blocks, re.MULTILINE):
+        command: Any = main
+        words = line.split()
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.get_command(click.Context(command), words.pop(0))
+            assert command, line
+        known = {name for one in command.params for name in one.opts} | {"--help", "-h", "--version"}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
 
 
 def test_the_readme_shows_the_pipeline_that_is_shipped() -> None:
