@@ -50,7 +50,7 @@ def test_real_time_use_alone_leads_to_a_new_champion(copied: Project, tmp_path: 
         assert len(copied.tick("loans_retrain").run_requests) == 1
         result = copied.train()
         assert result.success, failure_text(result)
-        wait_until(lambda: "1.0.1" in str(server.ask("/health/ready")[1]), 15, "the new champion answers")
+        wait_until(lambda: "1.0.1" in str(server.ask("/health/ready")[1]), 60, "the new champion answers")
     with Lake(copied.paths.lake, read_only=True) as lake:
         pin = training_sets.newest(lake, "loans")
         rows = training_sets.read(lake, "loans", dataclasses.replace(pin))
