@@ -29,7 +29,7 @@ def renewed() -> str:
 
 
 def image_requirements() -> str:
-    """requirements.txt of the project's image: what `ml-assets[postgres,s3,mlflow,demo]` takes, out of constraints.txt."""
+    """requirements.txt of the image: what `ml-assets[postgres,s3,mlflow,demo]` takes, out of constraints.txt."""
     known = supply_chain.pinned((ROOT / "constraints.txt").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [*project["dependencies"], *(one for name in EXTRAS for one in project["optional-dependencies"][name])]
