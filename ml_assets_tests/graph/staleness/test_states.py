@@ -9,6 +9,7 @@ import pytest
 
 from ml_assets.graph import code_version
 from ml_assets.graph.staleness.facts import Facts, Files
+from ml_assets.graph.staleness.sensors import unattended
 from ml_assets.graph.staleness.states import Node, Verdict, evaluate, plan, spans
 from ml_assets.tables.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
@@ -342,3 +343,19 @@ def test_batches_as_ranges() -> None:
     known = [f"2013-{month:02d}" for month in range(1, 13)]
     assert spans([*known[:9], "2013-12"], known) == "2013-01…2013-09 (9), 2013-12"
     assert spans([], known) == ""
+
+
+def test_what_no_sensor_rebuilds_waits_for_a_person() -> None:
+    train, sensor = "job p_train", "sensor p_stale"
+    verdicts = [
+        Verdict("p/features", "1", "stale", "code", redo=True, todo=sensor),
+        Verdict("p/training_set", None, "missing", "never made", todo=train),
+        Verdict("p/trained_model", None, "stale", "code", todo=train),
+        Verdict("p/candidate_x", None, "stale", "code", todo=train),
+        Verdict("p/raw_data", "2", "stale", "code; its files have vanished", todo="bring the files back"),
+    ]
+    found = [(one.state, one.assets, one.batches, one.todo) for one in unattended(verdicts, ["1", "2"])]
+    assert found == [
+        ("stale", ["trained_model", "candidate_x"], "", train),
+        ("stale", ["raw_data"], "2", "bring the files back"),
+    ]
