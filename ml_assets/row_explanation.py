@@ -76,7 +76,7 @@ def explain_row(
 
 def has_changed(found: Mapping[str, Any]) -> bool:
     """Have the row's features changed since it was scored?"""
-    return abs(found["score"] - found["score_now"]) > SAME_SCORE * max(1.0, abs(found["score"]))
+    return bool(abs(found["score"] - found["score_now"]) > SAME_SCORE * max(1.0, abs(found["score"])))
 
 
 def _find(lake: Lake, pipeline: str, batch: str, row: str) -> tuple[Table, int]:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -41,8 +41,10 @@ def approve_job(spec: PipelineSpec, paths: Paths) -> dg.JobDefinition:
     key, waiting = asset_key(spec, DECISIONS), _waiting(spec, paths)
     about = f"Approve or reject a version that waits for approval. {_listed(spec, waiting)}"
 
+    newest: Any = next(reversed(waiting), ...)  # without one, it has to be named
+
     class Offered(Approval):
-        version: str = Field(next(reversed(waiting), ...), description=_listed(spec, waiting))
+        version: str = Field(newest, description=_listed(spec, waiting))
 
     @dg.op(name=f"approve_{spec.name}", out=dg.Out(dg.Nothing), description=Approval.__doc__)
     def decide(context: dg.OpExecutionContext, config: Offered, lake: LakeResource) -> None:
