@@ -19,7 +19,7 @@ def opened(trained: Project, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the browser was told to open."""
     found: list[str] = []
     monkeypatch.chdir(trained.root)
-    monkeypatch.setattr(webbrowser, "open", lambda url: bool(found.append(url)))
+    monkeypatch.setattr(webbrowser, "open", found.append)
     with socket.socket() as free:  # a port where nothing answers
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr("ml_assets.cli.open.LOCAL", f"http://127.0.0.1:{free.getsockname()[1]}")

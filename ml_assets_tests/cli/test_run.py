@@ -166,7 +166,8 @@ class _Stands(contextlib.AbstractContextManager[Any]):
     """A process that has ended well."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        self.stdout, self.returncode = [], 0
+        self.stdout: list[str] = []
+        self.returncode = 0
 
     def __exit__(self, *_: Any) -> None: ...
 

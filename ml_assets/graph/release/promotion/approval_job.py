@@ -42,6 +42,8 @@ def approve_job(spec: PipelineSpec, paths: Paths) -> dg.JobDefinition:
     about = f"Approve or reject a version that waits for approval. {_listed(spec, waiting)}"
     newest: Any = next(reversed(waiting), ...)  # `...`: none waits, and it must be named
 
+    newest: Any = next(reversed(waiting), ...)  # without one, it has to be named
+
     class Offered(Approval):
         version: str = Field(newest, description=_listed(spec, waiting))
 
