@@ -20,9 +20,9 @@ SOURCE = (
     Column(
         "source_file",
         "VARCHAR",
-        "The file that the row came in; of a logged request, its id and the number of the row.",
+        "The file that the row came in.",
     ),
-    Column("source_sha256", "VARCHAR", "SHA-256 of that file's bytes; NULL for a logged request."),
+    Column("source_sha256", "VARCHAR", "SHA-256 of that file's bytes."),
 )
 ONLINE_NAME = re.compile(r".+ online \d{4}-\d{2}-\d{2}", re.DOTALL)
 ONLINE_LIKE = "'% online ____-__-__'"  # the same for LIKE
