@@ -7,7 +7,7 @@ DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve soak fuzz torture lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve bench-pages soak fuzz torture lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-search  the search against a bare loop of the same fits, two cores against one, memory of a training"
 	@echo "make bench-drift   a drift report and predictions of ten million rows"
 	@echo "make bench-serve   the scoring server beside MLflow's and BentoML"
+	@echo "make bench-pages   the home page with a hundred pipelines and ten thousand batches"
 	@echo "make soak   ten minutes of requests with new champions, outcomes and killed workers: what was lost"
 	@echo "make fuzz   a hundred thousand malformed requests"
 	@echo "make torture  kills, full disks, damaged and hostile files, parallel writers, fuzzed requests: what holds"
@@ -82,6 +83,9 @@ bench-drift: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/python -m benchmarks.serve
+
+bench-pages: $(READY)
+	$(BIN)/python -m benchmarks.pages
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak

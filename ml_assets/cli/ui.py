@@ -15,7 +15,6 @@ from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
 from ml_assets.lake.paths import Paths
 from ml_assets.pages.addresses import ENV_PAGES_URL
-from ml_assets.server.keys import read_keys
 from ml_assets.ui.services import services
 from ml_assets.ui.supervise import run
 from ml_assets.ui.web import ENV_UI_URL
@@ -42,6 +41,8 @@ def ui(port: int, host: str, keys: Path | None) -> None:
 
     Dagster is at PORT, the pages are one port above it.
     """
+    from ml_assets.server.keys import read_keys
+
     paths = Paths.of()
     addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_PAGES_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}

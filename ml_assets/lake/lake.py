@@ -23,14 +23,15 @@ from typing import Any, Self
 
 import duckdb
 
-from ml_assets.errors import LakeBusy, LakeError, MLAssetsError, did_you_mean
+from ml_assets.errors import LakeBusy, LakeError, MLAssetsError
 from ml_assets.lake import comments, damaged_files, data_files, faults, puts
 from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.evolution import WIDENS as WIDENS
 from ml_assets.lake.faults import cause, lake_error
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.shape import columns_of, table_exists
-from ml_assets.lake.sql import identifier, literal, table
+from ml_assets.lake.shape import columns_of, no_such_table, table_exists
+from ml_assets.lake.sql import at as at
+from ml_assets.lake.sql import literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.writes import Commit as Commit
 from ml_assets.lake.writes import Put as Put
@@ -203,7 +204,7 @@ class Lake:
             LakeError: There is no such table or snapshot.
         """
         if name.count(".") != 1 or not self.exists(name):
-            raise self._no_table(name)
+            raise no_such_table(name, self.tables())
         sql = f"SELECT * FROM {table(name)}{at(snapshot)}"
         with self._reading(name):
             try:
@@ -218,13 +219,6 @@ class Lake:
                     found=cause(error).text,
                     fix="`ml-assets lake snapshots` lists the snapshots that exist.",
                 ) from error
-
-    def _no_table(self, name: str) -> LakeError:
-        """A name without its pipeline is a near miss of each pipeline's table of that name."""
-        known = self.tables()
-        same = [one for one in known if name in (one.partition(".")[2], f"lake.{one}")]
-        fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
-        return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)
 
     def tables(self) -> list[str]:
         """Names of all tables, `schema.table`."""
@@ -347,7 +341,7 @@ class Lake:
         ]
 
     def _written_bytes(self, snapshot: int) -> dict[str, int]:
-        """Table -> bytes that a write has added; it is done, so a catalog that is away for a moment is asked again."""
+        """Table -> bytes that a write has added. It is done: a catalog that is away for a moment is asked again."""
         for attempt in range(MAX_RETRIES + 1):
             try:
                 if attempt:
@@ -397,13 +391,8 @@ class Lake:
         """
         self._values += 1
         name = f"values_{self._values}"
-        columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in types.items())
-        marks = ", ".join("unnest(?)" for _ in types)
         with self._computing():
-            self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
-            if rows:
-                cells = [[_cell(row.get(column)) for row in rows] for column in types]
-                self.con.execute(f"INSERT INTO {name} SELECT {marks}", cells)
+            puts.fill(self.con, name, types, rows)
         return name
 
     @contextlib.contextmanager
@@ -424,10 +413,7 @@ class Lake:
         after: Callable[[int], None] | None = None,
         tables: Collection[str] = (),
     ) -> tuple[int, int]:
-        """Run `work` in one transaction under the lock, and `after` on its snapshot id before the lock is freed.
-
-        Returns the snapshot id and the number of retries.
-        """
+        """Run `work` in a transaction under the lock, then `after` on its snapshot; returns that and the retries."""
         if self.read_only:
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         _ = self.con  # where it is opened now, that makes the catalog, under the same lock
@@ -510,12 +496,3 @@ class Lake:
         )
         found.fix = f"Nothing was changed. {found.fix}"
         return found
-
-
-def at(snapshot: int | None) -> str:
-    """SQL suffix that reads a table at a snapshot."""
-    return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
-
-
-def _cell(value: object) -> object:
-    return json.dumps(value, default=str) if isinstance(value, dict) else value

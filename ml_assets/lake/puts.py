@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -107,3 +108,18 @@ def _remove_replaced(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> N
         if not put.append and cause(error).is_of_data:
             raise damaged_files.Unreadable(put.table) from error
         raise
+
+
+def fill(
+    con: duckdb.DuckDBPyConnection, name: str, types: Mapping[str, str], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Make a temporary table of these rows: column name -> SQL type; a missing key is NULL, a dictionary is JSON."""
+    columns = ", ".join(f"{identifier(column)} {kind}" for column, kind in types.items())
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+    if rows:
+        cells = [[_cell(row.get(column)) for row in rows] for column in types]
+        con.execute(f"INSERT INTO {name} SELECT {', '.join('unnest(?)' for _ in types)}", cells)
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value, default=str) if isinstance(value, dict) else value

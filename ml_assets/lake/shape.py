@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 
+from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.faults import is_bad_catalog
 from ml_assets.lake.sql import table
 
@@ -22,3 +25,10 @@ def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
 def columns_of(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
     return {row[0]: row[1] for row in con.execute(f"DESCRIBE FROM {relation}").fetchall()}
+
+
+def no_such_table(name: str, known: Sequence[str]) -> LakeError:
+    """The error of a table that is not there; a name without its pipeline is a near miss of each one's table."""
+    same = [one for one in known if name in (one.partition(".")[2], f"lake.{one}")]
+    fix = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
+    return LakeError(f"The lake has no table {name}; a table is named PIPELINE.TABLE.", fix=fix)

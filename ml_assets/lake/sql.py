@@ -22,3 +22,8 @@ def table(name: str) -> str:
 def literal(text: str) -> str:
     """A quoted string, for the few statements that take no parameters: ATTACH, LOAD, SET."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def at(snapshot: int | None) -> str:
+    """SQL suffix that reads a table at a snapshot."""
+    return "" if snapshot is None else f" AT (VERSION => {int(snapshot)})"
