@@ -40,8 +40,6 @@ def approve_job(spec: PipelineSpec, paths: Paths) -> dg.JobDefinition:
     """
     key, waiting = asset_key(spec, DECISIONS), _waiting(spec, paths)
     about = f"Approve or reject a version that waits for approval. {_listed(spec, waiting)}"
-    newest: Any = next(reversed(waiting), ...)  # `...`: none waits, and it must be named
-
     newest: Any = next(reversed(waiting), ...)  # without one, it has to be named
 
     class Offered(Approval):
