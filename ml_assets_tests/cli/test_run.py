@@ -176,7 +176,8 @@ def test_ctrl_c_waits_for_the_end_of_the_run(tmp_path: Path, monkeypatch: pytest
     """The signal reaches this process alone here, so it is passed on; the child says that it has ended its run."""
     ended = tmp_path / "ended"
     code = (
-        "import pathlib, time\nprint('ready', flush=True)\n"
+        "import pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "print('ready', flush=True)\n"
         f"try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pathlib.Path({str(ended)!r}).touch()\n"
     )
     monkeypatch.setattr(dagster_commands, "STOPS_ALONE_S", 2)
