@@ -154,7 +154,7 @@ def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     assert running.lost() >= 1  # and retried
     assert asked(running.port, "Origin", "http://evil.example") == 403
     assert asked(running.port, "Host", f"127.0.0.1:{running.port}") == 200
-    page = f"http://127.0.0.1:{running.port + 1}/loans/drift/4.html"
+    page = f"http://127.0.0.1:{running.port + 1}/reports/loans/drift/4.html"
     with urllib.request.urlopen(page, timeout=10) as answer:
         assert b"<html" in answer.read(2000).lower()
 

@@ -231,7 +231,17 @@ def test_the_cursor_of_an_earlier_version_is_read(active: Project, monkeypatch: 
 
 
 def test_every_sensor_is_tested_here(bare: Project) -> None:
-    assert {sensor.name for sensor in bare.defs().sensors or ()} == {f"loans_{name}" for name in SENSORS}
+    """Or, where it needs a server's log to act, with that log: test_online_sensors.py."""
+    tested = {f"loans_{name}" for name in (*SENSORS, "online_batches")}
+    assert {sensor.name for sensor in bare.defs().sensors or ()} == tested
+
+
+@pytest.mark.parametrize("kind", BUSY)
+def test_a_sensor_without_a_log_says_that_a_lake_is_busy(
+    active: Project, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(Lake, "con", property(raising(BUSY[kind])))
+    assert reason(tick(active, "online_batches")).startswith("the lake is busy; the next tick tries again: ")
 
 
 def test_a_bug_fails_the_tick(active: Project, monkeypatch: pytest.MonkeyPatch) -> None:

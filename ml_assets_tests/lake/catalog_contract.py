@@ -83,6 +83,7 @@ def write(catalog: Catalog, folder: Path, value: int, table: str = "t.x") -> int
 class CatalogContract(abc.ABC):
     """The tests; `catalog` and `folder` are fixtures of the class that inherits it."""
 
+    has_copy = True  # do readers see what was published, or the catalog itself?
     asking_s = 0.06  # how long it takes at most until one who asks for a lock stands in its queue
 
     @pytest.fixture
@@ -322,7 +323,7 @@ class CatalogContract(abc.ABC):
             lake.con.execute("COMMIT")
             before = catalog.published_snapshot()
             assert before is not None
-            assert before < lake.snapshot()
+            assert before in ([lake.snapshot() - 1] if self.has_copy else [lake.snapshot()])
             catalog.publish(5)
             assert catalog.published_snapshot() == lake.snapshot()
             with self.as_other_user(catalog) as seen:

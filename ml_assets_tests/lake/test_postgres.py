@@ -37,6 +37,7 @@ def running() -> Iterator[Server]:
 
 class TestPostgresCatalog(CatalogContract):
     asking_s = 0.3  # it connects first
+    has_copy = False
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:  # type: ignore[override]
@@ -176,14 +177,17 @@ class Lossy:
 
     def __init__(self, con: Any, catalog: Catalog, moment: str) -> None:
         self.con, self.catalog, self.moment = con, catalog, moment
+        self.is_writing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.con, name)
 
     def execute(self, sql: str, *values: object) -> Any:
-        if sql != "COMMIT" or not self.moment:
-            if self.moment == "before" and "set_commit_message" in sql:
+        if "set_commit_message" in sql:
+            self.is_writing = True
+            if self.moment == "before":
                 self.lose()
+        if sql != "COMMIT" or not self.moment or not self.is_writing:
             return self.con.execute(sql, *values)
         moment = self.moment
         self.lose()

@@ -326,12 +326,15 @@ def test_without_a_log_there_is_none_of_it(project: Project) -> None:
     assert not any("prediction_log" in key.path[-1] for key in defs.resolve_asset_graph().get_all_asset_keys())
 
 
+SECOND = dt.date(2026, 1, 2)
+
+
 def test_forgetting_leaves_what_is_newer(project: Project) -> None:
-    for hour in (9, 10):
-        with server(project, at=NINE.replace(hour=hour)) as write:
-            write(answered(f"r{hour}"), feedback(f"f{hour}", {"id": f"r{hour}", "values": {}}))
-        ingest(project, f"2026-01-02T{hour:02}")
+    for day, name in ((1, 9), (2, 10)):  # whole days are forgotten
+        with server(project, at=NINE.replace(day=day)) as write:
+            write(answered(f"r{name}"), feedback(f"f{name}", {"id": f"r{name}", "values": {}}))
+        ingest(project, f"2026-01-{day:02}T09")
     with Lake(project.paths.lake) as lake:
-        tables.forget(lake, "loans", "2026-01-02T10", BY)
+        tables.forget(lake, "loans", (dt.datetime.now(dt.UTC).date() - SECOND).days, BY)
     assert logged(project) == both("r10")
     assert project.value("SELECT list(feedback_id) FROM {p}.feedback") == ["f10"]
