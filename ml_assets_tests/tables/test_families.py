@@ -87,7 +87,7 @@ def test_a_reader_of_the_published_copy_sees_what_the_yaml_says(
     comments = _published(project.paths.lake, monkeypatch)
     for name in ("raw_data", "validated_data", "quarantine"):
         assert comments[name, "income"] == "What they earn in a year [kEUR]", name
-    assert comments["validated_data", "source_file"].startswith("The file that the row came in; ")
+    assert comments["validated_data", "source_file"] == "The file that the row came in."
 
 
 def _published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Any]:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -181,9 +181,9 @@ def test_the_lock_is_taken_for_one_step_at_a_time(lake: Lake) -> None:
 
     class Watched(SqliteCatalog):
         @contextlib.contextmanager
-        def write_lock(self, tables: Collection[str], timeout_s: float) -> Iterator[None]:
-            with super().write_lock(tables, timeout_s):
-                yield
+        def write_lock(self, tables: Collection[str], timeout_s: float) -> Iterator[Callable[[], None]]:
+            with super().write_lock(tables, timeout_s) as check_lock:
+                yield check_lock
             with super().write_lock(tables, 0):  # fails where the lock is still held
                 turns.append(lake.snapshot())
 
