@@ -118,7 +118,7 @@ def test_materializing_from_the_command_line(project: Path) -> None:
         assert lake.batches("loans.drift_report") == ["1", "2", "3"]  # what is scored by name is watched, too
     shown = ok(here(project, "ml-assets", "summary"))
     assert "version 1.0.0" in shown
-    assert "2 watched" in shown
+    assert "3 watched" in shown
     assert "stale" not in ok(here(project, "ml-assets", "status", "loans"))
 
 
