@@ -28,7 +28,7 @@ def lake(paths: Paths) -> Iterator[Finding]:
     with Lake.of(paths, read_only=True) as opened:
         names, newest = pipelines.names(opened), opened.snapshot()
         size = _size(paths.lake) / 2**20
-        yield ok("lake", f"opens: {len(names)} pipelines, {newest:,} snapshots, {size:,.0f} MiB")
+        yield ok("lake", f"opens: pipelines {len(names)}, newest snapshot {newest:,}, {size:,.0f} MiB")
         yield from _clock(opened)
         yield from _published(opened, paths, newest)
         for name in names:
