@@ -94,10 +94,10 @@ def test_a_full_disk(free_gib: float, level: str, paths: Paths, monkeypatch: pyt
 
 def test_files_that_others_may_read(paths: Paths) -> None:
     env = paths.root / ".env"
-    env.write_text("DAGSTER_HOME=data/dagster\n")
+    env.write_text(f"DAGSTER_HOME={paths.data}/dagster\n")
     env.chmod(0o644)
     assert levels(installation.files(paths)) == ["ok"]  # there is no secret in it
-    env.write_text("DAGSTER_HOME=data/dagster\nSLACK_WEBHOOK=https://s3cret\n")
+    env.write_text(f"DAGSTER_HOME={paths.data}/dagster\nSLACK_WEBHOOK=https://s3cret\n")
     found = list(installation.files(paths))
     assert levels(found) == ["ok", "warning"]
     assert f"chmod go-rwx {env}" in said(found)
