@@ -1,7 +1,7 @@
-"""What needs a person, each with the next step: the one list behind home page, alerts' digest and `ml-assets doctor`.
+"""What needs attention, each with the next step: the one list behind home page, alerts' digest and `ml-assets doctor`.
 
 Belongs here: what of the lake's rows is still open. A need ends when its cause does: a decision, a later write, another
-champion. Does not: who is told (graph/alerting), how it is shown (pages/, cli/).
+champion. Does not: who is notified (graph/alerting), how it is shown (pages/, cli/).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Need:
-    """One thing that needs a person.
+    """One thing that needs attention.
 
     Args:
         pipeline: The pipeline; None: of the installation.
@@ -116,7 +116,7 @@ class Rows:
 
 
 def needs(lake: Lake, pipeline: str, paths: Paths | None = None, rows: Rows | None = None) -> list[Need]:
-    """What of a pipeline needs a person, the most urgent first.
+    """What of a pipeline needs attention, the most urgent first.
 
     Args:
         lake: The lake.
@@ -144,7 +144,7 @@ def ordered(found: Iterable[Need]) -> list[Need]:
 
 
 def of_installation(home: Path, moment: dt.datetime | None = None) -> list[Need]:
-    """What of the installation needs a person: Dagster's daemon, without which nothing happens by itself.
+    """What of the installation needs attention: Dagster's daemon, without which nothing happens by itself.
 
     Where it has never run, or keeps its heartbeat elsewhere than in SQLite, nothing is known, and nothing is said.
 
@@ -219,7 +219,7 @@ def _batches(lake: Lake, pipeline: str) -> list[Need]:
 
 
 def _files(lake: Lake, pipeline: str) -> list[Need]:
-    """Files that lie in the source folder and are not ingested."""
+    """Files that are in the source folder and are not ingested."""
     found = []
     for listed in (ARRIVALS, OUTCOME_FILES):
         for file in arrivals.of_status(lake, pipeline, *arrivals.REJECTED, listed=listed):

@@ -8,7 +8,7 @@ MLAssetsError
 ├── FeatureError      the features or lookup SELECT, or the features function, leaks, fails, or drops or doubles rows
 ├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
-├── TrackingError     the experiment tracker cannot be reached or does not take what it is told
+├── TrackingError     the experiment tracker cannot be reached or rejects what it is sent
 ├── ServingError      a release that cannot be served, or a port that is taken
 │   └── LogFull       an answer cannot be kept, because the disk is full
 └── LakeError         the lake cannot be opened, read or written
@@ -107,7 +107,7 @@ class ModelError(MLAssetsError):
 
 
 class TrackingError(MLAssetsError):
-    """The experiment tracker cannot be reached, or does not take what it is told."""
+    """The experiment tracker cannot be reached, or rejects what it is sent."""
 
 
 class ServingError(MLAssetsError):

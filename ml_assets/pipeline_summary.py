@@ -1,4 +1,4 @@
-"""One look at a pipeline: what is in the lake, how good the model is, what needs a person."""
+"""One look at a pipeline: what is in the lake, how good the model is, what needs attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a person, and when it no longer does, on lakes whose rows are written by hand."""
+"""What needs attention, and when it no longer does, on lakes whose rows are written by hand."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def ui(port: int, host: str, keys: Path | None) -> None:
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
     for taken in (port, port + 1):
         _check_free(host, taken)
-    read_keys(keys)  # a mistake in the file is told here, and not by a process that is started again
+    read_keys(keys)  # a mistake in the file is reported here, and not by a process that is started again
     with TemporaryDirectory() as temporary:
         children = services(paths.root, Path(temporary), (host, port), environment, console.print, keys)
         console.print(f"Home http://127.0.0.1:{port + 1}   Dagster http://127.0.0.1:{port}   end with Ctrl-C")

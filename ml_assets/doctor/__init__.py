@@ -8,5 +8,5 @@ instance     Dagster's home, daemon, sensors, runs
 diagnose     all of them, each whatever becomes of the others
 watch        is the daemon up? Notifies when that changes
 
-Belongs here: finding what is wrong. What of the data needs a person (a version that waits) is in attention.py.
+Belongs here: finding what is wrong. What of the data needs attention (a version that waits) is in attention.py.
 """

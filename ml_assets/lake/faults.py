@@ -49,6 +49,7 @@ BAD_CATALOG = (
     'relation "public.ducklake_',
     'relation "ducklake_',
 )
+LOST = "The lake's catalog is lost: its files are there, but nothing tells which of them hold what."
 NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
 AWAY = (" error for HTTP ", "HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504")  # what DuckDB says of a storage server
 REFUSED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
@@ -157,6 +158,11 @@ def lake_error(error: BaseException, rule: str, folder: Path | None = None, **wh
     found = cause(error, folder)
     kind = LakeBusy if found.is_busy else LakeError
     return kind(rule, found=found.text, where={**where, **found.where}, fix=found.fix)
+
+
+def no_lake(folder: Path) -> LakeError:
+    """The error of one who reads before anything was written."""
+    return LakeError("There is no lake yet.", where={"folder": folder}, fix="Materialize an asset first, see README.")
 
 
 def one_line(error: BaseException) -> str:

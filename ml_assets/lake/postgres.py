@@ -22,12 +22,11 @@ import duckdb
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.database import borrow_for, load_extension
-from ml_assets.lake.faults import NOT_A_LAKE, cause, is_lost_connection, lake_error
+from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, is_lost_connection, lake_error, no_lake
 from ml_assets.lake.postgres_session import CONNECT_S, Key, locked, refused, rows, session, shortened
 from ml_assets.lake.sql import literal
 from ml_assets.lake.storage import Storage, storage_at
 
-LOST = "The lake's catalog is lost: its files are there, but nothing tells which of them hold what."
 RECOVER = "Restore the database from its newest backup (pg_restore); `ml-assets lake recover` says what follows."
 CREDENTIALS = "lake_catalog"  # the name of a secret of DuckDB
 EVERY_TABLE = "lake"
@@ -62,7 +61,7 @@ class PostgresCatalog:
             LakeBusy: The server cannot be reached.
         """
         with session(self.address) as connection:
-            if rows(connection, "SELECT to_regclass('ducklake_snapshot') IS NOT NULL")[0][0]:
+            if _is_made(connection):
                 return True
         if next(self.data.files(), None):
             raise self._lost("the database has no table ducklake_snapshot")
@@ -111,11 +110,7 @@ class PostgresCatalog:
     def _connected(self, read_only: bool, memory_limit: str | None, timeout_s: float) -> Connection:
         if not self.exists():
             if read_only:
-                raise LakeError(
-                    "There is no lake yet.",
-                    where={"folder": self.folder},
-                    fix="Materialize an asset first, see README.",
-                )
+                raise no_lake(self.folder)
             self.create(timeout_s)
         database = self._database(memory_limit)
         con = database.cursor()
@@ -198,10 +193,11 @@ class PostgresCatalog:
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query over the catalog's tables; none where there is no lake."""
-        if not self.exists():
-            return []
         with session(self.address, lock_timeout=str(self.busy_ms)) as connection:
-            return rows(connection, sql, values)
+            if _is_made(connection):
+                return rows(connection, sql, values)
+        self.exists()  # files without their catalog are an error
+        return []
 
     @cached_property
     def _parts(self) -> dict[str, str]:
@@ -245,8 +241,13 @@ class PostgresCatalog:
         return LakeError(LOST, found=how, where={"folder": self.folder}, fix=RECOVER)
 
 
+def _is_made(connection: object) -> bool:
+    """Has the database DuckLake's tables?"""
+    return bool(rows(connection, "SELECT to_regclass('ducklake_snapshot') IS NOT NULL")[0][0])
+
+
 def _ended(connection: object, application: str) -> bool:
-    """Are the sessions of this name gone? Those that are not are told to end."""
+    """Are the sessions of this name gone? Those that are not are ended."""
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     return not rows(connection, sql, [application])
 

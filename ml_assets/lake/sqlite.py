@@ -22,7 +22,7 @@ from ml_assets.errors import LakeError
 from ml_assets.lake import published
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.database import borrow_for
-from ml_assets.lake.faults import NOT_A_LAKE, cause, lake_error
+from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, lake_error, no_lake
 from ml_assets.lake.locks import exclusive
 from ml_assets.lake.sql import literal
 from ml_assets.lake.sqlite_files import (
@@ -116,11 +116,7 @@ class SqliteCatalog:
         """
         if not self.exists():
             if read_only:
-                raise LakeError(
-                    "There is no lake yet.",
-                    where={"folder": self.folder},
-                    fix="Materialize an asset first, see README.",
-                )
+                raise no_lake(self.folder)
             self.create(timeout_s)
         file = self._readable() if read_only else self.file
         database = self._database(memory_limit)
@@ -283,7 +279,7 @@ class SqliteCatalog:
             found += f"; {PUBLIC_CATALOG} is a copy of {written:%Y-%m-%d %H:%M} UTC"
             fix = f"{RECOVER} puts the published copy in its place, or with --from a backup."
         return LakeError(
-            "The lake's catalog is lost: its files are there, but nothing tells which of them hold what.",
+            LOST,
             found=found,
             where={"file": self.file},
             fix=f"{fix} Or move {self.folder} away to begin a new lake.",

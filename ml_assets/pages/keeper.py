@@ -46,7 +46,7 @@ class Home:
     """All that the home page is made from.
 
     Args:
-        needs: What needs a person, the most urgent first.
+        needs: What needs attention, the most urgent first.
         overviews: Of each pipeline, by name.
         unread: Pipelines that are still to be read.
         read_at: When, UTC.

@@ -123,7 +123,7 @@ class Overview:
         pipeline: Its name.
         snapshot: The newest snapshot that it has written; -1 where it has written none.
         read_at: When it was read, UTC.
-        needs: What needs a person.
+        needs: What needs attention.
         champion: The version in charge.
         test: Its test score.
         live: Live scores of the newest batches, of whichever version was in charge.

@@ -85,7 +85,7 @@ class Views:
     # -- of all pipelines --------------------------------------------------------------------------------------------
 
     def home(self, found: Home) -> str:
-        """What needs a person, and a card for each pipeline."""
+        """What needs attention, and a card for each pipeline."""
         many = len(found.needs)
         title = "Nothing needs you" if not many else "1 thing needs you" if many == 1 else f"{many} things need you"
         states = Counter(one.states[0][0] for one in found.overviews)

@@ -3,7 +3,7 @@
 Dagster itself executes what any page in the browser sends it, mutations by GET included.
 
 Links to the pages in Dagster's records begin with /ml-assets: they hold wherever both are served, because where the
-pages are is told when a link is followed.
+pages are is decided when a link is followed.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_a_run_that_only_met_rejected_files_fails(project: Project) -> None:
     step = FailedStep("arrivals_every_file_is_accepted", text, False)
     with Lake(project.paths.lake, read_only=True) as lake:
         told = happened(lake, "loans", [FailedRun(result.run_id, "loans_ingest", [step])])
-    assert [alert.event for alert in told] == ["rejected_file"]  # the failed run is told with it
+    assert [alert.event for alert in told] == ["rejected_file"]  # which covers the failed run
     assert project.arrive().success
 
 
