@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import textwrap
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ml_assets.lake.lake import Lake
+from ml_assets.graph.scoring import prediction_log
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.postgres import PostgresCatalog
+from ml_assets.sources.segments import segments_of
 from ml_assets_tests import postgres, s3
-from ml_assets_tests.conftest import Project, train
+from ml_assets_tests.conftest import Project, train, wait_until
 
 # What both must have; lists come from models that compute in the same order.
 EQUAL = {
@@ -24,22 +32,58 @@ EQUAL = {
 }
 
 
+# A server's log on its way: what it prints was acknowledged. It ships every tenth of a second, until SIGTERM.
+WRITER = """
+    import signal, sys, time
+    from pathlib import Path
+    from ml_assets.lake.paths import Paths
+    from ml_assets.server import prediction_log, shipping
+    prediction_log.SYNC_S = shipping.CHECK_S = 0.1
+    paths, ended = Paths.of(Path(sys.argv[1])), []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    shipper = shipping.Shipper(paths.serving, paths.shipped_log)
+    log, number = prediction_log.PredictionLog(paths.serving, "same-1", segment_s=0.2), 0
+    while not ended:
+        name = f"{sys.argv[2]}{number}"
+        outcome = {"id": name, "values": {"late_days": number}}
+        log.write("loans", [{"kind": "feedback", "id": name, "at": "2026-01-02T12:00:00Z", "outcomes": [outcome]}])
+        print(name, flush=True)
+        time.sleep(0.01)
+        number += 1
+    log.close()
+    shipper.close()
+"""
+
+
+@dataclass
+class Cluster:
+    """Both servers.
+
+    Args:
+        database: PostgreSQL.
+        objects: S3.
+    """
+
+    database: postgres.Server
+    objects: s3.Server
+
+    def environment(self, name: str) -> dict[str, str]:
+        """That of an empty project."""
+        lake = {"ML_ASSETS_CATALOG": self.database.database(), "ML_ASSETS_LAKE_DATA": f"s3://models/{name}"}
+        return {**lake, **self.objects.environment()}
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a project on both servers."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with postgres.server() as database, s3.running(tmp_path_factory.mktemp("s3"), "models") as objects:
-        yield {
-            "ML_ASSETS_CATALOG": database.database(),
-            "ML_ASSETS_LAKE_DATA": "s3://models/credit",
-            **objects.environment(),
-        }
+        yield Cluster(database, objects)
 
 
 def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
-    trained: Project, cluster: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    for name, value in cluster.items():
+    for name, value in cluster.environment("credit").items():
         monkeypatch.setenv(name, value)
     train(tmp_path)
     made = Project(tmp_path / "project", trained.instance)
@@ -63,3 +107,58 @@ def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
 
 def any_names(project: Project, store: str) -> Any:
     return getattr(project.paths.artifacts, store).names("loans")
+
+
+def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is_away(
+    cluster: Cluster, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers of one name, on machines of their own that share PostgreSQL and S3 with the pipelines."""
+    for name, value in cluster.environment("shipped").items():
+        monkeypatch.setenv(name, value)
+    said: dict[str, list[str]] = {}
+
+    @contextlib.contextmanager
+    def machine(name: str, folder: str) -> Iterator[subprocess.Popen[bytes]]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / folder), name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            lines = said[name] = [process.stdout.readline().decode().strip()]
+            reader = threading.Thread(target=lambda: lines.extend(map(_word, process.stdout or ())))
+            reader.start()
+            try:
+                yield process
+            finally:
+                process.kill()
+                reader.join()
+
+    def read() -> int:
+        names = set(map(prediction_log.hour_of, segments_of(project.paths, "loans").sizes()))
+        with Lake.of(project.paths) as lake:
+            for hour in sorted(names):
+                prediction_log.ingest(lake, project.paths, "loans", hour, Commit("loans/prediction_log"))
+            return lake.count("loans.feedback") if names else 0
+
+    with machine("a", "one") as killed, machine("b", "two") as ended:
+        wait_until(lambda: read() > 0, 30, "the first rows of the log")
+        cluster.objects.stop()
+        before = len(said["a"]), len(said["b"])
+        wait_until(lambda: len(said["a"]) > before[0] + 20 < len(said["b"]), 30, "answers while the store is away", 0.1)
+        killed.kill()
+        cluster.objects.start()
+        with machine("c", "one") as next_one:  # ships what the killed one has left
+            wait_until(lambda: read() > sum(before) + 20, 60, "rows that were logged meanwhile")
+            for process in (ended, next_one):
+                process.terminate()
+                assert process.wait(30) == 0
+    read()
+    found = [row["feedback_id"] for row in project.rows("SELECT feedback_id FROM {p}.feedback")]
+    acknowledged = {name for lines in said.values() for name in lines}
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    assert len(found) <= len(acknowledged) + 1, "one of the killed server may not have been acknowledged any more"
+    assert not list(tmp_path.glob("*/data/serving/*/*/*"))
+
+
+def _word(line: bytes) -> str:
+    return line.decode().strip()

@@ -134,10 +134,9 @@ class StoredSegments:
     def _range(self, name: str, start: int, least: int) -> bytes:
         """Bytes from an offset; none at the end, where S3 refuses a range."""
         with self._reached() as (filesystem, root):
-            size = int(filesystem.size(f"{root}/{name}"))
-            return (
-                bytes(filesystem.cat_file(f"{root}/{name}", start, min(start + least, size))) if start < size else b""
-            )
+            path, end = f"{root}/{name}", start + least
+            size = int(filesystem.size(path))
+            return bytes(filesystem.cat_file(path, start=start, end=min(end, size))) if start < size else b""
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
