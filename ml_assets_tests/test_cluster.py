@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import dagster as dg
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 
 from ml_assets import attention
 from ml_assets.dagster_records import heartbeat
-from ml_assets.errors import LakeError
 from ml_assets.graph.scoring import prediction_log
+from ml_assets.home import DRIVER, prepare_home
 from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
 from ml_assets.sources.segments import segments_of
-from ml_assets_tests import compose, postgres, s3
-from ml_assets_tests.conftest import Project, wait_until, written_project
+from ml_assets.tables import versions
+from ml_assets_tests import postgres, s3
+from ml_assets_tests.conftest import Project, train, wait_until
 
 # What both must have; lists come from models that compute in the same order.
 EQUAL = {
@@ -85,67 +87,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(database, objects)
 
 
-def test_the_services_of_compose_compute_what_an_embedded_lake_does(
+def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
     trained: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files arrive, a champion is trained, a server that shares nothing but PostgreSQL and S3 answers and is logged."""
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    web, server, code = compose.neighbours(), compose.neighbours(), compose.neighbours()
-    for name in ("lake", "dagster"):
-        cluster.database.database(name)
-    secrets = {"PGPASSWORD": cluster.database.password}
-    secrets |= {name: cluster.objects.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    moved = {
-        "ml_assets@postgres:5432": f"lake@127.0.0.1:{cluster.database.port}",
-        "http://s3:8333": cluster.objects.options["endpoint_url"],
-        "host: code, port: 4000": f"host: 127.0.0.1, port: {code}",
-        "4000": str(code),
-        "3000": str(web),
-        "3001": str(web + 1),
-        "8000": str(server),
-        "0.0.0.0": "127.0.0.1",
-        "ml_assets.definitions": "credit.definitions",
-    }
-    root, elsewhere = written_project(tmp_path / "project"), written_project(tmp_path / "server")
-    with compose.platform(compose.read(secrets), moved) as services:
-        for name, value in services.environment("code", root).items():
-            if name.startswith(("ML_ASSETS", "AWS", "PG", "DAGSTER")):
-                monkeypatch.setenv(name, value)
-        assert services.start("prepare", root).wait(60) == 0, (root / "prepare.log").read_text()
-        made = Project(root, trained.instance)
-        for batch in range(1, 5):
-            made.write(batch)
-        services.start("code", root)
-        compose.wait_for(code, "the code server")
-        for name in ("daemon", "web", "pages"):
-            services.start(name, root)
-        wait_until(lambda: exists(made, "alias_events"), 300, "a champion", every_s=2)
-
-        services.start("server", elsewhere)
-        compose.wait_for(server, "the scoring server")
-        wait_until(lambda: ask(server, "/health/ready")[0] == 200, 60, "a server that is ready")
-        row = {"loan": 9001, "income": 20.5, "region": "A", "signed": "2024-01-02T03:04:05"}
-        status, answer = ask(server, "/v1/loans/predict", {"id": "asked", "rows": [row]})
-        assert (status, answer["versions"]) == (200, ["1.0.0"])
-        made.write(5)
-        wait_until(lambda: exists(made, "performance_report"), 300, "what was predicted and observed", every_s=2)
-        assert ask(web, "/server_info")[0] == 200
-        assert attention.of_installation(root / "data/dagster") == []
-        assert heartbeat(root / "data/dagster") is not None
-        assert not (root / "data/dagster/history").exists(), "Dagster's records are on PostgreSQL"
-        services.running["server"].terminate()
-        assert services.running["server"].wait(30) == 0
-    segments = segments_of(made.paths, "loans").sizes()
-    assert len(segments) == 1
-    with Lake.of(made.paths) as lake:
-        hour = prediction_log.hour_of(*segments)
-        prediction_log.ingest(lake, made.paths, "loans", hour, Commit("loans/prediction_log"))
-    (logged,) = made.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
-    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
-
+    for name, value in cluster.environment("credit").items():
+        monkeypatch.setenv(name, value)
+    train(tmp_path)
+    made = Project(tmp_path / "project", trained.instance)
     catalog = made.paths.catalog
     assert isinstance(catalog, PostgresCatalog)
-    assert catalog.data.url == "s3://ml-assets/project/lake/data"
+    assert catalog.data.url == "s3://ml-assets/credit/lake/data"
     for table, sql in EQUAL.items():
         assert made.rows(sql) == embedded[table], table
         assert embedded[table], table
@@ -157,24 +109,8 @@ def test_the_services_of_compose_compute_what_an_embedded_lake_does(
         lost = next(file for file in catalog.data.files("loans/features") if "batch=2" in file.name)
         catalog.data.remove(lost.name)
         (found,) = lake.damaged_files("loans")
-        assert (found.batch, found.what, found.path) == ("2", "is lost", f"{catalog.data.url}/{lost.name}")
+        assert (found.batch, found.what, found.path) == ("2", "is lost", f"s3://ml-assets/credit/lake/data/{lost.name}")
     assert [store for store in ("bundles", "releases") if not any_names(made, store)] == []
-
-
-def exists(project: Project, table: str) -> bool:
-    with contextlib.suppress(LakeError), Lake.of(project.paths, read_only=True) as lake:
-        return lake.exists(f"loans.{table}")
-    return False
-
-
-def ask(port: int, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-    data, headers = None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"}
-    try:
-        with urlopen(Request(f"http://127.0.0.1:{port}{path}", data, headers), timeout=30) as answer:
-            text = answer.read()
-            return int(answer.status), json.loads(text) if text else None
-    except HTTPError as error:
-        return error.code, None
 
 
 def any_names(project: Project, store: str) -> Any:
@@ -234,3 +170,21 @@ def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is
 
 def _word(line: bytes) -> str:
     return line.decode().strip()
+
+
+def test_the_heartbeat_is_where_dagster_itself_writes_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = cluster.database.database().replace("postgresql://", DRIVER)
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", address)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = prepare_home(Paths(tmp_path, tmp_path / "data"))
+    assert heartbeat(home) is None
+    assert attention.of_installation(home) == []
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 300, "SENSOR", "1", []))
+    (need,) = attention.of_installation(home)
+    assert need.text.startswith("Dagster's daemon is down")
+    assert need.since is not None
+    assert abs((versions.now() - need.since).total_seconds() - 300) < 60
+    assert not (home / "history").exists()
