@@ -28,6 +28,7 @@ from ml_assets.sources.segments import segments_of
 from ml_assets.tables import versions
 from ml_assets_tests import postgres, s3
 from ml_assets_tests.conftest import Project, train, wait_until
+from ml_assets_tests.server.helpers import started
 
 # What both must have; lists come from models that compute in the same order.
 EQUAL = {
@@ -111,6 +112,24 @@ def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
         (found,) = lake.damaged_files("loans")
         assert (found.batch, found.what, found.path) == ("2", "is lost", f"s3://ml-assets/credit/lake/data/{lost.name}")
     assert [store for store in ("bundles", "releases") if not any_names(made, store)] == []
+    check_server_without_project(made, tmp_path)
+
+
+def check_server_without_project(project: Project, folder: Path) -> None:
+    """A server in an empty folder finds releases and lookups by the environment alone, and its log arrives."""
+    (folder / "nowhere").mkdir()
+    with started(folder / "serve.log", ["-m", "ml_assets.cli", "serve"], cwd=folder / "nowhere") as server:
+        row = {"loan": 9001, "income": 20.5, "region": "A", "signed": "2024-01-02T03:04:05"}
+        status, answer = server.ask("/v1/loans/predict", {"id": "asked", "rows": [row]})
+        assert (status, answer["versions"]) == (200, ["1.0.0"])
+        assert server.end() == 0
+    assert "all columns are logged" in (folder / "serve.log").read_text()
+    (segment,) = segments_of(project.paths, "loans").sizes()
+    with Lake.of(project.paths) as lake:
+        hour = prediction_log.hour_of(segment)
+        prediction_log.ingest(lake, project.paths, "loans", hour, Commit("loans/prediction_log"))
+    (logged,) = project.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
+    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
 
 
 def any_names(project: Project, store: str) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -21,6 +20,7 @@ from ml_assets.server.keys import Keys
 from ml_assets.server.prometheus import TYPES
 from ml_assets_tests import compose
 
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="an extra of dev brings it")
 FOLDER = compose.ROOT / "deploy"
 KUBERNETES = FOLDER / "kubernetes"
 API = "1.37"
