@@ -153,6 +153,8 @@ def test_values_of_the_chart_name_what_there_is() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "code"}, "spec": spec}
     kubernetes_validate.validate(pod, API, strict=True)
     check_confined(deployment["securityContext"])
+    runs = found["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    assert runs["securityContext"] == deployment["podSecurityContext"]
     project = tomllib.loads((compose.ROOT / "pyproject.toml").read_text())
     (dagster,) = [one for one in project["project"]["dependencies"] if one.startswith("dagster>=")]
     (version,) = re.findall(r"--version (\S+)", (FOLDER / "dagster-values.yaml").read_text())
