@@ -129,7 +129,7 @@ def check_server_without_project(project: Project, folder: Path) -> None:
         hour = prediction_log.hour_of(segment)
         prediction_log.ingest(lake, project.paths, "loans", hour, Commit("loans/prediction_log"))
     (logged,) = project.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
-    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
+    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["scores"][0]}
 
 
 def any_names(project: Project, store: str) -> Any:

@@ -97,7 +97,7 @@ def run(
         hour = prediction_log.hour_of(*segments)
         prediction_log.ingest(lake, made.paths, "loans", hour, Commit("loans/prediction_log"))
     (logged,) = made.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
-    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
+    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["scores"][0]}
 
     for table, sql in EQUAL.items():
         assert of_batch_5(made.rows(sql)) == of_batch_5(embedded[table]), table
