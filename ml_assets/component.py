@@ -319,7 +319,6 @@ def _job(spec: PipelineSpec, name: str, assets: list[dg.AssetsDefinition], tags:
         description=JOBS[name],
         selection=dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys)),
         tags={"ml_assets/pipeline": spec.name} if tags is None else tags,
-        executor_def=dg.in_process_executor,
     )
 
 

@@ -11,8 +11,4 @@ from ml_assets.loading import load_from_defs_folder
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-defs = dg.Definitions.merge(
-    load_from_defs_folder(path_within_project=Path(__file__).parent),
-    # A process for each step would cost 3 s of imports each; heavy work is parallel inside a step.
-    dg.Definitions(executor=dg.in_process_executor),
-)
+defs = load_from_defs_folder(path_within_project=Path(__file__).parent)

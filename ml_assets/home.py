@@ -21,7 +21,12 @@ ENV_HOME = "DAGSTER_HOME"
 LINE = re.compile(rf"^\s*(?:export\s+)?{ENV_HOME}\s*=\s*(?P<folder>.*?)\s*$", re.MULTILINE)
 OURS = Path(__file__).parent / "dagster.yaml"
 # Of the dagster.yaml of earlier versions: a home with one of these has not been edited, and gets today's.
-EARLIER = frozenset({"09bc059f88976ea1c6f5105de1f0219b6e8d37e748f29e2274a399cd100cff2a"})
+EARLIER = frozenset(
+    {
+        "09bc059f88976ea1c6f5105de1f0219b6e8d37e748f29e2274a399cd100cff2a",
+        "dc37a1f2ea25f5297ce86c689c289468423956a9f8e5dfef04380f5b547b85c3",
+    }
+)
 
 
 def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:

@@ -17,12 +17,15 @@ from dagster_shared.check import CheckError
 from ml_assets.broken import stand_in, strict, text_of
 from ml_assets.component import BrokenPipeline, MLPipeline
 from ml_assets.errors import MLAssetsError, SpecError, UnknownPipeline
+from ml_assets.executors import executor_of
 from ml_assets.graph.alerting.sensors import heartbeat_sensor
-from ml_assets.project import YAML_FILE, module_name
+from ml_assets.project import YAML_FILE, find_project, module_name
 
 
 def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
-    """`dg.load_from_defs_folder`, which by itself stops at the first YAML that cannot be parsed; and the heartbeat.
+    """`dg.load_from_defs_folder`, which by itself stops at the first YAML that cannot be parsed.
+
+    The project's executor and the heartbeat come with it.
 
     MLPipeline itself sees to what is wrong in a YAML that can be parsed, and in the SQL beside it.
 
@@ -30,7 +33,9 @@ def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
         path_within_project: A path in the project, such as Path(__file__).parent.
     """
     found, heartbeat = _from_defs_folder(path_within_project), heartbeat_sensor()
-    return dg.Definitions.merge(found, dg.Definitions(sensors=[heartbeat])) if heartbeat else found
+    project = find_project(path_within_project)
+    executor = executor_of(project.root if project else path_within_project)
+    return dg.Definitions.merge(found, dg.Definitions(executor=executor, sensors=[heartbeat] if heartbeat else []))
 
 
 def _from_defs_folder(path_within_project: Path) -> dg.Definitions:

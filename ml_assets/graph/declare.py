@@ -59,6 +59,15 @@ def common(
     return arguments
 
 
+def one_at_a_time(spec: PipelineSpec, stage: str, code_version: str, kinds: set[str]) -> dict[str, Any]:
+    """The same, of an asset that one run of a pipeline at a time makes, on all machines of a Dagster instance.
+
+    dagster.yaml limits a pool to one run, so that a run which was killed keeps no place in it. What is run from a
+    terminal passes by it: the lake's own locks are around what must never happen twice.
+    """
+    return {**common(spec, stage, code_version, kinds), "pool": f"{spec.name}_train"}
+
+
 def commit(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,

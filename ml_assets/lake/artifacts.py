@@ -1,8 +1,8 @@
-"""Where folders and files beside the lake are kept that readers on another machine need: bundles, releases, reports.
+"""Where folders and files beside the lake are kept that another machine needs: bundles, releases, reports, searches.
 
 One interface, two kinds: a local folder, and whatever fsspec reaches by a URL. What is put appears whole or not at all,
 and is never changed afterwards; a report may be replaced by a newer one of its name.
-Does not belong here: what one process alone needs (the journal of a search, cursors, spooled copies of sources).
+Does not belong here: what one process alone needs (cursors, spooled copies of sources).
 """
 
 from __future__ import annotations
@@ -217,16 +217,18 @@ class Stores:
         bundles: Models as a training leaves them.
         releases: Bundles with all that a server needs.
         reports: Pages for people.
+        searches: Trials of searches that are not over.
     """
 
     bundles: Artifacts
     releases: Artifacts
     reports: Artifacts
+    searches: Artifacts
 
     @classmethod
     def of(cls, store: Artifacts) -> Stores:
-        """The three parts of one store."""
-        return cls(*(store.under(kind) for kind in ("bundles", "releases", "reports")))
+        """The parts of one store."""
+        return cls(*(store.under(kind) for kind in ("bundles", "releases", "reports", "searches")))
 
 
 def write_manifest(folder: Path) -> list[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.settings import settings
 
 ENV_DATA = "ML_ASSETS_DATA"
 # Each setting of [tool.ml_assets.lake], and the variable that is stronger.
@@ -104,7 +103,7 @@ class Paths:
         """A setting of the lake, for the project's own data folder alone."""
         if self.data != _data_folder(self.root):
             return None
-        return os.environ.get(SETTINGS[name]) or _settings(self.root).get(name)
+        return os.environ.get(SETTINGS[name]) or settings(self.root, "lake", dict.fromkeys(SETTINGS, str)).get(name)
 
     def resolve(self, path: str) -> Path:
         """A path of the YAML, relative to the project root or absolute."""
@@ -113,32 +112,6 @@ class Paths:
 
 def _data_folder(root: Path) -> Path:
     return Path(os.environ.get(ENV_DATA) or root / "data").resolve()
-
-
-def _settings(root: Path) -> dict[str, str]:
-    """`[tool.ml_assets.lake]` of the project's pyproject.toml; empty where there is none."""
-    file = root / "pyproject.toml"
-    try:
-        return _settings_of(file, file.stat().st_mtime_ns)
-    except FileNotFoundError:
-        return {}
-
-
-@cache
-def _settings_of(file: Path, changed: int) -> dict[str, str]:  # noqa: ARG001 - read again when the file has changed
-    try:
-        found = tomllib.loads(file.read_text()).get("tool", {}).get("ml_assets", {}).get("lake", {})
-    except ValueError as error:
-        raise LakeError("pyproject.toml is not TOML.", found=error, where={"file": file}, fix="Correct it.") from error
-    wrong = [name for name, value in found.items() if name not in SETTINGS or not isinstance(value, str)]
-    if wrong:
-        raise LakeError(
-            "[tool.ml_assets.lake] has two keys, catalog and data, both addresses.",
-            found=", ".join(wrong),
-            where={"file": file},
-            fix='Write catalog = "postgresql://HOST/DATABASE?user=NAME" and data = "s3://BUCKET/FOLDER".',
-        )
-    return dict(found)
 
 
 def private_folder(folder: Path) -> Path:

@@ -42,10 +42,7 @@ import ml_assets
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-defs = dg.Definitions.merge(
-    ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent),
-    dg.Definitions(executor=dg.in_process_executor),  # a process for each step would cost seconds of imports each
-)
+defs = ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent)
 '''
 # Beside the pipelines, so that an editor finds it offline and in every checkout, whatever Python it knows.
 SCHEMA_FILE = "pipeline.schema.json"

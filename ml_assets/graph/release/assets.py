@@ -57,7 +57,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
         description="The new version on unseen test rows: metrics, costs, slices, fairness, robustness and leakage, "
         "compared with baseline and champion; as rows, an HTML report and a model card.",
         metadata={"dagster/column_schema": declare.column_schema(EVALUATIONS.types, EVALUATIONS.descriptions)},
-        **declare.common(spec, STAGE, version, {"evidently", "scikitlearn"}),
+        **declare.one_at_a_time(spec, STAGE, version, {"evidently", "scikitlearn"}),
     )
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
@@ -122,7 +122,7 @@ def _release_candidate(
         description="The version packaged for serving, refit on all labelled rows where its gates passed, started as a "
         "real server and tested.",
         metadata={"dagster/column_schema": declare.column_schema(RELEASES.types, RELEASES.descriptions)},
-        **declare.common(spec, STAGE, version, {"onnx", "python"}),
+        **declare.one_at_a_time(spec, STAGE, version, {"onnx", "python"}),
     )
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
@@ -164,7 +164,7 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
         deps=[declare.asset_key(spec, EVALUATIONS), declare.asset_key(spec, RELEASES)],
         description="The decision: which gates passed, why, by whom. It alone moves the champion alias.",
         metadata={"dagster/column_schema": declare.column_schema(DECISIONS.types, DECISIONS.descriptions)},
-        **declare.common(spec, STAGE, version, {"duckdb"}),
+        **declare.one_at_a_time(spec, STAGE, version, {"duckdb"}),
     )
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()

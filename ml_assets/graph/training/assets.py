@@ -50,7 +50,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
         deps=[declare.asset_key(spec, table) for table in read],
         description="The pinned definition of the training rows: snapshot, batches, split. Not a copy.",
         metadata={"dagster/column_schema": declare.column_schema(TRAINING_SETS.types, TRAINING_SETS.descriptions)},
-        **declare.common(spec, STAGE, version, {"duckdb"}),
+        **declare.one_at_a_time(spec, STAGE, version, {"duckdb"}),
     )
     def training_set(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, commit, tags = lake.open(), declare.commit(context, key), context.run.tags
@@ -89,7 +89,7 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
         key=key,
         deps=[declare.asset_key(spec, TRAINING_SETS)],
         description=f"`{candidate.estimator}`, tuned for {spec.metric} by cross-validation on the train part.",
-        **declare.common(spec, STAGE, version, kinds),
+        **declare.one_at_a_time(spec, STAGE, version, kinds),
     )
     def candidate_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
@@ -159,7 +159,7 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
             *(declare.asset_key(spec, candidates.asset_name(name)) for name in spec.candidates),
         ],
         description="The best candidate by cross-validation and validation, fitted on the rows of both and versioned.",
-        **declare.common(spec, STAGE, version, {"scikitlearn"}),
+        **declare.one_at_a_time(spec, STAGE, version, {"scikitlearn"}),
     )
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()

@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ def compete(
     if len(train.labels) <= spec.tuning.folds:
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
     with lake.catalog.lock(f"{spec.name}.{asset_name(name)}", LOCK_TIMEOUT_S, "tuning it"):
-        journal = Journal(journal_file(paths, spec, name, pin, code_version))
+        journal = Journal(paths.artifacts.searches, journal_name(paths, spec, name, pin, code_version))
         classes = [] if kind == "regression" else np.unique(train.labels).tolist()
         positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
         task = Task(candidate, kind, metric, classes, seed)
@@ -136,7 +135,7 @@ def _threshold(spec: PipelineSpec, labels: Array, scores: Array) -> float | None
     return thresholds.cheapest_threshold(labels, scores, spec.costs.false_positive, spec.costs.false_negative)
 
 
-def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> Path:
+def journal_name(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str) -> str:
     """The journal of exactly this search; those of the candidate's other searches are of no use any more."""
     candidate = spec.candidates[name]
     libraries = sorted({"optuna", "scikit-learn", "numpy", candidate.estimator.partition(".")[0]})
@@ -150,11 +149,11 @@ def journal_file(paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_ver
     ]
     decides += [spec.split.model_dump(), [_version(library) for library in libraries]]
     digest = short_hash(json.dumps(decides, sort_keys=True, default=str))
-    file = paths.data / "search" / spec.name / f"{name}-{digest}.jsonl"
-    for other in file.parent.glob("*.jsonl"):
-        if other.stem.rpartition("-")[0] == name and other != file:
-            other.unlink(missing_ok=True)
-    return file
+    journal, store = f"{name}-{digest}", paths.artifacts.searches.under(spec.name)
+    for other in store.names():
+        if other.rpartition("-")[0] == name and other != journal:
+            store.remove(other)
+    return f"{spec.name}/{journal}"
 
 
 def _version(library: str) -> str:

@@ -1,29 +1,31 @@
-"""The journal of a search: each finished trial as a line of JSON, so that a killed search goes on where it was.
+"""The journal of a search: each finished trial as a file of its own, so that a search goes on where it was.
 
-A trial is on disk before the search goes on. The file's name holds a hash of everything that decides the trials; it is
-removed once they are in the lake.
+A trial is stored before the search goes on, where bundles are: another machine finds it there. The journal's name holds
+a hash of everything that decides the trials; it is removed once they are in the lake.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
+
+from ml_assets.lake.artifacts import Artifacts
 
 
 class Journal:
-    """Trials by number, in a file that only grows.
+    """Trials by number.
 
     Args:
-        file: Need not exist; None keeps nothing.
+        store: Where journals are; None keeps nothing.
+        name: Of this one; it need not exist.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
+    def __init__(self, store: Artifacts | None = None, name: str = "") -> None:
+        self.store, self.name = store, name
         self.recorded: dict[int, dict[str, Any]] = {}
-        if file is not None and file.exists():
-            self._read(file)
+        for trial in store.names(name) if store else ():
+            line = json.loads(store.fetch(f"{name}/{trial}").read_bytes())
+            self.recorded[line["number"]] = line
 
     @property
     def seconds(self) -> float:
@@ -31,34 +33,17 @@ class Journal:
         return max((line["elapsed"] for line in self.recorded.values()), default=0.0)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a trial; it is on disk when this returns.
+        """Add a trial; it is stored when this returns.
 
         Args:
             line: `number`, `elapsed` (seconds of the whole search so far), and whatever tells of the trial.
         """
         self.recorded[line["number"]] = line
-        if self.file is None:
-            return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self.store is not None:
+            with self.store.put(f"{self.name}/{line['number']}.json") as file:
+                file.write_text(json.dumps(line))
 
     def remove(self) -> None:
         """Forget the search."""
-        if self.file is not None:
-            self.file.unlink(missing_ok=True)
-
-    def _read(self, file: Path) -> None:
-        whole = 0
-        for raw in file.read_bytes().splitlines(keepends=True):
-            try:
-                line = json.loads(raw)
-            except ValueError:
-                break
-            if not raw.endswith(b"\n"):
-                break
-            self.recorded[line["number"]] = line
-            whole += len(raw)
-        os.truncate(file, whole)  # what a killed process had half written
+        if self.store is not None:
+            self.store.remove(self.name)

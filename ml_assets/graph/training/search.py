@@ -144,7 +144,7 @@ def search(
     Raises:
         TrainingError: Every trial failed, or a parameter does not exist.
     """
-    return _Search(folds, tuning, on_trial, journal or Journal(None), cores or available_cores()).run()
+    return _Search(folds, tuning, on_trial, journal or Journal(), cores or available_cores()).run()
 
 
 def available_cores() -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import SpecError
-from ml_assets.graph.training.candidates import journal_file
+from ml_assets.graph.training.candidates import journal_name
+from ml_assets.graph.training.journal import Journal
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, selection
@@ -43,7 +44,7 @@ def test_every_trial_is_a_row(trained: Project) -> None:
         assert row["state"] == "complete"
         assert row["memory_mib"] > 10
     assert {"max_depth", "min_samples_leaf"} == set(json.loads(rows[2]["params"]))
-    assert not list(trained.paths.data.rglob("*.jsonl"))  # journals have done their work
+    assert trained.paths.artifacts.searches.names("loans") == []  # journals have done their work
 
 
 def test_a_journal_belongs_to_one_search(trained: Project, tmp_path: Path) -> None:
@@ -51,22 +52,22 @@ def test_a_journal_belongs_to_one_search(trained: Project, tmp_path: Path) -> No
         pin = training_sets.newest(lake, "loans")
     paths = Paths(trained.root, tmp_path / "journals")
     spec = trained.spec
-    file = journal_file(paths, spec, "tree", pin, "v1")
-    assert file == journal_file(paths, spec, "tree", pin, "v1")
+    name = journal_name(paths, spec, "tree", pin, "v1")
+    assert name == journal_name(paths, spec, "tree", pin, "v1")
     other = copy.deepcopy(trained.spec_dict)
     other["tuning"]["seed"] = 5
     others = [
-        journal_file(paths, spec, "tree", pin, "v2"),
-        journal_file(paths, spec, "tree", replace(pin, pin_id="other"), "v1"),
-        journal_file(paths, PipelineSpec.model_validate(other), "tree", pin, "v1"),
+        journal_name(paths, spec, "tree", pin, "v2"),
+        journal_name(paths, spec, "tree", replace(pin, pin_id="other"), "v1"),
+        journal_name(paths, PipelineSpec.model_validate(other), "tree", pin, "v1"),
     ]
-    assert len({file, *others}) == 4
-    kept = journal_file(paths, spec, "linear", pin, "v1")
-    file.parent.mkdir(parents=True)
-    for each in (file, kept, others[0]):
-        each.touch()
-    journal_file(paths, spec, "tree", pin, "v2")
-    assert sorted(file.parent.iterdir()) == sorted([kept, others[0]])
+    assert len({name, *others}) == 4
+    kept = journal_name(paths, spec, "linear", pin, "v1")
+    store = paths.artifacts.searches
+    for each in (name, kept, others[0]):
+        Journal(store, each).write({"number": 0, "elapsed": 0.1})
+    assert journal_name(paths, spec, "tree", pin, "v2") == others[0]
+    assert store.names("loans") == sorted(each.removeprefix("loans/") for each in (kept, others[0]))
 
 
 def test_the_best_candidate_by_cross_validation_and_validation_becomes_the_model(trained: Project) -> None:

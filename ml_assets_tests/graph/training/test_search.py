@@ -22,6 +22,7 @@ from ml_assets.graph.training.candidates import out_of_fold
 from ml_assets.graph.training.journal import Journal
 from ml_assets.graph.training.search import Folds, best, search
 from ml_assets.graph.training.trials import Task, Trial
+from ml_assets.lake.artifacts import FolderArtifacts
 from ml_assets.ml.folds import folds
 from ml_assets.spec import Candidate, Tuning
 from ml_assets_tests.conftest import wait_until
@@ -182,26 +183,28 @@ SLOW = {
 }
 SEARCH = """
 import sys
-import weakref
 from pathlib import Path
 from ml_assets.graph.training.journal import Journal
+from ml_assets.lake.artifacts import FolderArtifacts
 from ml_assets_tests.graph.training.test_search import SLOW, run
-run(SLOW, trials=16, cores=2, journal=Journal(Path(sys.argv[1])))
+run(SLOW, trials=16, cores=2, journal=Journal(FolderArtifacts(Path(sys.argv[1])), "slow"))
 """
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, fits = tmp_path / "search" / "journal.jsonl", tmp_path / "fits"
+    store, fits = FolderArtifacts(tmp_path / "searches"), tmp_path / "fits"
     monkeypatch.setenv("FITS", str(tmp_path / "undisturbed"))
     undisturbed = run(SLOW, trials=16)
-    process = subprocess.Popen([sys.executable, "-c", SEARCH, str(file)], env={**os.environ, "FITS": str(fits)})
-    wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") >= 6, 60, "six trials in the journal")
+    command = [sys.executable, "-c", SEARCH, str(store.folder)]
+    process = subprocess.Popen(command, env={**os.environ, "FITS": str(fits)})
+    wait_until(lambda: len(store.names("slow")) >= 6, 60, "six trials in the journal")
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    with file.open("ab") as torn:
-        torn.write(b'{"number": 15, "par')
+    torn = store.folder / "slow/.15.json.new"  # of a trial that was being written
+    torn.mkdir()
+    (torn / "15.json").write_text('{"number": 15, "par')
     monkeypatch.setenv("FITS", str(tmp_path / "again"))
-    journal = Journal(file)
+    journal = Journal(store, "slow")
     recorded = {
         json.dumps([line["params"]["max_depth"], line["params"]["ccp_alpha"]]) for line in journal.recorded.values()
     }
@@ -211,19 +214,20 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     resumed = run(SLOW, trials=16, journal=journal)
     assert told(resumed) == told(undisturbed)
     assert not recorded & set((tmp_path / "again").read_text().splitlines())
-    whole = Journal(file)
+    whole = Journal(store, "slow")
     assert set(whole.recorded) == set(range(16))
     assert whole.seconds > spent
     whole.remove()
-    assert not file.exists()
+    assert list(store.folder.iterdir()) == []
 
 
 def test_seconds_that_were_spent_before_count(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
+    store = FolderArtifacts(tmp_path)
+    journal = Journal(store, "tree")
     run(TREE, trials=4, journal=journal)
     line = {**journal.recorded[3], "elapsed": 1000.0}
     journal.write(line)
-    assert len(run(TREE, trials=12, seconds=900, journal=Journal(journal.file))) == 4
+    assert len(run(TREE, trials=12, seconds=900, journal=Journal(store, "tree"))) == 4
 
 
 def test_nothing_keeps_the_rows_once_a_search_is_over() -> None:
