@@ -69,6 +69,8 @@ class Pin:
             None where there were none.
         online: Columns by which a row of a logged request is the same as one of a file; None where it has none of
             the former.
+        available: Labelled rows of its batches, where it is a sample of them; None where it has all.
+        share: The share of them that the sample has, by a hash of each row and the seed.
     """
 
     pin_id: str
@@ -81,10 +83,22 @@ class Pin:
     seed: int
     late: dict[str, list[str]] | None = None
     online: list[str] | None = None
+    available: int | None = None
+    share: float | None = None
 
     @property
     def all_batches(self) -> list[str]:
         return sorted({batch for part in self.batches.values() for batch in part})
+
+    @property
+    def sample(self) -> str:
+        """What of its batches it has, in words; empty where it has all labelled rows."""
+        if self.share is None or self.available is None:
+            return ""
+        return (
+            f"a sample of {sum(self.rows.values()):,} of {self.available:,} labelled rows ({self.share:.2%} of each "
+            f"batch, by a hash of the row with seed {self.seed}; training.max_rows sets its size)"
+        )
 
 
 def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
@@ -163,7 +177,8 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
             {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
         FROM (SELECT * FROM {FEATURES.sql(pipeline, pin.snapshot_id)}) f
         JOIN ({label} FROM {known}) l USING (batch, row_id)
-        WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
+        WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))
+            {"" if pin.share is None else f"AND {_draw('f.batch', 'f.row_id', purpose='sample')} < {pin.share!r}"}"""
 
 
 def _part_sql(pin: Pin) -> str:
@@ -172,22 +187,29 @@ def _part_sql(pin: Pin) -> str:
     if by == "batch":
         return """CASE WHEN list_contains($test::VARCHAR[], f.batch) THEN 'test'
             WHEN list_contains($validation::VARCHAR[], f.batch) THEN 'validation' ELSE 'train' END"""
-    row = "concat_ws(chr(31), f.batch, f.row_id, $seed)"
+    draw = _draw("f.batch", "f.row_id")
     if by == "group":
-        row = f"concat_ws(chr(31), l.{identifier('slice_' + str(pin.split['group']))}, $seed)"
-    draw = f"(md5_number_lower({row})::DOUBLE / 18446744073709551616)"
+        draw = _draw(f"l.{identifier('slice_' + str(pin.split['group']))}")
     if by == "stratified":
         draw = f"(percent_rank() OVER (PARTITION BY l.{LABEL} ORDER BY {draw}))"
     unseen = f"WHEN {draw} < {test!r} THEN 'test' WHEN {draw} < {test + validation!r} THEN 'validation'"
     return f"CASE {unseen} ELSE 'train' END"
 
 
+def _draw(*of: str, purpose: str = "") -> str:
+    """SQL of a number from 0 to 1 that depends on some columns, the seed and its purpose alone."""
+    parts = [*of, "$seed", *([f"'{purpose}'"] if purpose else [])]
+    return f"(md5_number_lower(concat_ws(chr(31), {', '.join(parts)}))::DOUBLE / 18446744073709551616)"
+
+
 def parameters(pin: Pin) -> dict[str, Any]:
     """Values of the parameters in `rows_sql`."""
     values: dict[str, Any] = {"batches": pin.all_batches}
     if pin.split["by"] == "batch":
-        return {**values, "test": pin.batches["test"], "validation": pin.batches["validation"]}
-    return {**values, "seed": str(pin.seed)}
+        values |= {"test": pin.batches["test"], "validation": pin.batches["validation"]}
+    if pin.split["by"] != "batch" or pin.share is not None:
+        values["seed"] = str(pin.seed)
+    return values
 
 
 def read(

@@ -58,6 +58,8 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
             retrain_events.started(store, spec.name, tags, commit)
             pin = pinning.make_pin(store, spec)
             training_sets.save(store, spec.name, pin, commit)
+        if pin.sample:
+            context.log.info(f"the training set is {pin.sample}")
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
             metadata=declare.shown(
@@ -67,6 +69,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
                     "rows": sum(pin.rows.values()),
                     "dagster/row_count": sum(pin.rows.values()),
                     "features": len(pin.features),
+                    **({"sample": pin.sample} if pin.sample else {}),
                     "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
                     "why": tags.get(retrain_events.WHY_TAG) or f"requested by {commit.triggered_by}",
                     "parts": dg.MetadataValue.md(markdown_table(parts)),

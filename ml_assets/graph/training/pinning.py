@@ -17,6 +17,7 @@ from ml_assets.tables.data import FEATURES, is_online_batch
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20
+MAX_BYTES = 1024**3  # of the features in memory, 8 bytes a value; a training takes several times that
 
 
 def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
@@ -40,6 +41,9 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
     content = {batch: found for batch, found in content.items() if not _is_superseded(spec, batch, int(found[0]))}
     split = spec.split.model_dump()
     batches = _divided(spec, sorted(content))
+    available = sum(int(found[0]) for found in content.values())
+    limit = spec.training.max_rows or MAX_BYTES // (8 * max(len(features), 1))
+    share = limit / available if available > limit else None
     definition = {
         "content": content,
         "batches": batches,
@@ -47,6 +51,7 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         "target": spec.target.model_dump(),
         "split": split,
         "seed": spec.tuning.seed,
+        **({} if share is None else {"share": share}),
     }
     pin = Pin(
         pin_id=short_hash(json.dumps(definition, sort_keys=True), 12),
@@ -59,6 +64,8 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         seed=spec.tuning.seed,
         late=late,
         online=online,
+        available=None if share is None else available,
+        share=share,
     )
     return _counted(lake, spec, pin)
 
