@@ -10,13 +10,15 @@ import contextlib
 import datetime as dt
 import json
 import re
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ml_assets.atomic import write_text
+from ml_assets.dagster_records import heartbeat
+from ml_assets.errors import MLAssetsError
+from ml_assets.escaping import one_line, without_secrets
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.pages import addresses
@@ -146,31 +148,24 @@ def ordered(found: Iterable[Need]) -> list[Need]:
 def of_installation(home: Path, moment: dt.datetime | None = None) -> list[Need]:
     """What of the installation needs attention: Dagster's daemon, without which nothing happens by itself.
 
-    Where it has never run, or keeps its heartbeat elsewhere than in SQLite, nothing is known, and nothing is said.
+    Where it has never run, nothing is said.
 
     Args:
         home: Dagster's home.
         moment: Now, UTC.
     """
-    beat = heartbeat(home)
+    try:
+        beat = heartbeat(home)
+    except MLAssetsError as error:
+        text = (
+            f"nobody knows whether Dagster's daemon is up: {without_secrets(one_line(f'{error.rule} {error.found}'))}"
+        )
+        return [Need(None, "daemon", text, error.fix or "ml-assets doctor", addresses.HOME)]
     moment = moment or versions.now()
     if beat is None or (moment - beat).total_seconds() <= HEARTBEAT_S:
         return []
     text = "Dagster's daemon is down: no file is ingested, no model retrained, no alert sent"
     return [Need(None, "daemon", text, "start it: `ml-assets ui`", addresses.HOME, beat)]
-
-
-def heartbeat(home: Path) -> dt.datetime | None:
-    """When Dagster's daemon last said that it lives, UTC; None where it has never, or elsewhere than in SQLite."""
-    file = home / "history" / "runs.db"
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(file)) as catalog:
-        found = catalog.execute("SELECT max(timestamp) FROM daemon_heartbeats").fetchone()[0]
-        return dt.datetime.fromisoformat(found) if found else None
-    return None
-
-
-def _opened(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
 
 
 # -- what failed -----------------------------------------------------------------------------------------------------

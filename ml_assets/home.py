@@ -8,18 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tomllib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ml_assets.atomic import write_text
 from ml_assets.errors import SpecError
 from ml_assets.lake.paths import Paths, private_folder
 
-ENV_HOME = "DAGSTER_HOME"
+ENV_HOME, ENV_DATABASE = "DAGSTER_HOME", "ML_ASSETS_DAGSTER_DATABASE"
 LINE = re.compile(rf"^\s*(?:export\s+)?{ENV_HOME}\s*=\s*(?P<folder>.*?)\s*$", re.MULTILINE)
 OURS = Path(__file__).parent / "dagster.yaml"
+# What our dagster.yaml ends with where that variable is set. It stays when the variable is gone: records that are
+# suddenly elsewhere would be a surprise.
+STORAGE = f"storage: {{postgres: {{postgres_url: {{env: {ENV_DATABASE}}}}}}}\n"
+DRIVER = "postgresql+psycopg2://"
 # Of the dagster.yaml of earlier versions: a home with one of these has not been edited, and gets today's.
 EARLIER = frozenset(
     {
@@ -32,11 +37,16 @@ EARLIER = frozenset(
 def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
     """Create the home (default: data/dagster) with our dagster.yaml, and .env where there is none.
 
-    What an earlier version of ml_assets wrote is brought up to date; what people have changed stays.
+    What an earlier version of ml_assets wrote is brought up to date; what people have changed stays. Where
+    `$ML_ASSETS_DAGSTER_DATABASE` is set, Dagster keeps its records in that database.
 
     Args:
         say: Takes a line for people, where something of theirs needs a look or was corrected.
+
+    Raises:
+        SpecError: The database cannot be used.
     """
+    _check_database()
     env = paths.root / ".env"
     text = env.read_text(encoding="utf-8") if env.exists() else ""
     named = _named(text)
@@ -104,13 +114,40 @@ def _module(root: Path) -> Any:
 
 
 def _settle(file: Path, say: Callable[[str], object]) -> None:
-    """Our dagster.yaml where there is none, or one of an earlier version."""
-    if not file.exists() or _digest(file) in EARLIER:
-        shutil.copy(OURS, file)
-    elif _digest(file) != _digest(OURS):
-        page = "docs/reference/running.md"
-        say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See {page}.")
+    """Our dagster.yaml where there is none, or one of an earlier version; with the database where one is set."""
+    found, ours = file.read_text(encoding="utf-8") if file.exists() else None, OURS.read_text(encoding="utf-8")
+    has_storage = bool(os.environ.get(ENV_DATABASE)) or (found or "").endswith(STORAGE)
+    plain = None if found is None else found.removesuffix(STORAGE)
+    if plain is None or plain == ours or _digest(plain) in EARLIER:
+        wanted = ours + STORAGE * has_storage
+        if wanted != found:
+            write_text(file, wanted)
+        return
+    page = "docs/reference/running.md"
+    say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See {page}.")
+    if os.environ.get(ENV_DATABASE) and ENV_DATABASE not in plain:
+        say(f"It does not name ${ENV_DATABASE}: add the line {STORAGE.strip()}")
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _check_database() -> None:
+    """Refuse an address that Dagster would fail with, far from its cause."""
+    address = os.environ.get(ENV_DATABASE)
+    if not address:
+        return
+    if not address.startswith(DRIVER):
+        raise SpecError(
+            "The address of Dagster's database names its driver, because SQLAlchemy would look for another one.",
+            found=f"{address.partition(':')[0]}:...",
+            where={"variable": ENV_DATABASE},
+            fix=f"Write {DRIVER}USER:PASSWORD@HOST:PORT/DATABASE.",
+        )
+    if find_spec("dagster_postgres") is None:
+        raise SpecError(
+            "Dagster's records are on PostgreSQL, and the library for that is not installed.",
+            where={"variable": ENV_DATABASE},
+            fix="pip install 'ml-assets[postgres]'",
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

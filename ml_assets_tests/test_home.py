@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ml_assets import home
 from ml_assets.errors import SpecError
@@ -63,7 +64,48 @@ def test_settings_of_an_earlier_version_are_renewed_and_edited_ones_stay(
     assert file.read_text() == "telemetry: {enabled: false}\n"
     assert len(said) == 1
     assert "is your own" in said[0]
-    monkeypatch.setattr(home, "EARLIER", {home._digest(file)})
+    monkeypatch.setattr(home, "EARLIER", {home._digest(file.read_text())})
     prepare_home(paths, said.append)
     assert file.read_text() == today
     assert len(said) == 1
+
+
+def test_records_go_to_the_database_that_the_environment_names(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = prepare_home(paths) / "dagster.yaml"
+    plain = file.read_text()
+    assert "storage" not in yaml.safe_load(plain)
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", "postgresql+psycopg2://dagster:secret@db/dagster")
+    said: list[str] = []
+    for _ in range(2):
+        prepare_home(paths, said.append)
+    text = file.read_text()
+    assert yaml.safe_load(text)["storage"] == {"postgres": {"postgres_url": {"env": "ML_ASSETS_DAGSTER_DATABASE"}}}
+    assert text.startswith(plain)
+    assert "secret" not in text
+    monkeypatch.setattr(home, "EARLIER", {home._digest("of an earlier version\n")})
+    file.write_text("of an earlier version\n" + home.STORAGE)
+    monkeypatch.delenv("ML_ASSETS_DAGSTER_DATABASE")
+    prepare_home(paths, said.append)
+    assert file.read_text() == text, "records do not move because a terminal lacks the variable"
+    assert said == []
+
+
+def test_a_database_that_dagster_would_fail_with_is_refused(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", "postgresql://dagster:secret@db/dagster")
+    with pytest.raises(SpecError, match=r"postgresql\+psycopg2://") as refused:
+        prepare_home(paths)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", "postgresql+psycopg2://db/dagster")
+    monkeypatch.setattr(home, "find_spec", lambda _: None)
+    with pytest.raises(SpecError, match=r"ml-assets\[postgres\]"):
+        prepare_home(paths)
+
+
+def test_a_persons_own_settings_are_told_of_the_database(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = prepare_home(paths) / "dagster.yaml"
+    file.write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", "postgresql+psycopg2://db/dagster")
+    said: list[str] = []
+    prepare_home(paths, said.append)
+    assert file.read_text() == "telemetry: {enabled: false}\n"
+    assert home.STORAGE.strip() in said[1]

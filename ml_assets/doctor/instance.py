@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickStatus
 
 from ml_assets import attention
+from ml_assets.dagster_records import database, heartbeat
 from ml_assets.doctor.finding import Finding, ok, problem, warning
 from ml_assets.escaping import one_line, without_secrets
 from ml_assets.home import check_home, home_of
@@ -28,7 +29,7 @@ MOST = 200
 
 def is_daemon_up(home: Path) -> bool:
     """Has the daemon said within two minutes that it lives?"""
-    return attention.heartbeat(home) is not None and not attention.of_installation(home)
+    return heartbeat(home) is not None and not attention.of_installation(home)
 
 
 def instance(paths: Paths, sensors: Mapping[str, int]) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def instance(paths: Paths, sensors: Mapping[str, int]) -> Iterator[Finding]:
         yield warning("home", f"there is no Dagster home in {home}", "ml-assets home")
         return
     check_home(home, paths.root)
-    yield ok("home", str(home))
+    yield ok("home", f"{home}, records {'in files' if database(home) is None else 'on PostgreSQL'}")
     yield _daemon(home)
     with dg.DagsterInstance.from_config(str(home)) as opened:
         yield from _daemon_errors(opened)
@@ -52,7 +53,7 @@ def instance(paths: Paths, sensors: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def _daemon(home: Path) -> Finding:
-    beat = attention.heartbeat(home)
+    beat = heartbeat(home)
     if beat is None:
         return warning("daemon", "it has never run: nothing happens by itself", START)
     ago = (now() - beat).total_seconds()

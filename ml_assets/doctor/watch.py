@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 from collections.abc import Callable, Collection
@@ -9,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml_assets import attention
+from ml_assets.dagster_records import heartbeat
 from ml_assets.declared_alerts import all_alerts
+from ml_assets.errors import MLAssetsError
 from ml_assets.graph.alerting.channels import deliver
 from ml_assets.pages import addresses
 from ml_assets.project import Project
@@ -34,9 +37,10 @@ def watch(project: Project, home: Path, say: Callable[[str], object], stopping: 
         stopping: Ends it.
     """
     was_up, told, undelivered = True, False, set[str]()
+    beat: dt.datetime | None = None
     say(f"watching the daemon of {project.root}; end with Ctrl-C")
     while True:
-        beat, moment = attention.heartbeat(home), now()
+        beat, moment = _last_beat(home, beat), now()
         is_up = beat is not None and not attention.of_installation(home, moment)
         if is_up != was_up:
             alert = _alert(is_up, beat, moment)
@@ -47,6 +51,13 @@ def watch(project: Project, home: Path, say: Callable[[str], object], stopping: 
             undelivered = notify(project, _alert(is_up, beat, moment), undelivered, say)
         if stopping.wait(EVERY_S):
             return
+
+
+def _last_beat(home: Path, before: dt.datetime | None) -> dt.datetime | None:
+    """The newest heartbeat that is known: while Dagster's database cannot be reached, the one before."""
+    with contextlib.suppress(MLAssetsError):
+        return heartbeat(home)
+    return before
 
 
 def takers(project: Project, alert: Alert) -> dict[str, Channel]:
