@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.spec import PipelineSpec
 from ml_assets_tests import quick
 
+# The tests start a hundred processes, each of which would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
