@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -284,10 +285,10 @@ class _Refused(Exception):
     """Bytes that are not those of the file must not take the place of those that were."""
 
 
-def _written(opened: object, new: Path) -> tuple[str, int]:
+def _written(opened: BufferedIOBase, new: Path) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with new.open("wb") as out:
-        while block := opened.read(CHUNK):  # type: ignore[attr-defined]
+        while block := opened.read(CHUNK):
             digest.update(block)
             size += len(block)
             out.write(block)

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import duckdb
 
@@ -61,7 +62,7 @@ class Storage(Protocol):
     def every_file(self, under: str = "") -> Iterator[File]:
         """All files below one of its folders, but for hidden ones: those are not written to their end."""
 
-    def opened(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def opened(self, name: str) -> AbstractContextManager[BufferedIOBase]:
         """Read a file from its beginning.
 
         Raises:
@@ -112,7 +113,7 @@ class FolderStorage:
             if found is not None:  # another process may remove it just now
                 yield found
 
-    def opened(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def opened(self, name: str) -> AbstractContextManager[BufferedIOBase]:
         return (self.folder / name).open("rb")
 
     def put(self, name: str) -> AbstractContextManager[Path]:
@@ -174,7 +175,7 @@ class UrlStorage:
                     yield _file(name, info)
 
     @contextlib.contextmanager
-    def opened(self, name: str) -> Iterator[BinaryIO]:
+    def opened(self, name: str) -> Iterator[BufferedIOBase]:
         filesystem, root = self._at()
         with self._errors():
             file = filesystem.open(f"{root}/{name}", "rb")
