@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ml_assets.cli import main
+from ml_assets.errors import LakeBusy, LakeError
+from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.graph.staleness.nodes import pipelines_of
+from ml_assets.graph.staleness.states import evaluate
 from ml_assets.lake.lake import Lake
+from ml_assets.lake.move import move
+from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
 from ml_assets_tests import postgres, s3
-from ml_assets_tests.conftest import Project, train
+from ml_assets_tests.conftest import Project, files_of, train
+from ml_assets_tests.lake.kept import quiet, states
 
 # What both must have; lists come from models that compute in the same order.
 EQUAL = {
@@ -25,9 +38,15 @@ EQUAL = {
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(database: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a project on both servers."""
-    with postgres.server() as database, s3.running(tmp_path_factory.mktemp("s3"), "models") as objects:
+    with s3.running(tmp_path_factory.mktemp("s3"), "models") as objects:
         yield {
             "ML_ASSETS_CATALOG": database.database(),
             "ML_ASSETS_LAKE_DATA": "s3://models/credit",
@@ -63,3 +82,88 @@ def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
 
 def any_names(project: Project, store: str) -> Any:
     return getattr(project.paths.artifacts, store).names("loans")
+
+
+# Kills itself: after the third file of a move, or when half of the catalog's tables are written.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ml_assets.lake import catalog_copy, ledger
+from ml_assets.lake.move import move
+from ml_assets.lake.paths import Paths
+moment, root, address, data = sys.argv[1:]
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+ledger.SAVE_S = 0
+if moment == "files":
+    tell = lambda far: kill() if far.files == 3 else None
+else:
+    tell = lambda far: None
+    identifier, seen = catalog_copy.identifier, []
+    def counting(name):
+        seen.append(name)
+        return kill() if name == "ducklake_snapshot" else identifier(name)
+    catalog_copy.identifier = counting
+paths = Paths(Path(root), Path(root) / "data")
+move(paths.place_at(None, None), paths.place_at(address, data), tell, 5)
+"""
+
+
+def verdicts(project: Project) -> set[str]:
+    with Lake.of(project.paths, read_only=True) as lake:
+        found = evaluate(pipelines_of(project.defs())["loans"], read_facts(lake, "loans"))
+    return {one.state for one in found}
+
+
+def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
+    copied: Project,
+    database: postgres.Server,
+    cluster: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, cluster[name])
+    address, place = database.database(), "s3://models/moved"
+    paths = copied.paths
+    embedded, before, untouched = states(paths), verdicts(copied), files_of(paths.data)
+    for moment in ("files", "catalog"):
+        command = [sys.executable, "-c", KILLED, moment, str(copied.root), address, place]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    target = paths.place_at(address, place)
+    done = move(paths.place, target, quiet, 5)
+    assert done.copied.files == 0  # what was copied before the kills is not copied again
+    assert done.copied.unchanged > 20
+    assert {file for file in files_of(paths.data) - untouched if "lock" not in file[0]} == set()
+    monkeypatch.setenv("ML_ASSETS_CATALOG", address)
+    monkeypatch.setenv("ML_ASSETS_LAKE_DATA", place)
+    assert paths.place == target
+    assert states(paths) == embedded
+    assert verdicts(copied) == before
+    copied.write(6)
+    assert copied.ingest("6").success
+    assert copied.watch("6").success
+    assert verdicts(copied) == before
+    with pytest.raises(LakeError, match="writes that this lake does not have"):
+        move(paths.place_at(None, None), target, quiet, 5)
+    with pytest.raises(LakeError, match="another lake"):
+        move(target, paths.place_at(cluster["ML_ASSETS_CATALOG"], cluster["ML_ASSETS_LAKE_DATA"]), quiet, 5)
+    with target.catalog.write_lock(["loans.features"], 5), pytest.raises(LakeBusy):
+        monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
+        move(target, paths.place_at(None, None), quiet, 5)
+    monkeypatch.chdir(copied.root)
+    for command in (["check"], ["backup", "s3://models/backup"], ["backup", str(tmp_path / "backup")]):
+        shown = CliRunner().invoke(main, ["lake", *command])
+        assert shown.exit_code == 0, shown.output
+    now = states(paths)
+    back = Paths(tmp_path / "back", tmp_path / "back/data")
+    move(target, back.place, quiet, 5)
+    assert states(back) == now
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
+    lost = next(target.catalog.data.files("loans/features"))
+    target.catalog.data.remove(lost.name)
+    assert "recover --from BACKUP" in CliRunner().invoke(main, ["lake", "check"]).output
+    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://models/backup"])
+    assert shown.exit_code == 0, shown.output
+    assert "Copied 1 files" in shown.output
+    assert states(paths) == now
+    shutil.rmtree(back.data)

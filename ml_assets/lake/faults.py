@@ -58,6 +58,7 @@ WRITING = ("Could not write", "Could not create", "Could not sync", "Could not t
 DATA_FILE = re.compile(r"/[^\"'\n]*?/data/([^/\"']+)/([^/\"']+)/(?:batch=([^/\"']*)/)?ducklake-[0-9a-f-]+\.parquet")
 # Table that is no asset -> the asset that writes it along; tables/ says so.
 WRITTEN_WITH: dict[str, str] = {}
+PUT_BACK = "put the file back: `ml-assets lake recover --from BACKUP`"
 AGAIN = "run the same command again."
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # The PEP 249 classes of what is wrong with a database rather than with data or SQL.
@@ -177,10 +178,10 @@ def one_line(error: BaseException) -> str:
 def make_again(schema: str, table_name: str, batch: str | None) -> str:
     """What replaces a data file that is lost: making its batch again; other tables have a backup only."""
     if batch is None:
-        return f"Materialize {schema}/{table_name} again if it is an asset of whole tables; else put the file back."
+        return f"Materialize {schema}/{table_name} again if it is an asset of whole tables; else {PUT_BACK}."
     asset = WRITTEN_WITH.get(table_name, table_name)
     command = f"""dagster asset materialize -m MODULE --select 'key:"{schema}/{asset}"' --partition {batch}"""
-    return f"Make the batch again: {command}. Or put the file back from a backup."
+    return f"Make the batch again: {command}. Or {PUT_BACK}."
 
 
 def stops_all(error: BaseException) -> bool:

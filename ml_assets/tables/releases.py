@@ -214,6 +214,12 @@ def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
     return str(rows[0]["sha256"]) if rows else None
 
 
+def made(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every release in the order of packing: version, folder and bundle, with the SHA-256 of their manifests."""
+    sql = "SELECT version, folder, sha256, bundle, bundle_sha256 FROM {t} ORDER BY created_at"
+    return RELEASES.query(lake, pipeline, sql)
+
+
 def folders(lake: Lake, pipeline: str) -> set[str]:
     """Every folder that a release was packed into."""
     return {row["folder"] for row in RELEASES.query(lake, pipeline, "SELECT DISTINCT folder FROM {t}")}
