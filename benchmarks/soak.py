@@ -38,6 +38,7 @@ from benchmarks.torture.servers import ROW, trained_project
 from ml_assets.graph.scoring import prediction_log
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.sources.segments import segments_of
 from ml_assets.tables import versions
 from ml_assets_tests.conftest import Project, failure_text, written_project
 from ml_assets_tests.server.helpers import started
@@ -200,7 +201,7 @@ class Logged:
 def ingested(paths: Paths) -> Logged:
     """The log in the lake: ingested twice, since it must not matter."""
     with Lake.of(paths) as lake:
-        for hour in sorted({name.partition("/")[0] for name in prediction_log.sizes(paths.serving / "loans")}) * 2:
+        for hour in sorted(set(map(prediction_log.hour_of, segments_of(paths, "loans").sizes()))) * 2:
             prediction_log.ingest(lake, paths, "loans", hour, Commit("loans/prediction_log"))
         found = [lake.rows(f"SELECT request_id FROM lake.loans.{name}") for name in ("prediction_log", "feedback")]
     return Logged(*(Counter(row["request_id"] for row in rows) for rows in found))

@@ -89,7 +89,7 @@ def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     worker = worker_of(run)
     if worker is None:
         return _lost_unmarked(instance, run)
-    if not worker.is_in_sight or is_held(home(instance), run.run_id):
+    if not worker.is_in_sight(home(instance)) or is_held(home(instance), run.run_id):
         return None
     others = pids(instance, run) - {worker.pid}  # of an executor with a process for each step: the one above them
     if not lock_file(home(instance), run.run_id).exists():  # somebody has removed it

@@ -5,6 +5,7 @@ machine all of them name something else.
 
 This lock is of Dagster's home and its machine, and no lock between runs: those go through the lake's catalog.
 
+    HOME/workers/id             names this folder, wherever it is mounted
     HOME/workers/RUN_ID.lock    held, shared, by each process that works on the run; freed by the kernel
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -34,21 +36,27 @@ class Worker:
         host: Name of its machine or container.
         boot: Which start of which machine; empty where the system does not tell.
         pid: Its process id there.
+        locks: The folder of its lock; empty of an earlier version.
     """
 
     run_id: str
     host: str
     boot: str
     pid: int
+    locks: str = ""
 
     @classmethod
-    def here(cls, run_id: str) -> Worker:
+    def here(cls, run_id: str, home: Path) -> Worker:
         """This process, as the one that works on a run."""
-        return cls(run_id, socket.gethostname(), boot_id(), os.getpid())
+        return cls(run_id, socket.gethostname(), boot_id(), os.getpid(), locks_of(home))
 
-    @property
-    def is_in_sight(self) -> bool:
-        """Would this machine know of its lock? A container may have a new name since, a machine a new start."""
+    def is_in_sight(self, home: Path) -> bool:
+        """Would this process know of its lock? A container may have a new name since, a machine a new start.
+
+        Containers of one machine may each have a home of their own: the locks of another one are out of sight.
+        """
+        if self.locks and self.locks != locks_of(home):
+            return False
         return self.host == socket.gethostname() or (self.boot != "" and self.boot == boot_id())
 
 
@@ -68,9 +76,22 @@ def holding(home: Path, run_id: str) -> Iterator[Worker]:
     handle = os.open(lock_file(home, run_id), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
-        yield Worker.here(run_id)
+        yield Worker.here(run_id, home)
     finally:
         os.close(handle)
+
+
+def locks_of(home: Path) -> str:
+    """Names a home's folder of locks, wherever it is mounted."""
+    file = home / FOLDER / "id"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{secrets.token_hex(8)}")
+        new.write_text(new.name)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(new, file)
+        new.unlink()
+    return file.read_text()
 
 
 def is_held(home: Path, run_id: str) -> bool:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from click.testing import CliRunner
 
+from ml_assets import attention
 from ml_assets.cli import main
+from ml_assets.dagster_records import heartbeat
 from ml_assets.errors import LakeBusy, LakeError
+from ml_assets.graph.scoring import prediction_log
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
 from ml_assets.graph.staleness.states import evaluate
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.move import move
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
-from ml_assets_tests import postgres, s3
-from ml_assets_tests.conftest import Project, files_of, train
+from ml_assets.sources.segments import segments_of
+from ml_assets_tests import compose, postgres, s3
+from ml_assets_tests.conftest import Project, files_of, wait_until, written_project
+from ml_assets_tests.lake.catalog_contract import write
 from ml_assets_tests.lake.kept import quiet, states
 
 # What both must have; lists come from models that compute in the same order.
@@ -37,34 +49,114 @@ EQUAL = {
 }
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[postgres.Server]:
-    with postgres.server() as running:
-        yield running
+# A server's log on its way: what it prints was acknowledged. It ships every tenth of a second, until SIGTERM.
+WRITER = """
+    import signal, sys, time
+    from pathlib import Path
+    from ml_assets.lake.paths import Paths
+    from ml_assets.server import prediction_log, shipping
+    prediction_log.SYNC_S = shipping.CHECK_S = 0.1
+    paths, ended = Paths.of(Path(sys.argv[1])), []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    shipper = shipping.Shipper(paths.serving, paths.shipped_log)
+    log, number = prediction_log.PredictionLog(paths.serving, "same-1", segment_s=0.2), 0
+    while not ended:
+        name = f"{sys.argv[2]}{number}"
+        outcome = {"id": name, "values": {"late_days": number}}
+        log.write("loans", [{"kind": "feedback", "id": name, "at": "2026-01-02T12:00:00Z", "outcomes": [outcome]}])
+        print(name, flush=True)
+        time.sleep(0.01)
+        number += 1
+    log.close()
+    shipper.close()
+"""
+
+
+@dataclass
+class Cluster:
+    """Both servers.
+
+    Args:
+        database: PostgreSQL.
+        objects: S3.
+    """
+
+    database: postgres.Server
+    objects: s3.Server
+
+    def environment(self, name: str) -> dict[str, str]:
+        """That of an empty project."""
+        lake = {"ML_ASSETS_CATALOG": self.database.database(), "ML_ASSETS_LAKE_DATA": f"s3://ml-assets/{name}"}
+        return {**lake, **self.objects.environment()}
 
 
 @pytest.fixture(scope="module")
-def cluster(database: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a project on both servers."""
-    with s3.running(tmp_path_factory.mktemp("s3"), "models") as objects:
-        yield {
-            "ML_ASSETS_CATALOG": database.database(),
-            "ML_ASSETS_LAKE_DATA": "s3://models/credit",
-            **objects.environment(),
-        }
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with postgres.server() as database, s3.running(tmp_path_factory.mktemp("s3"), "ml-assets") as objects:
+        yield Cluster(database, objects)
 
 
-def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
-    trained: Project, cluster: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_services_of_compose_compute_what_an_embedded_lake_does(
+    trained: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Files arrive, a champion is trained, a server that shares nothing but PostgreSQL and S3 answers and is logged."""
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    for name, value in cluster.items():
-        monkeypatch.setenv(name, value)
-    train(tmp_path)
-    made = Project(tmp_path / "project", trained.instance)
+    web, server, code = compose.neighbours(), compose.neighbours(), compose.neighbours()
+    for name in ("lake", "dagster"):
+        cluster.database.database(name)
+    secrets = {"PGPASSWORD": cluster.database.password}
+    secrets |= {name: cluster.objects.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    moved = {
+        "ml_assets@postgres:5432": f"lake@127.0.0.1:{cluster.database.port}",
+        "http://s3:8333": cluster.objects.options["endpoint_url"],
+        "host: code, port: 4000": f"host: 127.0.0.1, port: {code}",
+        "4000": str(code),
+        "3000": str(web),
+        "3001": str(web + 1),
+        "8000": str(server),
+        "0.0.0.0": "127.0.0.1",
+        "ml_assets.definitions": "credit.definitions",
+    }
+    root, elsewhere = written_project(tmp_path / "project"), written_project(tmp_path / "server")
+    with compose.platform(compose.read(secrets), moved) as services:
+        for name, value in services.environment("code", root).items():
+            if name.startswith(("ML_ASSETS", "AWS", "PG", "DAGSTER")):
+                monkeypatch.setenv(name, value)
+        assert services.start("prepare", root).wait(60) == 0, (root / "prepare.log").read_text()
+        made = Project(root, trained.instance)
+        for batch in range(1, 5):
+            made.write(batch)
+        services.start("code", root)
+        compose.wait_for(code, "the code server")
+        for name in ("daemon", "web", "pages"):
+            services.start(name, root)
+        wait_until(lambda: exists(made, "alias_events"), 300, "a champion", every_s=2)
+
+        services.start("server", elsewhere)
+        compose.wait_for(server, "the scoring server")
+        wait_until(lambda: ask(server, "/health/ready")[0] == 200, 60, "a server that is ready")
+        row = {"loan": 9001, "income": 20.5, "region": "A", "signed": "2024-01-02T03:04:05"}
+        status, answer = ask(server, "/v1/loans/predict", {"id": "asked", "rows": [row]})
+        assert (status, answer["versions"]) == (200, ["1.0.0"])
+        made.write(5)
+        wait_until(lambda: exists(made, "performance_report"), 300, "what was predicted and observed", every_s=2)
+        assert ask(web, "/server_info")[0] == 200
+        assert attention.of_installation(root / "data/dagster") == []
+        assert heartbeat(root / "data/dagster") is not None
+        assert not (root / "data/dagster/history").exists(), "Dagster's records are on PostgreSQL"
+        services.running["server"].terminate()
+        assert services.running["server"].wait(30) == 0
+    segments = segments_of(made.paths, "loans").sizes()
+    assert len(segments) == 1
+    with Lake.of(made.paths) as lake:
+        hour = prediction_log.hour_of(*segments)
+        prediction_log.ingest(lake, made.paths, "loans", hour, Commit("loans/prediction_log"))
+    (logged,) = made.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
+    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
+
     catalog = made.paths.catalog
     assert isinstance(catalog, PostgresCatalog)
-    assert catalog.data.url == "s3://models/credit/lake/data"
+    assert catalog.data.url == "s3://ml-assets/project/lake/data"
     for table, sql in EQUAL.items():
         assert made.rows(sql) == embedded[table], table
         assert embedded[table], table
@@ -76,12 +168,83 @@ def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
         lost = next(file for file in catalog.data.files("loans/features") if "batch=2" in file.name)
         catalog.data.remove(lost.name)
         (found,) = lake.damaged_files("loans")
-        assert (found.batch, found.what, found.path) == ("2", "is lost", f"s3://models/credit/lake/data/{lost.name}")
+        assert (found.batch, found.what, found.path) == ("2", "is lost", f"{catalog.data.url}/{lost.name}")
     assert [store for store in ("bundles", "releases") if not any_names(made, store)] == []
+
+
+def exists(project: Project, table: str) -> bool:
+    with contextlib.suppress(LakeError), Lake.of(project.paths, read_only=True) as lake:
+        return lake.exists(f"loans.{table}")
+    return False
+
+
+def ask(port: int, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    data, headers = None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"}
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", data, headers), timeout=30) as answer:
+            text = answer.read()
+            return int(answer.status), json.loads(text) if text else None
+    except HTTPError as error:
+        return error.code, None
 
 
 def any_names(project: Project, store: str) -> Any:
     return getattr(project.paths.artifacts, store).names("loans")
+
+
+def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is_away(
+    cluster: Cluster, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers of one name, on machines of their own that share PostgreSQL and S3 with the pipelines."""
+    for name, value in cluster.environment("shipped").items():
+        monkeypatch.setenv(name, value)
+    said: dict[str, list[str]] = {}
+
+    @contextlib.contextmanager
+    def machine(name: str, folder: str) -> Iterator[subprocess.Popen[bytes]]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / folder), name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            lines = said[name] = [process.stdout.readline().decode().strip()]
+            reader = threading.Thread(target=lambda: lines.extend(map(_word, process.stdout or ())))
+            reader.start()
+            try:
+                yield process
+            finally:
+                process.kill()
+                reader.join()
+
+    def read() -> int:
+        names = set(map(prediction_log.hour_of, segments_of(project.paths, "loans").sizes()))
+        with Lake.of(project.paths) as lake:
+            for hour in sorted(names):
+                prediction_log.ingest(lake, project.paths, "loans", hour, Commit("loans/prediction_log"))
+            return lake.count("loans.feedback") if names else 0
+
+    with machine("a", "one") as killed, machine("b", "two") as ended:
+        wait_until(lambda: read() > 0, 30, "the first rows of the log")
+        cluster.objects.stop()
+        before = len(said["a"]), len(said["b"])
+        wait_until(lambda: len(said["a"]) > before[0] + 20 < len(said["b"]), 30, "answers while the store is away", 0.1)
+        killed.kill()
+        cluster.objects.start()
+        with machine("c", "one") as next_one:  # ships what the killed one has left
+            wait_until(lambda: read() > sum(before) + 20, 60, "rows that were logged meanwhile")
+            for process in (ended, next_one):
+                process.terminate()
+                assert process.wait(30) == 0
+    read()
+    found = [row["feedback_id"] for row in project.rows("SELECT feedback_id FROM {p}.feedback")]
+    acknowledged = {name for lines in said.values() for name in lines}
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    assert len(found) <= len(acknowledged) + 1, "one of the killed server may not have been acknowledged any more"
+    assert not list(tmp_path.glob("*/data/serving/*/*/*"))
+
+
+def _word(line: bytes) -> str:
+    return line.decode().strip()
 
 
 # Kills itself: after the third file of a move, or when half of the catalog's tables are written.
@@ -115,15 +278,11 @@ def verdicts(project: Project) -> set[str]:
 
 
 def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
-    copied: Project,
-    database: postgres.Server,
-    cluster: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    copied: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
-        monkeypatch.setenv(name, cluster[name])
-    address, place = database.database(), "s3://models/moved"
+    for name, value in cluster.objects.environment().items():
+        monkeypatch.setenv(name, value)
+    address, place = cluster.database.database(), "s3://ml-assets/moved"
     paths = copied.paths
     embedded, before, untouched = states(paths), verdicts(copied), files_of(paths.data)
     for moment in ("files", "catalog"):
@@ -145,24 +304,26 @@ def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
     assert verdicts(copied) == before
     with pytest.raises(LakeError, match="writes that this lake does not have"):
         move(paths.place_at(None, None), target, quiet, 5)
+    other = paths.place_at(cluster.database.database(), "s3://ml-assets/other")
+    write(other.catalog, tmp_path, 1)
     with pytest.raises(LakeError, match="another lake"):
-        move(target, paths.place_at(cluster["ML_ASSETS_CATALOG"], cluster["ML_ASSETS_LAKE_DATA"]), quiet, 5)
+        move(target, other, quiet, 5)
+    monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
     with target.catalog.write_lock(["loans.features"], 5), pytest.raises(LakeBusy):
-        monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
         move(target, paths.place_at(None, None), quiet, 5)
     monkeypatch.chdir(copied.root)
-    for command in (["check"], ["backup", "s3://models/backup"], ["backup", str(tmp_path / "backup")]):
+    for command in (["check"], ["backup", "s3://ml-assets/backup"], ["backup", str(tmp_path / "backup")]):
         shown = CliRunner().invoke(main, ["lake", *command])
         assert shown.exit_code == 0, shown.output
     now = states(paths)
     back = Paths(tmp_path / "back", tmp_path / "back/data")
     move(target, back.place, quiet, 5)
     assert states(back) == now
-    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
+    cluster.database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
     lost = next(target.catalog.data.files("loans/features"))
     target.catalog.data.remove(lost.name)
     assert "recover --from BACKUP" in CliRunner().invoke(main, ["lake", "check"]).output
-    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://models/backup"])
+    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://ml-assets/backup"])
     assert shown.exit_code == 0, shown.output
     assert "Copied 1 files" in shown.output
     assert states(paths) == now

@@ -54,7 +54,7 @@ def start(instance: dg.DagsterInstance) -> Iterator[Start]:
             stack.callback(process.kill)
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"
-            launcher.mark(instance, replace(Worker.here(run.run_id), pid=process.pid))
+            launcher.mark(instance, replace(Worker.here(run.run_id, launcher.home(instance)), pid=process.pid))
             return current(instance, run), process
 
         yield started
@@ -101,6 +101,7 @@ def test_a_killed_run_fails_with_a_text_and_a_live_one_goes_on(
     [
         ({"host": "pier-7", "boot": "b0"}, False),  # another machine, which alone knows its processes
         ({"host": "pier-7"}, True),  # a container of this machine that has a new name since
+        ({"host": "pier-7", "locks": "theirs"}, False),  # a container of this machine with a home of its own
         ({"boot": "b0"}, True),  # this machine, before its last start
         ({"run_id": "parent"}, False),  # what a retry inherits says nothing of itself
     ],

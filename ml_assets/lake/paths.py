@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_assets.errors import LakeError
-from ml_assets.lake.artifacts import Stores, artifacts_at
+from ml_assets.lake.artifacts import Artifacts, Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.catalog_copy import DATA
 from ml_assets.lake.copying import Place
@@ -78,8 +78,7 @@ class Paths:
     @property
     def artifacts(self) -> Stores:
         """Bundles, releases and reports; whoever reads one asks here for a local path."""
-        place = self._setting("catalog") and self._setting("data")
-        return Stores.of(artifacts_at(place or self.data, self.data / "cache"))
+        return Stores.of(artifacts_at(self._place or self.data, self.data / "cache"))
 
     @property
     def bundles(self) -> Path:
@@ -103,12 +102,22 @@ class Paths:
 
     @property
     def serving(self) -> Path:
-        """The prediction log of the servers."""
+        """The prediction log of the servers of this machine."""
         return self.data / "serving"
+
+    @property
+    def shipped_log(self) -> Artifacts | None:
+        """Where servers put the closed files of their log, and pipelines read them; None: pipelines read `serving`."""
+        return artifacts_at(f"{self._place.rstrip('/')}/serving", self.data / "cache") if self._place else None
 
     @property
     def spool(self) -> Path:
         return self.data / "spool"
+
+    @property
+    def _place(self) -> str | None:
+        """Where all machines find the project's files, if that is not its data folder."""
+        return self._setting("data") if self._setting("catalog") else None
 
     def _setting(self, name: str) -> str | None:
         """A setting of the lake, for the project's own data folder alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,10 +25,12 @@ from ml_assets.server.loading import Loading, Place
 from ml_assets.server.prediction_log import PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
 from ml_assets.server.service import server_id
+from ml_assets.server.shipping import Shipper
 from ml_assets.tables import online, releases, versions
 from ml_assets.tables.pipelines import need_pipeline
 
 LOOK_S, LONGEST_RETRY_S = 2.0, 300.0
+SHIP_S = 60.0  # a segment of the log is closed, and then shipped, after this time
 CHALLENGER = "challenger"
 log = logging.getLogger("ml_assets.server")
 
@@ -86,7 +89,9 @@ class Follower:
         self, paths: Paths, names: Sequence[str], settings: Callable[[str], Settings], pinned: str | None = None
     ) -> None:
         self._paths, self._names, self._settings, self._pinned = paths, names, settings, pinned
-        self._log = PredictionLog(paths.serving, server_id())
+        store = paths.shipped_log
+        self._log = PredictionLog(paths.serving, server_id(), segment_s=math.inf if store is None else SHIP_S)
+        self._shipper = None if store is None else Shipper(paths.serving, store)
         self._followed: dict[str, Followed] = {}
         self._counting: Counting | None = None
 
@@ -157,8 +162,10 @@ class Follower:
                     self._report(name, error)
 
     def close(self) -> None:
-        """Write the log to the disk."""
+        """Write the log to the disk, and ship it where pipelines read it elsewhere."""
         self._log.close()
+        if self._shipper is not None:
+            self._shipper.close()
 
     def _report(self, name: str, error: Exception) -> None:
         answers = self._followed[name].pipeline.versions

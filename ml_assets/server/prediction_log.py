@@ -2,7 +2,8 @@
 
 A process writes one segment an hour for each pipeline, `<pipeline>/<hour>/<server>-<n>.log` below the log's folder, and
 holds its lock for as long as it is open. Whole lines of it can be read at any time (ml/log_records.py). A segment
-whose process was killed, or whose disk was full, is never continued: another one is begun.
+whose process was killed, or whose disk was full, is never continued: another one is begun. Where closed segments are
+shipped (shipping.py) there is one a minute.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import datetime as dt
 import errno
 import fcntl
 import logging
+import math
 import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -126,6 +129,7 @@ class _Segment:
     size: int = 0
     is_dirty: bool = False
     is_cut: bool = False
+    begun: float = field(default_factory=time.monotonic)
 
     @classmethod
     def begin(cls, folder: Path, hour: str, name: Callable[[], str]) -> _Segment:
@@ -160,6 +164,7 @@ class PredictionLog:
         server_id: Names the process in the names of its segments.
         segment_bytes: From which size on a segment is followed by another.
         now: The clock.
+        segment_s: After how many seconds a segment is closed before its hour is over.
     """
 
     def __init__(
@@ -168,10 +173,11 @@ class PredictionLog:
         server_id: str,
         segment_bytes: int = SEGMENT_BYTES,
         now: Callable[[], dt.datetime] = utc_now,
+        segment_s: float = math.inf,
     ) -> None:
-        self.folder, self._segment_bytes, self._now = folder, segment_bytes, now
+        self.folder, self._segment_bytes, self._now, self._segment_s = folder, segment_bytes, now, segment_s
         # A name is never used again: the graph remembers how far it has read a segment that is gone by now.
-        self._name = f"{re.sub(r'[^A-Za-z0-9_.]', '_', server_id)}.{secrets.token_hex(4)}"
+        self._name = f"{re.sub(r'[^A-Za-z0-9_.]', '_', server_id)}.{secrets.token_hex(8)}"
         self._numbers = count(1)
         self._open: dict[str, _Segment] = {}
         self._retired: list[_Segment] = []
@@ -230,8 +236,11 @@ class PredictionLog:
         while not self._ended.wait(SYNC_S):
             hour = self._now().strftime(HOUR)
             with self._lock:
-                self._retire([pipeline for pipeline, held in self._open.items() if held.hour != hour])
+                self._retire([pipeline for pipeline, held in self._open.items() if self._is_over(held, hour)])
             self._sync()
+
+    def _is_over(self, held: _Segment, hour: str) -> bool:
+        return held.hour != hour or time.monotonic() - held.begun > self._segment_s
 
     def _sync(self) -> None:
         """Write to the disk what is only in memory. Writers do not wait for it."""

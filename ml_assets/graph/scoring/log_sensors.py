@@ -7,9 +7,10 @@ import dagster as dg
 from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.batches import UNFINISHED
 from ml_assets.graph.run_requests import Requests
-from ml_assets.graph.scoring.prediction_log import has_more, sizes
+from ml_assets.graph.scoring.prediction_log import hour_of
 from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.paths import Paths
+from ml_assets.sources.segments import segments_of
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import prediction_log as tables
 from ml_assets.tables.prediction_log import PREDICTION_LOG
@@ -33,10 +34,10 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
         return []
 
     def check(tick: Tick) -> Found:
-        now = sizes(paths.serving / spec.name)
+        now = segments_of(paths, spec.name).sizes()
         before = json.loads(tick.remembered() or "null") or {"sizes": _read(tick)}
         earlier: dict[str, int] = before["sizes"]
-        grown = sorted({name.partition("/")[0] for name, size in now.items() if size > earlier.get(name, 0)})
+        grown = sorted({hour_of(name) for name, size in now.items() if size > earlier.get(name, 0)})
         if tick.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
             return Found(reason="the run before is under way")
         first, pending = run_requests.repeated(grown, {}), run_requests.from_cells(before.get("requested", {}))
@@ -49,7 +50,7 @@ def log_sensor(spec: PipelineSpec, paths: Paths, job: str) -> list[dg.SensorDefi
         if not first and not lost:
             return Found(reason=f"{len(now)} segment{'' if len(now) == 1 else 's'}, nothing new", memory=memory)
         hours, new = tick.neighbours({*first, *lost}, by_hour=True)
-        keys = [sensing.short_hash([one for one in now.items() if one[0].partition("/")[0] in some]) for some in hours]
+        keys = [sensing.short_hash([one for one in now.items() if hour_of(one[0]) in some]) for some in hours]
         runs = [sensing.run(key, lost, batches=some) for key, some in zip(keys, hours, strict=True)]
         return Found(runs, memory=memory, new_hours=new)
 
@@ -66,9 +67,7 @@ def _read(tick: Tick) -> dict[str, int]:
 
 def _lost(tick: Tick, due: Requests) -> Requests:
     """Requests whose hour still has a whole line that was not read."""
-    folder, read, left = tick.paths.serving / tick.spec.name, _read(tick), set()
-    for name in sizes(folder):
-        hour = name.partition("/")[0]
-        if hour in due and has_more(folder / name, read.get(name, 0)):
-            left.add(hour)
+    places, read = segments_of(tick.paths, tick.spec.name), _read(tick)
+    waiting = [name for name in places.sizes() if hour_of(name) in due]
+    left = {hour_of(name) for name in waiting if places.has_more(name, read.get(name, 0))}
     return {hour: one for hour, one in due.items() if hour in left}

@@ -7,20 +7,18 @@ it, every whole line of it is in the lake, and none was rejected.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ml_assets.errors import LakeError, SourceError
+from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Commit, Lake, Written
 from ml_assets.lake.paths import Paths
-from ml_assets.ml.log_records import HOUR, SUFFIX, Feedback, Predicted, lines
+from ml_assets.ml.log_records import HOUR, Feedback, Predicted, lines
+from ml_assets.sources.segments import Segments, segments_of
 from ml_assets.tables import prediction_log as tables
 from ml_assets.tables.prediction_log import FEEDBACK, PREDICTION_LOG, SEGMENTS, Segment
 from ml_assets.tables.versions import now
@@ -65,71 +63,47 @@ class Ingested:
     removed: int
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Segment -> bytes, of all hours of a pipeline, in order."""
-    found = {}
-    for file in sorted(folder.glob(f"*/*{SUFFIX}")):
-        with contextlib.suppress(FileNotFoundError):  # removed at this moment
-            found[f"{file.parent.name}/{file.name}"] = file.stat().st_size
-    return found
-
-
 def ingest(lake: Lake, paths: Paths, pipeline: str, hour: str, commit: Commit) -> Ingested:
     """Write what is new in an hour's segments to the lake, and remove the segments that are finished.
 
     Raises:
         SourceError: The log cannot be read.
-        LakeBusy: Another process has been doing this for too long.
+        LakeBusy: Another process has been doing this for too long, or the log's place cannot be reached.
         LakeError: The lake cannot be written.
     """
-    folder = paths.serving / pipeline
+    places = segments_of(paths, pipeline)
     with paths.catalog.lock(f"{pipeline}.{PREDICTION_LOG.name}", LOCK_S, "reading the prediction log"):
         rows = outcomes = 0
         touched: set[str] = set()
         while True:
             known = tables.segments(lake, pipeline, [hour])
-            read = read_new(folder, hour, known)
+            read = read_new(places, hour, known)
             written = _write(lake, pipeline, read, commit)
             rows, outcomes = rows + len(read.predicted["hour"]), outcomes + len(read.feedback["hour"])
             touched |= {one.segment for one in read.segments}
             if read.is_all:
                 break
-        removed = remove_finished(folder, tables.segments(lake, pipeline), dt.datetime.now(dt.UTC))
+        removed = remove_finished(lake, pipeline, places, dt.datetime.now(dt.UTC))
     return Ingested(written, rows, outcomes, len(touched), removed)
 
 
-def read_new(folder: Path, hour: str, known: Mapping[str, Segment]) -> Read:
+def read_new(places: Segments, hour: str, known: Mapping[str, Segment]) -> Read:
     """The whole lines of an hour's segments that have not been read, at most about `READ_BYTES`."""
     read, room = Read(), READ_BYTES
-    for name, size in sizes(folder).items():
+    for name, size in places.sizes().items():
         before = known.get(name, Segment(name, hour))
-        if name.partition("/")[0] != hour or size <= before.bytes:
+        if hour_of(name) != hour or size <= before.bytes:
             continue
         if room <= 0:
             read.is_all = False
             break
-        data = _bytes(folder / name, before.bytes, room)
+        data = places.read(name, before.bytes, room)
         after = _parse(data, before, read)
         read.is_all = read.is_all and (after.bytes == before.bytes or before.bytes + len(data) >= size)
         room -= after.bytes - before.bytes
         if after.bytes > before.bytes:
             read.segments.append(after)
     return read
-
-
-def _bytes(file: Path, start: int, least: int) -> bytes:
-    """Bytes of a segment up to the end of a line, as long as there is one."""
-    try:
-        with file.open("rb") as opened:
-            opened.seek(start)
-            data = opened.read(least)
-            while b"\n" not in data and (more := opened.read(least)):
-                data += more
-    except OSError as error:
-        raise SourceError(
-            "A segment of the prediction log cannot be read.", found=error, where={"file": file}
-        ) from None
-    return data
 
 
 def _parse(data: bytes, before: Segment, read: Read) -> Segment:
@@ -244,32 +218,15 @@ def _check_once(lake: Lake, pipeline: str, segments: Sequence[Segment]) -> None:
         )
 
 
-def remove_finished(folder: Path, known: Mapping[str, Segment], moment: dt.datetime) -> int:
+def remove_finished(lake: Lake, pipeline: str, places: Segments, moment: dt.datetime) -> int:
     """Remove the segments that nobody writes any more and that are in the lake whole; returns how many."""
-    hour, removed = moment.strftime(HOUR), 0
-    for name in sizes(folder):
-        read = known.get(name)
-        if name.partition("/")[0] < hour and (read is None or not read.rejected):
-            removed += _remove_if_read(folder / name, read.bytes if read else 0)
-    return removed
+    hour = moment.strftime(HOUR)
+    names = [name for name in places.sizes() if hour_of(name) < hour]
+    known = tables.segments(lake, pipeline, sorted(set(map(hour_of, names))))
+    whole = {name: known.get(name, Segment(name, hour_of(name))) for name in names}
+    return sum(places.remove_if_read(name, one.bytes) for name, one in whole.items() if not one.rejected)
 
 
-def has_more(file: Path, start: int) -> bool:
-    """Does a whole line follow an offset? What has no end of line was never answered, or is being written."""
-    with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
-        opened.seek(start)
-        return any(b"\n" in data for data in iter(lambda: opened.read(READ_BYTES), b""))
-    return False
-
-
-def _remove_if_read(file: Path, read: int) -> bool:
-    """Its process holds the lock of a segment that may still grow."""
-    with contextlib.suppress(FileNotFoundError, BlockingIOError), file.open("rb") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if has_more(file, read):
-            return False
-        file.unlink()
-        with contextlib.suppress(OSError):  # other segments are there
-            file.parent.rmdir()
-        return True
-    return False
+def hour_of(segment: str) -> str:
+    """The hour in which a segment was written."""
+    return segment.partition("/")[0]

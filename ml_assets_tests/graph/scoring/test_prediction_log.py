@@ -17,8 +17,11 @@ import pytest
 
 from ml_assets.errors import LakeError
 from ml_assets.graph.scoring import log_sensors, prediction_log
+from ml_assets.lake.artifacts import UrlArtifacts
 from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.server.prediction_log import LogRules, PredictionLog
+from ml_assets.server.shipping import ship
 from ml_assets.tables import prediction_log as tables
 from ml_assets_tests.conftest import Project, check_results, failure_text
 
@@ -256,6 +259,31 @@ def test_the_segment_of_this_hour_stays(project: Project) -> None:
         write(answered("r1", at=now))
     assert ingest(project, now.strftime("%Y-%m-%dT%H")).removed == 0
     assert len(files(project)) == 1
+
+
+def test_shipped_segments_are_read_once_also_where_one_comes_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server that was killed after a put puts the segment again; meanwhile it may have been read and removed."""
+    store = UrlArtifacts(f"file://{tmp_path}/elsewhere", tmp_path / "cache")
+    monkeypatch.setattr(Paths, "shipped_log", store)
+    with server(project) as write:
+        write(answered("r1"))
+    copy = files(project)[0].read_bytes()
+    name = str(files(project)[0].relative_to(project.paths.serving))
+    assert ingest(project).rows == 0, "it is still on its way"
+    assert ship(project.paths.serving, store) == 1
+    requests, cursor, _ = tick(project, None)
+    assert hours_of(requests) == [HOUR]
+    found = ingest(project)
+    assert (found.rows, found.removed) == (2, 1)
+    with store.put(name) as again:
+        again.write_bytes(copy)
+    assert tick(project, cursor)[0] == []
+    found = ingest(project)
+    assert (found.rows, found.removed) == (0, 1)
+    assert logged(project) == both("r1")
+    assert not any(file.is_file() for file in (tmp_path / "elsewhere").rglob("*"))
 
 
 def tick(project: Project, cursor: str | None) -> tuple[list[dg.RunRequest], str | None, str]:
