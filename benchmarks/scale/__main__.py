@@ -26,12 +26,13 @@ def main() -> None:
 @click.option("--rows", "many", default=100_000_000, show_default=True)
 @click.option("--batches", default=100, show_default=True)
 @click.option("--watched", default=5, show_default=True, help="Newest batches that get reports.")
+@click.option("--max-rows", type=int, help="Of the training set; by default as many as memory takes.")
 @click.option("--memory", default="2GiB", show_default=True, help="DuckDB's memory limit.")
 @KEEP
-def of_rows(many: int, batches: int, watched: int, memory: str, save: Path | None) -> None:
+def of_rows(many: int, batches: int, watched: int, max_rows: int | None, memory: str, save: Path | None) -> None:
     """Every step over many rows."""
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
-        found = rows.measure(Path(temporary), many, batches, watched, memory)
+        found = rows.measure(Path(temporary), many, batches, watched, memory, training={"max_rows": max_rows})
     if save:
         project.save(save, "rows", found)
     sys.exit(0 if rows.report(found) else 1)

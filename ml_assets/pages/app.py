@@ -56,6 +56,7 @@ OF_REPORTS = {
 }
 REPORT_TYPES = {".html": "text/html", ".json": "application/json", ".md": "text/plain", ".png": "image/png"}
 BUDGET_S = 0.1  # of reading pipelines anew, before a page is shown with those that are read
+SLICE_S = 1.0  # of reading, between which pages see what is read by then
 CHECK_S = 2.0
 MOST_FORM = 20_000  # bytes
 WRONG_KEY_S = 1.0
@@ -107,12 +108,14 @@ async def _watching(views: Views, _app: Starlette) -> AsyncIterator[None]:
     stopping = threading.Event()
 
     def watch() -> None:
-        while not stopping.wait(CHECK_S):
+        while not stopping.is_set():
             try:
-                views.keeper.home(BUDGET_S)
+                while not views.keeper.catch_up(SLICE_S) and not stopping.is_set():
+                    pass
                 views.keeper.validate()
             except MLAssetsError as error:  # a page says so, too
                 log.debug("The lake cannot be read. %s", error)
+            stopping.wait(CHECK_S)
 
     with contextlib.suppress(MLAssetsError):
         await run_in_threadpool(views.keeper.home, BUDGET_S)  # so that the first page need not open the lake

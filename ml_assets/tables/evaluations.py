@@ -108,8 +108,9 @@ def newest(
     return EVALUATIONS.query(
         lake,
         pipeline,
-        """SELECT * FROM (
-            FROM {t} WHERE $versions IS NULL OR list_contains($versions, version)
+        # Read whole: to leave files out, DuckLake would read the statistics of every file in the lake.
+        """WITH rows_ AS MATERIALIZED (FROM {t}) SELECT * FROM (
+            FROM rows_ WHERE $versions IS NULL OR list_contains($versions, version)
             QUALIFY evaluated_at = max(evaluated_at) OVER (PARTITION BY version)
         ) WHERE $scopes IS NULL OR list_contains($scopes, scope)""",
         {"versions": versions and list(versions), "scopes": scopes and list(scopes)},

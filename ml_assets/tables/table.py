@@ -13,6 +13,8 @@ from ml_assets.lake.lake import Commit, Lake, Put, Rows, at
 from ml_assets.lake.sql import identifier
 from ml_assets.lake.sql import table as quoted
 
+# To leave files out, DuckLake reads the statistics of every file in the lake: to read so many batches costs less.
+FEW = 200
 ONLINE = "online "  # what names a day of real-time use among batches begins with
 
 
@@ -159,7 +161,9 @@ class Table:
         days = [name for name in there if is_online(name)]
         batches = [name for name in there if not is_online(name)]
         chosen = [*batches[-limit:], *days[-limit:]]
-        chosen_rows = "batch IN (SELECT unnest($batches))" if there else "$batches IS NOT NULL"  # not written by batch
+        chosen_rows = "list_contains($batches, batch)" if len(there) <= FEW else "batch IN (SELECT unnest($batches))"
+        if not there:  # not written by batch
+            chosen_rows = "$batches IS NOT NULL"
         sql = f"SELECT {columns} FROM {{t}} WHERE {chosen_rows} AND {where} ORDER BY batch"
         return self.query(lake, pipeline, sql, {"batches": chosen, **parameters})
 

@@ -61,3 +61,12 @@ def test_the_parts_of_a_sample_are_those_of_all_rows(trained: Project, lake: Lak
     assert len(every) == 750
     assert len(sampled) == len(sampled.merge(every)) < 400
     assert set(sampled["part"]) == set(training_sets.PARTS)
+
+
+def test_many_rows_are_pinned_a_group_of_batches_at_a_time(
+    trained: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pinning.make_pin(lake, trained.spec)
+    monkeypatch.setattr(pinning, "ROWS_A_QUERY", 400)
+    assert pinning._groups({"1": 150, "2": 200, "3": 100, "4": 900, "5": 1}) == [["1", "2"], ["3"], ["4", "5"]]
+    assert pinning.make_pin(lake, trained.spec) == whole
