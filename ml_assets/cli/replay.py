@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import grid
 from ml_assets.cli.pipelines import pipeline_argument
 from ml_assets.lake.paths import Paths
 
@@ -54,9 +54,8 @@ def replay(pipeline: str, start: str | None) -> None:
 
 def _print(made: Replay) -> None:
     metric = made.spec.performance_metric
-    table = Table(title=f"{made.spec.name}: {metric} by batch (version)", title_justify="left", box=None)
-    for name in ("batch", "frozen", "loop", "every batch", "then the loop trained"):
-        table.add_column(name, overflow="fold")
+    titles = ("batch", "frozen", "loop", "every batch", "then the loop trained")
+    table = grid(*titles, title=f"{made.spec.name}: {metric} by batch (version)")
     for row in made.rows():
         scores = [_score(row[arm], row.get(f"{arm}_version")) for arm in ("frozen", "loop", "always")]
         table.add_row(row["batch"], *scores, row["trained_after"])

@@ -62,7 +62,7 @@ class Draft:
         key: Columns that are unique in each batch and look like an identifier.
         other_keys: Combinations that are unique too, perhaps by chance.
         split: As the YAML has it, and why.
-        warnings: Other things that a person should know.
+        warnings: Other things that you should know.
     """
 
     name: str

@@ -128,7 +128,7 @@ def _lines(lines: list[str]) -> str:
 
 
 def decisions(made: Draft) -> list[str]:
-    """What a person should decide, most important first."""
+    """What you should decide, most important first."""
     found = []
     if made.target.is_open:
         found.append(
