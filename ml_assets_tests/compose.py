@@ -55,7 +55,7 @@ class Platform:
             (root / name).write_text(self.here(self.file["configs"][one["source"]]["content"]))
 
     def environment(self, service: str, root: Path) -> dict[str, str]:
-        said = {name: self.here(value) for name, value in self.file["services"][service]["environment"].items()}
+        said = {name: self.here(value or "") for name, value in self.file["services"][service]["environment"].items()}
         said = {name: value.replace("/app", str(root)) for name, value in said.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, **said, "PATH": path, "PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}

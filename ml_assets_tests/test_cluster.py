@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._daemon.types import DaemonHeartbeat
 
 from ml_assets import attention
 from ml_assets.cli import main
@@ -28,15 +28,19 @@ from ml_assets.graph.scoring import prediction_log
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
 from ml_assets.graph.staleness.states import evaluate
+from ml_assets.home import DRIVER, prepare_home
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.move import move
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
+from ml_assets.server.shipping import ship
 from ml_assets.sources.segments import segments_of
-from ml_assets_tests import compose, postgres, s3
-from ml_assets_tests.conftest import Project, files_of, wait_until, written_project
+from ml_assets.tables import versions
+from ml_assets_tests import postgres, s3
+from ml_assets_tests.conftest import Project, files_of, train, wait_until
 from ml_assets_tests.lake.catalog_contract import write
 from ml_assets_tests.lake.kept import quiet, states
+from ml_assets_tests.server.helpers import started
 
 # What both must have; lists come from models that compute in the same order.
 EQUAL = {
@@ -96,67 +100,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(database, objects)
 
 
-def test_the_services_of_compose_compute_what_an_embedded_lake_does(
+def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
     trained: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files arrive, a champion is trained, a server that shares nothing but PostgreSQL and S3 answers and is logged."""
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    web, server, code = compose.neighbours(), compose.neighbours(), compose.neighbours()
-    for name in ("lake", "dagster"):
-        cluster.database.database(name)
-    secrets = {"PGPASSWORD": cluster.database.password}
-    secrets |= {name: cluster.objects.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    moved = {
-        "ml_assets@postgres:5432": f"lake@127.0.0.1:{cluster.database.port}",
-        "http://s3:8333": cluster.objects.options["endpoint_url"],
-        "host: code, port: 4000": f"host: 127.0.0.1, port: {code}",
-        "4000": str(code),
-        "3000": str(web),
-        "3001": str(web + 1),
-        "8000": str(server),
-        "0.0.0.0": "127.0.0.1",
-        "ml_assets.definitions": "credit.definitions",
-    }
-    root, elsewhere = written_project(tmp_path / "project"), written_project(tmp_path / "server")
-    with compose.platform(compose.read(secrets), moved) as services:
-        for name, value in services.environment("code", root).items():
-            if name.startswith(("ML_ASSETS", "AWS", "PG", "DAGSTER")):
-                monkeypatch.setenv(name, value)
-        assert services.start("prepare", root).wait(60) == 0, (root / "prepare.log").read_text()
-        made = Project(root, trained.instance)
-        for batch in range(1, 5):
-            made.write(batch)
-        services.start("code", root)
-        compose.wait_for(code, "the code server")
-        for name in ("daemon", "web", "pages"):
-            services.start(name, root)
-        wait_until(lambda: exists(made, "alias_events"), 300, "a champion", every_s=2)
-
-        services.start("server", elsewhere)
-        compose.wait_for(server, "the scoring server")
-        wait_until(lambda: ask(server, "/health/ready")[0] == 200, 60, "a server that is ready")
-        row = {"loan": 9001, "income": 20.5, "region": "A", "signed": "2024-01-02T03:04:05"}
-        status, answer = ask(server, "/v1/loans/predict", {"id": "asked", "rows": [row]})
-        assert (status, answer["versions"]) == (200, ["1.0.0"])
-        made.write(5)
-        wait_until(lambda: exists(made, "performance_report"), 300, "what was predicted and observed", every_s=2)
-        assert ask(web, "/server_info")[0] == 200
-        assert attention.of_installation(root / "data/dagster") == []
-        assert heartbeat(root / "data/dagster") is not None
-        assert not (root / "data/dagster/history").exists(), "Dagster's records are on PostgreSQL"
-        services.running["server"].terminate()
-        assert services.running["server"].wait(30) == 0
-    segments = segments_of(made.paths, "loans").sizes()
-    assert len(segments) == 1
-    with Lake.of(made.paths) as lake:
-        hour = prediction_log.hour_of(*segments)
-        prediction_log.ingest(lake, made.paths, "loans", hour, Commit("loans/prediction_log"))
-    (logged,) = made.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
-    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["predictions"][0]["score"]}
-
+    for name, value in cluster.environment("credit").items():
+        monkeypatch.setenv(name, value)
+    train(tmp_path)
+    made = Project(tmp_path / "project", trained.instance)
     catalog = made.paths.catalog
     assert isinstance(catalog, PostgresCatalog)
-    assert catalog.data.url == "s3://ml-assets/project/lake/data"
+    assert catalog.data.url == "s3://ml-assets/credit/lake/data"
     for table, sql in EQUAL.items():
         assert made.rows(sql) == embedded[table], table
         assert embedded[table], table
@@ -168,24 +122,26 @@ def test_the_services_of_compose_compute_what_an_embedded_lake_does(
         lost = next(file for file in catalog.data.files("loans/features") if "batch=2" in file.name)
         catalog.data.remove(lost.name)
         (found,) = lake.damaged_files("loans")
-        assert (found.batch, found.what, found.path) == ("2", "is lost", f"{catalog.data.url}/{lost.name}")
+        assert (found.batch, found.what, found.path) == ("2", "is lost", f"s3://ml-assets/credit/lake/data/{lost.name}")
     assert [store for store in ("bundles", "releases") if not any_names(made, store)] == []
+    check_server_without_project(made, tmp_path)
 
 
-def exists(project: Project, table: str) -> bool:
-    with contextlib.suppress(LakeError), Lake.of(project.paths, read_only=True) as lake:
-        return lake.exists(f"loans.{table}")
-    return False
-
-
-def ask(port: int, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-    data, headers = None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"}
-    try:
-        with urlopen(Request(f"http://127.0.0.1:{port}{path}", data, headers), timeout=30) as answer:
-            text = answer.read()
-            return int(answer.status), json.loads(text) if text else None
-    except HTTPError as error:
-        return error.code, None
+def check_server_without_project(project: Project, folder: Path) -> None:
+    """A server in an empty folder finds releases and lookups by the environment alone, and its log arrives."""
+    (folder / "nowhere").mkdir()
+    with started(folder / "serve.log", ["-m", "ml_assets.cli", "serve"], cwd=folder / "nowhere") as server:
+        row = {"loan": 9001, "income": 20.5, "region": "A", "signed": "2024-01-02T03:04:05"}
+        status, answer = server.ask("/v1/loans/predict", {"id": "asked", "rows": [row]})
+        assert (status, answer["versions"]) == (200, ["1.0.0"])
+        assert server.end() == 0
+    assert "all columns are logged" in (folder / "serve.log").read_text()
+    (segment,) = segments_of(project.paths, "loans").sizes()
+    with Lake.of(project.paths) as lake:
+        hour = prediction_log.hour_of(segment)
+        prediction_log.ingest(lake, project.paths, "loans", hour, Commit("loans/prediction_log"))
+    (logged,) = project.rows("SELECT request_id, model_version, score FROM {p}.prediction_log")
+    assert logged == {"request_id": "asked", "model_version": "1.0.0", "score": answer["scores"][0]}
 
 
 def any_names(project: Project, store: str) -> Any:
@@ -234,6 +190,8 @@ def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is
             for process in (ended, next_one):
                 process.terminate()
                 assert process.wait(30) == 0
+    for folder in ("one", "two"):  # what a slow machine has not shipped within the time for its end
+        ship(tmp_path / folder / "data/serving", project.paths.shipped_log)
     read()
     found = [row["feedback_id"] for row in project.rows("SELECT feedback_id FROM {p}.feedback")]
     acknowledged = {name for lines in said.values() for name in lines}
@@ -247,84 +205,19 @@ def _word(line: bytes) -> str:
     return line.decode().strip()
 
 
-# Kills itself: after the third file of a move, or when half of the catalog's tables are written.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from ml_assets.lake import catalog_copy, ledger
-from ml_assets.lake.move import move
-from ml_assets.lake.paths import Paths
-moment, root, address, data = sys.argv[1:]
-def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
-ledger.SAVE_S = 0
-if moment == "files":
-    tell = lambda far: kill() if far.files == 3 else None
-else:
-    tell = lambda far: None
-    identifier, seen = catalog_copy.identifier, []
-    def counting(name):
-        seen.append(name)
-        return kill() if name == "ducklake_snapshot" else identifier(name)
-    catalog_copy.identifier = counting
-paths = Paths(Path(root), Path(root) / "data")
-move(paths.place_at(None, None), paths.place_at(address, data), tell, 5)
-"""
-
-
-def verdicts(project: Project) -> set[str]:
-    with Lake.of(project.paths, read_only=True) as lake:
-        found = evaluate(pipelines_of(project.defs())["loans"], read_facts(lake, "loans"))
-    return {one.state for one in found}
-
-
-def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
-    copied: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_heartbeat_is_where_dagster_itself_writes_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in cluster.objects.environment().items():
-        monkeypatch.setenv(name, value)
-    address, place = cluster.database.database(), "s3://ml-assets/moved"
-    paths = copied.paths
-    embedded, before, untouched = states(paths), verdicts(copied), files_of(paths.data)
-    for moment in ("files", "catalog"):
-        command = [sys.executable, "-c", KILLED, moment, str(copied.root), address, place]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    target = paths.place_at(address, place)
-    done = move(paths.place, target, quiet, 5)
-    assert done.copied.files == 0  # what was copied before the kills is not copied again
-    assert done.copied.unchanged > 20
-    assert {file for file in files_of(paths.data) - untouched if "lock" not in file[0]} == set()
-    monkeypatch.setenv("ML_ASSETS_CATALOG", address)
-    monkeypatch.setenv("ML_ASSETS_LAKE_DATA", place)
-    assert paths.place == target
-    assert states(paths) == embedded
-    assert verdicts(copied) == before
-    copied.write(6)
-    assert copied.ingest("6").success
-    assert copied.watch("6").success
-    assert verdicts(copied) == before
-    with pytest.raises(LakeError, match="writes that this lake does not have"):
-        move(paths.place_at(None, None), target, quiet, 5)
-    other = paths.place_at(cluster.database.database(), "s3://ml-assets/other")
-    write(other.catalog, tmp_path, 1)
-    with pytest.raises(LakeError, match="another lake"):
-        move(target, other, quiet, 5)
-    monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
-    with target.catalog.write_lock(["loans.features"], 5), pytest.raises(LakeBusy):
-        move(target, paths.place_at(None, None), quiet, 5)
-    monkeypatch.chdir(copied.root)
-    for command in (["check"], ["backup", "s3://ml-assets/backup"], ["backup", str(tmp_path / "backup")]):
-        shown = CliRunner().invoke(main, ["lake", *command])
-        assert shown.exit_code == 0, shown.output
-    now = states(paths)
-    back = Paths(tmp_path / "back", tmp_path / "back/data")
-    move(target, back.place, quiet, 5)
-    assert states(back) == now
-    cluster.database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
-    lost = next(target.catalog.data.files("loans/features"))
-    target.catalog.data.remove(lost.name)
-    assert "recover --from BACKUP" in CliRunner().invoke(main, ["lake", "check"]).output
-    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://ml-assets/backup"])
-    assert shown.exit_code == 0, shown.output
-    assert "Copied 1 files" in shown.output
-    assert states(paths) == now
-    shutil.rmtree(back.data)
+    address = cluster.database.database().replace("postgresql://", DRIVER)
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_DATABASE", address)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = prepare_home(Paths(tmp_path, tmp_path / "data"))
+    assert heartbeat(home) is None
+    assert attention.of_installation(home) == []
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 300, "SENSOR", "1", []))
+    (need,) = attention.of_installation(home)
+    assert need.text.startswith("Dagster's daemon is down")
+    assert need.since is not None
+    assert abs((versions.now() - need.since).total_seconds() - 300) < 60
+    assert not (home / "history").exists()

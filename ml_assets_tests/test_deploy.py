@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -21,6 +20,7 @@ from ml_assets.server.keys import Keys
 from ml_assets.server.prometheus import TYPES
 from ml_assets_tests import compose
 
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="an extra of dev brings it")
 FOLDER = compose.ROOT / "deploy"
 KUBERNETES = FOLDER / "kubernetes"
 API = "1.37"
@@ -153,6 +153,8 @@ def test_values_of_the_chart_name_what_there_is() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "code"}, "spec": spec}
     kubernetes_validate.validate(pod, API, strict=True)
     check_confined(deployment["securityContext"])
+    runs = found["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    assert runs["securityContext"] == deployment["podSecurityContext"]
     project = tomllib.loads((compose.ROOT / "pyproject.toml").read_text())
     (dagster,) = [one for one in project["project"]["dependencies"] if one.startswith("dagster>=")]
     (version,) = re.findall(r"--version (\S+)", (FOLDER / "dagster-values.yaml").read_text())

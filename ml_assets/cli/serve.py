@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def serve(
 
 
 def settings_of(root: Path, pipeline: str) -> Settings:
-    """How a pipeline is served, as its YAML says; the defaults where the project does not declare it.
+    """How a pipeline is served, as its YAML says; by the defaults, which log all columns, where nothing declares it.
 
     Raises:
         SpecError: `serving` of the YAML is wrong.
@@ -76,6 +77,9 @@ def settings_of(root: Path, pipeline: str) -> Settings:
 
     project = find_project(root)
     declared: dict[str, Any] = pipelines(project).get(pipeline, {}) if project else {}
+    if not declared:
+        log = logging.getLogger("ml_assets.server")
+        log.warning("no project in %s declares %s: the champion is served, and all columns are logged", root, pipeline)
     from pydantic import ValidationError
 
     from ml_assets.spec.operation import Serving

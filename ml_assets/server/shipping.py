@@ -16,7 +16,6 @@ import shutil
 import threading
 from pathlib import Path
 
-from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Artifacts
 from ml_assets.ml.log_records import SUFFIX
 
@@ -54,7 +53,7 @@ class Shipper:
     def _has_shipped(self) -> bool:
         try:
             ship(self._folder, self._store)
-        except (LakeError, OSError) as error:
+        except Exception as error:  # whatever a store may raise: the log stays here
             log.error("the prediction log was not shipped; it stays in %s and is tried again: %s", self._folder, error)
             return False
         return True
