@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.scale import batches as many_batches
 from benchmarks.scale import project, rows
 
 KEEP = click.option("--save", type=click.Path(path_type=Path), help="Keep the figures in this JSON file.")
@@ -36,6 +37,18 @@ def of_rows(many: int, batches: int, watched: int, max_rows: int | None, memory:
     if save:
         project.save(save, "rows", found)
     sys.exit(0 if rows.report(found) else 1)
+
+
+@main.command("batches")
+@click.option("--sizes", type=int, multiple=True, default=(100, 1000, 10_000), show_default=True)
+@KEEP
+def of_batches(sizes: tuple[int, ...], save: Path | None) -> None:
+    """What a new batch costs, by how many there are."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
+        found = many_batches.measure(Path(temporary), sizes)
+    if save:
+        project.save(save, "batches", found)
+    sys.exit(0 if many_batches.report(found) else 1)
 
 
 if __name__ == "__main__":
