@@ -29,6 +29,7 @@ from ml_assets.pages.render import POLICY, STYLE, style
 from ml_assets.pages.views import Views
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
+from ml_assets.tables import formats
 
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
@@ -140,7 +141,7 @@ class _Served:
         """A page that reads the lake, in one snapshot."""
 
         def opened(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return make_page(request, lake)
 
         return self.page(opened)
@@ -173,7 +174,8 @@ class _Served:
         from ml_assets.graph.release.promotion import approvals
 
         why, by = form.get("why", ""), form.get("by", "")
-        with Lake(self.views.paths.lake) as lake:
+        with Lake.of(self.views.paths) as lake:
+            formats.check(lake)
             if form.get("word") == "approve":
                 approvals.approve(lake, self.views.paths, name, version, why, by)
             else:
@@ -183,7 +185,7 @@ class _Served:
         """The page again, with what was wrong."""
 
         def again(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return self.version(request, lake, why)
 
         answer = await run_in_threadpool(self._answer, request, again)

@@ -19,11 +19,11 @@ from ml_assets.tables.versions import alias, now
 
 RETRAIN_EVENTS = Table(
     "retrain_events",
-    "A decision about a training: what asked for it, whether it was started, waits or was skipped, and why.",
+    "A decision about a training: what triggered it, whether it was started, waits or was skipped, and why.",
     (
         Column("event_id", "VARCHAR", "Names the event; a tag of its run."),
         Column("decided_at", "TIMESTAMP", "When, UTC."),
-        Column("trigger", "VARCHAR", "What asked for it: first, drift, decay, new_batches, report, cron or manual."),
+        Column("trigger", "VARCHAR", "What triggered it: first, drift, decay, new_batches, report, cron or manual."),
         Column("decision", "VARCHAR", "train (a run was requested), wait (decided again later) or skip (never again)."),
         Column("why", "VARCHAR", "The evidence, and what holds it back."),
         Column("batches", "VARCHAR[]", "Batches that the evidence is about."),
