@@ -151,7 +151,7 @@ class _Served:
         return self.views.version(lake, _name(request), request.path_params["version"], problem, bool(self.keys))
 
     async def decide(self, request: Request) -> Response:
-        """Approve or reject a version: the key is asked for each time, so that no other site can use one."""
+        """Approve or reject a version: each decision needs the key, so that no other site can use one."""
         body = await request.body() if int(request.headers.get("content-length", MOST_FORM + 1)) <= MOST_FORM else b""
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:

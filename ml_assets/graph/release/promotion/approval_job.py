@@ -91,5 +91,5 @@ def _waiting(spec: PipelineSpec, paths: Paths) -> dict[str, Decision]:
 def _listed(spec: PipelineSpec, waiting: Mapping[str, Decision]) -> str:
     if spec.gates.approval == "auto":
         return "No version waits: gates.approval is auto."
-    told = ", ".join(f"{version} (since {made.decided_at:%Y-%m-%d %H:%M} UTC)" for version, made in waiting.items())
-    return f"Waiting: {told or 'none'}, when the code location was last loaded; reload it for newer ones."
+    listed = ", ".join(f"{version} (since {made.decided_at:%Y-%m-%d %H:%M} UTC)" for version, made in waiting.items())
+    return f"Waiting: {listed or 'none'}, when the code location was last loaded; reload it for newer ones."
