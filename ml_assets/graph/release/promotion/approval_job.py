@@ -29,8 +29,9 @@ class Approval(dg.Config):
     decision: Literal["approve", "reject"] = Field(
         description="approve: it becomes the champion. reject: it never does."
     )
-    why: str = Field(description="The reason, such as: checked the slices with Ana.")
-    by: str = Field(description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
+    # Empty ones are refused. They have a default so that the launchpad shows them, to be filled in.
+    why: str = Field("", description="The reason, such as: checked the slices with Ana.")
+    by: str = Field("", description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
 
 
 def approve_job(spec: PipelineSpec, paths: Paths) -> dg.JobDefinition:
