@@ -221,3 +221,86 @@ def test_the_heartbeat_is_where_dagster_itself_writes_it(
     assert need.since is not None
     assert abs((versions.now() - need.since).total_seconds() - 300) < 60
     assert not (home / "history").exists()
+
+
+# Kills itself: after the third file of a move, or when half of the catalog's tables are written.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ml_assets.lake import catalog_copy, ledger
+from ml_assets.lake.move import move
+from ml_assets.lake.paths import Paths
+moment, root, address, data = sys.argv[1:]
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+ledger.SAVE_S = 0
+if moment == "files":
+    tell = lambda far: kill() if far.files == 3 else None
+else:
+    tell = lambda far: None
+    identifier, seen = catalog_copy.identifier, []
+    def counting(name):
+        seen.append(name)
+        return kill() if name == "ducklake_snapshot" else identifier(name)
+    catalog_copy.identifier = counting
+paths = Paths(Path(root), Path(root) / "data")
+move(paths.place_at(None, None), paths.place_at(address, data), tell, 5)
+"""
+
+
+def verdicts(project: Project) -> set[str]:
+    with Lake.of(project.paths, read_only=True) as lake:
+        found = evaluate(pipelines_of(project.defs())["loans"], read_facts(lake, "loans"))
+    return {one.state for one in found}
+
+
+def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
+    copied: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.objects.environment().items():
+        monkeypatch.setenv(name, value)
+    address, place = cluster.database.database(), "s3://ml-assets/moved"
+    paths = copied.paths
+    embedded, before, untouched = states(paths), verdicts(copied), files_of(paths.data)
+    for moment in ("files", "catalog"):
+        command = [sys.executable, "-c", KILLED, moment, str(copied.root), address, place]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    target = paths.place_at(address, place)
+    done = move(paths.place, target, quiet, 5)
+    assert done.copied.files == 0  # what was copied before the kills is not copied again
+    assert done.copied.unchanged > 20
+    assert {file for file in files_of(paths.data) - untouched if "lock" not in file[0]} == set()
+    monkeypatch.setenv("ML_ASSETS_CATALOG", address)
+    monkeypatch.setenv("ML_ASSETS_LAKE_DATA", place)
+    assert paths.place == target
+    assert states(paths) == embedded
+    assert verdicts(copied) == before
+    copied.write(6)
+    assert copied.ingest("6").success
+    assert copied.watch("6").success
+    assert verdicts(copied) == before
+    with pytest.raises(LakeError, match="writes that this lake does not have"):
+        move(paths.place_at(None, None), target, quiet, 5)
+    other = paths.place_at(cluster.database.database(), "s3://ml-assets/other")
+    write(other.catalog, tmp_path, 1)
+    with pytest.raises(LakeError, match="another lake"):
+        move(target, other, quiet, 5)
+    monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
+    with target.catalog.write_lock(["loans.features"], 5), pytest.raises(LakeBusy):
+        move(target, paths.place_at(None, None), quiet, 5)
+    monkeypatch.chdir(copied.root)
+    for command in (["check"], ["backup", "s3://ml-assets/backup"], ["backup", str(tmp_path / "backup")]):
+        shown = CliRunner().invoke(main, ["lake", *command])
+        assert shown.exit_code == 0, shown.output
+    now = states(paths)
+    back = Paths(tmp_path / "back", tmp_path / "back/data")
+    move(target, back.place, quiet, 5)
+    assert states(back) == now
+    cluster.database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
+    lost = next(target.catalog.data.files("loans/features"))
+    target.catalog.data.remove(lost.name)
+    assert "recover --from BACKUP" in CliRunner().invoke(main, ["lake", "check"]).output
+    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://ml-assets/backup"])
+    assert shown.exit_code == 0, shown.output
+    assert "Copied 1 files" in shown.output
+    assert states(paths) == now
+    shutil.rmtree(back.data)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--from", "start", metavar="BATCH", help="First batch that is scored; those before it train the start.")
 def replay(pipeline: str, start: str | None) -> None:
     """Past batches arrive again through the real sensors and jobs: the loop against a frozen model and against
-    training after every batch. It works in data/replay, never in your lake, and begins anew each time."""
+    training after every batch. It works in data/replay, never in your lake, and starts from scratch each time."""
     from ml_assets import replay as package
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference

@@ -29,6 +29,7 @@ from ml_assets.pages.render import POLICY, STYLE, style
 from ml_assets.pages.views import Views
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
+from ml_assets.tables import formats
 
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
@@ -143,7 +144,7 @@ class _Served:
         """A page that reads the lake, in one snapshot."""
 
         def opened(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return make_page(request, lake)
 
         return self.page(opened)
@@ -153,7 +154,7 @@ class _Served:
         return self.views.version(lake, _name(request), request.path_params["version"], problem, bool(self.keys))
 
     async def decide(self, request: Request) -> Response:
-        """Approve or reject a version: the key is asked for each time, so that no other site can use one."""
+        """Approve or reject a version: each decision needs the key, so that no other site can use one."""
         body = await request.body() if int(request.headers.get("content-length", MOST_FORM + 1)) <= MOST_FORM else b""
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:
@@ -176,7 +177,8 @@ class _Served:
         from ml_assets.graph.release.promotion import approvals
 
         why, by = form.get("why", ""), form.get("by", "")
-        with Lake(self.views.paths.lake) as lake:
+        with Lake.of(self.views.paths) as lake:
+            formats.check(lake)
             if form.get("word") == "approve":
                 approvals.approve(lake, self.views.paths, name, version, why, by)
             else:
@@ -186,7 +188,7 @@ class _Served:
         """The page again, with what was wrong."""
 
         def again(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return self.version(request, lake, why)
 
         answer = await run_in_threadpool(self._answer, request, again)

@@ -42,7 +42,7 @@ RELEASES = Table(
         Column("fitted_rows", "BIGINT", "Their rows."),
         Column("flips", "DOUBLE", "Share of the test rows that the refit model decides differently."),
         Column("negative_flips", "DOUBLE", "Share of the test rows that only the evaluated model decides right."),
-        Column("flip_rows", "BIGINT", "Test rows that both were asked about."),
+        Column("flip_rows", "BIGINT", "Test rows that both models predicted."),
         Column("golden_change", "DOUBLE", "Largest change of a score by the refit, on the golden rows."),
         Column("known_rows", "BIGINT", "Train and validation rows, on which both were fitted."),
         Column("known_judged", "DOUBLE", "The tuning metric of the evaluated model on them."),
@@ -89,7 +89,7 @@ class Release:
         fitted_rows: Their rows.
         flips: Share of the test rows that the refit model decides otherwise than the judged one.
         negative_flips: Share of the test rows that the judged one decides right and the refit one wrong.
-        flip_rows: Test rows that both were asked about.
+        flip_rows: Test rows that both models predicted.
         golden_change: Largest change of a score from the judged to the refit model on the golden rows.
         known_rows: Train and validation rows, on which both were fitted.
         known_judged: The tuning metric of the judged model on them.

@@ -89,6 +89,11 @@ class Table:
         return {column.name: column.description for column in self.columns}
 
     @property
+    def comment(self) -> str:
+        """What the lake says of it: a row's meaning, and from 2 on its format, which formats.py reads."""
+        return self.description if self.format == 1 else f"{self.description} [format {self.format}]"
+
+    @property
     def renamed(self) -> dict[str, str]:
         """Column -> its earlier name."""
         return {column.name: column.earlier for column in self.columns if column.earlier}
@@ -169,7 +174,7 @@ class Table:
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""
-        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.description, self.descriptions)
+        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.comment, self.descriptions)
 
     def put(
         self,
@@ -194,7 +199,7 @@ class Table:
             source,
             batch,
             renamed=self.renamed,
-            description=self.description,
+            description=self.comment,
             column_descriptions=described,
             **how,
         )

@@ -158,9 +158,7 @@ def test_a_champion_as_of_a_time(project: Paths) -> None:
 def test_the_summary_shows_what_waits_and_what_was_refused(project: Paths) -> None:
     shown = run("summary", "loans")
     assert shown.exit_code == 1  # a person is waited for
-    assert re.search(
-        r"newest version +1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output
-    )
+    assert re.search(r"newest version +1\.0\.2 refused: metrics\.roc_auc: roc_auc >= 0\.6, found 0\.55;", shown.output)
     (listed,) = json.loads(run("summary", "loans", "--json").output)
     assert set(listed) == {
         *("pipeline", "rows", "batches", "seen", "quarantine", "candidates", "champion", "test", "live", "newest"),
