@@ -63,6 +63,7 @@ class Server:
 
     def _takes_a_file(self) -> bool:
         import s3fs
+        from botocore.exceptions import BotoCoreError
 
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
@@ -72,7 +73,7 @@ class Server:
                 filesystem.mkdir(self.bucket)
             with filesystem.open(f"{self.bucket}/probe", "wb") as probe:
                 probe.write(b"1")
-        except OSError:
+        except (OSError, BotoCoreError):
             return False
         return True
 

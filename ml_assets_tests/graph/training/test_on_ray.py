@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ from ml_assets import ray_cluster
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.candidates import folds_of
 from ml_assets.graph.training.on_ray import on_ray
-from ml_assets.graph.training.pinning import make_pin
 from ml_assets.graph.training.search import search
-from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.lake import Lake
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin
-from ml_assets_tests.conftest import SPEC, loans, wait_until
+from ml_assets_tests.conftest import wait_until
+from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.graph.training.test_search import told
 
 NOTED = {
@@ -52,16 +50,24 @@ class Nodes:
         return self.fits.read_text().split() if self.fits.exists() else []
 
 
-def node_options() -> dict[str, Any]:
-    """A small node of this machine alone. A node that chooses its agents' ports itself waits 15 s for them at most."""
-    ports = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
+# A small node of this machine alone. Each further process of Ray's costs two seconds of CPU at its start.
+NODE = {
+    "num_cpus": 1,
+    "object_store_memory": 80 * 1024**2,
+    "node_ip_address": "127.0.0.1",
+    "include_dashboard": False,
+    "include_log_monitor": False,
+}
+
+
+def ports() -> dict[str, int]:
+    """Ports for a node's agents; for those that it has to choose itself it waits 15 s and then gives up."""
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
     with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in ports]
+        free = [stack.enter_context(socket.socket()) for _ in names]
         for one in free:
             one.bind(("127.0.0.1", 0))
-        given = {name: one.getsockname()[1] for name, one in zip(ports, free, strict=True)}
-    size = {"num_cpus": 1, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
-    return {**size, **given, "node_ip_address": "127.0.0.1"}
+        return {name: one.getsockname()[1] for name, one in zip(names, free, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -72,39 +78,29 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     fits = tmp_path_factory.mktemp("ray") / "fits"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FITS", str(fits))
-        cluster = Cluster(initialize_head=True, head_node_args={**node_options(), "_system_config": QUICK})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, **ports(), "no_monitor": True, "_system_config": QUICK}
+        )
         try:
             patch.setenv(ray_cluster.ENV_ADDRESS, cluster.address)
-            yield Nodes(cluster, cluster.add_node(**node_options()), fits)
+            yield Nodes(cluster, cluster.add_node(**NODE, **ports()), fits)
         finally:
             cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PipelineSpec, Path, Pin]:
-    """A pipeline with features of five batches in a lake, and a training set."""
-    declared = copy.deepcopy(SPEC) | {"candidates": {"noted": NOTED}, "compute": "ray"}
-    spec = PipelineSpec.model_validate(declared | {"tuning": {"trials": 12, "folds": 2}})
+    """A pipeline in a lake, and its training set."""
+    spec = spec_of(NOTED, trials=12, folds=2)
     folder = tmp_path_factory.mktemp("project") / "lake"
     with Lake(folder) as lake:
-        for batch in range(1, 6):
-            rows = [
-                {**row, "batch": str(batch), "row_id": place}
-                for place, row in enumerate(loans(batch)[["income", "region", "late_days"]].to_dict("records"))
-            ]
-            key = {"batch": "VARCHAR", "row_id": "BIGINT"}
-            features = lake.values({**key, "income": "DOUBLE", "region": "VARCHAR"}, [dict(r) for r in rows])
-            validated = lake.values({**key, "late_days": "DOUBLE"}, rows)
-            puts = [FEATURES.put("loans", features, str(batch)), VALIDATED_DATA.put("loans", validated, str(batch))]
-            lake.replace(puts, Commit("loans/features", "r"))
-        pin = make_pin(lake, spec)
-    return spec, folder, pin
+        return spec, folder, written(lake, spec)
 
 
 def test_a_lost_node_changes_nothing(made: tuple[PipelineSpec, Path, Pin], nodes: Nodes) -> None:
     spec, folder, pin = made
     with Lake(folder, read_only=True) as lake:
-        folds = folds_of(lake, spec, "noted", pin)
+        folds = folds_of(lake, spec, "slow", pin)
         undisturbed = told(search(folds, spec.tuning))
         nodes.fits.unlink()
 
@@ -116,7 +112,7 @@ def test_a_lost_node_changes_nothing(made: tuple[PipelineSpec, Path, Pin], nodes
 
         loser = threading.Thread(target=lose_a_node)
         loser.start()
-        found = search(folds, spec.tuning, compute=on_ray(lake, folder, spec, "noted", pin))
+        found = search(folds, spec.tuning, compute=on_ray(lake, folder, spec, "slow", pin))
         loser.join()
     assert told(found) == undisturbed
     assert all(trial.memory_mib for trial in found)
@@ -129,10 +125,10 @@ def test_what_a_worker_refuses_is_an_error_of_its_own(
 ) -> None:
     spec, folder, pin = made
     with Lake(folder, read_only=True) as lake:
-        folds = folds_of(lake, spec, "noted", pin)
+        folds = folds_of(lake, spec, "slow", pin)
         away = Lake(tmp_path / "a folder of this machine alone", read_only=True)
         with pytest.raises(TrainingError, match="node of the Ray cluster cannot read the lake"):
-            search(folds, spec.tuning, compute=on_ray(away, folder, spec, "noted", pin))
+            search(folds, spec.tuning, compute=on_ray(away, folder, spec, "slow", pin))
 
 
 def test_other_versions_on_a_node_are_named() -> None:
