@@ -28,6 +28,8 @@ from ml_assets.graph.scoring import prediction_log
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
 from ml_assets.graph.staleness.states import evaluate
+from ml_assets.graph.training.candidates import Outcome, compete
+from ml_assets.graph.training.pinning import make_pin
 from ml_assets.home import DRIVER, prepare_home
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.move import move
@@ -38,6 +40,7 @@ from ml_assets.sources.segments import segments_of
 from ml_assets.tables import versions
 from ml_assets_tests import postgres, s3
 from ml_assets_tests.conftest import Project, files_of, train, wait_until
+from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.lake.catalog_contract import write
 from ml_assets_tests.lake.kept import quiet, states
 from ml_assets_tests.server.helpers import started
@@ -304,3 +307,62 @@ def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
     assert "Copied 1 files" in shown.output
     assert states(paths) == now
     shutil.rmtree(back.data)
+
+
+ELSEWHERE = """
+    import sys
+    from pathlib import Path
+    from ml_assets_tests.test_cluster import competed
+    competed(Path(sys.argv[1]))
+"""
+SLOW = spec_of(
+    {
+        "estimator": "ml_assets_tests.graph.training.slow_tree.SlowTree",
+        "search": {"max_depth": {"low": 1, "high": 6}, "ccp_alpha": {"low": 0.0001, "high": 0.1, "log": True}},
+    },
+    trials=16,
+    folds=2,
+)
+
+
+def competed(root: Path) -> Outcome:
+    """The search of a candidate, by a machine whose project is in this folder."""
+    paths = Paths(root, root / "data")
+    with Lake.of(paths) as lake:
+        return compete(lake, paths, SLOW, "slow", make_pin(lake, SLOW), "v1", lambda *_: None)
+
+
+def test_a_search_that_lost_its_machine_goes_on_elsewhere(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 on one machine; another one, which has nothing of its own, goes on after its last trial."""
+    alone, first, second = (tmp_path / name for name in ("alone", "first", "second"))
+    monkeypatch.setenv("FITS", str(tmp_path / "alone.fits"))
+    for folder in (alone, first, second):
+        (folder / "data").mkdir(parents=True)
+    with Lake.of(Paths(alone, alone / "data")) as lake:
+        written(lake, SLOW)
+    undisturbed = competed(alone)
+    for name, value in cluster.environment("elsewhere").items():
+        monkeypatch.setenv(name, value)
+    with Lake.of(Paths(first, first / "data")) as lake:
+        written(lake, SLOW)
+    monkeypatch.setenv("FITS", str(tmp_path / "first.fits"))
+    searches = Paths(second, second / "data").artifacts.searches
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(ELSEWHERE), str(first)]) as process:
+        wait_until(
+            lambda: any(len(searches.names(f"loans/{one}")) >= 6 for one in searches.names("loans")), 60, "trials"
+        )
+        process.kill()
+    monkeypatch.setenv("FITS", str(tmp_path / "second.fits"))
+    resumed = competed(second)
+    assert [(t.number, t.params, t.scores) for t in resumed.trials] == [
+        (t.number, t.params, t.scores) for t in undisturbed.trials
+    ]
+    reached = ("validation_score", "train_score", "threshold", "cv_se")
+    assert resumed.best.params == undisturbed.best.params
+    assert [getattr(resumed, name) for name in reached] == [getattr(undisturbed, name) for name in reached]
+    fits = {name: (tmp_path / f"{name}.fits").read_text().count("\n") for name in ("alone", "first", "second")}
+    assert fits["second"] <= fits["alone"] - 6  # six trials have six fits or more
+    resumed.journal.remove()
+    assert searches.names("loans") == []

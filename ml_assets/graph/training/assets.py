@@ -12,6 +12,7 @@ from ml_assets.graph.code_version import code_version, estimator_hashes, trainin
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting, pinning
+from ml_assets.graph.training.on_ray import on_ray
 from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
 from ml_assets.pages import addresses
@@ -105,7 +106,8 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
 
         with user_errors(pipeline=spec.name, candidate=name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
-            outcome = competition.compete(store, lake.paths, spec, name, pin, version, say)
+            compute = on_ray(store, lake.paths.root, spec, name, pin) if spec.compute == "ray" else None
+            outcome = competition.compete(store, lake.paths, spec, name, pin, version, say, compute)
             competition.record(store, spec, name, pin, outcome, declare.commit(context, key))
         return dg.MaterializeResult(
             metadata=declare.shown(
