@@ -7,7 +7,7 @@ it gives the same rows in the same order for ever, as long as its snapshot is ke
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ TRAINING_SETS = Table(
     key=("pin_id",),
 )
 PARTS = ("train", "validation", "test")
+READ_AT_ONCE = 20_000  # rows of several batches, beyond which a read of each by itself costs little
 FITTED = ("train", "validation")  # what the judged model is fitted on
 
 
@@ -217,7 +218,7 @@ def read(
 ) -> pd.DataFrame:
     """Labelled rows of some parts: batch, row_id, part, label, the features, and `slice_<column>` for each extra.
 
-    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a batch at a time: a sort of
+    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a few at a time: a sort of
     them all, and a second copy of every number, would take several times their memory.
 
     Raises:
@@ -246,19 +247,22 @@ def read(
 def _by_batch(
     lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...], extra: tuple[str, ...]
 ) -> Iterator[pa.Table]:
-    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once."""
+    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once.
+
+    Neighbours of few rows are read together: to find the rows of one batch costs as much as to read a thousand.
+    """
     casts = [
         f"{identifier(name)}::DOUBLE AS {identifier(name)}" for name, kind in pin.features.items() if kind == "number"
     ]
     replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
     sql = f"""SELECT *{replaced} FROM ({rows_sql(pipeline, pin, extra)})
-        WHERE list_contains($parts, part) AND ($batch IS NULL OR batch = $batch) ORDER BY batch, row_id"""
+        WHERE list_contains($parts, part) AND batch BETWEEN $first AND $last ORDER BY batch, row_id"""
     named = sorted({batch for part in parts for batch in pin.batches[part]})
-    batches = [None] if pin.split["by"] == "stratified" else named
+    whole = pin.split["by"] == "stratified"
     try:
-        for batch in batches:
-            # Without a name, the rows of a batch are gone before the next one is read.
-            values = {**parameters(pin), "parts": list(parts), "batch": batch}
+        for neighbours in [pin.all_batches] if whole else _neighbours(named, lake.rows_by_batch(FEATURES.of(pipeline))):
+            # Without a name, the rows of a group are gone before the next one is read.
+            values = {**parameters(pin), "parts": list(parts), "first": neighbours[0], "last": neighbours[-1]}
             yield _without_decimals(lake.con.execute(sql, values).to_arrow_table())
             lake.release_memory()
     except duckdb.InvalidInputException as error:
@@ -268,6 +272,20 @@ def _by_batch(
             where={"pipeline": pipeline, "pin": pin.pin_id},
             fix=f"Materialize {pipeline}/training_set again.",
         ) from error
+
+
+def _neighbours(batches: Sequence[str], rows: Mapping[str, int]) -> Iterator[list[str]]:
+    """Batches in groups of neighbours with at most `READ_AT_ONCE` rows; a larger one alone, as one of unknown size."""
+    group: list[str] = []
+    total = 0
+    for batch in batches:
+        total += rows.get(batch, READ_AT_ONCE)
+        if group and total > READ_AT_ONCE:
+            yield group
+            group, total = [], rows.get(batch, READ_AT_ONCE)
+        group.append(batch)
+    if group:
+        yield group
 
 
 def _without_decimals(rows: pa.Table) -> pa.Table:
