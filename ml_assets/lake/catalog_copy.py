@@ -42,6 +42,7 @@ class DataFile:
         begin: The snapshot that added it.
         end: The snapshot that took it away; None while it is part of the newest one.
         rows: Rows in it.
+        is_data: It has rows; otherwise it lists deleted ones.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DataFile:
     begin: int
     end: int | None
     rows: int
+    is_data: bool
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ def data_files(copy: Path) -> list[DataFile]:
         ):
             if not is_relative:
                 raise LakeError("A data file is outside of the lake's folder.", where={"table": table, "file": name})
-            found.append(DataFile(f"{DATA}/{name}", table, batch, int(size), int(begin), end and int(end), int(count)))
+            found.append(
+                DataFile(
+                    f"{DATA}/{name}", table, batch, int(size), int(begin), end and int(end), int(count), kind == "data"
+                )
+            )
     return found
 
 

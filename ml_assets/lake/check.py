@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,13 +104,14 @@ class Checked:
     notes: list[str] = field(default_factory=list)
 
 
-def check(place: Place, is_fast: bool, tell: Tell) -> Checked:
+def check(place: Place, is_fast: bool, tell: Tell, by_batch: Collection[str] = ()) -> Checked:
     """Check a lake's catalog and files.
 
     Args:
         place: The lake.
         is_fast: Names and sizes only: no file is read.
         tell: Told of each file.
+        by_batch: Names of tables in which every write of a batch replaces all its rows.
 
     Raises:
         LakeError: There is no lake, or its place cannot be reached.
@@ -124,6 +125,7 @@ def check(place: Place, is_fast: bool, tell: Tell) -> Checked:
             there = {file.name: file for file in place.files.files(DATA)}
             whole = _present(export.files, there, checked)
             _unnamed(place, export, there, checked)
+            checked.faults += _doubled(export, by_batch)
             if not is_fast:
                 _content(place, export, [(file, there[file.name]) for file in whole], checked, tell)
     return checked
@@ -210,6 +212,27 @@ def _unnamed(place: Place, export: Exported, there: dict[str, File], checked: Ch
                 "It is older than the lake or its recovery, so maintenance keeps it. Remove it if you know what it is."
             )
         checked.faults.append(Fault("no snapshot needs it", f"{place.files.url}/{name}", fix))
+
+
+def _doubled(export: Exported, by_batch: Collection[str]) -> Iterator[Fault]:
+    """Batches that do not have the rows of their newest write: two writers at once would leave those of both."""
+    newest: dict[tuple[str, str], tuple[int, int]] = {}
+    told = "SELECT snapshot_id, commit_extra_info FROM ducklake_snapshot_changes ORDER BY snapshot_id"
+    for snapshot, text in rows(export.file, told):
+        said = json.loads(text or "{}")
+        newest |= {(name, said.get("batch")): (int(snapshot), count) for name, count in said.get("rows", {}).items()}
+    living: dict[tuple[str, str], list[DataFile]] = {}
+    for file in export.files:
+        if file.end is None and file.batch is not None and file.table.partition(".")[2] in by_batch:
+            living.setdefault((file.table, file.batch), []).append(file)
+    for (name, batch), files in living.items():
+        snapshot, expected = newest.get((name, batch), (None, 0))
+        count = sum(file.rows if file.is_data else -file.rows for file in files)
+        # Maintenance and other commits may have written since, and the newest write may have expired.
+        if snapshot == max(file.begin for file in files) and count != expected:
+            schema, _, table_name = name.partition(".")
+            what = f"the batch has {count:,} rows, and its newest write had {expected:,}"
+            yield Fault(what, name, make_again(schema, table_name, batch), name, batch, (snapshot, None))
 
 
 def _since(copy: Path) -> dt.datetime:

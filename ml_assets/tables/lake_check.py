@@ -11,11 +11,13 @@ from ml_assets.lake.check import Checked, Fault
 from ml_assets.lake.copying import Place, Tell
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import releases, training_sets, versions
-from ml_assets.tables.data import FEATURES, VALIDATED_DATA
+from ml_assets.tables.data import FEATURES, QUARANTINE, RAW_DATA, VALIDATED_DATA
 from ml_assets.tables.drift import DRIFT
 
 # What a training set is read from again, besides the batches' files of other tables.
 TRAINED_ON = (FEATURES.name, VALIDATED_DATA.name)
+# Every write of a batch replaces all its rows in these.
+BY_BATCH = tuple(family.name for family in (RAW_DATA, VALIDATED_DATA, QUARANTINE, FEATURES))
 BACK = "`ml-assets lake recover --from BACKUP` puts it back"
 FIXES = {
     "bundle": f"{BACK}; or train again: `ml-assets train {{0}}`.",
@@ -37,7 +39,7 @@ def check(place: Place, lake: Lake, is_fast: bool, tell: Tell) -> Checked:
     Raises:
         LakeError: There is no lake, or its place cannot be reached.
     """
-    checked = engine.check(place, is_fast, tell)
+    checked = engine.check(place, is_fast, tell, BY_BATCH)
     if not checked.snapshots:
         return checked
     try:

@@ -142,6 +142,15 @@ def test_a_catalog_that_contradicts_itself(project: Paths, statement: str, what:
     assert next(one["fix"] for one in found if what in one["what"]).startswith("Put the catalog back")
 
 
+def test_rows_of_two_writers_at_once(project: Paths) -> None:
+    with Lake.of(project) as lake:
+        lake.con.execute(f"UPDATE {METADATA}data_file SET end_snapshot = NULL WHERE end_snapshot = 3")
+    found = fault("--fast")
+    assert found["what"] == "the batch has 2 rows, and its newest write had 1"
+    assert (found["table"], found["batch"]) == ("t.features", "a")
+    assert "--partition a" in found["fix"]
+
+
 def test_a_catalog_that_is_damaged_or_lost(project: Paths) -> None:
     catalog = project.lake / "catalog.sqlite"
     content = bytearray(catalog.read_bytes())
