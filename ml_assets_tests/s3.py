@@ -64,7 +64,6 @@ class Server:
 
     def _takes_a_file(self) -> bool:
         import s3fs
-        from botocore.exceptions import BotoCoreError
 
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
