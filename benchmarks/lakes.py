@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.tables import arrivals, drift, performance, versions
 from ml_assets.tables.arrivals import Arrival
 from ml_assets.tables.data import QUARANTINE, VALIDATED_DATA
@@ -21,6 +21,7 @@ from ml_assets.tables.decisions import DECISIONS, Gate
 from ml_assets.tables.drift import DRIFT
 from ml_assets.tables.evaluations import EVALUATIONS, Finding
 from ml_assets.tables.performance import PERFORMANCE
+from ml_assets.tables.table import Table
 from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS
 
 ROW = {"batch": "VARCHAR", "row_id": "BIGINT", "source_file": "VARCHAR", "amount": "DOUBLE", "region": "VARCHAR"}
@@ -47,14 +48,22 @@ class Story:
 
 
 def write(lake: Lake, story: Story, moment: dt.datetime | None = None) -> None:
-    """Write all of a pipeline, as of a moment; by default now."""
+    """Write all of a pipeline in one transaction, as of a moment; by default now.
+
+    A file for each batch and table costs milliseconds; a transaction for each batch would cost a hundred times that.
+    """
     moment = moment or versions.now()
     names = [f"{moment - dt.timedelta(weeks=n):%Y-%m-%d}" for n in range(story.batches, 0, -1)]
     dice = random.Random(story.name)
-    _files(lake, story, names, moment)
-    _rows(lake, story.name, names, dice)
-    _versions(lake, story, moment)
-    _monitored(lake, story, names, dice, moment)
+    made = [
+        arrivals.put(lake, story.name, _files(story, names, moment)),
+        *_rows(lake, story.name, names, dice),
+        *_versions(lake, story, moment),
+        *_monitored(lake, story, names, dice, moment),
+    ]
+    lake.replace(made, by(story.name, DECISIONS.name))
+    assert drift.recent(lake, story.name, limit=1) or not names
+    assert performance.recent(lake, story.name, limit=1) or not names
 
 
 def by(story_name: str, asset: str) -> Commit:
@@ -62,36 +71,41 @@ def by(story_name: str, asset: str) -> Commit:
     return Commit(f"{story_name}/{asset}", f"run of {story_name}")
 
 
-def _files(lake: Lake, story: Story, names: Sequence[str], moment: dt.datetime) -> None:
+def _files(story: Story, names: Sequence[str], moment: dt.datetime) -> list[Arrival]:
     listed = [Arrival(f"/data/{story.name}_{name}.csv", name, "ab" * 32, 1_200_000, moment, moment) for name in names]
     why = "The file is not in UTF-8.\n  found: byte 0xe9 in line 120\n  next:  Save it as UTF-8."
     for n in range(story.rejected):
         path, batch = f"/data/{story.name}_late_{n}.csv", f"late {n}"
         listed.append(Arrival(path, batch, "cd" * 32, 980_000, moment, moment, "refused", why))
-    lake.replace([arrivals.put(lake, story.name, listed)], by(story.name, arrivals.ARRIVALS.name))
+    return listed
 
 
-def _rows(lake: Lake, name: str, names: Sequence[str], dice: random.Random) -> None:
+def _rows(lake: Lake, name: str, names: Sequence[str], dice: random.Random) -> list[Put]:
     rows = [
         {"batch": batch, "row_id": n, "source_file": f"{name}_{batch}.csv", "amount": dice.random(), "region": "north"}
         for batch in names
         for n in range(3)
     ]
     broken = [{**row, "reasons": ["amount_is_positive: -3"]} for row in rows[-2:]]
-    lake.replace([_all_batches(VALIDATED_DATA, lake, name, ROW, rows)], by(name, VALIDATED_DATA.name))
-    types = {**ROW, "reasons": "VARCHAR[]"}
-    lake.replace([_all_batches(QUARANTINE, lake, name, types, broken)], by(name, QUARANTINE.name))
+    return [
+        _put(VALIDATED_DATA, lake, name, rows, ROW, "batch"),
+        _put(QUARANTINE, lake, name, broken, {**ROW, "reasons": "VARCHAR[]"}, "batch"),
+    ]
 
 
-def _all_batches(table: Any, lake: Lake, name: str, types: dict[str, str], rows: Sequence[dict[str, Any]]) -> Any:
-    """Rows of many batches in one write: the first one makes the table, partitioned as a batch's write makes it."""
-    if not lake.exists(table.of(name)):
-        first = table.put(name, lake.values(types, rows[:0]), "none", reshape=True)
-        lake.replace([first], by(name, table.name))
-    return table.put(name, lake.values(types, rows), append=True, reshape=True)
+def _put(
+    table: Table,
+    lake: Lake,
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    types: dict[str, str] | None = None,
+    divided_by: str = "",
+) -> Put:
+    """Rows of all batches of a table; divided by batch, its files are those that a write for each batch leaves."""
+    return table.put(name, lake.values(types or table.types, rows), append=True, divided_by=divided_by)
 
 
-def _versions(lake: Lake, story: Story, moment: dt.datetime) -> None:
+def _versions(lake: Lake, story: Story, moment: dt.datetime) -> list[Put]:
     waiting = [("1.1.0", "pending", 2)] if story.waits else []
     told: list[tuple[str, str, int]] = [("1.0.0", "promoted", 80), ("1.0.1", "promoted", 19), *waiting]
     gates = [Gate("metrics.roc_auc", "at least 0.6", TEST, True)]
@@ -110,7 +124,7 @@ def _versions(lake: Lake, story: Story, moment: dt.datetime) -> None:
         found = [Finding(scope, "roc_auc", TEST, 28_618, TEST - 0.008, TEST + 0.008) for scope in ("test", "train")]
         findings += [{"version": version, "pin_id": "pin", "evaluated_at": at, **asdict(one)} for one in found]
     rows = {VERSIONS: models, DECISIONS: decided_rows, ALIAS_EVENTS: aliases, EVALUATIONS: findings}
-    lake.append([table.rows(story.name, made) for table, made in rows.items()], by(story.name, DECISIONS.name))
+    return [_put(table, lake, story.name, made) for table, made in rows.items()]
 
 
 def _model(name: str, version: str) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def _model(name: str, version: str) -> dict[str, Any]:
     }
 
 
-def _monitored(lake: Lake, story: Story, names: Sequence[str], dice: random.Random, moment: dt.datetime) -> None:
+def _monitored(lake: Lake, story: Story, names: Sequence[str], dice: random.Random, moment: dt.datetime) -> list[Put]:
     drifts, scores = [], []
     for n, batch in enumerate(names):
         has_drifted = n >= len(names) - story.drifted
@@ -173,9 +187,7 @@ def _monitored(lake: Lake, story: Story, names: Sequence[str], dice: random.Rand
                 "measured_at": moment - dt.timedelta(weeks=len(names) - n),
             }
         )
-    lake.replace([_all_batches(DRIFT, lake, story.name, DRIFT.types, drifts)], by(story.name, DRIFT.name))
-    lake.replace(
-        [_all_batches(PERFORMANCE, lake, story.name, PERFORMANCE.types, scores)], by(story.name, PERFORMANCE.name)
-    )
-    assert drift.recent(lake, story.name, limit=1) or not names
-    assert performance.recent(lake, story.name, limit=1) or not names
+    return [
+        _put(DRIFT, lake, story.name, drifts, divided_by="batch"),
+        _put(PERFORMANCE, lake, story.name, scores, divided_by="batch"),
+    ]

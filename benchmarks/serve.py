@@ -106,7 +106,11 @@ def rivals(folder: Path, temporary: Path, workers: int, without: Sequence[str]) 
     features = [{name: None if value != value else value for name, value in row.items()} for row in features]
     name, schema = scorer.facts.pipeline, scorer.schema
     scorer.close()
-    ours = [sys.executable, "-m", "ml_assets.server", str(folder), "--port", "PORT", "--workers", str(workers)]
+
+    def server(of: Path) -> list[str]:
+        return [sys.executable, "-m", "ml_assets.server", str(of), "--port", "PORT", "--workers", str(workers)]
+
+    ours = server(folder)
     predict, rows = f"/v1/{name}/predict", load.as_bodies([{"rows": [row]} for row in raw])
     found = [
         Rival("ml_assets", ours, predict, rows, lambda made: made["scores"], ROOT),
@@ -119,6 +123,9 @@ def rivals(folder: Path, temporary: Path, workers: int, without: Sequence[str]) 
             ROOT,
         ),
     ]
+    if release.read_facts(folder).features_engine == "sqlite":
+        slower = server(_on_duckdb(folder, temporary))
+        found.append(Rival("ml_assets, features on DuckDB", slower, predict, rows, lambda made: made["scores"], ROOT))
     if "mlflow" not in without:
         models = _mlflow_models(folder, temporary, name, schema)
         found += [
@@ -135,6 +142,16 @@ def rivals(folder: Path, temporary: Path, workers: int, without: Sequence[str]) 
     if "bentoml" not in without:
         found += _bentoml(folder, temporary, features, workers)
     return found
+
+
+def _on_duckdb(folder: Path, temporary: Path) -> Path:
+    """The same release as if its features SELECT had not passed the comparison on SQLite."""
+    copied = temporary / "on_duckdb"
+    shutil.copytree(folder, copied)
+    facts = {**json.loads((copied / release.FACTS).read_text()), "features_engine": "duckdb"}
+    (copied / release.FACTS).write_text(json.dumps(facts))
+    manifest.write(copied, {})
+    return copied
 
 
 def _mlflow_models(folder: Path, temporary: Path, name: str, schema: Any) -> list[tuple[str, Path, Any]]:

@@ -10,7 +10,7 @@ MLAssetsError
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
 ├── TrackingError     the experiment tracker cannot be reached or rejects what it is sent
 ├── ServingError      a release that cannot be served, or a port that is taken
-│   └── LogFull       an answer cannot be kept, because the disk is full
+│   └── LogFull       a prediction cannot be logged, because the disk is full
 └── LakeError         the lake cannot be opened, read or written
     ├── SchemaChange  data does not fit the table it is written to
     └── LakeBusy      another process kept the write lock for too long

@@ -18,6 +18,7 @@ from ml_assets.lake.faults import ENV_MEMORY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths, private_folder
 from ml_assets.liveness import holding
+from ml_assets.tables import formats
 
 ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
 _writers: list[subprocess.Popen[bytes]] = []
@@ -45,6 +46,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The connection; opened at its first use and closed after the run."""
         if self._lake is None:
             self._lake = Lake.of(self.paths, memory_limit=self.memory_limit)
+            formats.check(self._lake)
         return self._lake
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.spec import PipelineSpec
 from ml_assets_tests import quick
 
+# The tests start a hundred processes, each of which would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
@@ -229,20 +233,20 @@ def check_results(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str, str
 
 
 # Begun last, one of these would keep the suite waiting alone; the daemon's test mostly waits for others.
+TESTS = Path(__file__).parent
 LONG_FILES = (
-    "test_daemon.py",
-    "test_pipelines.py",
-    "test_commands.py",
-    "test_run.py",
-    "test_champions.py",
-    "test_small_runs.py",
-    "test_demo.py",
+    *("test_daemon.py", "test_pipelines.py", "test_commands.py", "test_cluster.py", "benchmarks/test_small_runs.py"),
+    *("replay/test_run.py", "cli/test_run.py", "scaffold/test_champions.py", "test_demo.py", "test_earlier_lake.py"),
+    *("graph/tracking/test_assets.py", "server/test_online_training.py", "tables/test_maintenance.py"),
+    *("lake/test_lake.py", "lake/test_postgres.py", "pages/test_browser.py", "graph/monitoring/test_online.py"),
+    *("graph/release/test_assets.py", "graph/ingest/test_assets.py", "graph/training/test_assets.py"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
-    items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))
+    place = {TESTS / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_collection_finish() -> None:
@@ -283,7 +287,7 @@ PUBLISHING = ("lake", "cli", "tables", "benchmarks", "test_commands.py", "test_r
 def _publishes_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each run ends with a process that copies the catalog: 35 ms that most tests have no use for."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.relative_to(Path(__file__).parent).parts[0] not in PUBLISHING:
+        if request.path.relative_to(TESTS).parts[0] not in PUBLISHING:
             patch.setattr(SqliteCatalog, "publish", lambda *_: None)
         yield
 
@@ -296,7 +300,7 @@ DRAWING = ("pages", "reporting", "scaffold", "test_demo.py")
 def _draws_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """A training draws a dozen plots and Evidently's page, a third of its time; `trained` has real ones."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.relative_to(Path(__file__).parent).parts[0] not in DRAWING:
+        if request.path.relative_to(TESTS).parts[0] not in DRAWING:
             quick.drawing(patch)
         yield
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,20 +18,32 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from dagster._daemon.types import DaemonHeartbeat
 
 from ml_assets import attention
+from ml_assets.cli import main
 from ml_assets.dagster_records import heartbeat
+from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.graph.scoring import prediction_log
+from ml_assets.graph.staleness.facts import read_facts
+from ml_assets.graph.staleness.nodes import pipelines_of
+from ml_assets.graph.staleness.states import evaluate
+from ml_assets.graph.training.candidates import Outcome, compete
+from ml_assets.graph.training.pinning import make_pin
 from ml_assets.home import DRIVER, prepare_home
 from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.move import move
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
 from ml_assets.server.shipping import ship
 from ml_assets.sources.segments import segments_of
 from ml_assets.tables import versions
 from ml_assets_tests import postgres, s3
-from ml_assets_tests.conftest import Project, train, wait_until
+from ml_assets_tests.conftest import Project, files_of, train, wait_until
+from ml_assets_tests.graph.training.small import spec_of, written
+from ml_assets_tests.lake.catalog_contract import write
+from ml_assets_tests.lake.kept import quiet
 from ml_assets_tests.server.helpers import started
 
 # What both must have; lists come from models that compute in the same order.
@@ -210,3 +225,157 @@ def test_the_heartbeat_is_where_dagster_itself_writes_it(
     assert need.since is not None
     assert abs((versions.now() - need.since).total_seconds() - 300) < 60
     assert not (home / "history").exists()
+
+
+# Kills itself: after the third file of a move, or when half of the catalog's tables are written.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ml_assets.lake import catalog_copy, ledger
+from ml_assets.lake.move import move
+from ml_assets.lake.paths import Paths
+moment, root, address, data = sys.argv[1:]
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+ledger.SAVE_S = 0
+if moment == "files":
+    tell = lambda far: kill() if far.files == 3 else None
+else:
+    tell = lambda far: None
+    identifier, seen = catalog_copy.identifier, []
+    def counting(name):
+        seen.append(name)
+        return kill() if name == "ducklake_snapshot" else identifier(name)
+    catalog_copy.identifier = counting
+paths = Paths(Path(root), Path(root) / "data")
+move(paths.place_at(None, None), paths.place_at(address, data), tell, 5)
+"""
+
+
+def contents(opened: Lake) -> dict[int, dict[str, object]]:
+    """Snapshot -> what it says of its writer; of the newest and every tenth also the content that it gave to tables."""
+    with opened as lake:
+        found: dict[int, dict[str, object]] = {}
+        for one in lake.rows("FROM lake.snapshots() ORDER BY snapshot_id DESC"):
+            number, said = one["snapshot_id"], json.loads(one["commit_extra_info"] or "{}")
+            for name in said.get("rows", {}) if len(found) % 10 == 0 else ():
+                rows = f"(FROM lake.{name} AT (VERSION => {number})) r"
+                one[name] = lake.fetch(f"SELECT count(*), sum(hash(r)::HUGEINT)::VARCHAR FROM {rows}")
+            found[number] = one
+        return found
+
+
+def verdicts(project: Project) -> set[str]:
+    with Lake.of(project.paths, read_only=True) as lake:
+        found = evaluate(pipelines_of(project.defs())["loans"], read_facts(lake, "loans"))
+    return {one.state for one in found}
+
+
+def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
+    trained: Project, copied: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.objects.environment().items():
+        monkeypatch.setenv(name, value)
+    address, place = cluster.database.database(), "s3://ml-assets/moved"
+    paths = copied.paths
+    shutil.copytree(trained.paths.reports, paths.reports)
+    embedded, before, untouched = contents(Lake.of(paths, read_only=True)), verdicts(copied), files_of(paths.data)
+    for moment in ("files", "catalog"):
+        command = [sys.executable, "-c", KILLED, moment, str(copied.root), address, place]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    target = paths.place_at(address, place)
+    done = move(paths.place, target, quiet, 5)
+    assert done.copied.files == 0  # what was copied before the kills is not copied again
+    assert done.copied.unchanged > 20
+    assert {file for file in files_of(paths.data) - untouched if "lock" not in file[0]} == set()
+    monkeypatch.setenv("ML_ASSETS_CATALOG", address)
+    monkeypatch.setenv("ML_ASSETS_LAKE_DATA", place)
+    assert paths.place == target
+    assert contents(Lake.of(paths, read_only=True)) == embedded
+    assert verdicts(copied) == before
+    copied.write(6)
+    assert copied.ingest("6", until="features").success
+    assert verdicts(copied) == before
+    with pytest.raises(LakeError, match="writes that this lake does not have"):
+        move(paths.place_at(None, None), target, quiet, 5)
+    other = paths.place_at(cluster.database.database(), "s3://ml-assets/other")
+    write(other.catalog, tmp_path, 1)
+    with pytest.raises(LakeError, match="another lake"):
+        move(target, other, quiet, 5)
+    monkeypatch.setattr("ml_assets.lake.move.WAIT_S", 0)
+    with target.catalog.write_lock(["loans.features"], 5), pytest.raises(LakeBusy):
+        move(target, paths.place_at(None, None), quiet, 5)
+    monkeypatch.chdir(copied.root)
+    for command in (["check"], ["backup", "s3://ml-assets/backup"]):
+        shown = CliRunner().invoke(main, ["lake", *command])
+        assert shown.exit_code == 0, shown.output
+    now = contents(Lake.of(paths, read_only=True))
+    back = Paths(tmp_path / "back", tmp_path / "back/data")
+    move(target, back.place_at(None, None), quiet, 5)
+    assert contents(Lake(back.lake, read_only=True)) == now
+    cluster.database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", address.rpartition("/")[2])
+    lost = next(target.catalog.data.files("loans/features"))
+    target.catalog.data.remove(lost.name)
+    assert "recover --from BACKUP" in CliRunner().invoke(main, ["lake", "check"]).output
+    shown = CliRunner().invoke(main, ["lake", "recover", "--from", "s3://ml-assets/backup"])
+    assert shown.exit_code == 0, shown.output
+    assert "Copied 1 files" in shown.output
+    assert contents(Lake.of(paths, read_only=True)) == now
+
+
+ELSEWHERE = """
+    import sys
+    from pathlib import Path
+    from ml_assets_tests.test_cluster import competed
+    competed(Path(sys.argv[1]))
+"""
+SLOW = spec_of(
+    {
+        "estimator": "ml_assets_tests.graph.training.slow_tree.SlowTree",
+        "search": {"max_depth": {"low": 1, "high": 6}, "ccp_alpha": {"low": 0.0001, "high": 0.1, "log": True}},
+    },
+    trials=16,
+    folds=2,
+)
+
+
+def competed(root: Path) -> Outcome:
+    """The search of a candidate, by a machine whose project is in this folder."""
+    paths = Paths(root, root / "data")
+    with Lake.of(paths) as lake:
+        return compete(lake, paths, SLOW, "slow", make_pin(lake, SLOW), "v1", lambda *_: None)
+
+
+def test_a_search_that_lost_its_machine_goes_on_elsewhere(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 on one machine; another one, which has nothing of its own, goes on after its last trial."""
+    alone, first, second = (tmp_path / name for name in ("alone", "first", "second"))
+    monkeypatch.setenv("FITS", str(tmp_path / "alone.fits"))
+    for folder in (alone, first, second):
+        (folder / "data").mkdir(parents=True)
+    with Lake.of(Paths(alone, alone / "data")) as lake:
+        written(lake, SLOW)
+    undisturbed = competed(alone)
+    for name, value in cluster.environment("elsewhere").items():
+        monkeypatch.setenv(name, value)
+    with Lake.of(Paths(first, first / "data")) as lake:
+        written(lake, SLOW)
+    monkeypatch.setenv("FITS", str(tmp_path / "first.fits"))
+    searches = Paths(second, second / "data").artifacts.searches
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(ELSEWHERE), str(first)]) as process:
+        wait_until(
+            lambda: any(len(searches.names(f"loans/{one}")) >= 6 for one in searches.names("loans")), 60, "trials"
+        )
+        process.kill()
+    monkeypatch.setenv("FITS", str(tmp_path / "second.fits"))
+    resumed = competed(second)
+    assert [(t.number, t.params, t.scores) for t in resumed.trials] == [
+        (t.number, t.params, t.scores) for t in undisturbed.trials
+    ]
+    reached = ("validation_score", "train_score", "threshold", "cv_se")
+    assert resumed.best.params == undisturbed.best.params
+    assert [getattr(resumed, name) for name in reached] == [getattr(undisturbed, name) for name in reached]
+    fits = {name: (tmp_path / f"{name}.fits").read_text().count("\n") for name in ("alone", "first", "second")}
+    assert fits["second"] <= fits["alone"] - 6  # six trials have six fits or more
+    resumed.journal.remove()
+    assert searches.names("loans") == []

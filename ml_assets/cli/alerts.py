@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.declared_alerts import alerts_of, missing_variables
 from ml_assets.errors import SpecError
@@ -52,9 +51,7 @@ def show(pipeline: str, found: list[Alert], as_json: bool) -> None:
     if not found:
         console.print(f"{pipeline} has no alerts.")
         return
-    table = Table("raised (UTC)", "event", "channel", "state", box=None)
-    for title in ("what", "detail"):
-        table.add_column(title, overflow="fold")
+    table = grid("raised (UTC)", "event", "channel", "state", "what", "detail")
     for alert in found:
         state = alert.state + (f" ({alert.attempt})" if alert.attempt > 1 else "")
         when = f"{alert.raised_at:%y-%m-%d %H:%M}"

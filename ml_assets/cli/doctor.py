@@ -6,17 +6,20 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import Grid, grid, json_option, print_json
 from ml_assets.cli.ui import UI_PORT
-from ml_assets.escaping import visible
 from ml_assets.home import home_of
 from ml_assets.lake.paths import Paths
 from ml_assets.project import project_at
+
+if TYPE_CHECKING:
+    from ml_assets.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -41,14 +44,19 @@ def doctor(as_json: bool, is_watching: bool) -> None:
     for one in diagnose(paths, UI_PORT):
         found.append(one)
         if not as_json:
-            shown = Text(f"{one.level:<8}", style=COLOURS[one.level])
-            shown.append(visible(f"{one.area:<10} {one.text}"), style="default")
-            console.print(shown)
-            if one.fix:
-                console.print(f"{'':<19}-> {one.fix}")
+            console.print(shown_finding(one))
     if as_json:
         print_json(found)
     sys.exit(1 if any(one.level == "problem" for one in found) else 0)
+
+
+def shown_finding(found: Finding) -> Grid:
+    """A line, and one for the fix; what is longer goes on below itself."""
+    shown = grid("level", "area", "text", header=False)
+    shown.add_row(Text(f"{found.level:<7}", COLOURS[found.level]), f"{found.area:<10}", found.text)
+    if found.fix:
+        shown.add_row("", "", f"-> {found.fix}")
+    return shown
 
 
 def _watch(paths: Paths) -> None:

@@ -41,7 +41,7 @@ WHAT = {
 def experiment(
     pipeline: str, versions: tuple[str, str] | None, source: str | None, smallest: float | None, as_json: bool
 ) -> None:
-    """Which version is better, from predictions and outcomes; the answer may be looked at any time."""
+    """Which version is better, from predictions and outcomes. You may look at any time."""
     from ml_assets.tables import experiments
 
     spec = _spec(pipeline)

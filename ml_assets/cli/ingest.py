@@ -33,5 +33,5 @@ def ingest(pipeline: str, batches: tuple[str, ...]) -> None:
     with reading(pipeline) as lake:
         ok &= print_ingested(lake, runner, due)
         step = "score" if versions.alias(lake, pipeline, "champion") else "train"
-    say_next(f"ml-assets {step} {pipeline}")
+    say_next(f"ml-assets {step} {pipeline}" if due else f"ml-assets summary {pipeline}   (what needs attention)")
     sys.exit(0 if ok else 1)

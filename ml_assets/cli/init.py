@@ -32,7 +32,7 @@ def init(name: str, source: str, target: str, into: str) -> None:
         prepare_home(Paths.of(project.root))
     for file in written:
         console.print(f"wrote {file.relative_to(project.root)}", markup=False)
-    console.print("\nWhat a person should decide:")
+    console.print("\nWhat you should decide:")
     for line in decisions(made):
         console.print(f"- {line}", markup=False)
     if made.target.is_open:

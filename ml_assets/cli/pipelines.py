@@ -55,13 +55,15 @@ def reading(pipeline: str | None = None) -> Iterator[Lake]:
     """The project's lake, read-only.
 
     Raises:
-        LakeError: There is no lake yet.
+        LakeError: There is no lake yet, or a newer ml_assets has written it.
         UnknownPipeline: The lake has no such pipeline.
     """
     from ml_assets.lake.lake import Lake
+    from ml_assets.tables import formats
     from ml_assets.tables.pipelines import need_pipeline
 
     with Lake.of(Paths.of(), read_only=True) as lake:
+        formats.check(lake)
         if pipeline is not None:
             need_pipeline(lake, pipeline)
         yield lake
@@ -72,15 +74,17 @@ def writing(pipeline: str | None = None) -> Iterator[Lake]:
     """The project's lake for writing; a mistaken folder gets none.
 
     Raises:
-        LakeError: There is no lake yet.
+        LakeError: There is no lake yet, or a newer ml_assets has written it.
         UnknownPipeline: The lake has no such pipeline.
     """
     from ml_assets.lake.lake import Lake
+    from ml_assets.tables import formats
     from ml_assets.tables.pipelines import need_pipeline
 
     with Lake.of(Paths.of()) as lake:
         if not lake.catalog.exists():
             raise LakeError("There is no lake yet.", where={"folder": lake.folder})
+        formats.check(lake)
         if pipeline is not None:
             need_pipeline(lake, pipeline)
         yield lake

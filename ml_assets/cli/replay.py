@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from ml_assets.cli.group import console
+from ml_assets.cli.listing import grid
 from ml_assets.cli.pipelines import pipeline_argument
 from ml_assets.lake.paths import Paths
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--from", "start", metavar="BATCH", help="First batch that is scored; those before it train the start.")
 def replay(pipeline: str, start: str | None) -> None:
     """Past batches arrive again through the real sensors and jobs: the loop against a frozen model and against
-    training after every batch. It works in data/replay, never in your lake, and begins anew each time."""
+    training after every batch. It works in data/replay, never in your lake, and starts from scratch each time."""
     from ml_assets import replay as package
     from ml_assets.component import MLPipeline
     from ml_assets.demo import DEMO, prepared, write_reference
@@ -54,9 +54,8 @@ def replay(pipeline: str, start: str | None) -> None:
 
 def _print(made: Replay) -> None:
     metric = made.spec.performance_metric
-    table = Table(title=f"{made.spec.name}: {metric} by batch (version)", title_justify="left", box=None)
-    for name in ("batch", "frozen", "loop", "every batch", "then the loop trained"):
-        table.add_column(name, overflow="fold")
+    titles = ("batch", "frozen", "loop", "every batch", "then the loop trained")
+    table = grid(*titles, title=f"{made.spec.name}: {metric} by batch (version)")
     for row in made.rows():
         scores = [_score(row[arm], row.get(f"{arm}_version")) for arm in ("frozen", "loop", "always")]
         table.add_row(row["batch"], *scores, row["trained_after"])

@@ -9,8 +9,6 @@ from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.tables import retrain_events
 
-WIDE = 100  # columns of the terminal, from which on there is room for everything
-
 
 @click.command(short_help="Every decision about a retraining, and why.")
 @pipeline_argument
@@ -26,15 +24,14 @@ def retraining(pipeline: str, limit: int, as_json: bool) -> None:
     if not events:
         console.print(f"Nothing has been decided about trainings of {pipeline} yet.")
         return
-    is_wide = console.width >= WIDE
-    shown = grid("decided (UTC)", "decision", "trigger", "batches", *(["champion"] if is_wide else []), "run", "why")
+    shown = grid("decided (UTC)", "decision", "trigger", "batches", "champion", "run", "why")
     for event in events:
         shown.add_row(
             f"{event.decided_at:%y-%m-%d %H:%M}",
             event.decision,
             event.trigger,
             ", ".join(event.batches),
-            *([event.champion or ""] if is_wide else []),
+            event.champion or "",
             (event.run_id or "")[:8],
             event.why,
         )

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline
 from ml_assets.errors import UnknownPipeline
 from ml_assets.home import home_of
@@ -112,10 +111,7 @@ def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[s
     from ml_assets.graph.staleness.states import STATES
 
     shown = [state for state in STATES if any(verdict.state == state for verdict in verdicts)]
-    table = Table(title=f"{pipeline}: {len(batches)} batches", title_justify="left")
-    table.add_column("asset")
-    for state in shown:
-        table.add_column(state, justify="right")
+    table = grid("asset", *shown, title=f"{pipeline}: {len(batches)} batches", numbers=shown)
     for asset in dict.fromkeys(verdict.asset for verdict in verdicts):
         counted = Counter(verdict.state for verdict in verdicts if verdict.asset == asset)
         table.add_row(asset.partition("/")[2], *(str(counted[state] or "") for state in shown))

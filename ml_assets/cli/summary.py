@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.escaping import visible
 from ml_assets.pipeline_summary import Summary, summarize
@@ -37,7 +36,7 @@ def print_summary(found: Summary) -> None:
     """A summary as tables in the terminal."""
     without = len(set(found.seen) - set(found.batches))
     title = f"{found.pipeline}: {len(found.seen)} batches" + (f", {without} without validated rows" if without else "")
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = grid("what", "value", title=title, header=False)
     for asset_name, rows in found.rows.items():
         table.add_row(asset_name, f"{rows:,} rows")
     reasons = ", ".join(f"{row['reason']} ({row['rows']:,})" for row in found.quarantine[:5])
@@ -56,8 +55,10 @@ def print_summary(found: Summary) -> None:
     listed = ", ".join(f"{row['batch']} ({row['drifted_columns']} columns)" for row in drifted)
     table.add_row("drifted batches", f"{len(drifted)} of {len(found.drift)} watched{': ' + listed if listed else ''}")
     console.print(table)
+    problems = grid("level", "text", header=False)
     for problem in found.problems:
-        console.print(Text("problem", "red"), problem)
+        problems.add_row(Text("problem", "red"), problem)
+    console.print(problems)
 
 
 def _champion_line(found: Summary) -> str:

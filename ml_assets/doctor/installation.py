@@ -48,7 +48,7 @@ def packages() -> Iterator[Finding]:
         parts = [one for one in required if one not in base and one.marker and one.marker.evaluate({"extra": extra})]
         missing = [text for one in parts if (text := _wrong(one))]
         if extra == DEVELOPMENT or len(missing) == len(parts):
-            continue  # it was not asked for
+            continue  # it is not installed on purpose
         if missing:
             yield warning("packages", f"extra {extra}: {'; '.join(missing)}", f"pip install '{PACKAGE}[{extra}]'")
         else:

@@ -17,7 +17,7 @@ from ml_assets.tables import maintenance, pipelines, releases, versions
 AHEAD = dt.timedelta(minutes=5)
 OLD = dt.timedelta(days=1)
 MAINTAINED = dt.timedelta(days=8)
-TRAIN = "`ml-assets train {0}` packs a new version; or put the folder back from a backup"
+TRAIN = "`ml-assets train {0}` packs a new version; or put the folder back: `ml-assets lake recover --from BACKUP`"
 
 
 def lake(paths: Paths) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def watch(project: Project, home: Path, say: Callable[[str], object], stopping: 
         say: Takes a line for people.
         stopping: Ends it.
     """
-    was_up, told, undelivered = True, False, set[str]()
+    was_up, has_notified, undelivered = True, False, set[str]()
     beat: dt.datetime | None = None
     say(f"watching the daemon of {project.root}; end with Ctrl-C")
     while True:
@@ -45,9 +45,9 @@ def watch(project: Project, home: Path, say: Callable[[str], object], stopping: 
         if is_up != was_up:
             alert = _alert(is_up, beat, moment)
             say(f"{moment:%Y-%m-%d %H:%M:%S} UTC: {alert.text}")
-            undelivered, told = set(takers(project, alert)), True
+            undelivered, has_notified = set(takers(project, alert)), True
         was_up = is_up
-        if told and undelivered:
+        if has_notified and undelivered:
             undelivered = notify(project, _alert(is_up, beat, moment), undelivered, say)
         if stopping.wait(EVERY_S):
             return

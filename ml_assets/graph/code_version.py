@@ -10,13 +10,10 @@ The code of a user's features function or estimator counts whole: its module, an
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,8 +21,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ml_assets import errors
 from ml_assets.atomic import short_hash
+from ml_assets.graph.source_code import Source, remembered
 from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
 from ml_assets.spec import PipelineSpec
@@ -42,9 +39,6 @@ FORMATS = ("ml_assets.ml.bundle", "ml_assets.ml.manifest", "ml_assets.ml.release
 COMPUTING_TABLES = ("ml_assets.tables.training_sets", "ml_assets.tables.outcomes", "ml_assets.tables.drift")
 WIRING = ("assets", "checks", "sensors", "job", "__init__")  # the last words of a stage's modules that compute nothing
 TEXTS = frozenset({"description", "unit"})  # fields of the YAML that only say what something is
-LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception"})
-DECLARATIONS = frozenset({"Column", "Table"})  # of the lake's tables
-ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(found, type))
 # These see every stage: who imports them is not made of them.
 ENTRY_POINTS = frozenset({PACKAGE, "ml_assets.component", "ml_assets.definitions", "ml_assets.cli"})
 
@@ -193,72 +187,11 @@ def source_file(module: str) -> Path | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Module:
-    """What counts of a Python file.
-
-    Args:
-        hash: Of its syntax tree, without what a person reads.
-        imports: How many dots each import begins with, the module after them, and the names that it takes.
-    """
-
-    hash: str
-    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
-
-
 def _module_hash(module: str) -> str:
     file = source_file(module)
     return _read(file).hash if file else ""
 
 
 @cache
-def _read(file: Path) -> _Module:
-    return _understood(file.read_text(encoding="utf-8"), str(file))
-
-
-@cache
-def _understood(text: str, name: str) -> _Module:
-    tree = ast.parse(text, filename=name)
-    imports: list[tuple[int, str, tuple[str, ...]]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports += [(0, alias.name, ()) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-    without = ast.dump(_WithoutTexts().visit(tree))
-    return _Module(hashlib.sha256(without.encode()).hexdigest(), tuple(imports))
-
-
-class _WithoutTexts(ast.NodeTransformer):
-    """Takes away what a person reads: docstrings, descriptions, what errors, logs and declarations say."""
-
-    def visit_body(self, node: Any) -> Any:
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-        self.generic_visit(node)
-        node.body = node.body or [ast.Pass()]
-        return node
-
-    visit_Module = visit_ClassDef = visit_FunctionDef = visit_body  # noqa: N815 - names that ast looks for
-
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and _only_says(node.func.id):
-            node.args, node.keywords = [], []
-        return node
-
-    def visit_keyword(self, node: ast.keyword) -> ast.keyword | None:
-        self.generic_visit(node)
-        return None if node.arg == "description" and isinstance(node.value, ast.Constant) else node
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        call = node.value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_METHODS:
-            return ast.Pass()
-        self.generic_visit(node)
-        return node
-
-
-def _only_says(name: str) -> bool:
-    """Are the arguments of a call of this name for people: an error, or what a table means?"""
-    return name in ERRORS or name in DECLARATIONS or name.endswith("Error")
+def _read(file: Path) -> Source:
+    return remembered(file)

@@ -159,7 +159,11 @@ class UrlArtifacts:
                 (new / MANIFEST).write_bytes(text)
                 changed = _changed(new, _files(text))
                 if changed:
-                    raise LakeError("A file is not the one that was put.", where={"file": f"{url}/{changed}"})
+                    raise LakeError(
+                        "A file is not the one that was put.",
+                        where={"file": f"{url}/{changed}"},
+                        fix="Put it back: `ml-assets lake recover --from BACKUP`.",
+                    )
                 shutil.rmtree(target, ignore_errors=True)
                 atomic.move(new, target)
         return target
@@ -277,7 +281,11 @@ def _files(manifest: bytes) -> dict[str, str]:
         found = json.loads(manifest)["files"]
         return {_checked(name): str(digest) for name, digest in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LakeError("The manifest of an artifact cannot be read.", found=f"{type(error).__name__}") from error
+        raise LakeError(
+            "The manifest of an artifact cannot be read.",
+            found=f"{type(error).__name__}",
+            fix="Remove its folder, then put it back: `ml-assets lake recover --from BACKUP`.",
+        ) from error
 
 
 def _changed(folder: Path, files: dict[str, str]) -> str | None:

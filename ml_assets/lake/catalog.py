@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import duckdb
@@ -134,4 +135,18 @@ class Catalog(Protocol):
         """Newest snapshot that readers who may not write see; None where nothing was published.
 
         On a server: the newest one.
+        """
+
+    def export(self, file: Path) -> bool:
+        """Copy the catalog as it is at one moment into a new SQLite file; False where there is none.
+
+        The copy is marked as one, so that nobody writes by it. Readers and writers go on meanwhile: that a writer
+        commits during the copy changes nothing in it. Whoever wants no later commit to exist holds the lock of writers.
+        """
+
+    def load(self, file: Path, is_recovery: bool = False) -> list[Path]:
+        """Put a copy of a catalog in this one's place, whole or not at all; the caller holds the lock of writers.
+
+        With `is_recovery` maintenance never removes data files that are older than now. Returns what was in its place,
+        under its new names; a database keeps nothing.
         """

@@ -46,6 +46,19 @@ def stored(con: duckdb.DuckDBPyConnection, schema: str) -> dict[str, dict[str, s
     return found
 
 
+def of_tables(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Table, as `schema.table` -> its own comment, by the last commit; of all tables of the lake."""
+    rows = con.execute(
+        """
+        SELECT schema_name || '.' || table_name, value FROM __ducklake_metadata_lake.ducklake_table t
+        JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id)
+        JOIN __ducklake_metadata_lake.ducklake_tag g ON g.object_id = t.table_id
+        WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND g.end_snapshot IS NULL AND g.key = 'comment'
+        """
+    ).fetchall()
+    return {str(name): str(text) for name, text in rows}
+
+
 def write(con: duckdb.DuckDBPyConnection, name: str, comments: Mapping[str, str], columns: Collection[str]) -> None:
     """Set comments of a table and of those columns that it has, in the transaction of the write."""
     target = table(name)

@@ -58,6 +58,7 @@ WRITING = ("Could not write", "Could not create", "Could not sync", "Could not t
 DATA_FILE = re.compile(r"/[^\"'\n]*?/data/([^/\"']+)/([^/\"']+)/(?:batch=([^/\"']*)/)?ducklake-[0-9a-f-]+\.parquet")
 # Table that is no asset -> the asset that writes it along; tables/ says so.
 WRITTEN_WITH: dict[str, str] = {}
+PUT_BACK = "put the file back: `ml-assets lake recover --from BACKUP`"
 AGAIN = "run the same command again."
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # The PEP 249 classes of what is wrong with a database rather than with data or SQL.
@@ -106,11 +107,14 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
     if "disk I/O error" in text:
         if folder is not None and folder.exists() and shutil.disk_usage(folder).free < LEAST_FREE:
             return Cause(f"{text}: the disk is full", f"Free some disk space for {place}, then {AGAIN}")
-        return Cause(text, f"Check the disk of {place}, then {AGAIN}")
+        return Cause(text, f"Check the disk of {place}, and the lake with `ml-assets lake check`; then {AGAIN}")
     if any(word in text for word in DENIED):
         return Cause(text, f"Give this user access to {place}, then {AGAIN}")
     if is_bad_catalog(error) or NOT_A_LAKE in text:
-        return Cause(text, "Put the catalog back: `ml-assets lake recover` does, from its published copy or a backup.")
+        return Cause(
+            text,
+            "Put the catalog back: `ml-assets lake recover`, or with --from BACKUP.",
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return Cause(text, f"Set {ENV_MEMORY}, such as 8GiB, and {AGAIN}")
     found = DATA_FILE.search(text)
@@ -121,7 +125,10 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
     # What DuckDB's Parquet reader says of damaged bytes has no class of its own, and often no file.
     is_read = not any(word in text for word in WRITING)
     damaged = is_read and type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
-    return Cause(text, AGAIN[0].upper() + AGAIN[1:], is_of_data=damaged)
+    fix = (
+        "`ml-assets lake check` names files that are lost or damaged, and what to do." if damaged else "Run" + AGAIN[3:]
+    )
+    return Cause(text, fix, is_of_data=damaged)
 
 
 def is_bad_catalog(error: BaseException) -> bool:
@@ -177,10 +184,10 @@ def one_line(error: BaseException) -> str:
 def make_again(schema: str, table_name: str, batch: str | None) -> str:
     """What replaces a data file that is lost: making its batch again; other tables have a backup only."""
     if batch is None:
-        return f"Materialize {schema}/{table_name} again if it is an asset of whole tables; else put the file back."
+        return f"Materialize {schema}/{table_name} again if it is an asset of whole tables; else {PUT_BACK}."
     asset = WRITTEN_WITH.get(table_name, table_name)
     command = f"""dagster asset materialize -m MODULE --select 'key:"{schema}/{asset}"' --partition {batch}"""
-    return f"Make the batch again: {command}. Or put the file back from a backup."
+    return f"Make the batch again: {command}. Or {PUT_BACK}."
 
 
 def stops_all(error: BaseException) -> bool:

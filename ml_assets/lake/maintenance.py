@@ -7,14 +7,20 @@ wait for one step only, and a process that is killed leaves nothing half done.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.errors import LakeBusy
+from ml_assets.lake.copying import FILES_LOCK
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.sqlite_files import RECOVERED
+
+log = logging.getLogger("ml_assets.lake")
 
 SMALL_FILES = 10  # a table or batch with so many is merged; fewer would be rewritten every night for nothing
 FILES_A_STEP = 4  # of up to 512 MB that one merge writes under the lock
@@ -31,6 +37,7 @@ class Maintenance:
         snapshots: Ids of the snapshots that expired.
         files_merged: Small files, and files with deleted rows, that were written together as fewer.
         files_removed: Files that were deleted: replaced or expired over a day ago, or left over by a killed writer.
+            None while a backup runs.
         bytes_before: Bytes of all files of the lake.
         bytes_after: The same afterwards. A file is removed a day after it was replaced.
         seconds: How long it took.
@@ -86,8 +93,7 @@ def maintain(
         merged = sum(_merge(lake, name, commit) for name, _ in _fragmented(lake, schema))
         expired = _expire(lake, schema, keep_days, needs, commit)
         lake.publish()  # readers without write permission must not be left with the files that go now
-        removed = len(lake.maintain(lambda: _remove_replaced(lake, grace), commit))
-        removed += len(lake.maintain(lambda: _remove_orphans(lake), commit))
+        removed = _remove(lake, grace, commit)
     return Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
 
 
@@ -176,6 +182,18 @@ def _merge(lake: Lake, table_name: str, commit: Commit) -> int:
     while made := lake.maintain(merge, commit):
         merged += sum(int(row[2]) for row in made)
     return merged
+
+
+def _remove(lake: Lake, grace: dt.timedelta, commit: Commit) -> int:
+    """Delete files that nothing needs; none while a backup copies them, which may take longer than the grace."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lake.catalog.lock(FILES_LOCK, 0, "removing files of the lake"))
+        except LakeBusy as error:
+            log.info("No file is removed this time: %s", error)
+            return 0
+        removed = len(lake.maintain(lambda: _remove_replaced(lake, grace), commit))
+        return removed + len(lake.maintain(lambda: _remove_orphans(lake), commit))
 
 
 def _remove_replaced(lake: Lake, grace: dt.timedelta, dry_run: bool = False) -> list[tuple[Any, ...]]:

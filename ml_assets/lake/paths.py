@@ -9,7 +9,10 @@ from pathlib import Path
 from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Artifacts, Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
+from ml_assets.lake.catalog_copy import DATA
+from ml_assets.lake.copying import Place
 from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.lake.storage import storage_at
 from ml_assets.settings import settings
 
 ENV_DATA = "ML_ASSETS_DATA"
@@ -50,9 +53,17 @@ class Paths:
         pyproject.toml or `$ML_ASSETS_CATALOG` names, with files at `data` or `$ML_ASSETS_LAKE_DATA`. These settings
         are of the project's own data folder alone: a replay, which has folders of its own, never writes there.
         """
-        address = self._setting("catalog")
+        return self.place.catalog
+
+    @property
+    def place(self) -> Place:
+        """The lake with all its files, where the settings say that it is."""
+        return self.place_at(self._setting("catalog"), self._setting("data"))
+
+    def place_at(self, address: str | None, data: str | None) -> Place:
+        """Where the lake is with these settings: without an address, in the project's data folder."""
         if not address:
-            return SqliteCatalog(self.lake)
+            return Place(SqliteCatalog(self.lake), storage_at(self.data))
         try:
             from ml_assets.lake.postgres import PostgresCatalog
         except ImportError as error:
@@ -61,8 +72,8 @@ class Paths:
                 found=str(error),
                 fix="pip install 'ml-assets[postgres]'",
             ) from error
-        place = self._setting("data")
-        return PostgresCatalog(address, self.lake, place and f"{place.rstrip('/')}/lake/data")
+        catalog = PostgresCatalog(address, self.lake, data and f"{data.rstrip('/')}/{DATA}")
+        return Place(catalog, storage_at(data or self.data))
 
     @property
     def artifacts(self) -> Stores:

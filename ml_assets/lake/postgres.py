@@ -6,11 +6,12 @@ environment (PGPASSWORD, or a file that PGPASSFILE names), or is part of an addr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,13 +22,18 @@ import duckdb
 
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Connection
+from ml_assets.lake.catalog_copy import copy_tables
 from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, is_lost_connection, lake_error, no_lake
 from ml_assets.lake.postgres_session import CONNECT_S, Key, locked, refused, rows, session, shortened
 from ml_assets.lake.sql import literal
+from ml_assets.lake.sqlite_files import PUBLISHED, RECOVERED, remove_database, utc_now
 from ml_assets.lake.storage import Storage, storage_at
 
-RECOVER = "Restore the database from its newest backup (pg_restore); `ml-assets lake recover` says what follows."
+RECOVER = (
+    "`ml-assets lake recover --from BACKUP` puts back what `ml-assets lake backup` has copied; or restore the database "
+    "from a backup of its own (pg_restore)."
+)
 CREDENTIALS = "lake_catalog"  # the name of a secret of DuckDB
 EVERY_TABLE = "lake"
 COMMIT_OF = "SELECT snapshot_id FROM ducklake_snapshot_changes WHERE position(%s IN commit_extra_info) > 0"
@@ -191,6 +197,60 @@ class PostgresCatalog:
         found = self._rows("SELECT max(snapshot_id) FROM ducklake_snapshot")
         return int(found[0][0]) if found and found[0][0] is not None else None
 
+    def export(self, file: Path) -> bool:
+        """A SQLite catalog with the rows that one transaction sees."""
+        with session(self.address) as connection:
+            if not _is_made(connection):
+                return False
+        remove_database(file)
+        with self._attached(file) as con:
+            con.execute("BEGIN")
+            copy_tables(con, "server", "copied")
+            con.execute("INSERT INTO copied.ducklake_metadata (key, value) VALUES (?, ?)", [PUBLISHED, utc_now()])
+            con.execute("COMMIT")
+        return True
+
+    def load(self, file: Path, is_recovery: bool = False) -> list[Path]:
+        """The rows of a copy take the place of all that are there, in one transaction."""
+        database = self._database(None)
+        con = database.cursor()
+        try:
+            self._attach(con)  # makes the tables where they are missing
+        except duckdb.Error as error:
+            database.close()
+            raise lake_error(error, "The lake cannot be created.", self.folder) from error
+        Connection(con, database).close()
+        with self._attached(file) as con:
+            con.execute("BEGIN")
+            copy_tables(con, "copied", "server")
+            con.execute("DELETE FROM server.ducklake_metadata WHERE key IN (?, 'data_path')", [PUBLISHED])
+            marks = [("data_path", f"{self.data.url}/")]
+            if is_recovery:
+                marks.append((RECOVERED, utc_now()))
+            for mark in marks:
+                con.execute("INSERT INTO server.ducklake_metadata (key, value) VALUES (?, ?)", mark)
+            con.execute("COMMIT")
+        return []
+
+    @contextlib.contextmanager
+    def _attached(self, file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The catalog as `server`, and as `copied` one in a SQLite file, which is made where it is missing."""
+        database = self._database(None)
+        con = database.cursor()
+        try:
+            con.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+            if not file.exists():
+                con.execute(f"ATTACH {literal(f'ducklake:sqlite:{file}')} AS made (DATA_PATH {literal(self.data.url)})")
+                con.execute("DETACH made")
+            con.execute(f"ATTACH {literal(str(file))} AS copied (TYPE sqlite)")
+            con.execute(f"ATTACH {literal(self._dsn(con))} AS server (TYPE postgres, SECRET {CREDENTIALS})")
+            yield con
+        except duckdb.Error as error:
+            raise lake_error(error, "The lake's catalog cannot be copied.", self.folder, copy=file) from error
+        finally:
+            con.close()
+            database.close()  # with what is attached
+
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query over the catalog's tables; none where there is no lake."""
         with session(self.address, lock_timeout=str(self.busy_ms)) as connection:
@@ -224,18 +284,21 @@ class PostgresCatalog:
         return database
 
     def _attach(self, con: duckdb.DuckDBPyConnection, *options: str) -> None:
-        """Attach the lake; the password goes by a secret, so that no statement and no error holds it."""
+        """Attach the lake."""
+        settings = [*options, f"META_SECRET {literal(CREDENTIALS)}", "DATA_INLINING_ROW_LIMIT 0"]
+        con.execute(
+            f"ATTACH {literal(f'ducklake:postgres:{self._dsn(con)}')} AS lake ({', '.join(settings)}, "
+            f"DATA_PATH {literal(self.data.url)}, OVERRIDE_DATA_PATH true)"
+        )
+
+    def _dsn(self, con: duckdb.DuckDBPyConnection) -> str:
+        """The address for DuckDB; the password goes by a secret, so that no statement and no error holds it."""
         parts = {**self._parts, "application_name": self._application, "connect_timeout": "10"}
         parts["options"] = f"{parts.get('options', '')} -c lock_timeout={self.busy_ms}".strip()
         password = parts.pop("password", None)
         fields = f", PASSWORD {literal(password)}" if password else ""
         con.execute(f"CREATE OR REPLACE TEMPORARY SECRET {CREDENTIALS} (TYPE postgres{fields})")
-        dsn = " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())
-        settings = [*options, f"META_SECRET {literal(CREDENTIALS)}", "DATA_INLINING_ROW_LIMIT 0"]
-        con.execute(
-            f"ATTACH {literal(f'ducklake:postgres:{dsn}')} AS lake ({', '.join(settings)}, "
-            f"DATA_PATH {literal(self.data.url)}, OVERRIDE_DATA_PATH true)"
-        )
+        return " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())
 
     def _lost(self, how: str) -> LakeError:
         return LakeError(LOST, found=how, where={"folder": self.folder}, fix=RECOVER)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_assets.errors import LakeError
 from ml_assets.lake.faults import lake_error
-from ml_assets.lake.sqlite_files import PUBLISHED, largest_snapshot, remove_database
+from ml_assets.lake.sqlite_files import PUBLISHED, largest_snapshot, remove_database, utc_now
 
 COPY = Path(__file__).with_name("sqlite_copy.py")
 
@@ -24,16 +25,17 @@ def publish(catalog: Path, public: Path) -> None:
         LakeError: The disk is full, or the copy that is there is newer than the catalog.
     """
     _check_not_newer(public, catalog)
-    copy(catalog, public, "delete", PUBLISHED)
+    copy(catalog, public, "delete", {PUBLISHED: utc_now()})
 
 
-def copy(source: Path, target: Path, journal_mode: str, key: str) -> None:
-    """Copy a catalog; the copy appears whole or not at all."""
+def copy(source: Path, target: Path, journal_mode: str, marks: Mapping[str, str]) -> None:
+    """Copy a catalog; the copy appears whole or not at all, and says in ducklake_metadata what the marks say."""
     new = target.with_name(target.name + ".new")
     try:
         remove_database(new)
         # Isolated and without site-packages: half the start-up time.
-        command = [sys.executable, "-I", "-S", str(COPY), str(source), str(new), journal_mode, key]
+        command = [sys.executable, "-I", "-S", str(COPY), str(source), str(new), journal_mode]
+        command += [f"{key}={value}" for key, value in marks.items()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
         if done.returncode:
             raise OSError(done.stderr.strip() or f"the copying process ended with {done.returncode}")

@@ -1,24 +1,30 @@
-"""The way back from a lost catalog: its published copy, or a backup, is put in its place."""
+"""The way back from what is lost: a catalog from its published copy, and anything from a backup."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_assets.errors import LakeBusy, LakeError
+from ml_assets.lake.backup import state_of
 from ml_assets.lake.catalog import Catalog
-from ml_assets.lake.published import copy
-from ml_assets.lake.sqlite import SqliteCatalog
-from ml_assets.lake.sqlite_files import (
-    CATALOG,
-    PUBLISHED,
-    RECOVERED,
-    database_files,
-    largest_snapshot,
-    number,
-    remove_database,
+from ml_assets.lake.catalog_copy import data_files
+from ml_assets.lake.copying import (
+    FILES_LOCK,
+    Copied,
+    Exported,
+    Place,
+    Tell,
+    check_apart,
+    exported,
+    restore_files,
+    temporary_folder,
 )
+from ml_assets.lake.ledger import Ledger
+from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.lake.sqlite_files import PUBLISHED, largest_snapshot, number
+from ml_assets.lake.storage import Storage
 
 # None in a published copy that somebody has put in the catalog's place.
 USABLE = """SELECT max(snapshot_id) FROM ducklake_snapshot
@@ -30,22 +36,24 @@ class Recovered:
     """What a recovery has put in place.
 
     Args:
-        source: The copy or backup that was taken.
-        snapshot_id: Its newest snapshot.
+        source: The copy or backup of the catalog that was taken; None where the catalog was in order.
+        snapshot_id: The catalog's newest snapshot.
         written_at: When that was written, UTC.
         unknown_files: Data files that the catalog does not name: what was written after it, and leftovers.
         aside: What was in the catalog's place, under its new names.
+        files: Files that were put back from a backup.
     """
 
-    source: Path
+    source: Path | str | None
     snapshot_id: int
     written_at: dt.datetime
     unknown_files: int
     aside: list[Path]
+    files: Copied = field(default_factory=Copied)
 
 
 def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recovered:
-    """Put the published copy, or a backup, in the place of a catalog that is lost, broken or older.
+    """Put the published copy, or a copy of the catalog, in the place of a catalog that is lost, broken or older.
 
     What was there stays under another name. Maintenance never removes data files that are older than the recovery.
 
@@ -54,27 +62,64 @@ def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recov
     """
     if not isinstance(place, SqliteCatalog):
         raise LakeError(
-            "The catalog is in a database, which has backups of its own.",
+            "A catalog in a database has no published copy.",
             where={"files": place.data.url},
-            fix="Restore the database from its newest backup (pg_restore). Data files that were written later stay; "
-            "`ml-assets status` lists the batches that must be rebuilt.",
+            fix="`ml-assets lake recover --from BACKUP` puts a backup of `ml-assets lake backup` back. Or restore the "
+            "database from a backup of its own (pg_restore); `ml-assets status` lists what must be rebuilt then.",
         )
     source, catalog = source or place.public, place.file
     if not source.exists():
         raise LakeError(
             "There is no copy of the catalog to recover from.",
             where={"file": source},
-            fix="Name a backup of catalog.sqlite with --from FILE, or move the lake away to begin a new one.",
+            fix="Name a backup with --from, or move the lake away to begin a new one.",
         )
     wanted = largest_snapshot(source)
     with place.write_lock((), lock_timeout_s):
         _check_lost(catalog, wanted)
-        new = place.folder / (CATALOG + ".recovered")
-        remove_database(new)
-        copy(source, new, "wal", RECOVERED)
-        aside = _aside(catalog)
-        new.rename(catalog)
+        aside = place.load(source, is_recovery=True)
     return _described(place, source, aside, lock_timeout_s)
+
+
+def recover_backup(place: Place, backup: Storage, tell: Tell, lock_timeout_s: float) -> Recovered:
+    """Put back from a backup what is lost or damaged: files, and the catalog where it is lost, broken or older.
+
+    What is in order stays as it is: writes that are newer than the backup are never lost.
+
+    Raises:
+        LakeError: There is no backup, or it is of another lake, or something of it is damaged.
+    """
+    check_apart(place.files, backup)
+    with temporary_folder() as name, place.catalog.lock(FILES_LOCK, lock_timeout_s, "copying the lake's files"):
+        folder, ledger = Path(name), Ledger.of(backup)
+        state = state_of(backup, ledger, folder)
+        if state is None:
+            raise LakeError("There is no backup.", where={"place": backup.url}, fix="Name the TARGET of a backup.")
+        copy = folder / "earlier.sqlite"
+        taken = Exported(copy, state, data_files(copy))
+        with place.catalog.write_lock((), lock_timeout_s):
+            there = _usable(place.catalog, folder)
+            if there is not None and there.standing.lake != state.lake and not there.standing.is_empty:
+                raise LakeError(
+                    "The backup is of another lake.",
+                    where={"place": backup.url, "files": place.files.url},
+                    fix="Move this lake away first, or name a backup of it.",
+                )
+            is_lost = there is None or there.standing.newest < state.newest
+            current = taken if is_lost or there is None else there
+            files = restore_files(backup, place.files, current, ledger, tell)
+            aside = place.catalog.load(copy, is_recovery=True) if is_lost else []
+    return _described(place.catalog, backup.url if is_lost else None, aside, lock_timeout_s, files)
+
+
+def _usable(catalog: Catalog, folder: Path) -> Exported | None:
+    """A copy of the catalog that is in place; None where it is lost or broken."""
+    try:
+        return exported(catalog, folder, "there.sqlite")
+    except LakeBusy:
+        raise
+    except LakeError:
+        return None
 
 
 def _check_lost(catalog: Path, wanted: int | None) -> None:
@@ -92,21 +137,14 @@ def _check_lost(catalog: Path, wanted: int | None) -> None:
             "The catalog is in order; there is nothing to recover.",
             found=f"snapshot {newest}, and snapshot {wanted} in the copy",
             where={"file": catalog},
-            fix="To go back to an earlier state of a table: `ml-assets lake restore`.",
+            fix="To go back to an earlier state of a table: `ml-assets lake restore`. `ml-assets lake check` says "
+            "whether any file is lost.",
         )
 
 
-def _aside(catalog: Path) -> list[Path]:
-    """Rename what is in the catalog's place; SQLite would apply a WAL that it finds there to another file."""
-    stamp = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}"
-    moved = []
-    for file in database_files(catalog):
-        if file.exists():
-            moved.append(file.rename(file.with_name(f"{file.name}.lost-{stamp}")))
-    return moved
-
-
-def _described(place: SqliteCatalog, source: Path, aside: list[Path], lock_timeout_s: float) -> Recovered:
+def _described(
+    place: Catalog, source: Path | str | None, aside: list[Path], lock_timeout_s: float, files: Copied | None = None
+) -> Recovered:
     connection = place.connect(False, None, lock_timeout_s)
     try:
         newest, moment = connection.con.execute(
@@ -117,4 +155,4 @@ def _described(place: SqliteCatalog, source: Path, aside: list[Path], lock_timeo
         ).fetchall()
     finally:
         connection.close()
-    return Recovered(source, int(newest), moment.astimezone(dt.UTC), len(orphans), aside)
+    return Recovered(source, int(newest), moment.astimezone(dt.UTC), len(orphans), aside, files or Copied())

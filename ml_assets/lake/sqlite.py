@@ -29,10 +29,13 @@ from ml_assets.lake.sqlite_files import (
     CATALOG,
     PUBLIC_CATALOG,
     PUBLISHED,
+    RECOVERED,
+    database_files,
     largest_snapshot,
     number,
     remove_database,
     rows,
+    utc_now,
 )
 from ml_assets.lake.storage import FolderStorage
 
@@ -206,6 +209,33 @@ class SqliteCatalog:
             LakeError: The copy cannot be read.
         """
         return largest_snapshot(self.public) if self.public.exists() else None
+
+    def export(self, file: Path) -> bool:
+        """A copy of the file, page by page."""
+        if not _size(self.file):
+            return False
+        published.copy(self._readable(), file, "delete", {PUBLISHED: utc_now()})
+        return True
+
+    def load(self, file: Path, is_recovery: bool = False) -> list[Path]:
+        """A copy of the file takes the place of the one that is there, which is renamed."""
+        new = self.folder / (CATALOG + ".recovered")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_database(new)
+        except OSError as error:
+            raise lake_error(error, "The lake cannot be created.", self.folder) from error
+        marks = {"data_path": f"{self.data.url}/", **({RECOVERED: utc_now()} if is_recovery else {})}
+        published.copy(file, new, "wal", marks)
+        aside = self._aside()
+        new.rename(self.file)
+        return aside
+
+    def _aside(self) -> list[Path]:
+        """Rename what is in the catalog's place; SQLite would apply a WAL that it finds there to another file."""
+        stamp = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}"
+        there = [file for file in database_files(self.file) if file.exists()]
+        return [file.rename(file.with_name(f"{file.name}.lost-{stamp}")) for file in there]
 
     @property
     def _is_writable(self) -> bool:

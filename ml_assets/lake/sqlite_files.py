@@ -6,6 +6,7 @@ closes a descriptor of it, the kernel drops the locks of the first one: https://
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ CATALOG = "catalog.sqlite"
 PUBLIC_CATALOG = "public.sqlite"
 # Keys of ours in the catalog's table ducklake_metadata; each holds the moment.
 PUBLISHED, RECOVERED = "ml_assets_published_at", "ml_assets_recovered_at"
+
+
+def utc_now() -> str:
+    """This moment, as those keys hold it."""
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def remove_database(file: Path) -> None:

@@ -1,20 +1,25 @@
 """Where the lake's Parquet files are: a local folder, or a URL that DuckDB and fsspec both reach, such as S3.
 
-DuckDB writes and reads the files; here they are listed, measured and removed. Names are relative to the place, such as
-`flights/features/batch=2013-01/ducklake-....parquet`.
+DuckDB writes and reads the files; here they are listed, measured, copied and removed. Names are relative to the place,
+such as `flights/features/batch=2013-01/ducklake-....parquet`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import duckdb
 
+from ml_assets import atomic
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.database import load_extension
 from ml_assets.lake.sql import literal
@@ -54,6 +59,22 @@ class Storage(Protocol):
     def files(self, under: str = "") -> Iterator[File]:
         """Its Parquet files, or those below one of its folders."""
 
+    def every_file(self, under: str = "") -> Iterator[File]:
+        """All files below one of its folders, but for hidden ones: those are not written to their end."""
+
+    def opened(self, name: str) -> AbstractContextManager[BufferedIOBase]:
+        """Read a file from its beginning.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+
+    def put(self, name: str) -> AbstractContextManager[Path]:
+        """A local path on which the block makes a file of this name; it is there whole when the block ends.
+
+        Where the block raises, what is there stays as it is.
+        """
+
     def file(self, name: str) -> File | None:
         """One file; None where it is not there."""
 
@@ -81,10 +102,22 @@ class FolderStorage:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def files(self, under: str = "") -> Iterator[File]:
-        for path in (self.folder / under).rglob("*.parquet"):
-            found = self.file(path.relative_to(self.folder).as_posix())
+        return self._found(under, "*.parquet")
+
+    def every_file(self, under: str = "") -> Iterator[File]:
+        return (file for file in self._found(under, "*") if not _is_hidden(file.name))
+
+    def _found(self, under: str, pattern: str) -> Iterator[File]:
+        for path in (self.folder / under).rglob(pattern):
+            found = self.file(path.relative_to(self.folder).as_posix()) if path.is_file() else None
             if found is not None:  # another process may remove it just now
                 yield found
+
+    def opened(self, name: str) -> AbstractContextManager[BufferedIOBase]:
+        return (self.folder / name).open("rb")
+
+    def put(self, name: str) -> AbstractContextManager[Path]:
+        return atomic.written_file(self.folder / name)
 
     def file(self, name: str) -> File | None:
         try:
@@ -131,11 +164,32 @@ class UrlStorage:
         """Nothing: a bucket has no folders, and is made by whoever owns it."""
 
     def files(self, under: str = "") -> Iterator[File]:
+        return (file for file in self.every_file(under) if file.name.endswith(".parquet"))
+
+    def every_file(self, under: str = "") -> Iterator[File]:
         filesystem, root = self._at()
         with self._errors(), contextlib.suppress(FileNotFoundError):
             for path, info in filesystem.find(f"{root}/{under}".rstrip("/"), detail=True).items():
-                if path.endswith(".parquet"):
-                    yield _file(str(PurePosixPath(path).relative_to(root)), info)
+                name = str(PurePosixPath(path).relative_to(root))
+                if not _is_hidden(name):
+                    yield _file(name, info)
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[BufferedIOBase]:
+        filesystem, root = self._at()
+        with self._errors():
+            file = filesystem.open(f"{root}/{name}", "rb")
+        with file:
+            yield file
+
+    @contextlib.contextmanager
+    def put(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="ml_assets_") as folder:
+            new = Path(folder) / PurePosixPath(name).name
+            yield new
+            filesystem, root = self._at()
+            with self._errors():
+                filesystem.put_file(str(new), f"{root}/{name}")
 
     def file(self, name: str) -> File | None:
         filesystem, root = self._at()
@@ -191,11 +245,30 @@ def is_of_storage(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CLIENTS
 
 
+def sha256(storage: Storage, name: str) -> str:
+    """SHA-256 of a file, read from its beginning to its end.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    with storage.opened(name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def storage_at(place: Path | str) -> Storage:
     """The place that is a folder or a URL."""
     if isinstance(place, Path) or "://" not in place:
         return FolderStorage(Path(place))
     return UrlStorage(place.rstrip("/"))
+
+
+def storage_named(text: str) -> Storage:
+    """The place that a person names: a URL, or a folder relative to where they are."""
+    return storage_at(text if "://" in text else Path(text).expanduser().resolve())
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def _file(name: str, info: dict[str, Any]) -> File:

@@ -17,7 +17,7 @@ from ml_assets.errors import ModelError
 
 NAME = "manifest.json"
 FORMAT = 1
-FIX = "Put the folder back from a backup, or train again."
+FIX = "Put the folder back, `ml-assets lake recover --from BACKUP`, or train again."
 MAX_FILES, MAX_DEPTH = 1_000, 8
 TEXTS = frozenset({".json", ".md", ".py", ".sql", ".txt"})  # read whole
 MAX_TEXT, MAX_FILE = 64 * 2**20, 16 * 2**30

@@ -29,6 +29,7 @@ from ml_assets.pages.render import POLICY, STYLE, style
 from ml_assets.pages.views import Views
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
+from ml_assets.tables import formats
 
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
@@ -56,6 +57,7 @@ OF_REPORTS = {
 }
 REPORT_TYPES = {".html": "text/html", ".json": "application/json", ".md": "text/plain", ".png": "image/png"}
 BUDGET_S = 0.1  # of reading pipelines anew, before a page is shown with those that are read
+SLICE_S = 1.0  # of reading, between which pages see what is read by then
 CHECK_S = 2.0
 MOST_FORM = 20_000  # bytes
 WRONG_KEY_S = 1.0
@@ -107,12 +109,14 @@ async def _watching(views: Views, _app: Starlette) -> AsyncIterator[None]:
     stopping = threading.Event()
 
     def watch() -> None:
-        while not stopping.wait(CHECK_S):
+        while not stopping.is_set():
             try:
-                views.keeper.home(BUDGET_S)
+                while not views.keeper.catch_up(SLICE_S) and not stopping.is_set():
+                    pass
                 views.keeper.validate()
             except MLAssetsError as error:  # a page says so, too
                 log.debug("The lake cannot be read. %s", error)
+            stopping.wait(CHECK_S)
 
     with contextlib.suppress(MLAssetsError):
         await run_in_threadpool(views.keeper.home, BUDGET_S)  # so that the first page need not open the lake
@@ -140,7 +144,7 @@ class _Served:
         """A page that reads the lake, in one snapshot."""
 
         def opened(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return make_page(request, lake)
 
         return self.page(opened)
@@ -150,7 +154,7 @@ class _Served:
         return self.views.version(lake, _name(request), request.path_params["version"], problem, bool(self.keys))
 
     async def decide(self, request: Request) -> Response:
-        """Approve or reject a version: the key is asked for each time, so that no other site can use one."""
+        """Approve or reject a version: each decision needs the key, so that no other site can use one."""
         body = await request.body() if int(request.headers.get("content-length", MOST_FORM + 1)) <= MOST_FORM else b""
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:
@@ -173,7 +177,8 @@ class _Served:
         from ml_assets.graph.release.promotion import approvals
 
         why, by = form.get("why", ""), form.get("by", "")
-        with Lake(self.views.paths.lake) as lake:
+        with Lake.of(self.views.paths) as lake:
+            formats.check(lake)
             if form.get("word") == "approve":
                 approvals.approve(lake, self.views.paths, name, version, why, by)
             else:
@@ -183,7 +188,7 @@ class _Served:
         """The page again, with what was wrong."""
 
         def again(request: Request) -> str:
-            with Lake(self.views.paths.lake, read_only=True) as lake, lake.one_snapshot():
+            with Lake.of(self.views.paths, read_only=True) as lake, lake.one_snapshot():
                 return self.version(request, lake, why)
 
         answer = await run_in_threadpool(self._answer, request, again)

@@ -36,6 +36,8 @@ from ml_assets.tables.arrivals import ARRIVALS
 # Of the files: what other code has read is read again.
 FORMAT = short_hash("".join(Path(module.__file__ or "").read_text("utf-8") for module in (attention, overview)))
 OLD_S = 3600  # what is open may also end by the clock
+ALL_S = 1e9  # as a time for reading: all of it
+FEW = 3  # changed pipelines that a page waits for; more are left to `catch_up`
 VALIDATED = "validated.json"
 VALIDATE_S = 300
 log = logging.getLogger("ml_assets.pages")
@@ -71,6 +73,7 @@ class Keeper:
     _newest: dict[str, int] = field(default_factory=dict)
     _seen: int = -1
     _declared: tuple[str, dict[str, dict[str, Any]]] = ("", {})
+    _unread: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -81,18 +84,29 @@ class Keeper:
         """Where the files are."""
         return self.paths.data / "cache" / "pages"
 
-    def home(self, budget_s: float = 1e9) -> Home:
-        """Everything as it is now, or as far as it can be read within the time; the rest is read by the next call.
+    def catch_up(self, budget_s: float) -> bool:
+        """Read for about so many seconds what has changed; is everything read?"""
+        with self._lock:
+            return self._refresh(budget_s)
+
+    def home(self, budget_s: float = ALL_S) -> Home:
+        """Everything as it is now, or where that would take longer, as it was read last.
+
+        Args:
+            budget_s: How long reading may take; with a limit, no more is read than `FEW` pipelines.
 
         Raises:
             LakeError: The lake's catalog is lost or cannot be read.
         """
-        with self._lock:
-            unread = self._refresh(budget_s)
-            declared = self.declared()
-        found = [overview.with_needs(one, attention.stale(self.paths, name)) for name, one in self._known.items()]
+        if self._lock.acquire(timeout=budget_s):  # else another thread is reading
+            try:
+                self._refresh(budget_s, None if budget_s == ALL_S else FEW)
+            finally:
+                self._lock.release()
+        known, unread = dict(self._known), set(self._unread)
+        found = [overview.with_needs(one, attention.stale(self.paths, name)) for name, one in known.items()]
         broken = self._broken()
-        found += [overview.unseen(name) for name in {*declared, *broken} - {*self._known, *unread}]
+        found += [overview.unseen(name) for name in {*self.declared(), *broken} - {*known, *unread}]
         found = [overview.with_needs(one, broken.get(one.pipeline, ())) for one in found]
         needs = [need for one in found for need in one.needs]
         needs += attention.of_installation(home_of(self.paths))
@@ -113,22 +127,22 @@ class Keeper:
         """Pipelines that have written something."""
         return set(self._newest)
 
-    def _refresh(self, budget_s: float) -> set[str]:
-        """Read what has changed; returns what the time was too short for."""
+    def _refresh(self, budget_s: float, few: int | None = None) -> bool:
+        """Read what has changed, or nothing where that is not few; is everything read?"""
         newest = self.paths.catalog.newest_snapshots(self._seen)
         self._newest |= newest
         self._seen = max([self._seen, *newest.values()])
         changed = {name for name, snapshot in self._newest.items() if self._is_old(name, snapshot)}
-        if not changed:
-            return set()
-        end, declared = time.monotonic() + budget_s, self.declared()
-        with Lake.of(self.paths, read_only=True) as lake:
-            for name in sorted(changed, key=lambda name: (name in self._known, name)):
-                if time.monotonic() > end:
-                    break
-                self._read(lake, name, declared.get(name, {}))
-                changed = changed - {name}
-        return changed - set(self._known)
+        if changed and (few is None or len(changed) <= few):
+            end, declared = time.monotonic() + budget_s, self.declared()
+            with Lake.of(self.paths, read_only=True) as lake:
+                for name in sorted(changed, key=lambda name: (name in self._known, name)):
+                    if time.monotonic() > end:
+                        break
+                    self._read(lake, name, declared.get(name, {}))
+                    changed = changed - {name}
+        self._unread = changed - set(self._known)
+        return not changed
 
     def _is_old(self, name: str, snapshot: int) -> bool:
         known = self._known.get(name)

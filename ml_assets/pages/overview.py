@@ -268,8 +268,8 @@ def _limit(test: Score | None, declared: Mapping[str, Any]) -> float | None:
     """The live score at which the champion counts as decayed, by `monitoring.performance.max_drop`."""
     if test is None or test.value is None or test.metric not in METRICS:
         return None
-    told = (declared.get("monitoring") or {}).get("performance") or {}
-    most = told.get("max_drop", Performance.model_fields["max_drop"].default)
+    configured = (declared.get("monitoring") or {}).get("performance") or {}
+    most = configured.get("max_drop", Performance.model_fields["max_drop"].default)
     metric = METRICS[test.metric]
     if not isinstance(most, int | float):
         return None

@@ -114,12 +114,12 @@ def main(root: str, data: str) -> None:
     """Write the pages once, after all who came before; what fails is a line in data/logs/pages.log."""
     with contextlib.suppress(OSError):
         os.nice(10)
-    paths, asked = Paths(Path(root), Path(data)), time.time()
+    paths, requested = Paths(Path(root), Path(data)), time.time()
     started = paths.data / "pages" / STARTED
     try:
         with paths.catalog.lock("pages", WAIT_S, "writing the pages"):
             before = started.stat().st_mtime if started.exists() else 0.0
-            if before > asked:  # another one began after this run had ended
+            if before > requested:  # another one began after this run had ended
                 return
             time.sleep(max(0.0, min(LEAST_S, before + LEAST_S - time.time())))
             write_text(started, "")

@@ -119,7 +119,7 @@ class Views:
     def version(self, lake: Lake, name: str, number: str, problem: str = "", has_keys: bool = False) -> str:
         """One model version; people decide here about one that waits."""
         self._known(lake, name)
-        told = describe(lake, self.paths, name, number)
+        found = describe(lake, self.paths, name, number)
         reports = self.paths.artifacts.reports
         files = {
             "Evaluation": f"{name}/evaluation/{number}.html",
@@ -133,13 +133,13 @@ class Views:
             f"{name} {number}",
             [*_trail(name), ("versions", addresses.versions(name))],
             pipeline=name,
-            version=told,
+            version=found,
             waits=waits,
             problem=problem,
             has_keys=has_keys,
             reports={text: addresses.report(file) for text, file in files.items() if reports.exists(file)},
             champion=_number(versions.alias(lake, name, "champion")),
-            made=told["decisions"][::-1],
+            made=found["decisions"][::-1],
         )
 
     def compare(self, lake: Lake, name: str, first: str, second: str) -> str:

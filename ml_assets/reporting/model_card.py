@@ -110,6 +110,7 @@ def _training(spec: PipelineSpec, pin: Pin) -> list[str]:
     return [
         f"{rows:,} labelled rows of {len({*pin.batches['train'], *pin.batches['validation']})} batches, as pin "
         f"`{pin.pin_id}` of snapshot {pin.snapshot_id} of the lake. The label `{spec.target.name}` is `{pin.target}`.",
+        f"Its training set is {pin.sample}." if pin.sample else "",
         _table([{"part": part, "rows": f"{pin.rows[part]:,}", "batches": _batches(pin, part)} for part in PARTS]),
         _table(features),
     ]

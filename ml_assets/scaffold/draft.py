@@ -15,7 +15,7 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.sql import identifier
 from ml_assets.ml.feature_types import NO_FEATURES
 from ml_assets.scaffold import evidence, files, reading
-from ml_assets.scaffold.files import Source
+from ml_assets.scaffold.files import SourceFiles
 from ml_assets.scaffold.profile import profile
 from ml_assets.scaffold.reading import ROWS, Read
 from ml_assets.scaffold.suggest import (
@@ -62,11 +62,11 @@ class Draft:
         key: Columns that are unique in each batch and look like an identifier.
         other_keys: Combinations that are unique too, perhaps by chance.
         split: As the YAML has it, and why.
-        warnings: Other things that a person should know.
+        warnings: Other things that you should know.
     """
 
     name: str
-    source: Source
+    source: SourceFiles
     path: str
     rows: int
     columns: list[Suggestion]
@@ -104,7 +104,7 @@ def draft(
         target: Column to predict.
         root: The project that the pipeline will lie in; source.path is relative to it where the files lie in it.
         base: Folder that a relative `path` starts from.
-        say: Is told what goes on.
+        say: Called with what goes on.
 
     Raises:
         SourceError: No files, or files that cannot be read.
@@ -126,7 +126,7 @@ def draft(
 def _inferred(
     con: duckdb.DuckDBPyConnection,
     name: str,
-    source: Source,
+    source: SourceFiles,
     read: Read,
     target: str,
     root: Path,
@@ -323,7 +323,7 @@ def _split(counts: Mapping[str, Mapping[Any, int]], made: TargetSuggestion) -> t
     return {"by": "batch", "validation": 1, "test": 1}, f"{held[0]} compares, {held[1]} tests", warnings
 
 
-def _warnings(source: Source) -> list[str]:
+def _warnings(source: SourceFiles) -> list[str]:
     found = []
     batches = sorted(set(source.batches.values()))
     if all(batch.isdigit() for batch in batches) and batches != sorted(batches, key=int):

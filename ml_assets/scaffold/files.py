@@ -13,7 +13,7 @@ from ml_assets.sources.formats import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFiles:
     """Files that become batches.
 
     Args:
@@ -29,7 +29,7 @@ class Source:
     others: int
 
 
-def find(path: str, base: Path) -> Source:
+def find(path: str, base: Path) -> SourceFiles:
     """The files of a folder, one file, or those of a glob.
 
     Args:
@@ -71,7 +71,7 @@ def find(path: str, base: Path) -> Source:
     batches = {str(file.resolve()): batch_of(pattern, file.name) for file in chosen}
     others = [name for name in siblings if not re.fullmatch(pattern, name)]
     ordered = dict(sorted(batches.items(), key=lambda item: (item[1], item[0])))
-    return Source(folders[0].resolve(), pattern, ordered, len(others))
+    return SourceFiles(folders[0].resolve(), pattern, ordered, len(others))
 
 
 def _neighbours(given: Path) -> str:

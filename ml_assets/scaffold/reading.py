@@ -12,7 +12,7 @@ import duckdb
 
 from ml_assets.errors import SourceError
 from ml_assets.lake.sql import identifier
-from ml_assets.scaffold.files import Source
+from ml_assets.scaffold.files import SourceFiles
 from ml_assets.scaffold.texts import Style, missing_words, style_of
 from ml_assets.sources import casts
 from ml_assets.sources.csv_faults import find_fault
@@ -57,7 +57,7 @@ class Read:
 
 def read(
     con: duckdb.DuckDBPyConnection,
-    source: Source,
+    source: SourceFiles,
     target: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Read:
@@ -70,7 +70,7 @@ def read(
         con: Connection.
         source: The files.
         target: The target's column, where a word that many rows have is a class.
-        say: Is told what goes on.
+        say: Called with what goes on.
 
     Raises:
         SourceError: A file cannot be read, has no line of names, or has other columns than most.
@@ -135,7 +135,9 @@ def _understood(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], target:
     return Read(types, styles, {}, missing, exempt)
 
 
-def _keep(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], types: Mapping[str, str], source: Source) -> None:
+def _keep(
+    con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], types: Mapping[str, str], source: SourceFiles
+) -> None:
     """Turn `found` into `rows_`."""
     read_as = {name: casts.typed(identifier(name), kind, types[name])[0] for name, kind in kept.items()}
     values = ", ".join(f"{value} AS {identifier(name)}" for name, value in read_as.items())

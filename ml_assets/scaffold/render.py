@@ -128,7 +128,7 @@ def _lines(lines: list[str]) -> str:
 
 
 def decisions(made: Draft) -> list[str]:
-    """What a person should decide, most important first."""
+    """What you should decide, most important first."""
     found = []
     if made.target.is_open:
         found.append(
@@ -155,11 +155,11 @@ def decisions(made: Draft) -> list[str]:
         found.append(f"features: left out are {listed}")
     found.append(
         "tolerate: more than 2 % of rows beyond the limits seen so far, or a file without the target's column, "
-        "refuse a batch"
+        "reject a batch"
     )
     if made.target.kind == "binary":
         found.append("costs: what a false positive and a false negative cost; without costs the threshold is 0.5")
-    found.append("gates: they only ask to beat guessing; raise them once you know what is good")
+    found.append("gates: a model only has to beat guessing; raise the limits once you know what is good")
     return found
 
 

@@ -42,6 +42,6 @@ class PipelineScaffolder(dg.Scaffolder[PipelineParams]):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # dg has just made it, and refuses a folder that exists
             raise click.ClickException(str(error)) from error
-        click.echo("What a person should decide:")
+        click.echo("What you should decide:")
         for line in decisions(made):
             click.echo(f"- {line}")

@@ -315,7 +315,7 @@ def _binary(sql: str, word: str, counts: dict[str, int]) -> TargetSuggestion:
     positive = said[0] if len(said) == 1 else max(counts, key=float) if word != "string" else list(counts)[-1]
     other = next(value for value in counts if value != positive)
     yes, no = (literal(value) if word == "string" else f"{float(value):g}" for value in (positive, other))
-    note = f"{positive} is the positive class; {sql} = {no} turns it round"
+    note = f"{positive} is the positive class; {sql} = {no} reverses it"
     return TargetSuggestion(f"{sql} = {yes}", "binary", counts, note)
 
 

@@ -21,7 +21,7 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.server.counting import Counting
 from ml_assets.server.keeping import Keeper
-from ml_assets.server.loading import Loading, Place
+from ml_assets.server.loading import Loading, LocalRelease
 from ml_assets.server.prediction_log import PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
 from ml_assets.server.service import server_id
@@ -35,7 +35,7 @@ CHALLENGER = "challenger"
 log = logging.getLogger("ml_assets.server")
 
 
-def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Place:
+def find_release(paths: Paths, pipeline: str, version: str | None = None) -> LocalRelease:
     """The release of a version, by default of the champion.
 
     Raises:
@@ -45,7 +45,7 @@ def find_release(paths: Paths, pipeline: str, version: str | None = None) -> Pla
         return _place(lake, paths, pipeline, version)
 
 
-def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> Place:
+def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> LocalRelease:
     if version is None:
         version = versions.need_alias(lake, pipeline, "champion").version
     elif versions.version(lake, pipeline, version) is None:
@@ -53,7 +53,7 @@ def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> Plac
         fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
         raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
     found = releases.need(lake, pipeline, version)
-    return Place(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
+    return LocalRelease(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 
 @dataclass
@@ -224,12 +224,12 @@ class Follower:
 
     def _places(
         self, lake: Lake, pipeline: Pipeline
-    ) -> tuple[list[tuple[str, Callable[[], Place]]], list[Callable[[], Place]]]:
+    ) -> tuple[list[tuple[str, Callable[[], LocalRelease]]], list[Callable[[], LocalRelease]]]:
         """How to find the releases: of each role, the champion first, and of the shadows."""
         find = partial(_place, lake, self._paths, pipeline.name)
         settings = pipeline.settings
         challenger = None if self._pinned else versions.alias(lake, pipeline.name, "challenger")
-        places: list[tuple[str, Callable[[], Place]]] = [(CHAMPION, partial(find, self._pinned))]
+        places: list[tuple[str, Callable[[], LocalRelease]]] = [(CHAMPION, partial(find, self._pinned))]
         if challenger is not None and CHALLENGER in settings.routes:
             places.append((CHALLENGER, partial(find, challenger.version)))
         numbers = [challenger.version if name == CHALLENGER and challenger else name for name in settings.shadow]

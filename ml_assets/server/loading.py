@@ -13,7 +13,7 @@ from ml_assets.tables.online import Age
 
 
 @dataclass(frozen=True)
-class Place:
+class LocalRelease:
     """A release on this machine."""
 
     version: str
@@ -38,7 +38,7 @@ class Loading:
         self._is_exported = False
         self.failed: Exception | None = None
 
-    def load(self, role: str, find: Callable[[], Place]) -> None:
+    def load(self, role: str, find: Callable[[], LocalRelease]) -> None:
         """Load the version of a role."""
         old = self._before.roles.get(role) if self._before else None
         try:
@@ -48,7 +48,7 @@ class Loading:
             if old is not None and self._fits(old):
                 self._roles[role] = old
 
-    def load_shadow(self, find: Callable[[], Place]) -> None:
+    def load_shadow(self, find: Callable[[], LocalRelease]) -> None:
         """Load a shadow, unless it has a role."""
         try:
             scorer = self._loaded(find())
@@ -64,7 +64,7 @@ class Loading:
             return None
         return Versions(self._roles, tuple(self._shadows), self._age.tables if self._age else {})
 
-    def _loaded(self, place: Place) -> Scorer:
+    def _loaded(self, place: LocalRelease) -> Scorer:
         known = [*self._roles.values(), *self._shadows]
         known += [*self._before.roles.values(), *self._before.shadows] if self._before else []
         same = [scorer for scorer in known if scorer.sha256 == place.sha256]
@@ -73,7 +73,7 @@ class Loading:
                 return scorer
         return self._over_lookups(same[0]) if same else self._new(place)
 
-    def _new(self, place: Place) -> Scorer:
+    def _new(self, place: LocalRelease) -> Scorer:
         scorer = Scorer(place.folder, place.sha256)
         if not self._fits(scorer):
             scorer.close()

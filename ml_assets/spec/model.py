@@ -160,13 +160,21 @@ class Tuning(Strict):
 
 
 class Training(Strict):
-    """Which model is served."""
+    """What is trained on, and which model is served."""
 
     refit: Literal["all", "judged"] = Field(
         "all",
         description="all: once the gates that need no server have passed, the same candidate and parameters are fitted "
         "again on all labelled rows, including validation and test rows, and that model is served. judged: the "
         "evaluated model is served; it has not learned the test rows, which are often the newest.",
+    )
+    max_rows: int | None = Field(
+        None,
+        ge=100,
+        description="About how many labelled rows a training set has at most. Where there are more, it is a sample: the "
+        "same share of every batch, by a hash of each row with tuning.seed, so the same rows on every machine. Default: "
+        "as many as fit in 1 GiB at 8 bytes a feature, such as 6.7 million rows of 20 features; a training takes "
+        "several times that in memory.",
     )
 
 

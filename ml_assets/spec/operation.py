@@ -213,7 +213,7 @@ class Tracking(Strict):
 
 
 class Log(Strict):
-    """What the server writes of each request, before it answers, and how long the lake keeps it."""
+    """What the server logs of each request before it responds, and how long the lake keeps it."""
 
     sample: Share = Field(1.0, description="Share of the requests that are logged.")
     leave_out: list[str] = Field(
@@ -221,8 +221,8 @@ class Log(Strict):
     )
     required: bool = Field(
         True,
-        description="Answer only what can be logged: while the disk is full, requests get status 503. false: answer "
-        "all the same.",
+        description="Respond only if the prediction can be logged: while the disk is full, requests get status 503. "
+        "false: respond anyway.",
     )
     train: bool = Field(
         True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,12 @@ class PipelineSpec(Strict):
     split: Split = Field(default_factory=lambda: Split(), description="Training, validation and test rows.")
     candidates: dict[Name, Candidate] = Field(min_length=1, description="Algorithms to tune and compare.")
     tuning: Tuning = Field(default_factory=lambda: Tuning(), description="How hyperparameters are searched.")
+    compute: Literal["local", "ray"] = Field(
+        "local",
+        description="Where the trials of a search are fitted: local (all cores of the machine of the run), or ray (the "
+        "Ray cluster that `$RAY_ADDRESS` or `[tool.ml_assets.ray] address` in pyproject.toml names). The results are "
+        "the same.",
+    )
     training: Training = Field(default_factory=lambda: Training(), description="Which model is served.")
     costs: Costs | None = Field(None, description="What a wrong decision costs. Without it, the threshold is 0.5.")
     gates: Gates = Field(

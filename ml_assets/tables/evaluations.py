@@ -108,8 +108,9 @@ def newest(
     return EVALUATIONS.query(
         lake,
         pipeline,
-        """SELECT * FROM (
-            FROM {t} WHERE $versions IS NULL OR list_contains($versions, version)
+        # Read whole: to leave files out, DuckLake would read the statistics of every file in the lake.
+        """WITH rows_ AS MATERIALIZED (FROM {t}) SELECT * FROM (
+            FROM rows_ WHERE $versions IS NULL OR list_contains($versions, version)
             QUALIFY evaluated_at = max(evaluated_at) OVER (PARTITION BY version)
         ) WHERE $scopes IS NULL OR list_contains($scopes, scope)""",
         {"versions": versions and list(versions), "scopes": scopes and list(scopes)},
@@ -161,8 +162,8 @@ def test_scores(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tupl
 def test_score(lake: Lake, spec: PipelineSpec, version: str) -> str:
     """The test score of a version, as `roc_auc 0.7134 on 12,000 test rows`."""
     found = findings(lake, spec.name, version)
-    told = [one for one in found if one.scope == "test" and one.metric == spec.metric]
-    return ", ".join(f"{one.metric} {one.value:.4f} on {one.rows:,} test rows" for one in told) or "no test score"
+    scores = [one for one in found if one.scope == "test" and one.metric == spec.metric]
+    return ", ".join(f"{one.metric} {one.value:.4f} on {one.rows:,} test rows" for one in scores) or "no test score"
 
 
 def importance_of(lake: Lake, pipeline: str, version: str) -> dict[str, float]:

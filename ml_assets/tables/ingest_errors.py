@@ -17,7 +17,7 @@ INGEST_ERRORS = Table(
     (
         Column("failed_at", "TIMESTAMP", "When, UTC."),
         Column("asset", "VARCHAR", "Asset key, such as flights/raw_data."),
-        Column("batch", "VARCHAR", "The batch; NULL where the file's name says none."),
+        Column("batch", "VARCHAR", "The batch; NULL where the file's name contains none."),
         Column("path", "VARCHAR", "The file, where it is one file's fault."),
         Column("sha256", "VARCHAR", "SHA-256 of its bytes."),
         Column("error", "VARCHAR", "Rule, what was found, where, next step."),

@@ -12,7 +12,7 @@ from ml_assets.tables.table import Column, Table
 
 PREDICTIONS = Table(
     "predictions",
-    "What a version said of a row of a batch.",
+    "A version's prediction for a row of a batch.",
     (
         Column("batch", "VARCHAR", "The batch."),
         Column("row_id", "BIGINT", "Number of the row in its batch."),

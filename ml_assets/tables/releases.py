@@ -42,7 +42,7 @@ RELEASES = Table(
         Column("fitted_rows", "BIGINT", "Their rows."),
         Column("flips", "DOUBLE", "Share of the test rows that the refit model decides differently."),
         Column("negative_flips", "DOUBLE", "Share of the test rows that only the evaluated model decides right."),
-        Column("flip_rows", "BIGINT", "Test rows that both were asked about."),
+        Column("flip_rows", "BIGINT", "Test rows that both models predicted."),
         Column("golden_change", "DOUBLE", "Largest change of a score by the refit, on the golden rows."),
         Column("known_rows", "BIGINT", "Train and validation rows, on which both were fitted."),
         Column("known_judged", "DOUBLE", "The tuning metric of the evaluated model on them."),
@@ -89,7 +89,7 @@ class Release:
         fitted_rows: Their rows.
         flips: Share of the test rows that the refit model decides otherwise than the judged one.
         negative_flips: Share of the test rows that the judged one decides right and the refit one wrong.
-        flip_rows: Test rows that both were asked about.
+        flip_rows: Test rows that both models predicted.
         golden_change: Largest change of a score from the judged to the refit model on the golden rows.
         known_rows: Train and validation rows, on which both were fitted.
         known_judged: The tuning metric of the judged model on them.
@@ -212,6 +212,12 @@ def digest(lake: Lake, pipeline: str, folder: str) -> str | None:
     sql = "SELECT sha256 FROM {t} WHERE folder = ? ORDER BY created_at DESC LIMIT 1"
     rows = RELEASES.query(lake, pipeline, sql, [folder])
     return str(rows[0]["sha256"]) if rows else None
+
+
+def made(lake: Lake, pipeline: str) -> list[dict[str, Any]]:
+    """Every release in the order of packing: version, folder and bundle, with the SHA-256 of their manifests."""
+    sql = "SELECT version, folder, sha256, bundle, bundle_sha256 FROM {t} ORDER BY created_at"
+    return RELEASES.query(lake, pipeline, sql)
 
 
 def folders(lake: Lake, pipeline: str) -> set[str]:

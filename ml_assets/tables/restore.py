@@ -101,10 +101,10 @@ def plan(lake: Lake, name: str, snapshot: int, batch: str | None = None) -> Plan
         differs = {*then, *now}
         if batch is not None:
             _check_types(change, batch, snapshot)
-    wanted = sorted(differs if batch is None else differs & {batch})
+    chosen = sorted(differs if batch is None else differs & {batch})
     writes, existed = _writes(lake, name), tables_at(lake, snapshot)
     batches = []
-    for one in wanted:
+    for one in chosen:
         was = [write for write in writes.get(one, []) if write["snapshot_id"] <= snapshot] if one in then else []
         like = (was or writes.get(one) or [{"asset": name.replace(".", "/"), "tables": [name]}])[-1]
         batches.append(

@@ -19,11 +19,11 @@ from ml_assets.tables.versions import alias, now
 
 RETRAIN_EVENTS = Table(
     "retrain_events",
-    "A decision about a training: what asked for it, whether it was started, waits or was skipped, and why.",
+    "A decision about a training: what triggered it, whether it was started, waits or was skipped, and why.",
     (
         Column("event_id", "VARCHAR", "Names the event; a tag of its run."),
         Column("decided_at", "TIMESTAMP", "When, UTC."),
-        Column("trigger", "VARCHAR", "What asked for it: first, drift, decay, new_batches, report, cron or manual."),
+        Column("trigger", "VARCHAR", "What triggered it: first, drift, decay, new_batches, report, cron or manual."),
         Column("decision", "VARCHAR", "train (a run was requested), wait (decided again later) or skip (never again)."),
         Column("why", "VARCHAR", "The evidence, and what holds it back."),
         Column("batches", "VARCHAR[]", "Batches that the evidence is about."),
@@ -81,11 +81,11 @@ class Event:
 
     @property
     def snapshot(self) -> int:
-        """The lake's snapshot that was looked at."""
+        """The lake's snapshot that was read."""
         return int(self.evidence.get("snapshot") or 0)
 
     def tags(self) -> dict[str, str]:
-        """Tags of the run that the event asks for."""
+        """Tags of the run that the event requests."""
         made = {TRIGGER_TAG: self.trigger, EVENT_TAG: self.event_id, WHY_TAG: self.why}
         return made | ({BATCHES_TAG: ", ".join(self.batches)} if self.batches else {})
 
@@ -104,13 +104,13 @@ def read(lake: Lake, pipeline: str, limit: int | None = None) -> list[Event]:
 
 
 def started(lake: Lake, pipeline: str, tags: Mapping[str, str], commit: Commit) -> None:
-    """Say which run a training is: of the event that asked for it, or of a person, whose training is one more event.
+    """Say which run a training is: of the event that triggered it, or of a person, whose training is one more event.
 
     Args:
         lake: The lake.
         pipeline: Its schema.
         tags: Tags of the run.
-        commit: The run, and who asked for it.
+        commit: The run, and who triggered it.
     """
     commit = replace(commit, asset=RETRAIN_EVENTS.asset(pipeline))  # it is no write of the training set
     event_id = tags.get(EVENT_TAG)

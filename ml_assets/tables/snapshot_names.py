@@ -11,23 +11,23 @@ from ml_assets.tables.versions import VERSIONS, with_models
 SnapshotLike = int | str | dt.datetime
 
 
-def snapshot_id(lake: Lake, wanted: SnapshotLike, pipeline: str | None = None) -> int:
-    """The id of a snapshot; that it still exists is told by reading it.
+def snapshot_id(lake: Lake, snapshot: SnapshotLike, pipeline: str | None = None) -> int:
+    """The id of a snapshot; only reading it shows whether it still exists.
 
     Args:
         lake: The lake.
-        wanted: An id; a model version such as `1.2.0` or `flights@1.2.0`, for the snapshot that its training set
+        snapshot: An id; a model version such as `1.2.0` or `flights@1.2.0`, for the snapshot that its training set
             reads; or a moment, UTC where it has no zone, for what the lake held then.
-        pipeline: Whose model version it is, where `wanted` does not say.
+        pipeline: Whose model version it is, where `snapshot` does not say.
 
     Raises:
         LakeError: No such version, no snapshot at that moment, or maintenance has expired it.
     """
-    if isinstance(wanted, dt.datetime):
-        return _as_of(lake, wanted)
-    if isinstance(wanted, int) or wanted.isdigit():
-        return int(wanted)
-    named, _, version = wanted.rpartition("@")
+    if isinstance(snapshot, dt.datetime):
+        return _as_of(lake, snapshot)
+    if isinstance(snapshot, int) or snapshot.isdigit():
+        return int(snapshot)
+    named, _, version = snapshot.rpartition("@")
     return _of_version(lake, named or pipeline, version)
 
 

@@ -13,6 +13,8 @@ from ml_assets.lake.lake import Commit, Lake, Put, Rows, at
 from ml_assets.lake.sql import identifier
 from ml_assets.lake.sql import table as quoted
 
+# To leave files out, DuckLake reads the statistics of every file in the lake: to read so many batches costs less.
+FEW = 200
 ONLINE = "online "  # what names a day of real-time use among batches begins with
 
 
@@ -87,6 +89,11 @@ class Table:
         return {column.name: column.description for column in self.columns}
 
     @property
+    def comment(self) -> str:
+        """What the lake says of it: a row's meaning, and from 2 on its format, which formats.py reads."""
+        return self.description if self.format == 1 else f"{self.description} [format {self.format}]"
+
+    @property
     def renamed(self) -> dict[str, str]:
         """Column -> its earlier name."""
         return {column.name: column.earlier for column in self.columns if column.earlier}
@@ -159,13 +166,15 @@ class Table:
         days = [name for name in there if is_online(name)]
         batches = [name for name in there if not is_online(name)]
         chosen = [*batches[-limit:], *days[-limit:]]
-        chosen_rows = "batch IN (SELECT unnest($batches))" if there else "$batches IS NOT NULL"  # not written by batch
+        chosen_rows = "list_contains($batches, batch)" if len(there) <= FEW else "batch IN (SELECT unnest($batches))"
+        if not there:  # not written by batch
+            chosen_rows = "$batches IS NOT NULL"
         sql = f"SELECT {columns} FROM {{t}} WHERE {chosen_rows} AND {where} ORDER BY batch"
         return self.query(lake, pipeline, sql, {"batches": chosen, **parameters})
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""
-        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.description, self.descriptions)
+        return Rows(self.of(pipeline), self.types, rows, self.key, self.renamed, self.comment, self.descriptions)
 
     def put(
         self,
@@ -190,7 +199,7 @@ class Table:
             source,
             batch,
             renamed=self.renamed,
-            description=self.description,
+            description=self.comment,
             column_descriptions=described,
             **how,
         )

@@ -7,7 +7,7 @@ it gives the same rows in the same order for ever, as long as its snapshot is ke
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ TRAINING_SETS = Table(
     key=("pin_id",),
 )
 PARTS = ("train", "validation", "test")
+READ_AT_ONCE = 20_000  # rows of several batches, beyond which a read of each by itself costs little
 FITTED = ("train", "validation")  # what the judged model is fitted on
 
 
@@ -69,6 +70,8 @@ class Pin:
             None where there were none.
         online: Columns by which a row of a logged request is the same as one of a file; None where it has none of
             the former.
+        available: Labelled rows of its batches, where it is a sample of them; None where it has all.
+        share: The share of them that the sample has, by a hash of each row and the seed.
     """
 
     pin_id: str
@@ -81,10 +84,22 @@ class Pin:
     seed: int
     late: dict[str, list[str]] | None = None
     online: list[str] | None = None
+    available: int | None = None
+    share: float | None = None
 
     @property
     def all_batches(self) -> list[str]:
         return sorted({batch for part in self.batches.values() for batch in part})
+
+    @property
+    def sample(self) -> str:
+        """What of its batches it has, in words; empty where it has all labelled rows."""
+        if self.share is None or self.available is None:
+            return ""
+        return (
+            f"a sample of {sum(self.rows.values()):,} of {self.available:,} labelled rows ({self.share:.2%} of each "
+            f"batch, by a hash of the row with seed {self.seed}; training.max_rows sets its size)"
+        )
 
 
 def save(lake: Lake, pipeline: str, pin: Pin, commit: Commit) -> None:
@@ -163,7 +178,8 @@ def rows_sql(pipeline: str, pin: Pin, extra: tuple[str, ...] = ()) -> str:
             {"".join(f", l.{identifier('slice_' + name)}" for name in wanted)}
         FROM (SELECT * FROM {FEATURES.sql(pipeline, pin.snapshot_id)}) f
         JOIN ({label} FROM {known}) l USING (batch, row_id)
-        WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))"""
+        WHERE l.{LABEL} IS NOT NULL AND f.batch IN (SELECT unnest($batches::VARCHAR[]))
+            {"" if pin.share is None else f"AND {_draw('f.batch', 'f.row_id', purpose='sample')} < {pin.share!r}"}"""
 
 
 def _part_sql(pin: Pin) -> str:
@@ -172,22 +188,29 @@ def _part_sql(pin: Pin) -> str:
     if by == "batch":
         return """CASE WHEN list_contains($test::VARCHAR[], f.batch) THEN 'test'
             WHEN list_contains($validation::VARCHAR[], f.batch) THEN 'validation' ELSE 'train' END"""
-    row = "concat_ws(chr(31), f.batch, f.row_id, $seed)"
+    draw = _draw("f.batch", "f.row_id")
     if by == "group":
-        row = f"concat_ws(chr(31), l.{identifier('slice_' + str(pin.split['group']))}, $seed)"
-    draw = f"(md5_number_lower({row})::DOUBLE / 18446744073709551616)"
+        draw = _draw(f"l.{identifier('slice_' + str(pin.split['group']))}")
     if by == "stratified":
         draw = f"(percent_rank() OVER (PARTITION BY l.{LABEL} ORDER BY {draw}))"
     unseen = f"WHEN {draw} < {test!r} THEN 'test' WHEN {draw} < {test + validation!r} THEN 'validation'"
     return f"CASE {unseen} ELSE 'train' END"
 
 
+def _draw(*of: str, purpose: str = "") -> str:
+    """SQL of a number from 0 to 1 that depends on some columns, the seed and its purpose alone."""
+    parts = [*of, "$seed", *([f"'{purpose}'"] if purpose else [])]
+    return f"(md5_number_lower(concat_ws(chr(31), {', '.join(parts)}))::DOUBLE / 18446744073709551616)"
+
+
 def parameters(pin: Pin) -> dict[str, Any]:
     """Values of the parameters in `rows_sql`."""
     values: dict[str, Any] = {"batches": pin.all_batches}
     if pin.split["by"] == "batch":
-        return {**values, "test": pin.batches["test"], "validation": pin.batches["validation"]}
-    return {**values, "seed": str(pin.seed)}
+        values |= {"test": pin.batches["test"], "validation": pin.batches["validation"]}
+    if pin.split["by"] != "batch" or pin.share is not None:
+        values["seed"] = str(pin.seed)
+    return values
 
 
 def read(
@@ -195,7 +218,7 @@ def read(
 ) -> pd.DataFrame:
     """Labelled rows of some parts: batch, row_id, part, label, the features, and `slice_<column>` for each extra.
 
-    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a batch at a time: a sort of
+    Numbers among the features are float64. Rows are ordered by batch and row_id, and read a few at a time: a sort of
     them all, and a second copy of every number, would take several times their memory.
 
     Raises:
@@ -224,19 +247,22 @@ def read(
 def _by_batch(
     lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...], extra: tuple[str, ...]
 ) -> Iterator[pa.Table]:
-    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once."""
+    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once.
+
+    Neighbours of few rows are read together: to find the rows of one batch costs as much as to read a thousand.
+    """
     casts = [
         f"{identifier(name)}::DOUBLE AS {identifier(name)}" for name, kind in pin.features.items() if kind == "number"
     ]
     replaced = f" REPLACE ({', '.join(casts)})" if casts else ""
     sql = f"""SELECT *{replaced} FROM ({rows_sql(pipeline, pin, extra)})
-        WHERE list_contains($parts, part) AND ($batch IS NULL OR batch = $batch) ORDER BY batch, row_id"""
+        WHERE list_contains($parts, part) AND batch BETWEEN $first AND $last ORDER BY batch, row_id"""
     named = sorted({batch for part in parts for batch in pin.batches[part]})
-    batches = [None] if pin.split["by"] == "stratified" else named
+    whole = pin.split["by"] == "stratified"
     try:
-        for batch in batches:
-            # Without a name, the rows of a batch are gone before the next one is read.
-            values = {**parameters(pin), "parts": list(parts), "batch": batch}
+        for neighbours in [pin.all_batches] if whole else _neighbours(named, lake.rows_by_batch(FEATURES.of(pipeline))):
+            # Without a name, the rows of a group are gone before the next one is read.
+            values = {**parameters(pin), "parts": list(parts), "first": neighbours[0], "last": neighbours[-1]}
             yield _without_decimals(lake.con.execute(sql, values).to_arrow_table())
             lake.release_memory()
     except duckdb.InvalidInputException as error:
@@ -246,6 +272,20 @@ def _by_batch(
             where={"pipeline": pipeline, "pin": pin.pin_id},
             fix=f"Materialize {pipeline}/training_set again.",
         ) from error
+
+
+def _neighbours(batches: Sequence[str], rows: Mapping[str, int]) -> Iterator[list[str]]:
+    """Batches in groups of neighbours with at most `READ_AT_ONCE` rows; a larger one alone, as one of unknown size."""
+    group: list[str] = []
+    total = 0
+    for batch in batches:
+        total += rows.get(batch, READ_AT_ONCE)
+        if group and total > READ_AT_ONCE:
+            yield group
+            group, total = [], rows.get(batch, READ_AT_ONCE)
+        group.append(batch)
+    if group:
+        yield group
 
 
 def _without_decimals(rows: pa.Table) -> pa.Table:

@@ -69,9 +69,9 @@ def graphql_refusal(method: str, headers: Iterable[tuple[str, str]]) -> str | No
     """Why a request to /graphql is not taken: only a POST of JSON executes, because no foreign page can send one."""
     given = dict(headers)
     if method in ("GET", "HEAD"):  # with text/html Dagster shows its GraphiQL page; else it would execute
-        return None if "text/html" in given.get("accept", "") else "GraphQL is asked by POST, not by GET."
+        return None if "text/html" in given.get("accept", "") else "GraphQL requests are POST, not GET."
     if not given.get("content-type", "").lower().startswith(EXECUTING):
-        return "GraphQL is asked by a POST of application/json."
+        return "GraphQL requests are POST of application/json."
     return None
 
 

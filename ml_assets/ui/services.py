@@ -75,7 +75,7 @@ def _locations(root: Path, environment: Mapping[str, str]) -> list[Location]:
     done = subprocess.run(command, cwd=root, env=dict(environment), capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise SpecError(
-            "The code locations of the project cannot be told.",
+            "The code locations of the project cannot be determined.",
             found=done.stderr.strip().rpartition("\n")[2],
             where={"folder": root},
             fix="Name the module in pyproject.toml: [tool.dagster] module_name, or write a workspace.yaml.",

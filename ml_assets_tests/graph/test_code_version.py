@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import ml_assets
 from ml_assets.graph import code_version as module
 from ml_assets.graph.code_version import code_version, parsed
+from ml_assets.graph.source_code import understood
 from ml_assets_tests.conftest import Project, loans
 from ml_assets_tests.graph.staleness.conftest import not_fresh
 
@@ -43,8 +44,8 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
         file = folder / "own_code" / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-    for name, cached in vars(module).items():
-        if hasattr(cached, "cache_clear") and name != "_understood":  # which goes by the text
+    for cached in list(vars(module).values()):
+        if hasattr(cached, "cache_clear"):
             cached.cache_clear()
 
 
@@ -104,8 +105,8 @@ PACKAGE_FOLDER = Path(ml_assets.__file__).parent
 
 def code_versions(project: Project) -> dict[str, str]:
     """Asset name -> its code version."""
-    for name, cached in vars(module).items():
-        if hasattr(cached, "cache_clear") and name != "_understood":  # which goes by the text
+    for cached in list(vars(module).values()):
+        if hasattr(cached, "cache_clear"):
             cached.cache_clear()
     specs = replace(project, _built=None).defs().resolve_all_asset_specs()
     return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
@@ -121,7 +122,7 @@ def changed_by(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         text = path.read_text()
         assert was in text
         real = module._read.__wrapped__
-        other = module._understood(text.replace(was, becomes, 1), str(path))
+        other = understood(text.replace(was, becomes, 1), str(path))
         monkeypatch.setattr(module, "_read", functools.cache(lambda one: other if one == path else real(one)))
         project._built = None  # the YAML is the same, the code is not
         after = code_versions(project)

@@ -39,6 +39,8 @@ def test_every_link_leads_to_a_file(paths: Paths) -> None:
             if not link.startswith(("data:", "#")):
                 assert (page.parent / unquote(link)).exists(), (page, link)
     assert "drifted" in (folder / "index.html").read_text()
+    for name in ("batches", "versions"):
+        assert "<code>ml-assets ui</code>" in (folder / f"pipelines/credit/{name}.html").read_text(), "what is not here"
     assert "<form" not in "".join(page.read_text() for page in pages)
 
 

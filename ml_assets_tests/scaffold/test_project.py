@@ -81,7 +81,7 @@ def test_a_new_project_in_an_empty_folder(data: Path, tmp_path: Path, monkeypatc
         "churny/defs/pipeline.schema.json",
         *("churny/defs/churn/defs.yaml", "churny/defs/churn/features.sql"),
     }
-    assert "What a person should decide:" in shown.output
+    assert "What you should decide:" in shown.output
     assert "  ml-assets ingest churn\n  ml-assets train churn\n" in shown.output
     monkeypatch.syspath_prepend(root)
     import churny.definitions  # type: ignore[import-not-found]

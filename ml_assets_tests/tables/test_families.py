@@ -72,7 +72,7 @@ def test_every_table_and_column_has_its_comment(trained: Project) -> None:
     for name, comment in of_tables.items():
         declared = table_of(name)
         assert declared is not None
-        assert comment == declared.description, name
+        assert comment == declared.comment, name
         for column, text in declared.descriptions.items():
             assert comments[name, column] == text, (name, column)
 

@@ -98,3 +98,25 @@ def test_an_expired_snapshot_is_named(filled: Lake) -> None:
     gone = Pin(**{**pin(filled, SPLITS[0]).__dict__, "snapshot_id": 9999})
     with pytest.raises(TrainingError, match="Snapshot 9999"):
         training_sets.read(filled, "loans", gone)
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split["by"])
+def test_small_batches_are_read_together_and_large_ones_alone(
+    lake: Lake, split: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake, 1.0)
+    for name, made in (("features", "f"), ("validated_data", "v")):
+        lake.con.execute(f"DROP TABLE lake.loans.{name}")  # to be written a batch at a time, as stages do
+        for batch in ("1", "2", "3"):
+            commit = Commit(asset=f"loans/{name}", batch=batch)
+            lake.replace([Put(f"loans.{name}", f"(FROM {made} WHERE batch = '{batch}')", batch)], commit)
+    kept = pin(lake, split)
+    together = list(training_sets._by_batch(lake, "loans", kept, training_sets.PARTS, ()))
+    assert len(together) == 1
+    whole = training_sets.read(lake, "loans", kept)
+    monkeypatch.setattr(training_sets, "READ_AT_ONCE", 2 * ROWS)
+    groups = [rows.num_rows for rows in training_sets._by_batch(lake, "loans", kept, training_sets.PARTS, ())]
+    assert groups == ([3 * (ROWS - 1)] if split["by"] == "stratified" else [2 * (ROWS - 1), ROWS - 1])
+    pd.testing.assert_frame_equal(training_sets.read(lake, "loans", kept), whole)
+    monkeypatch.setattr(training_sets, "READ_AT_ONCE", 1)
+    pd.testing.assert_frame_equal(training_sets.read(lake, "loans", kept), whole)

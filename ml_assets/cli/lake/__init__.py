@@ -1,4 +1,4 @@
-"""`ml-assets lake ...`: the lake's history and its maintenance."""
+"""`ml-assets lake ...`: the lake's history, its maintenance, and what keeps it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import click
 
 from ml_assets.cli.group import Group
 
-SECTIONS = {"Look": ("snapshots", "diff"), "Act": ("restore", "recover", "maintenance")}
+SECTIONS = {
+    "Look": ("snapshots", "diff", "check"),
+    "Act": ("restore", "maintenance"),
+    "Keep": ("backup", "recover", "move"),
+}
 
 
 @click.group(cls=Group, package=__name__, sections=SECTIONS)
 def lake() -> None:
-    """History and maintenance of the lake."""
+    """History, maintenance and backups of the lake."""

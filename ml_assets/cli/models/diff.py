@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, print_json
+from ml_assets.cli.listing import grid, json_option, print_json
 from ml_assets.cli.models.values import number, shown_value
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_argument
 from ml_assets.lake.paths import Paths
@@ -32,9 +31,7 @@ def diff(pipeline: str, first: str, second: str, as_json: bool) -> None:
     if not rows:
         console.print(f"Nothing differs between {first} and {second}.")
         return
-    table = Table("", "what")
-    for version in (first, second):
-        table.add_column(version, overflow="fold")
+    table = grid("", "what", first, second)
     section = None
     for row in rows:
         name = "" if row["section"] == section else row["section"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
-from ml_assets.cli.listing import json_option, limit_option, print_json
+from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.models.values import number, scored
 from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.version_overview import overview
@@ -24,10 +23,8 @@ def list_(pipeline: str, limit: int, as_json: bool) -> None:
         print_json(rows)
         return
     metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
-    table = Table(title=f"{pipeline}: {metrics}", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for title in ("version", "trained", "candidate", "validation", "test", "decision", "triggered by"):
-        wraps = title in ("decision", "triggered by")
-        table.add_column(title, no_wrap=not wraps, min_width=10 if wraps else None, overflow="fold")
+    titles = ("version", "trained", "candidate", "validation", "test", "decision", "triggered by")
+    table = grid(*titles, title=f"{pipeline}: {metrics}")
     for row in rows:
         table.add_row(
             row["version"],
@@ -36,6 +33,6 @@ def list_(pipeline: str, limit: int, as_json: bool) -> None:
             number(row["validation_score"]),
             scored(row["test_score"], row["low"], row["high"]),
             ", ".join([row["decision"] or "none", *(f"now {alias}" for alias in row["aliases"])]),
-            row["triggered_by"] or "",
+            (row["triggered_by"] or "").replace(f"{pipeline}_", ""),
         )
     console.print(table)

@@ -14,7 +14,7 @@ from ml_assets.lake.paths import Paths
 @version_argument()
 @why_option
 def promote(pipeline: str, version: str, why: str) -> None:
-    """Make a version the champion, whatever its gates said. Its bundle is verified first."""
+    """Make a version the champion, whatever its gates decided. Its bundle is verified first."""
     from ml_assets.graph.release.promotion import approvals
 
     with writing(pipeline) as lake:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid, json_option, print_json
@@ -27,9 +26,7 @@ def show(pipeline: str, version: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table(title=f"{pipeline} {version}", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
+    table = grid("what", "value", title=f"{pipeline} {version}", header=False)
     for name, value in _facts(found).items():
         table.add_row(name, value)
     console.print(table)

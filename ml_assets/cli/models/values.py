@@ -21,8 +21,8 @@ def shown_value(value: object) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four digits; empty where there is none."""
-    return "" if value is None else f"{value:.4g}"
+    """Four digits, or all of those before the point; empty where there is none."""
+    return "" if value is None else f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def scored(value: float | None, low: float | None, high: float | None) -> str:

@@ -12,6 +12,7 @@ from ml_assets.graph.code_version import code_version, estimator_hashes, trainin
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting, pinning
+from ml_assets.graph.training.on_ray import on_ray
 from ml_assets.graph.training.search import load_optuna
 from ml_assets.graph.training.trials import Trial
 from ml_assets.pages import addresses
@@ -58,6 +59,8 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
             retrain_events.started(store, spec.name, tags, commit)
             pin = pinning.make_pin(store, spec)
             training_sets.save(store, spec.name, pin, commit)
+        if pin.sample:
+            context.log.info(f"the training set is {pin.sample}")
         parts = [{"part": part, "rows": pin.rows[part], "batches": ", ".join(pin.batches[part])} for part in PARTS]
         return dg.MaterializeResult(
             metadata=declare.shown(
@@ -67,6 +70,7 @@ def _training_set(spec: PipelineSpec) -> dg.AssetsDefinition:
                     "rows": sum(pin.rows.values()),
                     "dagster/row_count": sum(pin.rows.values()),
                     "features": len(pin.features),
+                    **({"sample": pin.sample} if pin.sample else {}),
                     "trigger": tags.get(retrain_events.TRIGGER_TAG, "manual"),
                     "why": tags.get(retrain_events.WHY_TAG) or f"requested by {commit.triggered_by}",
                     "parts": dg.MetadataValue.md(markdown_table(parts)),
@@ -102,7 +106,8 @@ def _candidate(spec: PipelineSpec, name: str, candidate: Candidate) -> dg.Assets
 
         with user_errors(pipeline=spec.name, candidate=name):
             pin = training_sets.newest(store, spec.name, context.run.run_id)
-            outcome = competition.compete(store, lake.paths, spec, name, pin, version, say)
+            compute = on_ray(store, lake.paths.root, spec, name, pin) if spec.compute == "ray" else None
+            outcome = competition.compete(store, lake.paths, spec, name, pin, version, say, compute)
             competition.record(store, spec, name, pin, outcome, declare.commit(context, key))
         return dg.MaterializeResult(
             metadata=declare.shown(

@@ -15,7 +15,7 @@ from ml_assets import metrics
 from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
 from ml_assets.graph.training.journal import Journal
-from ml_assets.graph.training.search import Folds, OnTrial, available_cores, best, search
+from ml_assets.graph.training.search import Compute, Folds, OnTrial, available_cores, best, search
 from ml_assets.graph.training.trials import Task, Trial
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
@@ -50,7 +50,14 @@ class Outcome:
 
 
 def compete(
-    lake: Lake, paths: Paths, spec: PipelineSpec, name: str, pin: Pin, code_version: str, on_trial: OnTrial
+    lake: Lake,
+    paths: Paths,
+    spec: PipelineSpec,
+    name: str,
+    pin: Pin,
+    code_version: str,
+    on_trial: OnTrial,
+    compute: Compute | None = None,
 ) -> Outcome:
     """Tune a candidate on the train part and score it on the validation part.
 
@@ -66,12 +73,9 @@ def compete(
         raise TrainingError("There are fewer train rows than folds.", where={"pipeline": spec.name})
     with lake.catalog.lock(f"{spec.name}.{asset_name(name)}", LOCK_TIMEOUT_S, "tuning it"):
         journal = Journal(paths.artifacts.searches, journal_name(paths, spec, name, pin, code_version))
-        classes = [] if kind == "regression" else np.unique(train.labels).tolist()
-        positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
-        task = Task(candidate, kind, metric, classes, seed)
-        prepared = Folds(task, train.features, train.labels, pin.features, positions)
+        prepared = _folds(spec, name, pin, train, groups)
         cv_rows = sum(len(scored) for _, scored in prepared.positions)
-        trials = search(prepared, spec.tuning, on_trial, journal)
+        trials = search(prepared, spec.tuning, on_trial, journal, compute=compute)
         winner = best(trials, metric)
         if winner is None:
             raise TrainingError("No trial was completed.", fix="Set tuning.prune: false.")
@@ -115,6 +119,19 @@ def _part(lake: Lake, spec: PipelineSpec, pin: Pin, part: str) -> tuple[Part, Ar
     labels = estimators.label_array(rows[LABEL], spec.target.kind)
     groups = rows["slice_" + group[0]].to_numpy() if group else None
     return Part(estimators.feature_frame(rows, pin.features), labels), groups
+
+
+def folds_of(lake: Lake, spec: PipelineSpec, name: str, pin: Pin) -> Folds:
+    """The folds of a candidate's search, as `compete` has them, for a process that only fits them."""
+    return _folds(spec, name, pin, *_part(lake, spec, pin, "train"))
+
+
+def _folds(spec: PipelineSpec, name: str, pin: Pin, train: Part, groups: Array | None) -> Folds:
+    kind, seed = spec.target.kind, spec.tuning.seed
+    classes = [] if kind == "regression" else np.unique(train.labels).tolist()
+    task = Task(spec.candidates[name], kind, spec.metric, classes, seed)
+    positions = folds(spec.split.by, spec.tuning.folds, train.labels, groups, seed)
+    return Folds(task, train.features, train.labels, pin.features, positions)
 
 
 def out_of_fold(prepared: Folds, winner: Trial) -> list[tuple[Array, Array]]:

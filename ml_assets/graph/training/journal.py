@@ -23,9 +23,9 @@ class Journal:
     def __init__(self, store: Artifacts | None = None, name: str = "") -> None:
         self.store, self.name = store, name
         self.recorded: dict[int, dict[str, Any]] = {}
-        for trial in store.names(name) if store else ():
-            line = json.loads(store.fetch(f"{name}/{trial}").read_bytes())
-            self.recorded[line["number"]] = line
+        if store is not None:
+            lines = [json.loads(store.fetch(f"{name}/{trial}").read_bytes()) for trial in store.names(name)]
+            self.recorded = {line["number"]: line for line in lines}
 
     @property
     def seconds(self) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from itertools import accumulate, groupby
 
 from ml_assets.atomic import short_hash
 from ml_assets.errors import TrainingError
@@ -17,6 +19,8 @@ from ml_assets.tables.data import FEATURES, is_online_batch
 from ml_assets.tables.training_sets import PARTS, Pin
 
 MIN_ROWS = 20
+ROWS_A_QUERY = 5_000_000  # features and labels are joined for so many at a time: a join of all rows would spill
+MAX_BYTES = 1024**3  # of the features in memory, 8 bytes a value; a training takes several times that
 
 
 def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
@@ -40,6 +44,9 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
     content = {batch: found for batch, found in content.items() if not _is_superseded(spec, batch, int(found[0]))}
     split = spec.split.model_dump()
     batches = _divided(spec, sorted(content))
+    available = sum(int(found[0]) for found in content.values())
+    limit = spec.training.max_rows or MAX_BYTES // (8 * max(len(features), 1))
+    share = limit / available if available > limit else None
     definition = {
         "content": content,
         "batches": batches,
@@ -47,6 +54,7 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         "target": spec.target.model_dump(),
         "split": split,
         "seed": spec.tuning.seed,
+        **({} if share is None else {"share": share}),
     }
     pin = Pin(
         pin_id=short_hash(json.dumps(definition, sort_keys=True), 12),
@@ -59,6 +67,8 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
         seed=spec.tuning.seed,
         late=late,
         online=online,
+        available=None if share is None else available,
+        share=share,
     )
     return _counted(lake, spec, pin)
 
@@ -67,16 +77,16 @@ def _content_by_batch(
     lake: Lake, spec: PipelineSpec, features: list[str], known: str, snapshot: int
 ) -> dict[str, list[str]]:
     """Batch -> labelled rows, and hashes of their features and labels that do not depend on the order of rows."""
-    rows = lake.con.execute(
-        f"""
+    sql = f"""
         SELECT f.batch, count(*)::VARCHAR, sum(hash(f)::HUGEINT)::VARCHAR,
             sum(hash(f.row_id, l.label)::HUGEINT)::VARCHAR
         FROM (SELECT batch, row_id, {identifiers(features)} FROM {FEATURES.sql(spec.name, snapshot)}) f
         JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label
             FROM {known}) l USING (batch, row_id)
-        WHERE l.label IS NOT NULL GROUP BY f.batch
+        WHERE l.label IS NOT NULL AND f.batch IN (SELECT unnest($batches)) GROUP BY f.batch
         """
-    ).fetchall()
+    groups = _groups(lake.rows_by_batch(FEATURES.of(spec.name)))
+    rows = [row for batches in groups for row in lake.con.execute(sql, {"batches": batches}).fetchall()]
     if not rows:
         raise TrainingError(
             f"The target {spec.target.name!r} is NULL in every row: there is nothing to learn from.",
@@ -85,6 +95,13 @@ def _content_by_batch(
             fix="Wait for the outcomes, or correct target.sql.",
         )
     return {batch: list(content) for batch, *content in rows}
+
+
+def _groups(rows: Mapping[str, int]) -> list[list[str]]:
+    """Batches in groups of about `ROWS_A_QUERY` rows, or of one batch."""
+    ends = accumulate(rows.values())
+    grouped = groupby(zip(rows, ends, strict=True), key=lambda one: one[1] // ROWS_A_QUERY)
+    return [[batch for batch, _ in group] for _, group in grouped]
 
 
 def _is_superseded(spec: PipelineSpec, batch: str, rows: int) -> bool:

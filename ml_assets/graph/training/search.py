@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -26,6 +27,10 @@ from ml_assets.spec import Candidate, Range, Tuning
 
 Array = np.ndarray[Any, Any]
 OnTrial = Callable[[Trial, Trial | None], None]
+# Fits trials on folds of these numbers; yields the number of the trial, that of the fold and the fit, as they end.
+FitAll = Callable[[Sequence[Trial], Sequence[int]], Iterator[tuple[int, int, Fit]]]
+# Where the fits of a search run.
+Compute = Callable[["Folds"], AbstractContextManager[FitAll]]
 
 # Prepared folds are kept as long as all of them are smaller than this; larger ones are made again in each round.
 CACHE_BYTES = 64 * 1024**2
@@ -128,6 +133,7 @@ def search(
     on_trial: OnTrial | None = None,
     journal: Journal | None = None,
     cores: int | None = None,
+    compute: Compute | None = None,
 ) -> list[Trial]:
     """Try parameters until trials, the grid or the seconds are used up.
 
@@ -137,6 +143,7 @@ def search(
         on_trial: Called after each trial, in order, with it and the best so far.
         journal: Trials that it holds are taken from there instead of being fitted; others are added.
         cores: Fits that run side by side; by default the cores that this process may use.
+        compute: Where the fits run; by default in threads of this process.
 
     Returns:
         All trials, in order.
@@ -144,7 +151,8 @@ def search(
     Raises:
         TrainingError: Every trial failed, or a parameter does not exist.
     """
-    return _Search(folds, tuning, on_trial, journal or Journal(), cores or available_cores()).run()
+    with compute(folds) if compute else _on_this_machine(folds, cores or available_cores()) as fit_all:
+        return _Search(folds, tuning, on_trial, journal or Journal(), fit_all).run()
 
 
 def available_cores() -> int:
@@ -152,10 +160,44 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _on_this_machine(folds: Folds, cores: int) -> Iterator[FitAll]:
+    """Threads, which share the rows; folds that are large are held one by one."""
+    with side_by_side(cores) as run:
+
+        def fit_all(trials: Sequence[Trial], numbers: Sequence[int]) -> Iterator[tuple[int, int, Fit]]:
+            for held in folds.groups(numbers):
+                made = dict(run([partial(_fold, folds, number) for number in held]))
+                tasks = [
+                    partial(_fit_one, folds.task, trial, number, made[number])
+                    for number in largest_first(held)
+                    for trial in trials
+                ]
+                yield from run(tasks)
+                del made, tasks  # before the next fold is prepared
+
+        yield fit_all
+
+
+def largest_first(numbers: Sequence[int]) -> list[int]:
+    """Folds in the order in which their fits begin: windows in time grow, and so the fits end together."""
+    return sorted(numbers, reverse=True)
+
+
+def _fold(folds: Folds, number: int, _threads: int) -> tuple[int, Fold]:
+    return number, folds[number]
+
+
+def _fit_one(task: Task, trial: Trial, number: int, fold: Fold, threads: int) -> tuple[int, int, Fit]:
+    return trial.number, number, task.fit(trial.params, fold, threads)
+
+
 class _Search:
-    def __init__(self, folds: Folds, tuning: Tuning, on_trial: OnTrial | None, journal: Journal, cores: int) -> None:
+    def __init__(
+        self, folds: Folds, tuning: Tuning, on_trial: OnTrial | None, journal: Journal, fit_all: FitAll
+    ) -> None:
         self.folds, self.task, self.tuning = folds, folds.task, tuning
-        self.on_trial, self.journal, self.cores = on_trial, journal, cores
+        self.on_trial, self.journal, self.fit_all = on_trial, journal, fit_all
         self.study = _study(self.task, tuning)
         self.grid = _grid(self.task.candidate, tuning) if tuning.sampler == "grid" else None
         self.planned = self.grid or (_spread(self.task.candidate, tuning) if tuning.sampler == "tpe" else [])
@@ -169,9 +211,8 @@ class _Search:
     def run(self) -> list[Trial]:
         budget = self.tuning.trials if self.task.candidate.search else 1
         limit = budget if self.grid is None else len(self.grid)
-        with side_by_side(self.cores) as run:
-            while len(self.trials) < limit and (self._is_recorded() or self.elapsed < self.tuning.seconds):
-                self._round(min(self.tuning.parallel, limit - len(self.trials)), run)
+        while len(self.trials) < limit and (self._is_recorded() or self.elapsed < self.tuning.seconds):
+            self._round(min(self.tuning.parallel, limit - len(self.trials)))
         if all(trial.error for trial in self.trials):
             raise TrainingError(
                 "Every trial failed.",
@@ -186,19 +227,19 @@ class _Search:
         first = len(self.trials)
         return any(first <= number < first + self.tuning.parallel for number in self.journal.recorded)
 
-    def _round(self, size: int, run: Any) -> None:
+    def _round(self, size: int) -> None:
         asked = [self._ask(len(self.trials) + number) for number in range(size)]
         todo = [(one, trial) for one, trial in asked if trial.state == "running"]
         fits: dict[int, list[Fit | None]] = {trial.number: [None] * len(self.folds) for _, trial in todo}
         first = 0
         if todo and self._may_prune():
             first = 1
-            self._fit([trial for _, trial in todo], [0], fits, run)
+            self._fit([trial for _, trial in todo], [0], fits)
             for one, trial in todo:
                 self._prune(one, trial, fits[trial.number])
         going = [trial for _, trial in todo if trial.state == "running"]
         if going and first < len(self.folds):
-            self._fit(going, range(first, len(self.folds)), fits, run)
+            self._fit(going, range(first, len(self.folds)), fits)
         for one, trial in asked:
             self._tell(one, trial)
 
@@ -220,20 +261,12 @@ class _Search:
             trial = Trial(**line)
         return one, trial
 
-    def _fit(self, trials: list[Trial], numbers: Sequence[int], fits: dict[int, list[Fit | None]], run: Any) -> None:
-        for held in self.folds.groups(numbers):
-            made = dict(run([partial(self._fold, number) for number in held]))
-            # Windows in time grow: begun with the largest, the fits end together.
-            order = sorted(held, reverse=True)
-            tasks = [partial(_fit_one, self.task, trial, number, made[number]) for number in order for trial in trials]
-            for trial, number, fit in run(tasks):
-                fits[trial.number][number] = fit
-                if None not in fits[trial.number]:
-                    self._finish(trial, fits[trial.number])
-            del made, tasks  # before the next fold is prepared
-
-    def _fold(self, number: int, _threads: int) -> tuple[int, Fold]:
-        return number, self.folds[number]
+    def _fit(self, trials: list[Trial], numbers: Sequence[int], fits: dict[int, list[Fit | None]]) -> None:
+        by_number = {trial.number: trial for trial in trials}
+        for trial, number, fit in self.fit_all(trials, numbers):
+            fits[trial][number] = fit
+            if None not in fits[trial]:
+                self._finish(by_number[trial], fits[trial])
 
     def _prune(self, one: Any, trial: Trial, fits: list[Fit | None]) -> None:
         """Stop a trial whose first fold failed, or did worse than the median of those before."""
@@ -262,10 +295,6 @@ class _Search:
         self.trials.append(trial)
         if self.on_trial:
             self.on_trial(trial, best(self.trials, self.task.metric))
-
-
-def _fit_one(task: Task, trial: Trial, number: int, fold: Fold, threads: int) -> tuple[Trial, int, Fit]:
-    return trial, number, task.fit(trial.params, fold, threads)
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial | None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class Trial:
         state: running, complete, pruned (stopped after its first fold) or failed.
         scores: Metric on each fold that was fitted, NaN where it is not defined.
         seconds: Of all its fits, one after the other.
-        memory_mib: Most memory that the process had used when the trial ended.
+        memory_mib: Most memory that a process of its fits had used when they ended.
         error: Why it failed.
         warning: The first warning of its fits.
     """
@@ -65,12 +65,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Fit:
-    """What one trial did on one fold."""
+    """What one trial did on one fold, and the most memory that its process had used by then."""
 
     score: float
     seconds: float
     warning: str | None = None
     error: str | None = None
+    memory_mib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Task:
         except Exception as caught:  # an estimator may raise anything for parameters that it cannot take
             error = f"{type(caught).__name__}: {caught}"
         warning = next(iter(_caught.messages), None)
-        return Fit(score, time.perf_counter() - started, warning, error)
+        return Fit(score, time.perf_counter() - started, warning, error, peak_mib())
 
     def scores(self, params: dict[str, Any], fold: Fold, threads: int) -> Array:
         """What a model that was fitted on a fold's train rows predicts for its validation rows."""
@@ -142,7 +143,7 @@ def finish(trial: Trial, fits: list[Fit], state: str = "complete") -> None:
     if trial.error is None and np.isnan(trial.mean):
         trial.error = "the metric is not defined on any fold: each may hold one class only"
     trial.state = "failed" if trial.error else state
-    trial.memory_mib = peak_mib()
+    trial.memory_mib = max(fit.memory_mib for fit in fits)
 
 
 def peak_mib() -> float:
@@ -169,6 +170,15 @@ def warnings_by_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def blas(threads: int) -> Iterator[None]:
+    """Limit BLAS in this process."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(threads, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
 def _openmp(threads: int) -> Iterator[None]:
     """Limit OpenMP in this thread; its limit is the thread's own, while that of BLAS is the process's."""
     from threadpoolctl import threadpool_limits
@@ -178,20 +188,19 @@ def _openmp(threads: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def side_by_side(cores: int) -> Iterator[Callable[[list[Callable[[int], Any]]], Iterator[Any]]]:
+def side_by_side(cores: int) -> Iterator[Callable[[Sequence[Callable[[int], Any]]], Iterator[Any]]]:
     """A function that runs tasks in threads and yields what they return, as they end.
 
     Each task is given a number of threads of its own: one where tasks are as many as cores, more where they are fewer.
     Most of a fit is compiled code that lets other threads run; the arrays are shared, which processes would copy.
     """
     from joblib import Parallel, delayed
-    from threadpoolctl import threadpool_limits
 
     with Parallel(cores, backend="threading", return_as="generator_unordered") as parallel:
 
-        def run(tasks: list[Callable[[int], Any]]) -> Iterator[Any]:
+        def run(tasks: Sequence[Callable[[int], Any]]) -> Iterator[Any]:
             threads = max(1, cores // max(1, len(tasks)))
-            with threadpool_limits(threads, user_api="blas"), warnings_by_thread():
+            with blas(threads), warnings_by_thread():
                 yield from parallel(delayed(task)(threads) for task in tasks)
 
         yield run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -261,16 +263,22 @@ def test_the_launchpad_offers_the_version_that_waits(second: Project) -> None:
     second._built = None  # as if the code location was loaded again
     required, about, default = offered(second)
     assert (required, default) == (False, "1.0.1")
+    assert [name for name, field in approval_fields(second).items() if field.is_required] == ["decision"]
     assert "Waiting: 1.0.1 (since " in about
     second.spec_dict["gates"]["approval"] = "auto"
     assert "No version waits: gates.approval is auto." in offered(second)[1]
 
 
+def approval_fields(project: Project) -> Mapping[str, Any]:
+    """What the launchpad of the approval asks for; it shows those that have a default."""
+    job = project.defs().resolve_job_def("loans_approve")
+    return dict(job.nodes[0].definition.config_schema.config_type.fields)  # type: ignore[attr-defined]
+
+
 def offered(project: Project) -> tuple[bool, str, object]:
     """Of the approval's version: must it be given, what is said of it, and what the launchpad is filled with."""
-    job = project.defs().resolve_job_def("loans_approve")
-    field = job.nodes[0].definition.config_schema.config_type.fields["version"]
-    assert field.description in str(job.description)
+    field = approval_fields(project)["version"]
+    assert field.description in str(project.defs().resolve_job_def("loans_approve").description)
     return field.is_required, str(field.description), field.default_value if field.default_provided else None
 
 

@@ -29,8 +29,9 @@ class Approval(dg.Config):
     decision: Literal["approve", "reject"] = Field(
         description="approve: it becomes the champion. reject: it never does."
     )
-    why: str = Field(description="The reason, such as: checked the slices with Ana.")
-    by: str = Field(description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
+    # Empty ones are refused. They have a default so that the launchpad shows them, to be filled in.
+    why: str = Field("", description="The reason, such as: checked the slices with Ana.")
+    by: str = Field("", description="Your name or e-mail address, such as ana@example.org: this UI has no log-in.")
 
 
 def approve_job(spec: PipelineSpec, paths: Paths) -> dg.JobDefinition:
@@ -91,5 +92,5 @@ def _waiting(spec: PipelineSpec, paths: Paths) -> dict[str, Decision]:
 def _listed(spec: PipelineSpec, waiting: Mapping[str, Decision]) -> str:
     if spec.gates.approval == "auto":
         return "No version waits: gates.approval is auto."
-    told = ", ".join(f"{version} (since {made.decided_at:%Y-%m-%d %H:%M} UTC)" for version, made in waiting.items())
-    return f"Waiting: {told or 'none'}, when the code location was last loaded; reload it for newer ones."
+    listed = ", ".join(f"{version} (since {made.decided_at:%Y-%m-%d %H:%M} UTC)" for version, made in waiting.items())
+    return f"Waiting: {listed or 'none'}, when the code location was last loaded; reload it for newer ones."

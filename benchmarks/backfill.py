@@ -1,0 +1,188 @@
+"""A backfill by several worker processes at once, on PostgreSQL and S3: is every row there once, and how fast is it?
+
+    python -m benchmarks.backfill [--batches 1000] [--rows 1000] [--chunk 25] [--workers 1 2 4]
+
+Each number of workers ingests the same files into a lake of its own. A worker takes every so-manieth chunk of batches,
+each as one run of Dagster over a range of partitions, from the file to the features. Exits with 1 where rows are lost
+or doubled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from ml_assets.lake.lake import Lake
+from ml_assets_tests import postgres, s3
+from ml_assets_tests.conftest import SPEC, Project, failure_text, loans
+
+TABLES = ("raw_data", "features")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a number of workers.
+
+    Args:
+        workers: Processes at once.
+        seconds: From the word to begin to the end of the last one; their start does not count.
+        batches: That were ingested.
+        rows: That the files have.
+        lost: Of the rows of the files, those that a table lacks.
+        doubled: Rows that a table has more than once.
+    """
+
+    workers: int
+    seconds: float
+    batches: int
+    rows: int
+    lost: int
+    doubled: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.lost == self.doubled == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each number of workers."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.backfill")
+    parser.add_argument("--batches", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--chunk", type=int, default=25)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    options = parser.parse_args(arguments)
+    with servers() as (database, environment):
+        found = [
+            measured(n, options.batches, options.rows, options.chunk, database, environment) for n in options.workers
+        ]
+    print(
+        f"{options.batches} batches of {options.rows:,} rows, {options.chunk} in a run; {os.cpu_count()} cores", end=""
+    )
+    print(f", load {os.getloadavg()[0]:.1f}; Parquet files on S3, catalog on PostgreSQL")
+    print(f"{'workers':>8}{'seconds':>10}{'batches/s':>12}{'rows/s':>12}{'lost':>8}{'doubled':>9}")
+    for one in found:
+        rates = f"{one.batches / one.seconds:12.2f}{one.rows / one.seconds:12,.0f}"
+        print(f"{one.workers:8}{one.seconds:10.1f}{rates}{one.lost:8}{one.doubled:9}")
+    return 0 if all(one.is_whole for one in found) else 1
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[tuple[postgres.Server, dict[str, str]]]:
+    """A PostgreSQL server, and the environment that reaches an S3 server beside it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres.server() as database,
+        s3.running(Path(folder) / "s3", "models") as objects,
+    ):
+        yield database, objects.environment()
+
+
+def measured(
+    workers: int, batches: int, rows: int, chunk: int, database: postgres.Server, environment: dict[str, str]
+) -> Result:
+    """Ingest all batches by so many processes into a new lake."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder, of_lake = Path(name).resolve(), database.database()
+        place = {"ML_ASSETS_CATALOG": of_lake, "ML_ASSETS_LAKE_DATA": f"s3://models/{of_lake.rpartition('/')[2]}"}
+        for key, value in {**environment, **place}.items():
+            stack.callback(_restore, key, os.environ.get(key))
+            os.environ[key] = value
+        project = project_in(folder)
+        for batch in range(1, batches + 1):
+            project.write(batch, loans(batch, rows))
+        names = [str(batch) for batch in range(1, batches + 1)]
+        if not project.arrive().success:
+            raise RuntimeError("The files have not been registered.")
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.backfill", "--work", str(folder)]
+        pipe = subprocess.PIPE
+        started = []
+        for number in range(workers):
+            chunks = [names[first : first + chunk] for first in range(0, batches, chunk)][number::workers]
+            process = subprocess.Popen([*command, json.dumps(chunks)], stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+            started.append(stack.enter_context(process))
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        begun = time.perf_counter()
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.close()
+        ends = [process.wait() for process in started]
+        if any(ends):
+            raise RuntimeError("A worker has failed.")
+        seconds = time.perf_counter() - begun
+        return Result(workers, seconds, batches, rows * batches, *_faults(project, rows * batches))
+
+
+def project_in(folder: Path) -> Project:
+    """The project of the backfill: rows, rules and features, no lookup."""
+    declared = copy.deepcopy(SPEC)
+    del declared["lookups"]
+    sql = "SELECT row_id, income, region, hour(signed) AS signed_hour FROM batch"
+    return Project(folder, dg.DagsterInstance.ephemeral(), declared, {"features.sql": sql})
+
+
+def work(folder: Path, chunks: Sequence[Sequence[str]]) -> None:
+    """One worker: says that it is ready, waits for the end of its input, and ingests its chunks."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    project = project_in(folder)
+    job = project.defs().resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(["loans", name]) for name in ("raw_data", "validated_data", "quarantine", "features")]
+    project.instance.add_dynamic_partitions("loans_batches", [name for chunk in chunks for name in chunk])
+    print("ready", flush=True)
+    sys.stdin.read()
+    for chunk in chunks:
+        ends = {"start": chunk[0], "end": chunk[-1]}
+        tags = {f"dagster/asset_partition_range_{end}": batch for end, batch in ends.items()}
+        result = job.execute_in_process(
+            instance=project.instance, asset_selection=keys, tags=tags, run_config=QUIET, raise_on_error=False
+        )
+        if not result.success:
+            raise RuntimeError(failure_text(result))
+
+
+def _faults(project: Project, expected: int) -> tuple[int, int]:
+    """Rows lost and rows doubled, over all tables; a row is a batch and a row id."""
+    lost = doubled = 0
+    with Lake.of(project.paths, read_only=True) as lake:
+        for table in TABLES:
+            sql = f"SELECT count(*) AS n, count(DISTINCT (batch, row_id)) AS different FROM lake.loans.{table}"
+            (row,) = lake.rows(sql)
+            held = 0
+            if table == "features":
+                (kept,) = lake.rows("SELECT count(*) AS n FROM lake.loans.quarantine")
+                held = int(kept["n"])
+            lost += expected - held - int(row["different"])
+            doubled += int(row["n"]) - int(row["different"])
+    return lost, doubled
+
+
+def _restore(name: str, value: str | None) -> None:
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        work(Path(sys.argv[2]), json.loads(sys.argv[3]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,55 @@
+"""The commands: `python -m benchmarks.scale rows`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmarks.scale import batches as many_batches
+from benchmarks.scale import project, rows
+
+KEEP = click.option("--save", type=click.Path(path_type=Path), help="Keep the figures in this JSON file.")
+
+
+@click.group()
+def main() -> None:
+    """Measure how far one machine goes."""
+    os.environ.pop("ML_ASSETS_DATA", None)
+    for name, text in project.setting().items():
+        print(f"{name:9} {text}", flush=True)
+
+
+@main.command("rows")
+@click.option("--rows", "many", default=100_000_000, show_default=True)
+@click.option("--batches", default=100, show_default=True)
+@click.option("--watched", default=5, show_default=True, help="Newest batches that get reports.")
+@click.option("--max-rows", type=int, help="Of the training set; by default as many as memory takes.")
+@click.option("--memory", default="2GiB", show_default=True, help="DuckDB's memory limit.")
+@KEEP
+def of_rows(many: int, batches: int, watched: int, max_rows: int | None, memory: str, save: Path | None) -> None:
+    """Every step over many rows."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
+        found = rows.measure(Path(temporary), many, batches, watched, memory, training={"max_rows": max_rows})
+    if save:
+        project.save(save, "rows", found)
+    sys.exit(0 if rows.report(found) else 1)
+
+
+@main.command("batches")
+@click.option("--sizes", type=int, multiple=True, default=(100, 1000, 10_000), show_default=True)
+@KEEP
+def of_batches(sizes: tuple[int, ...], save: Path | None) -> None:
+    """What a new batch costs, by how many there are."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
+        found = many_batches.measure(Path(temporary), sizes)
+    if save:
+        project.save(save, "batches", found)
+    sys.exit(0 if many_batches.report(found) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Many batches in one lake: what a new batch, a sensor's check and the maintenance cost, by how many there are.
+
+    python -m benchmarks.scale batches [--sizes 100 1_000 10_000]
+
+Thousands of real ingests would take hours. So one batch is ingested by its real assets, and copied: its rows by the
+lake's own writes, a thousand batches in one, and its snapshots as they are in the catalog, because each real write
+leaves one. Batches are real partitions of Dagster with real files. What is measured is real: runs of new batches.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import resource
+import sqlite3
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.flights import in_other_process
+from benchmarks.scale import project
+
+GOAL_GROWTH, GOAL_CHECK_S, GOAL_MIB = 1.2, 1.0, 2048
+TEMPLATE, SMALL, NEW = "00000", 50, 20_000  # the batch that is copied, its rows, and those of a new one
+A_WRITE = 1000  # batches that are copied in one transaction
+REPEATS = 3
+
+
+def measure(folder: Path, sizes: Sequence[int], new: int = NEW, repeats: int = REPEATS) -> dict[str, Any]:
+    """Fill a lake to each size, and measure there; returns a row for each size.
+
+    Args:
+        folder: An empty folder.
+        sizes: Numbers of batches, rising.
+        new: Rows of each new batch.
+        repeats: How many new batches arrive at each size; the median counts.
+    """
+    project.make(folder)
+    in_other_process(start, folder)
+    table, there = [], 1
+    for size in sizes:
+        filled_s = in_other_process(fill, folder, there, size)
+        found = in_other_process(costs, folder, size, new, repeats)
+        found |= in_other_process(maintained, folder)
+        there = size + repeats
+        table.append({"batches": size, **found, "copied_s": round(filled_s, 1)})
+        print(line(table[-1]), flush=True)
+    return {"rows_of_a_new_batch": new, "sizes": table}
+
+
+def loaded(folder: Path) -> tuple[Any, Any, Any]:
+    """The pipeline's definitions, its spec and its paths."""
+    import dagster as dg
+
+    from ml_assets.component import build_pipeline
+    from ml_assets.lake.paths import Paths
+    from ml_assets.spec import PipelineSpec
+
+    warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
+    spec, paths = PipelineSpec.model_validate(project.SPEC), Paths(folder, folder / "data")
+    pipeline = build_pipeline(spec, folder / project.MODULE / "defs" / project.NAME, paths)
+    return dg.Definitions.merge(pipeline, dg.Definitions(executor=dg.in_process_executor)), spec, paths
+
+
+def ingest(folder: Path, defs: Any, instance: Any, batch: str, first: int, rows: int) -> tuple[float, float]:
+    """Let a batch arrive, and run its real assets and checks; returns wall and CPU seconds."""
+    import dagster as dg
+
+    project.write_batch(folder, batch, first, first + rows)
+    instance.add_dynamic_partitions(f"{project.NAME}_batches", [batch])
+    job = defs.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey([project.NAME, name]) for name in ("arrivals", *project.INGESTED)]
+    config = {
+        "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+        "resources": {"lake": {"config": {"root": str(folder), "memory_limit": "1GiB"}}},
+    }
+    wall, cpu = time.perf_counter(), time.process_time()
+    job.execute_in_process(partition_key=batch, instance=instance, asset_selection=keys, run_config=config)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def instance_of(folder: Path) -> Any:
+    import dagster as dg
+
+    return dg.DagsterInstance.from_config(str(folder / "data" / "dagster"))
+
+
+def start(folder: Path) -> None:
+    """The batch that is copied."""
+    defs, _, _ = loaded(folder)
+    with instance_of(folder) as instance:
+        ingest(folder, defs, instance, TEMPLATE, 0, SMALL)
+
+
+def fill(folder: Path, there: int, size: int) -> float:
+    """Copy the first batch until there are so many; returns seconds.
+
+    Args:
+        folder: The project.
+        there: How many there are.
+        size: How many there shall be.
+    """
+    from ml_assets.lake.lake import Commit, Lake, Put
+    from ml_assets.lake.paths import Paths
+    from ml_assets.tables import arrivals
+
+    began, paths = time.monotonic(), Paths(folder, folder / "data")
+    names = [f"{number:05}" for number in range(there, size)]
+    hashes = {name: copy_file(folder, name) for name in names}
+    with Lake.of(paths, memory_limit="1GiB") as lake:
+        tables = [name for name in lake.tables() if TEMPLATE in lake.batches(name)]
+        for first in range(0, len(names), A_WRITE):
+            rows = [{"name": name, "sha256": hashes[name]} for name in names[first : first + A_WRITE]]
+            of = lake.values({"name": "VARCHAR", "sha256": "VARCHAR"}, rows)
+            puts = [Put(name, copied_rows(lake, name, of), append=True, version="copy") for name in tables]
+            lake.replace(puts, Commit(f"{project.NAME}/raw_data"))
+        known = list(arrivals.known(lake, project.NAME).values())
+        like = next(one for one in known if one.batch == TEMPLATE)
+        known += [copied_arrival(folder, like, name, sha256) for name, sha256 in hashes.items()]
+        lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
+    with_snapshots(folder / "data" / "lake" / "catalog.sqlite", names)
+    with instance_of(folder) as instance:
+        instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
+    return time.monotonic() - began
+
+
+def copy_file(folder: Path, batch: str) -> str:
+    """A file of the same rows with other bytes, as each file has its own; returns its SHA-256."""
+    source = folder / "data" / "incoming" / f"{project.NAME}_{TEMPLATE}.parquet"
+    content = source.read_bytes()
+    builder = b"DuckDB version v"  # who has written it: what no reader looks at
+    if builder not in content:
+        raise ValueError(f"{source} does not say what has written it.")
+    content = content.replace(builder, f"Copy {batch:>11}".encode())
+    source.with_name(f"{project.NAME}_{batch}.parquet").write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def copied_rows(lake: Any, table: str, of: str) -> str:
+    """SQL of a table's rows of the first batch, once for each name and hash in the table `of`."""
+    replaced = ["n.name AS batch"]
+    if "source_sha256" in lake.columns(f"lake.{table}"):
+        replaced.append("n.sha256 AS source_sha256")
+    where = f"WHERE t.batch = '{TEMPLATE}'"
+    return f"(SELECT t.* REPLACE ({', '.join(replaced)}) FROM lake.{table} t, {of} n {where})"
+
+
+def copied_arrival(folder: Path, like: Any, batch: str, sha256: str) -> Any:
+    """The record of a copied file, as a scan finds it."""
+    from dataclasses import replace
+
+    file = folder / "data" / "incoming" / f"{project.NAME}_{batch}.parquet"
+    path = like.path.replace(f"_{TEMPLATE}.", f"_{batch}.")
+    modified = dt.datetime.fromtimestamp(file.stat().st_mtime_ns // 1000 / 1e6, dt.UTC).replace(tzinfo=None)
+    return replace(like, path=path, batch=batch, sha256=sha256, modified_at=modified)
+
+
+def with_snapshots(catalog: Path, names: Sequence[str]) -> None:
+    """Give each copied batch the snapshots that its own writes would have left."""
+    with sqlite3.connect(catalog) as con:
+        like = con.execute(
+            "SELECT changes_made, author, commit_message, commit_extra_info FROM ducklake_snapshot_changes "
+            "WHERE json_extract(commit_extra_info, '$.batch') = ? ORDER BY snapshot_id",
+            [TEMPLATE],
+        ).fetchall()
+        newest = con.execute("SELECT * FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1").fetchone()
+        number, snapshots, changes = newest[0], [], []
+        for name in names:
+            for made, author, message, extra in like:
+                number += 1
+                snapshots.append((number, *newest[1:]))
+                changes.append((number, made, author, message, json.dumps({**json.loads(extra), "batch": name})))
+        con.executemany(f"INSERT INTO ducklake_snapshot VALUES ({', '.join('?' * len(newest))})", snapshots)
+        con.executemany(
+            "INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made, author, commit_message, "
+            "commit_extra_info) VALUES (?, ?, ?, ?, ?)",
+            changes,
+        )
+
+
+def costs(folder: Path, size: int, new: int, repeats: int) -> dict[str, Any]:
+    """What new batches and everything that looks over all batches cost, in one process that has been used before."""
+    import dagster as dg
+
+    from ml_assets.graph.training.pinning import make_pin
+    from ml_assets.lake.lake import Lake
+    from ml_assets.pages import overview
+
+    defs, spec, paths = loaded(folder)
+    found: dict[str, Any] = {}
+    with instance_of(folder) as instance:
+        sensors = {sensor.name: sensor for sensor in defs.sensors or ()}
+        cursors: dict[str, str | None] = {}
+
+        def check(name: str) -> None:
+            with dg.build_sensor_context(instance=instance, cursor=cursors.get(name)) as context:
+                made = sensors[f"{project.NAME}_{name}"](context)
+                cursors[name] = getattr(made, "cursor", None) or cursors.get(name)
+
+        for name in ("new_data", "stale", "retrain"):
+            check(name)  # the first one reads what later ones remember
+            found[f"check_{name}_s"] = fastest(lambda name=name: check(name))
+        runs = [
+            ingest(folder, defs, instance, f"{size + number:05}", (size + number) * new, new)
+            for number in range(repeats)
+        ]
+        found["new_batch_s"] = round(statistics.median(wall for wall, _ in runs), 2)
+        found["new_batch_cpu_s"] = round(statistics.median(cpu for _, cpu in runs), 2)
+    with Lake.of(paths, memory_limit="1GiB") as lake:
+        found["pin_s"] = fastest(lambda: make_pin(lake, spec), 1)
+        found["home_page_s"] = fastest(lambda: overview.read(lake, project.NAME, 1, {}))
+    return found
+
+
+def fastest(work: Callable[[], object], times: int = 3) -> float:
+    """Wall seconds of the fastest of some times."""
+    best = float("inf")
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return round(best, 3)
+
+
+def maintained(folder: Path) -> dict[str, Any]:
+    """A run of the maintenance in a process of its own: seconds, and its peak memory."""
+    from ml_assets.lake.lake import Lake
+    from ml_assets.lake.paths import Paths
+    from ml_assets.tables.maintenance import run_maintenance
+
+    began = time.monotonic()
+    with Lake.of(Paths(folder, folder / "data"), memory_limit="1GiB") as lake:
+        run_maintenance(lake, project.NAME, 30)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    catalog = (folder / "data" / "lake" / "catalog.sqlite").stat().st_size / 1024**2
+    return {
+        "maintenance_s": round(time.monotonic() - began, 1),
+        "maintenance_mib": round(peak),
+        "catalog_mib": round(catalog, 1),
+    }
+
+
+COLUMNS = {
+    "batches": "batches",
+    "new_batch_s": "new batch, s",
+    "new_batch_cpu_s": "CPU, s",
+    "check_new_data_s": "check of new data, s",
+    "check_stale_s": "of staleness, s",
+    "check_retrain_s": "of retraining, s",
+    "pin_s": "training set, s",
+    "home_page_s": "home page, s",
+    "maintenance_s": "maintenance, s",
+    "maintenance_mib": "its memory, MiB",
+    "catalog_mib": "catalog, MiB",
+}
+
+
+def line(row: dict[str, Any]) -> str:
+    """As a line of Markdown."""
+    return "| " + " | ".join(f"{row[name]:,}" for name in COLUMNS) + " |"
+
+
+def report(found: dict[str, Any]) -> bool:
+    """Print the table; were the goals met?"""
+    rows = found["sizes"]
+    print(f"\n| {' | '.join(COLUMNS.values())} |\n|{'---|' * len(COLUMNS)}")
+    for row in rows:
+        print(line(row))
+    growth = rows[-1]["new_batch_cpu_s"] / rows[0]["new_batch_cpu_s"]
+    checks = max(row["check_new_data_s"] for row in rows)
+    peak = max(row["maintenance_mib"] for row in rows)
+    met = growth <= GOAL_GROWTH and checks <= GOAL_CHECK_S and peak <= GOAL_MIB
+    print(f"CPU time of a new batch at {rows[-1]['batches']:,} batches against {rows[0]['batches']:,}: {growth:.2f}")
+    print(
+        f"goals: {GOAL_GROWTH} times, checks {GOAL_CHECK_S} s, maintenance {GOAL_MIB} MiB: {'' if met else 'NOT '}met"
+    )
+    return met
