@@ -67,13 +67,13 @@ WRITER = """
     paths, ended = Paths.of(Path(sys.argv[1])), []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
     shipper = shipping.Shipper(paths.serving, paths.shipped_log)
-    log, number = prediction_log.PredictionLog(paths.serving, "same-1", segment_s=0.2), 0
+    log, number = prediction_log.PredictionLog(paths.serving, "same-1", segment_s=0.5), 0
     while not ended:
         name = f"{sys.argv[2]}{number}"
         outcome = {"id": name, "values": {"late_days": number}}
         log.write("loans", [{"kind": "feedback", "id": name, "at": "2026-01-02T12:00:00Z", "outcomes": [outcome]}])
         print(name, flush=True)
-        time.sleep(0.01)
+        time.sleep(0.02)
         number += 1
     log.close()
     shipper.close()
@@ -183,14 +183,14 @@ def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is
             return lake.count("loans.feedback") if names else 0
 
     with machine("a", "one") as killed, machine("b", "two") as ended:
-        wait_until(lambda: read() > 0, 30, "the first rows of the log")
+        wait_until(lambda: read() > 0, 60, "the first rows of the log", every_s=2)
         cluster.objects.stop()
         before = len(said["a"]), len(said["b"])
         wait_until(lambda: len(said["a"]) > before[0] + 20 < len(said["b"]), 30, "answers while the store is away", 0.1)
         killed.kill()
         cluster.objects.start()
         with machine("c", "one") as next_one:  # ships what the killed one has left
-            wait_until(lambda: read() > sum(before) + 20, 60, "rows that were logged meanwhile")
+            wait_until(lambda: read() > sum(before) + 20, 60, "rows that were logged meanwhile", every_s=2)
             for process in (ended, next_one):
                 process.terminate()
                 assert process.wait(30) == 0
