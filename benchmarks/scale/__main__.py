@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from benchmarks.scale import batches as many_batches
-from benchmarks.scale import pipelines as many_pipelines
 from benchmarks.scale import model, project, rows
+from benchmarks.scale import pipelines as many_pipelines
 
 KEEP = click.option("--save", type=click.Path(path_type=Path), help="Keep the figures in this JSON file.")
 
