@@ -142,4 +142,4 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     fits = {name: (tmp_path / f"{name}.fits").read_text().count("\n") for name in ("alone", "first", "second")}
     assert fits["second"] <= fits["alone"] - 6  # six trials have six fits or more
     resumed.journal.remove()
-    assert searches.names("loans") == []
+    assert searches.names(resumed.journal.name) == []

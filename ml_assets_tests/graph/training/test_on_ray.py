@@ -54,7 +54,6 @@ class Nodes:
 NODE = {
     "num_cpus": 1,
     "object_store_memory": 80 * 1024**2,
-    "node_ip_address": "127.0.0.1",
     "include_dashboard": False,
     "include_log_monitor": False,
 }
