@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import backfill
 from ml_assets.graph.training.candidates import Outcome, compete
 from ml_assets.graph.training.pinning import make_pin
 from ml_assets.lake.lake import Lake
@@ -88,7 +89,7 @@ SLOW = spec_of(
 )
 
 
-def another_database(cluster: dict[str, str]) -> str:
+def another_database(cluster: dict[str, str], name: str) -> str:
     """The address of an empty database on the same server."""
     import psycopg2
 
@@ -96,9 +97,9 @@ def another_database(cluster: dict[str, str]) -> str:
     connection = psycopg2.connect(address)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE elsewhere")
+        cursor.execute(f"CREATE DATABASE {name}")
     connection.close()
-    return f"{address.rpartition('/')[0]}/elsewhere"
+    return f"{address.rpartition('/')[0]}/{name}"
 
 
 def competed(root: Path) -> Outcome:
@@ -119,7 +120,10 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     with Lake.of(Paths(alone, alone / "data")) as lake:
         written(lake, SLOW)
     undisturbed = competed(alone)
-    place = {"ML_ASSETS_CATALOG": another_database(cluster), "ML_ASSETS_LAKE_DATA": "s3://models/elsewhere"}
+    place = {
+        "ML_ASSETS_CATALOG": another_database(cluster, "elsewhere"),
+        "ML_ASSETS_LAKE_DATA": "s3://models/elsewhere",
+    }
     for name, value in {**cluster, **place}.items():
         monkeypatch.setenv(name, value)
     with Lake.of(Paths(first, first / "data")) as lake:
@@ -143,3 +147,9 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     assert fits["second"] <= fits["alone"] - 6  # six trials have six fits or more
     resumed.journal.remove()
     assert searches.names(resumed.journal.name) == []
+
+
+def test_a_backfill_by_two_workers_has_every_row_once(cluster: dict[str, str]) -> None:
+    servers = {name: value for name, value in cluster.items() if name.startswith("AWS")}
+    found = backfill.measured(2, 4, 40, 1, another_database(cluster, "backfill"), servers)
+    assert (found.rows, found.lost, found.doubled) == (160, 0, 0)
