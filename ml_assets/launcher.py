@@ -21,6 +21,7 @@ from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import MAX_RETRIES_TAG, WILL_RETRY_TAG
 
+from ml_assets.dagster_records import heartbeat
 from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, is_held, listens, lock_file
 
 TAG = "ml_assets/process"
@@ -67,6 +68,17 @@ class LockingRunLauncher(DefaultRunLauncher):
         instance.run_storage.handle_run_event(run.run_id, event, dt.datetime.now(dt.UTC))
         instance.report_run_failed(run, text)
         return text
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """Dagster's instance of a home.
+
+    Raises:
+        SpecError: Its dagster.yaml cannot be read, or names a variable that is not set.
+        LakeBusy: Its database cannot be reached.
+    """
+    heartbeat(home)  # Dagster would answer each of these with a traceback
+    return dg.DagsterInstance.from_config(str(home))
 
 
 def are_served() -> bool:

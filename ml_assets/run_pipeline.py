@@ -25,6 +25,7 @@ from ml_assets.graph.staleness.states import Node, Verdict, evaluate
 from ml_assets.home import prepare_home
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.launcher import open_instance
 from ml_assets.loading import load_pipeline
 from ml_assets.tables import training_sets, versions
 from ml_assets.tables.arrivals import ARRIVALS
@@ -138,7 +139,7 @@ class PipelineRunner:
             return lake.batches(name) if lake.exists(name) else []
 
     def _instance(self) -> AbstractContextManager[dg.DagsterInstance]:
-        return dg.DagsterInstance.from_config(str(self.home))
+        return open_instance(self.home)
 
     def _is_due(self, one: Verdict, facts: Facts) -> bool:
         if one.redo:

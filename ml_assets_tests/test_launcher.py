@@ -16,6 +16,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 
 from ml_assets import launcher, liveness
+from ml_assets.errors import MLAssetsError
 from ml_assets.launcher import LockingRunLauncher
 from ml_assets.liveness import Worker
 
@@ -143,6 +144,14 @@ def test_a_run_of_an_earlier_version_is_lost_after_a_day(
     monkeypatch.setattr(launcher, "UNMARKED_S", 0)
     ((_, why),) = launcher.lost_runs(instance)
     assert f"process {ended.pid}" in why
+
+
+def test_an_instance_whose_database_cannot_be_used_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    for url, rule in (("{env: NOWHERE_SET}", "not set"), ("'postgresql+psycopg2://u@127.0.0.1:1/d'", "be reached")):
+        (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: {url}}}}}\n")
+        with pytest.raises(MLAssetsError, match=rule) as found:
+            launcher.open_instance(tmp_path)
+        assert found.value.fix
 
 
 def test_status_names_a_lost_run(

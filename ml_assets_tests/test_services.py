@@ -1,6 +1,6 @@
 """The services of deploy/compose.yaml as processes, from a file that arrives to a prediction that is logged.
 
-It costs a minute of CPU, which the processes of Dagster need to start: `ML_ASSETS_TEST_SERVICES=1` runs it.
+Its ten processes cost two to four minutes of CPU: `ML_ASSETS_TEST_SERVICES=1` runs it.
 """
 
 from __future__ import annotations

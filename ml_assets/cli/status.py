@@ -69,15 +69,13 @@ def status(pipeline: str | None, as_json: bool) -> None:
 
 def lost_rows(paths: Paths, pipeline: str | None) -> list[dict[str, str | None]]:
     """Started runs whose process is gone, as rows beside those of assets."""
-    import dagster as dg
-
-    from ml_assets.launcher import lost_runs
+    from ml_assets.launcher import lost_runs, open_instance
 
     home = home_of(paths)
     if not (home / "dagster.yaml").exists():
         return []
     todo = "`ml-assets ui` marks it as failed in half a minute, and retries what a sensor or the UI has launched"
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with open_instance(home) as instance:
         found = lost_runs(instance)
     return [
         {"asset": _what(run), "batch": None, "state": "lost", "why": why, "todo": todo, "run_id": run.run_id}

@@ -16,7 +16,7 @@ from ml_assets.doctor.finding import Finding, ok, problem, warning
 from ml_assets.escaping import one_line, without_secrets
 from ml_assets.home import check_home, home_of
 from ml_assets.lake.paths import Paths
-from ml_assets.launcher import lost_runs
+from ml_assets.launcher import lost_runs, open_instance
 from ml_assets.tables.versions import now
 
 START = "ml-assets ui"
@@ -46,7 +46,7 @@ def instance(paths: Paths, sensors: Mapping[str, int]) -> Iterator[Finding]:
     check_home(home, paths.root)
     yield ok("home", f"{home}, records {'in files' if database(home) is None else 'on PostgreSQL'}")
     yield _daemon(home)
-    with dg.DagsterInstance.from_config(str(home)) as opened:
+    with open_instance(home) as opened:
         yield from _daemon_errors(opened)
         yield from _sensors(opened, sensors, is_daemon_up(home))
         yield from _runs(opened, is_daemon_up(home))
