@@ -34,6 +34,8 @@ from ml_assets_tests import quick
 # The tests start a hundred processes, each of which would compile the project anew; so would each run of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False  # while tests are collected, see below
+# On small tables a second thread of OpenMP costs a third more and saves nothing, here and in what is started.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
