@@ -6,7 +6,6 @@ import datetime as dt
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -164,7 +163,7 @@ def test_maintenance_removes_no_file_while_one_runs(project: Paths) -> None:
 
 
 @pytest.fixture
-def another(tmp_path: Path) -> Iterator[Paths]:
+def another(tmp_path: Path) -> Paths:
     """A project with another lake."""
     paths = Paths(tmp_path / "other", tmp_path / "other/data")
     with Lake.of(paths) as lake:
