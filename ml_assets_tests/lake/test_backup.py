@@ -20,6 +20,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
 from ml_assets.lake.storage import FolderStorage
 from ml_assets.tables.maintenance import run_maintenance
+from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
 from ml_assets_tests.lake.kept import data_files, quiet, states
@@ -27,9 +28,7 @@ from ml_assets_tests.lake.kept import data_files, quiet, states
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    kept.make(folder)
-    return folder
+    return shared(tmp_path_factory, "shared_kept", kept.make)
 
 
 @pytest.fixture
