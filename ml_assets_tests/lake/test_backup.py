@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.lake import copying
+from ml_assets.lake import copying, ledger
 from ml_assets.lake.backup import Backup, backup
 from ml_assets.lake.check import check
-from ml_assets.lake.copying import Place
+from ml_assets.lake.copying import Place, Progress
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
@@ -141,6 +141,27 @@ def test_damage_never_reaches_a_backup(project: Paths, target: FolderStorage) ->
     assert {path: path.read_bytes() for path in before} == before
     assert (target.folder / "reports/t/drift/a.html").exists()
     assert (target.folder / "bundles/t/1.0.0/model").read_bytes() == b"weights"
+
+
+def test_one_that_breaks_off_leaves_the_earlier_one_whole(
+    project: Paths, target: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(project, target)
+    before = states(Paths(project.root, target.folder))
+    with Lake.of(project) as lake:
+        for batch in "cde":
+            write(lake, "features", batch, rows({1: 9}))
+
+    def broken(far: Progress) -> None:
+        if far.files == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "SAVE_S", 0)
+    with pytest.raises(KeyboardInterrupt):
+        backup(project.place, target, broken, 5)
+    assert states(Paths(project.root, target.folder)) == before
+    assert back_up(project, target).copied.files == 2
+    assert states(Paths(project.root, target.folder)) == states(project)
 
 
 def test_what_no_snapshot_needs_any_more_leaves_the_backup(project: Paths, target: FolderStorage) -> None:
