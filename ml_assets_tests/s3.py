@@ -49,7 +49,7 @@ class Server:
         program = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
         names = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-s3.port.iceberg")
         command = [program, "server", "-s3", "-ip", "127.0.0.1", "-dir", str(self.folder)]
-        command += ["-master.volumeSizeLimitMB", "64"]
+        command += ["-master.volumeSizeLimitMB", "64", "-s3.port.lance", "0"]
         command += [f"{name}={port}" for name, port in zip(names, self.ports, strict=True)]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
