@@ -88,7 +88,7 @@ def servers() -> Iterator[tuple[postgres.Server, dict[str, str]]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         postgres.server() as database,
-        s3.running(Path(folder) / "s3", "models") as objects,
+        s3.running(Path(folder) / "s3", "ml-assets") as objects,
     ):
         yield database, objects.environment()
 
@@ -96,7 +96,7 @@ def servers() -> Iterator[tuple[postgres.Server, dict[str, str]]]:
 def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, environment: Mapping[str, str]) -> Result:
     """Ingest all batches by so many processes into a new lake, whose catalog is an empty database."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder, data = Path(name).resolve(), f"s3://models/{catalog.rpartition('/')[2]}"
+        folder, data = Path(name).resolve(), f"s3://ml-assets/{catalog.rpartition('/')[2]}"
         place = {"ML_ASSETS_CATALOG": catalog, "ML_ASSETS_LAKE_DATA": data}
         for key, value in {**environment, **place}.items():
             stack.callback(_restore, key, os.environ.get(key))
