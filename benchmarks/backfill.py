@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     options = parser.parse_args(arguments)
     with servers() as (database, environment):
-        found = [
-            measured(n, options.batches, options.rows, options.chunk, database, environment) for n in options.workers
-        ]
+        sizes = (options.batches, options.rows, options.chunk)
+        found = [measured(number, *sizes, database.database(), environment) for number in options.workers]
     print(
         f"{options.batches} batches of {options.rows:,} rows, {options.chunk} in a run; {os.cpu_count()} cores", end=""
     )
@@ -89,18 +88,16 @@ def servers() -> Iterator[tuple[postgres.Server, dict[str, str]]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         postgres.server() as database,
-        s3.running(Path(folder) / "s3", "models") as objects,
+        s3.running(Path(folder) / "s3", "ml-assets") as objects,
     ):
         yield database, objects.environment()
 
 
-def measured(
-    workers: int, batches: int, rows: int, chunk: int, database: postgres.Server, environment: dict[str, str]
-) -> Result:
-    """Ingest all batches by so many processes into a new lake."""
+def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, environment: Mapping[str, str]) -> Result:
+    """Ingest all batches by so many processes into a new lake, whose catalog is an empty database."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder, of_lake = Path(name).resolve(), database.database()
-        place = {"ML_ASSETS_CATALOG": of_lake, "ML_ASSETS_LAKE_DATA": f"s3://models/{of_lake.rpartition('/')[2]}"}
+        folder, data = Path(name).resolve(), f"s3://ml-assets/{catalog.rpartition('/')[2]}"
+        place = {"ML_ASSETS_CATALOG": catalog, "ML_ASSETS_LAKE_DATA": data}
         for key, value in {**environment, **place}.items():
             stack.callback(_restore, key, os.environ.get(key))
             os.environ[key] = value
@@ -142,7 +139,6 @@ def project_in(folder: Path) -> Project:
 def work(folder: Path, chunks: Sequence[Sequence[str]]) -> None:
     """One worker: says that it is ready, waits for the end of its input, and ingests its chunks."""
     warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
     project = project_in(folder)
     job = project.defs().resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey(["loans", name]) for name in ("raw_data", "validated_data", "quarantine", "features")]
@@ -182,6 +178,7 @@ def _restore(name: str, value: str | None) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     if sys.argv[1:2] == ["--work"]:
         work(Path(sys.argv[2]), json.loads(sys.argv[3]))
     else:

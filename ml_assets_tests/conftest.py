@@ -31,9 +31,11 @@ from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.spec import PipelineSpec
 from ml_assets_tests import quick
 
-# The tests start a hundred processes, each of which would compile the project anew.
+# The tests start a hundred processes, each of which would compile the project anew; so would each run of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
+sys.dont_write_bytecode = False  # while tests are collected, see below
+# On small tables a second thread of OpenMP costs a third more and saves nothing, here and in what is started.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ML_ASSETS_STATIC_PAGES"] = "0"  # each run would start a process; its own tests say otherwise
 # A customer pays a loan back late, or not: `income` and `region` tell, `late_days` is known only afterwards.
 SPEC: dict[str, Any] = {
@@ -251,6 +253,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Take what the imports made out of each later garbage collection; one of all takes most of a second."""
+    sys.dont_write_bytecode = True  # a test may write a module twice within the second that tells two of them apart
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)  # by default a run in process collects 250 times

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 from dagster._daemon.types import DaemonHeartbeat
 
+from benchmarks import backfill
 from ml_assets import attention
 from ml_assets.cli import main
 from ml_assets.dagster_records import heartbeat
@@ -378,4 +379,9 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     fits = {name: (tmp_path / f"{name}.fits").read_text().count("\n") for name in ("alone", "first", "second")}
     assert fits["second"] <= fits["alone"] - 6  # six trials have six fits or more
     resumed.journal.remove()
-    assert searches.names("loans") == []
+    assert searches.names(resumed.journal.name) == []
+
+
+def test_a_backfill_by_two_workers_has_every_row_once(cluster: Cluster) -> None:
+    found = backfill.measured(2, 4, 40, 1, cluster.database.database(), cluster.objects.environment())
+    assert (found.rows, found.lost, found.doubled) == (160, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 import click
 
 from benchmarks.scale import batches as many_batches
-from benchmarks.scale import project, rows
+from benchmarks.scale import model, project, rows
+from benchmarks.scale import pipelines as many_pipelines
 
 KEEP = click.option("--save", type=click.Path(path_type=Path), help="Keep the figures in this JSON file.")
 
@@ -49,6 +51,27 @@ def of_batches(sizes: tuple[int, ...], save: Path | None) -> None:
     if save:
         project.save(save, "batches", found)
     sys.exit(0 if many_batches.report(found) else 1)
+
+
+@main.command("pipelines")
+@click.option("--pipelines", default=100, show_default=True)
+@click.option("--batches", default=10, show_default=True, help="Of each pipeline.")
+@KEEP
+def of_pipelines(pipelines: int, batches: int, save: Path | None) -> None:
+    """Definitions and sensors, by how many pipelines there are."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
+        found = many_pipelines.measure(Path(temporary), pipelines, batches)
+    if save:
+        project.save(save, "pipelines", found)
+    sys.exit(0 if many_pipelines.report(found) else 1)
+
+
+@main.command("model")
+@click.argument("files", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+@click.option("--rows", "many", default=1_000_000_000, show_default=True)
+def of_model(files: tuple[Path, ...], many: int) -> None:
+    """What files that `rows --save` has written say of other sizes."""
+    model.report(model.fits(json.loads(file.read_text())["rows"] for file in files), many)
 
 
 if __name__ == "__main__":

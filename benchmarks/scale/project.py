@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,14 @@ def make(folder: Path, **changes: Any) -> dict[str, Any]:
     return spec
 
 
-def declare(folder: Path, spec: dict[str, Any]) -> Path:
+def declare(folder: Path, spec: dict[str, Any], sql: Mapping[str, str] = SQL) -> None:
     """Write one pipeline's folder of definitions."""
     defs = folder / MODULE / "defs" / str(spec["name"])
     defs.mkdir(parents=True)
     document = {"type": "ml_assets.MLPipeline", "attributes": spec}
     (defs / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    for name, text in SQL.items():
+    for name, text in sql.items():
         (defs / name).write_text(text)
-    return defs
 
 
 def write_batch(folder: Path, batch: str, first: int, last: int) -> Path:

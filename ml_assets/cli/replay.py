@@ -45,11 +45,11 @@ def replay(pipeline: str, start: str | None) -> None:
             start,
             lambda done, of, text: progress.update(task, completed=done, total=of, description=text),
         )
-    file = write_report(made, paths.reports / pipeline / "replay")
+    page, table = write_report(made, paths.artifacts.reports)
     _print(made)
     for sentence in conclusions(made):
         console.print(sentence)
-    console.print(f"\nReport: {file}\nTable: {file.with_name('replay.csv')}")
+    console.print(f"\nReport: {page}\nTable: {table}")
 
 
 def _print(made: Replay) -> None:

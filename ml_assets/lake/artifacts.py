@@ -177,7 +177,8 @@ class UrlArtifacts:
         url = self.link(prefix) if prefix else self.url
         with _errors("listed", url), contextlib.suppress(FileNotFoundError):
             filesystem, path = self._at(url)
-            return sorted(PurePosixPath(found).name for found in filesystem.ls(path, detail=False))
+            found = {str(one).rstrip("/") for one in filesystem.ls(path, detail=False)}
+            return sorted(PurePosixPath(one).name for one in found - {path})  # some servers list an empty folder itself
         return []
 
     def remove(self, name: str) -> None:

@@ -91,7 +91,7 @@ class Checked:
         read: Files that were read to their end as Parquet, because no hash of them was known.
         new_files: Files that nothing names, which a writer may be about to commit.
         faults: What is wrong.
-        notes: What could not be checked, and why.
+        notes: What else there is to say.
     """
 
     snapshots: int = 0

@@ -85,7 +85,7 @@ class Keeper:
         return self.paths.data / "cache" / "pages"
 
     def catch_up(self, budget_s: float) -> bool:
-        """Read for about so many seconds what has changed; is everything read?"""
+        """Read for about so many seconds what has changed, at least one pipeline; is everything read?"""
         with self._lock:
             return self._refresh(budget_s)
 
@@ -134,13 +134,13 @@ class Keeper:
         self._seen = max([self._seen, *newest.values()])
         changed = {name for name, snapshot in self._newest.items() if self._is_old(name, snapshot)}
         if changed and (few is None or len(changed) <= few):
-            end, declared = time.monotonic() + budget_s, self.declared()
+            declared, end = self.declared(), time.monotonic() + budget_s
             with Lake.of(self.paths, read_only=True) as lake:
                 for name in sorted(changed, key=lambda name: (name in self._known, name)):
-                    if time.monotonic() > end:
-                        break
                     self._read(lake, name, declared.get(name, {}))
                     changed = changed - {name}
+                    if time.monotonic() > end:
+                        break
         self._unread = changed - set(self._known)
         return not changed
 

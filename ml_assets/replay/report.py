@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
+from ml_assets.lake.artifacts import Artifacts
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, Training
 from ml_assets.reporting import html
 from ml_assets.reporting.html import Table, Tile
@@ -15,12 +15,14 @@ NAMES = {LOOP: "the loop", FROZEN: "frozen first champion", ALWAYS: "training af
 COLOURS = {LOOP: BLUE, FROZEN: GREY, ALWAYS: ORANGE}
 
 
-def write_report(replay: Replay, folder: Path) -> Path:
-    """Write the report and its table (replay.csv) into a folder; returns the report's path."""
-    replay.write_csv(folder / "replay.csv")
-    file = folder / "index.html"
-    html.write(file, report(replay))
-    return file
+def write_report(replay: Replay, reports: Artifacts) -> tuple[str, str]:
+    """Write the report and its table into the store of reports; returns where both are."""
+    page, table = (f"{replay.spec.name}/replay/{name}" for name in ("index.html", "replay.csv"))
+    with reports.put(table) as file:
+        replay.write_csv(file)
+    with reports.put(page) as file:
+        html.write(file, report(replay))
+    return reports.link(page), reports.link(table)
 
 
 def report(replay: Replay) -> str:

@@ -48,7 +48,8 @@ def check(place: Place, lake: Lake, is_fast: bool, tell: Tell) -> Checked:
         for pipeline in versions.with_models(lake):
             checked.faults += _artifacts(place, lake, pipeline, is_fast)
     except MLAssetsError as error:
-        checked.notes.append(f"Models and artifacts could not be checked: {error.rule} {error.found or ''}".strip())
+        what = f"models and artifacts could not be checked: {error.rule} {error.found or ''}".strip()
+        checked.faults.append(Fault(what, place.files.url, error.fix or "Do what the other faults say; check again."))
     return checked
 
 

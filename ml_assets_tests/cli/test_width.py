@@ -12,7 +12,7 @@ from benchmarks.lakes import Story, by, write
 from ml_assets.cli import main
 from ml_assets.cli.doctor import shown_finding
 from ml_assets.cli.group import SafeConsole, console
-from ml_assets.cli.listing import fitted
+from ml_assets.cli.listing import fitted, grid
 from ml_assets.doctor.finding import problem
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import alerts, retrain_events, training_sets
@@ -120,6 +120,14 @@ def test_a_finding_of_doctor_fits() -> None:
         shown.append(capture.get())
     check(*shown)
     assert shown[0].splitlines()[1].startswith(" " * 19), "below its own text"
+
+
+def test_a_word_stays_whole_where_other_columns_can_give_way() -> None:
+    terminal, shown = SafeConsole(width=60), grid("gate", "limit", "detail")
+    shown.add_row("refit.negative_flips", "correct decisions that become wrong " * 3, "never predicting late " * 5)
+    with terminal.capture() as capture:
+        terminal.print(shown)
+    assert "refit.negative_flips" in capture.get()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,18 @@ class CatalogContract(abc.ABC):
             with pytest.raises(LakeError, match="lost"):
                 use()
 
+    def test_a_copy_of_it_can_take_its_place(self, catalog: Catalog, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy.sqlite"
+        assert not catalog.export(copy)
+        first = write(catalog, folder, 1)
+        assert catalog.export(copy)
+        write(catalog, folder, 2)
+        with catalog.write_lock((), 5):
+            catalog.load(copy)
+        with Lake(folder, catalog=catalog, read_only=True) as lake:
+            assert lake.snapshot() == first
+            assert lake.rows("FROM lake.t.x") == [{"batch": "a", "v": 1}]
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def test_what_is_attached_can_be_attached_again(self, catalog: Catalog, folder: Path) -> None:

@@ -16,7 +16,7 @@ def quiet(_: Progress) -> None:
     """Says nothing."""
 
 
-def make(folder: Path) -> Paths:
+def make(folder: Path) -> None:
     """Five snapshots: three writes of two batches, a log and version 1.0.0, which was trained on the third."""
     paths = Paths(folder, folder / "data")
     with paths.artifacts.bundles.put("t/1.0.0") as bundle:
@@ -34,7 +34,6 @@ def make(folder: Path) -> Paths:
         model |= {"train_batches": ["a"]}
         put = [Rows("t.training_set", training_sets.TRAINING_SETS.types, [pin])]
         lake.append([*put, versions.VERSIONS.rows("t", [model])], Commit("t/trained_model"))
-    return paths
 
 
 def states(paths: Paths) -> dict[int, dict[str, tuple[object, ...]]]:

@@ -6,21 +6,21 @@ import datetime as dt
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ml_assets.errors import LakeError
-from ml_assets.lake import copying
+from ml_assets.lake import copying, ledger
 from ml_assets.lake.backup import Backup, backup
 from ml_assets.lake.check import check
-from ml_assets.lake.copying import Place
+from ml_assets.lake.copying import Place, Progress
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
 from ml_assets.lake.storage import FolderStorage
 from ml_assets.tables.maintenance import run_maintenance
+from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
 from ml_assets_tests.lake.kept import data_files, quiet, states
@@ -28,9 +28,7 @@ from ml_assets_tests.lake.kept import data_files, quiet, states
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    kept.make(folder)
-    return folder
+    return shared(tmp_path_factory, "shared_kept", kept.make)
 
 
 @pytest.fixture
@@ -145,6 +143,27 @@ def test_damage_never_reaches_a_backup(project: Paths, target: FolderStorage) ->
     assert (target.folder / "bundles/t/1.0.0/model").read_bytes() == b"weights"
 
 
+def test_one_that_breaks_off_leaves_the_earlier_one_whole(
+    project: Paths, target: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(project, target)
+    before = states(Paths(project.root, target.folder))
+    with Lake.of(project) as lake:
+        for batch in "cde":
+            write(lake, "features", batch, rows({1: 9}))
+
+    def broken(far: Progress) -> None:
+        if far.files == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "SAVE_S", 0)
+    with pytest.raises(KeyboardInterrupt):
+        backup(project.place, target, broken, 5)
+    assert states(Paths(project.root, target.folder)) == before
+    assert back_up(project, target).copied.files == 2
+    assert states(Paths(project.root, target.folder)) == states(project)
+
+
 def test_what_no_snapshot_needs_any_more_leaves_the_backup(project: Paths, target: FolderStorage) -> None:
     back_up(project, target)
     with Lake.of(project) as lake:
@@ -164,7 +183,7 @@ def test_maintenance_removes_no_file_while_one_runs(project: Paths) -> None:
 
 
 @pytest.fixture
-def another(tmp_path: Path) -> Iterator[Paths]:
+def another(tmp_path: Path) -> Paths:
     """A project with another lake."""
     paths = Paths(tmp_path / "other", tmp_path / "other/data")
     with Lake.of(paths) as lake:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from ml_assets.cli import main
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
+from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
 from ml_assets_tests.lake.kept import data_files
@@ -25,8 +26,8 @@ METADATA = "__ducklake_metadata_lake.ducklake_"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checked once, so that the hashes are known."""
-    folder = tmp_path_factory.mktemp("made")
-    kept.make(folder)
+    folder = tmp_path_factory.mktemp("made") / "copy"
+    shutil.copytree(shared(tmp_path_factory, "shared_kept", kept.make), folder)
     (folder / "pyproject.toml").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

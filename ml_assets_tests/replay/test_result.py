@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.errors import SourceError
+from ml_assets.lake.artifacts import FolderArtifacts
 from ml_assets.replay.report import conclusions, report, write_report
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Outcome, Replay, Score, Training
 from ml_assets.replay.run import divided
@@ -65,12 +66,13 @@ def test_what_came_out_is_said_whatever_it_is(project: Project) -> None:
 
 def test_the_table_and_the_page_have_every_batch(project: Project, tmp_path: Path) -> None:
     found = made(project)
-    page = write_report(found, tmp_path / "replay")
+    page, table = map(Path, write_report(found, FolderArtifacts(tmp_path)))
+    assert page == tmp_path / "loans/replay/index.html"
     text = page.read_text()
     assert text.count("data:image/png;base64") == 2
     assert "income has moved" in text
     assert "+0.1500" in text
-    with page.with_name("replay.csv").open() as file:
+    with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["batch"] for row in rows] == ["4", "5", "6"]
     assert float(rows[1]["loop"]) == 0.75

@@ -83,7 +83,10 @@ def test_report_and_card(kind: str) -> None:
     extra = Figure("How the search went", b"png", "Lower is better.")
     text = report(contents(spec, evaluation, [extra]), {"model card": "1.0.0.md"})
     card = model_card(spec, VERSION, PIN, evaluation.found, evaluation.suspects)
+    sampled = replace(PIN, available=80_000_000, share=0.125)
 
+    assert "a sample of" not in card
+    assert "of 80,000,000 labelled rows (12.50% of each" in model_card(spec, VERSION, sampled, evaluation.found, ())
     assert "Who pays &lt;late&gt;?" in text
     assert "<late>" not in text
     assert "<l2>" not in text

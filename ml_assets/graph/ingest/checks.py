@@ -48,17 +48,24 @@ def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> 
         yield dg.AssetCheckResult(
             passed=not bad,
             severity=dg.AssetCheckSeverity.ERROR if is_rejected else dg.AssetCheckSeverity.WARN,
-            description=_told(bad) or None,
+            description=" ".join([_listed(bad), *_reasons(bad)]) or None,
             metadata={"files": str(len(bad)), "errors": dg.MetadataValue.md(markdown_table(bad[:20]))},
         )
         if is_rejected and declare.REJECTED_TAG in context.op_execution_context.run.tags:
             errors = [row["error"] for row in bad if row["status"] == "refused"]
-            raise failure([SourceError("\n".join([_told(bad), *errors]))])
+            raise failure([SourceError("\n".join([_listed(bad), *errors]))])
 
     return every_file_is_accepted
 
 
-def _told(bad: Sequence[Mapping[str, str]]) -> str:
+def _reasons(bad: Sequence[Mapping[str, str]]) -> list[str]:
+    """Why each file is rejected, in brackets: the whole errors are metadata that a click opens."""
+    rejected = [row for row in bad if row["status"] == "refused"]
+    named = [(row["path"].rpartition("/")[2], row["error"].partition("\n")[0]) for row in rejected]
+    return [f"({name}: {reason})" for name, reason in named[:SHOWN]]
+
+
+def _listed(bad: Sequence[Mapping[str, str]]) -> str:
     """`2 files are rejected: a.csv, b.csv; 1 file is skipped as a duplicate: c.csv`."""
     parts = []
     for status, word in WORDS.items():

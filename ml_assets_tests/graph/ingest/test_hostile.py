@@ -307,7 +307,7 @@ def test_a_file_that_is_rejected_or_skipped_alone_is_seen_in_the_ui(project: Pro
     done = job.execute_in_process(asset_selection=request.asset_selection, instance=project.instance)
     (seen,) = done.get_asset_check_evaluations()
     assert (seen.passed, seen.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert seen.description == "1 file is rejected: loans_3.parquet"
+    assert seen.description == "1 file is rejected: loans_3.parquet (loans_3.parquet: The file is empty (0 bytes).)"
     (project.source / "loans_3.parquet").unlink()
     for batch in (1, 2):
         project.write(batch, loans(1))

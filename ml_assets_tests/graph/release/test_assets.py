@@ -272,7 +272,7 @@ def test_the_launchpad_offers_the_version_that_waits(second: Project) -> None:
 def approval_fields(project: Project) -> Mapping[str, Any]:
     """What the launchpad of the approval asks for; it shows those that have a default."""
     job = project.defs().resolve_job_def("loans_approve")
-    return dict(job.nodes[0].definition.config_schema.config_type.fields)  # type: ignore[attr-defined]
+    return dict(job.nodes[0].definition.config_schema.config_type.fields)
 
 
 def offered(project: Project) -> tuple[bool, str, object]:

@@ -54,7 +54,6 @@ class Nodes:
 NODE = {
     "num_cpus": 1,
     "object_store_memory": 80 * 1024**2,
-    "node_ip_address": "127.0.0.1",
     "include_dashboard": False,
     "include_log_monitor": False,
 }
@@ -78,14 +77,24 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     fits = tmp_path_factory.mktemp("ray") / "fits"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FITS", str(fits))
-        cluster = Cluster(
-            initialize_head=True, head_node_args={**NODE, **ports(), "no_monitor": True, "_system_config": QUICK}
-        )
+        cluster = Cluster()
         try:
+            started(cluster, {"no_monitor": True, "_system_config": QUICK})
+            second = started(cluster, {})
             patch.setenv(ray_cluster.ENV_ADDRESS, cluster.address)
-            yield Nodes(cluster, cluster.add_node(**NODE, **ports()), fits)
+            yield Nodes(cluster, second, fits)
         finally:
             cluster.shutdown()
+
+
+def started(cluster: Any, options: dict[str, Any]) -> Any:
+    """A node. Ray gives one up whose agents, 3 s of CPU each, have not started within 15 s."""
+    try:
+        return cluster.add_node(**NODE, **ports(), **options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip("This machine is too busy to start a node of Ray.")
 
 
 @pytest.fixture(scope="module")
