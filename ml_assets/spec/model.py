@@ -173,8 +173,8 @@ class Training(Strict):
         ge=100,
         description="About how many labelled rows a training set has at most. Where there are more, it is a sample: "
         "the same share of every batch, by a hash of each row with tuning.seed, so the same rows on every machine. "
-        "Default: as many as fit in 1 GiB at 8 bytes a feature, such as 6.7 million rows of 20 features; a training takes "
-        "several times that in memory.",
+        "Default: as many as fit in 1 GiB at 8 bytes a feature, such as 6.7 million rows of 20 features; a training "
+        "takes several times that in memory.",
     )
 
 
