@@ -114,7 +114,12 @@ def _versions(lake: Lake, story: Story, moment: dt.datetime) -> list[Put]:
         at = moment - dt.timedelta(days=days)
         why = "all 15 gates passed" if word == "promoted" else "all 15 gates passed; gates.approval is manual"
         models.append({**_model(story.name, version), "created_at": at})
-        decided = {"version": version, "decision": word, "why": why, "decided_by": f"sensor {story.name}_retrain"}
+        decided: dict[str, Any] = {
+            "version": version,
+            "decision": word,
+            "why": why,
+            "decided_by": f"sensor {story.name}_retrain",
+        }
         decided |= {"decided_at": at, "gates": [gate.as_row() for gate in gates], "run_id": "r"}
         decided |= {"previous_champion": None if version == "1.0.0" else "1.0.0"}
         alias = {"alias": "champion" if word == "promoted" else "challenger", "version": version, "moved_at": at}

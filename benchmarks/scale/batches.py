@@ -18,6 +18,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def costs(folder: Path, size: int, new: int, repeats: int) -> dict[str, Any]:
 
         for name in ("new_data", "stale", "retrain"):
             check(name)  # the first one reads what later ones remember
-            found[f"check_{name}_s"] = fastest(lambda name=name: check(name))
+            found[f"check_{name}_s"] = fastest(partial(check, name))
         runs = [
             ingest(folder, defs, instance, f"{size + number:05}", (size + number) * new, new)
             for number in range(repeats)
@@ -278,4 +279,4 @@ def report(found: dict[str, Any]) -> bool:
     print(
         f"goals: {GOAL_GROWTH} times, checks {GOAL_CHECK_S} s, maintenance {GOAL_MIB} MiB: {'' if met else 'NOT '}met"
     )
-    return met
+    return bool(met)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def checks(folder: Path) -> dict[str, Any]:
     with dg.DagsterInstance.from_config(str(folder / "data" / "dagster")) as instance:
         sensors = [one for one in dg.Definitions.merge(defs).sensors or () if type(one) is dg.SensorDefinition]
         for title in ("first_checks", "checks"):
-            wall, cpu, slowest = time.perf_counter(), time.process_time(), Counter[str]()
+            wall, cpu, slowest = time.perf_counter(), time.process_time(), defaultdict[str, float](float)
             for sensor in sensors:
                 began = time.process_time()
                 with dg.build_sensor_context(instance=instance, cursor=cursors.get(sensor.name)) as context:
@@ -92,7 +92,7 @@ def checks(folder: Path) -> dict[str, Any]:
                 slowest[sensor.name.partition("_")[2]] += time.process_time() - began
             found[f"{title}_s"] = round(time.perf_counter() - wall, 2)
             found[f"{title}_cpu_s"] = round(time.process_time() - cpu, 2)
-            found[f"{title}_by_sensor_cpu_s"] = {name: round(s, 2) for name, s in slowest.most_common()}
+            found[f"{title}_by_sensor_cpu_s"] = {name: round(s, 2) for name, s in sorted(slowest.items())}
     return {"sensors": len(sensors), **found}
 
 

@@ -36,8 +36,9 @@ def test_the_rows_of_a_sample_follow_from_their_ids_and_the_seed(trained: Projec
     whole, pin = pinning.make_pin(lake, trained.spec), pinning.make_pin(lake, limited(trained))
     every, sampled = (training_sets.read(lake, "loans", one) for one in (whole, pin))
     assert (pin.available, pin.share) == (750, 0.4)
-    places = [(row.batch, row.row_id) for row in every.itertuples() if draw(row.batch, row.row_id, pin.seed) < 0.4]
-    assert [(row.batch, row.row_id) for row in sampled.itertuples()] == places
+    ids = list(zip(every["batch"], every["row_id"], strict=True))
+    places = [(batch, row_id) for batch, row_id in ids if draw(batch, row_id, pin.seed) < 0.4]
+    assert list(zip(sampled["batch"], sampled["row_id"], strict=True)) == places
     assert len(sampled) == sum(pin.rows.values())
     assert pin.batches == whole.batches
     assert f"a sample of {len(places)} of 750 labelled rows (40.00% of each batch" in pin.sample
