@@ -17,6 +17,7 @@ from typing import Any
 from ml_assets.errors import TrainingError
 from ml_assets.settings import settings
 
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported; scoring servers have none
 ENV_ADDRESS = "RAY_ADDRESS"
 CONNECT_S = 10
 HOW_TO = "See docs/how-to/several-machines.md."

@@ -12,7 +12,6 @@ OFF = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime writes an id of the machine and reports each model that it loads
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",  # Evidently
-    "RAY_USAGE_STATS_ENABLED": "0",
 }
 for _name, _value in OFF.items():
     os.environ.setdefault(_name, _value)

@@ -383,5 +383,5 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
 
 
 def test_a_backfill_by_two_workers_has_every_row_once(cluster: Cluster) -> None:
-    found = backfill.measured(2, 4, 40, 1, cluster.database.database(), cluster.objects.environment())
-    assert (found.rows, found.lost, found.doubled) == (160, 0, 0)
+    found = backfill.measured(2, 2, 40, 1, cluster.database.database(), cluster.objects.environment())
+    assert (found.rows, found.lost, found.doubled) == (80, 0, 0)
