@@ -7,7 +7,7 @@ DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve bench-pages bench-scale soak fuzz torture lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve bench-pages bench-scale bench-backfill test-services soak fuzz torture lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -15,6 +15,7 @@ help:
 	@echo "make monitor  drift over the batches in Evidently's pages, at http://127.0.0.1:8001"
 	@echo "make replay the year again: the loop against a frozen model and against training every month"
 	@echo "make test   the test suite"
+	@echo "make test-services  the services of deploy/compose.yaml as processes, from a file to a logged prediction"
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make docs   the documentation as a site: site/index.html"
 	@echo "make bench  the flights job against a plain script of the same work"
@@ -24,6 +25,7 @@ help:
 	@echo "make bench-serve   the scoring server beside MLflow's and BentoML"
 	@echo "make bench-pages   the home page with a hundred pipelines and ten thousand batches"
 	@echo "make bench-scale   a hundred million rows, ten thousand batches in one lake, a hundred pipelines: hours"
+	@echo "make bench-backfill  a thousand batches by 1, 2 and 4 workers on PostgreSQL and S3"
 	@echo "make soak   ten minutes of requests with new champions, outcomes and killed workers: what was lost"
 	@echo "make fuzz   a hundred thousand malformed requests"
 	@echo "make torture  kills, full disks, damaged and hostile files, parallel writers, fuzzed requests: what holds"
@@ -51,6 +53,9 @@ monitor: $(READY)
 
 test: $(READY)  # three processes for two cores: tests of servers and of the daemon mostly wait
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-services: $(READY)  # minutes: each service imports Dagster
+	ML_ASSETS_TEST_SERVICES=1 $(BIN)/python -m pytest -n 0 ml_assets_tests/test_services.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -87,6 +92,9 @@ bench-serve: $(READY)
 
 bench-pages: $(READY)
 	$(BIN)/python -m benchmarks.pages
+
+bench-backfill: $(READY)
+	$(BIN)/python -m benchmarks.backfill
 
 bench-scale: $(READY)  # a goal that is not met must not keep the next table from being measured
 	-$(BIN)/python -m benchmarks.scale pipelines --save benchmarks/scale/results.json
