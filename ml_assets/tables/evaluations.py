@@ -109,10 +109,11 @@ def newest(
         lake,
         pipeline,
         # Read whole: to leave files out, DuckLake would read the statistics of every file in the lake.
-        """WITH rows_ AS MATERIALIZED (FROM {t}) SELECT * FROM (
+        """WITH rows_ AS MATERIALIZED (SELECT *, row_number() OVER () AS position FROM {t})
+        SELECT * EXCLUDE (position) FROM (
             FROM rows_ WHERE $versions IS NULL OR list_contains($versions, version)
             QUALIFY evaluated_at = max(evaluated_at) OVER (PARTITION BY version)
-        ) WHERE $scopes IS NULL OR list_contains($scopes, scope)""",
+        ) WHERE $scopes IS NULL OR list_contains($scopes, scope) ORDER BY position""",
         {"versions": versions and list(versions), "scopes": scopes and list(scopes)},
     )
 

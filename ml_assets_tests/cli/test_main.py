@@ -21,11 +21,21 @@ from ml_assets.cli.group import Group
 FOLDER = Path(ml_assets.cli.__file__).parent
 HELPERS = {
     *("__init__", "__main__", "group", "listing", "pipelines", "results"),
-    *("lake.values", "models.values", "quarantine.held"),
+    *("lake.progress", "lake.values", "models.values", "quarantine.held"),
 }
 LISTINGS = {
     *("doctor", "experiment", "explain", "list"),
-    *("alerts", "lake diff", "lake maintenance", "lake snapshots", "models champion", "models diff", "models list"),
+    *(
+        "alerts",
+        "lake backup",
+        "lake check",
+        "lake diff",
+        "lake maintenance",
+        "lake snapshots",
+        "models champion",
+        "models diff",
+        "models list",
+    ),
     *("models show", "quarantine show", "retraining", "status", "suggest", "summary", "trials", "validate"),
 }
 LIMITED = {"alerts", "explain", "list", "lake snapshots", "models list", "quarantine show", "retraining", "trials"}
