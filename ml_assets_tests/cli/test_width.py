@@ -40,7 +40,7 @@ LISTINGS = [
     ["quarantine", "show", NAME],
     ["summary", NAME],
     ["lake", "snapshots", NAME],
-    ["lake", "diff", "1", "14", NAME],
+    ["lake", "diff", "1", "7", NAME],
 ]
 
 
