@@ -101,7 +101,7 @@ def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, en
         for key, value in {**environment, **place}.items():
             stack.callback(_restore, key, os.environ.get(key))
             os.environ[key] = value
-        project = project_in(folder)
+        project = project_in(folder, stack.enter_context(dg.DagsterInstance.ephemeral()))
         for batch in range(1, batches + 1):
             project.write(batch, loans(batch, rows))
         names = [str(batch) for batch in range(1, batches + 1)]
@@ -128,18 +128,22 @@ def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, en
         return Result(workers, seconds, batches, rows * batches, *_faults(project, rows * batches))
 
 
-def project_in(folder: Path) -> Project:
+def project_in(folder: Path, instance: dg.DagsterInstance) -> Project:
     """The project of the backfill: rows, rules and features, no lookup."""
     declared = copy.deepcopy(SPEC)
     del declared["lookups"]
     sql = "SELECT row_id, income, region, hour(signed) AS signed_hour FROM batch"
-    return Project(folder, dg.DagsterInstance.ephemeral(), declared, {"features.sql": sql})
+    return Project(folder, instance, declared, {"features.sql": sql})
 
 
 def work(folder: Path, chunks: Sequence[Sequence[str]]) -> None:
     """One worker: says that it is ready, waits for the end of its input, and ingests its chunks."""
     warnings.simplefilter("ignore")
-    project = project_in(folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _ingest(project_in(folder, instance), chunks)
+
+
+def _ingest(project: Project, chunks: Sequence[Sequence[str]]) -> None:
     job = project.defs().resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey(["loans", name]) for name in ("raw_data", "validated_data", "quarantine", "features")]
     project.instance.add_dynamic_partitions("loans_batches", [name for chunk in chunks for name in chunk])

@@ -20,7 +20,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
 from ml_assets.lake.storage import FolderStorage
 from ml_assets.tables.maintenance import run_maintenance
-from ml_assets_tests.conftest import shared
+from ml_assets_tests.conftest import shared, wait_until
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
 from ml_assets_tests.lake.kept import data_files, quiet, states
@@ -81,14 +81,19 @@ def test_it_is_one_moment_while_others_write(project: Paths, target: FolderStora
                 write(lake, "features", "a", rows({1: 5}))
                 time.sleep(0.01)
 
-    writer = threading.Thread(target=keep_writing)
+    def written_since(snapshot: int) -> bool:
+        return max(project.catalog.newest_snapshots().values()) > snapshot
+
+    writer, made = threading.Thread(target=keep_writing), [0]
     writer.start()
     try:
-        made = [back_up(project, target).snapshot_id for _ in range(3)]
+        for _ in range(3):
+            made.append(back_up(project, target).snapshot_id)
+            wait_until(lambda: written_since(made[-1]), 30, "a write after the backup", 0.02)
     finally:
         is_done.set()
         writer.join()
-    assert made[0] < made[-1]
+    assert made == sorted(set(made))
     copy, now = states(Paths(project.root, target.folder)), states(project)
     assert max(now) > max(copy) == made[-1]
     assert copy == {one: now[one] for one in copy}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +31,12 @@ NOW = versions.now()
 def receiver() -> Iterator[Receiver]:
     with receiving() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _begins_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent is written at the time of the clock: this module may have been imported minutes ago."""
+    monkeypatch.setattr(sys.modules[__name__], "NOW", versions.now())
 
 
 @pytest.fixture
