@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +43,7 @@ def connected(root: Path) -> Iterator[Any]:
             fix=f'Set {ENV_ADDRESS}=HOST:6379, or [tool.ml_assets.ray] address = "ray://HOST:10001". {HOW_TO}',
         )
     _knock(address)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises what it likes: ConnectionError, RuntimeError, ValueError, its own
@@ -49,6 +52,8 @@ def connected(root: Path) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():  # elsewhere, Ray has set no handler
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def versions_here(libraries: Iterable[str]) -> dict[str, str]:

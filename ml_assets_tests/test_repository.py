@@ -45,7 +45,11 @@ def test_tests_run_on_every_python_that_is_promised() -> None:
     first, last = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
     assert tried == named == [f"3.{minor}" for minor in range(int(first), int(last))]
     runs = [step.get("run", "") for step in workflow("tests")["jobs"]["tests"]["steps"]]
-    assert [one.split()[:2] for one in runs if one] == [["make", "check"], ["make", "test"]]
+    assert [one.split()[:2] for one in runs if one] == [
+        ["make", "check"],
+        ["make", "test"],
+        ["make", "test-services"],
+    ]
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
