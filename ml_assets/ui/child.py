@@ -24,9 +24,10 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     """Run the module that the arguments name."""
-    end_with(int(sys.argv[1]))
-    # A shell's `&` has SIGINT ignored, and Dagster does with SIGTERM whatever is done with SIGINT.
+    # A shell's `&` has SIGINT ignored, and Dagster does with SIGTERM whatever is done with SIGINT; both are inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(int(sys.argv[1]))
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

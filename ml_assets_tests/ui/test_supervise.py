@@ -94,7 +94,8 @@ def test_the_end_takes_all_that_they_have_started(child: Child) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
 def test_a_process_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "stays.py").write_text(STAYS)
-    text = "import os, subprocess, sys, time\n"
+    text = "import os, signal, subprocess, sys, time\n"
+    text += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"  # which is inherited
     text += "one = [sys.executable, '-m', 'ml_assets.ui.child', str(os.getpid()), 'stays']\n"
     text += "print(subprocess.Popen(one).pid, flush=True)\ntime.sleep(99)\n"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
