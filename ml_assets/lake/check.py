@@ -162,21 +162,25 @@ def _sound(place: Place, folder: Path, checked: Checked) -> Exported | None:
         export = exported(place.catalog, folder)
         if export is None:
             place.catalog.exists()  # one that is lost says so
-            raise LakeError("There is no lake yet.", where={"files": place.files.url})
-        said = [str(row[0]) for row in rows(export.file, "PRAGMA integrity_check")]
-        if said != ["ok"]:
-            checked.faults.append(Fault(f"the catalog is damaged: {said[0]}", place.catalog.data.url, CATALOG_FIX))
-        for what, sql in UNSOUND.items():
-            checked.faults += [Fault(what, str(row[0]), CATALOG_FIX) for row in rows(export.file, sql)]
+        else:
+            _check_catalog(place, export, checked)
     except LakeBusy:
         raise
     except LakeError as error:
-        if error.rule == "There is no lake yet.":
-            raise
         found = f"{error.rule} {error.found}" if error.found else error.rule
         checked.faults.append(Fault(found, place.files.url, error.fix or CATALOG_FIX))
         return None
+    if export is None:
+        raise LakeError("There is no lake yet.", where={"files": place.files.url})
     return export
+
+
+def _check_catalog(place: Place, export: Exported, checked: Checked) -> None:
+    said = [str(row[0]) for row in rows(export.file, "PRAGMA integrity_check")]
+    if said != ["ok"]:
+        checked.faults.append(Fault(f"the catalog is damaged: {said[0]}", place.catalog.data.url, CATALOG_FIX))
+    for what, sql in UNSOUND.items():
+        checked.faults += [Fault(what, str(row[0]), CATALOG_FIX) for row in rows(export.file, sql)]
 
 
 def _present(named: list[DataFile], there: dict[str, File], checked: Checked) -> list[DataFile]:
@@ -217,8 +221,8 @@ def _unnamed(place: Place, export: Exported, there: dict[str, File], checked: Ch
 def _doubled(export: Exported, by_batch: Collection[str]) -> Iterator[Fault]:
     """Batches that do not have the rows of their newest write: two writers at once would leave those of both."""
     newest: dict[tuple[str, str], tuple[int, int]] = {}
-    told = "SELECT snapshot_id, commit_extra_info FROM ducklake_snapshot_changes ORDER BY snapshot_id"
-    for snapshot, text in rows(export.file, told):
+    sql = "SELECT snapshot_id, commit_extra_info FROM ducklake_snapshot_changes ORDER BY snapshot_id"
+    for snapshot, text in rows(export.file, sql):
         said = json.loads(text or "{}")
         newest |= {(name, said.get("batch")): (int(snapshot), count) for name, count in said.get("rows", {}).items()}
     living: dict[tuple[str, str], list[DataFile]] = {}

@@ -223,21 +223,31 @@ class UrlStorage:
         filesystem.invalidate_cache()  # other machines write, too
         return filesystem, str(root)
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
+    def _errors(self) -> AbstractContextManager[None]:
+        return reaching("The place of the lake's files", self.url)
+
+
+@contextlib.contextmanager
+def reaching(what: str, url: str) -> Iterator[None]:
+    """What a server of files raises is LakeBusy; that a file is not there is for who asks.
+
+    Args:
+        what: What is at the URL.
+        url: The place.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if not is_of_storage(error):
             raise
-        except Exception as error:
-            if not is_of_storage(error):
-                raise
-            raise LakeBusy(
-                "The place of the lake's files cannot be reached.",
-                found=error,
-                where={"place": self.url},
-                fix="Start its server, or set AWS_ENDPOINT_URL and the keys in the environment.",
-            ) from error
+        raise LakeBusy(
+            f"{what} cannot be reached.",
+            found=error,
+            where={"place": url},
+            fix="Start its server, or set AWS_ENDPOINT_URL and the keys in the environment.",
+        ) from error
 
 
 def is_of_storage(error: Exception) -> bool:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from ml_assets.errors import LakeBusy, SourceError
+from ml_assets.errors import SourceError
 from ml_assets.lake.artifacts import FolderArtifacts, UrlArtifacts
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.storage import is_of_storage
+from ml_assets.lake.storage import reaching
 from ml_assets.ml.log_records import SUFFIX
 
 READ_BYTES = 32 * 2**20
@@ -29,7 +29,7 @@ class Segments(Protocol):
         """Segment -> bytes, of all hours, in order."""
 
     def read(self, name: str, start: int, least: int) -> bytes:
-        """Bytes of a segment, at most so many; more where they hold no end of a line and there may be one.
+        """The next bytes of a segment: up to `least`, or more if they would not reach the end of a line.
 
         Raises:
             SourceError: It cannot be read.
@@ -142,21 +142,10 @@ class StoredSegments:
     def _reached(self) -> Iterator[tuple[Any, str]]:
         import fsspec
 
-        try:
+        with reaching("The servers' logs", self.url):
             filesystem, root = fsspec.url_to_fs(self.url)
             filesystem.invalidate_cache()  # servers ship from other machines
             yield filesystem, str(root)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            if not is_of_storage(error):
-                raise
-            raise LakeBusy(
-                "The servers' logs cannot be reached.",
-                found=error,
-                where={"place": self.url},
-                fix="Start its server, or correct AWS_ENDPOINT_URL and the keys in the environment.",
-            ) from error
 
 
 def _unreadable(error: OSError, file: Path | str) -> SourceError:

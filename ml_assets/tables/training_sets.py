@@ -247,7 +247,7 @@ def read(
 def _by_batch(
     lake: Lake, pipeline: str, pin: Pin, parts: tuple[str, ...], extra: tuple[str, ...]
 ) -> Iterator[pa.Table]:
-    """The rows of `read` as Arrow tables, in order; a stratified split is told over all batches at once.
+    """The rows of `read` as Arrow tables, in order; a stratified split is computed over all batches at once.
 
     Neighbours of few rows are read together: to find the rows of one batch costs as much as to read a thousand.
     """
