@@ -120,7 +120,7 @@ def fill(folder: Path, there: int, size: int) -> float:
         like = next(one for one in known if one.batch == TEMPLATE)
         known += [copied_arrival(folder, like, name, sha256) for name, sha256 in hashes.items()]
         lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
-    copies.add(paths.lake, TEMPLATE, [{like.sha256: hashes[name], TEMPLATE: name} for name in names])
+    copies.add(paths.lake, TEMPLATE, [{str(like.sha256): hashes[name], TEMPLATE: name} for name in names])
     with instance_of(folder) as instance:
         instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
     return time.monotonic() - began

@@ -7,11 +7,11 @@ module may count on a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 
@@ -75,6 +75,16 @@ class Catalog(Protocol):
 
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Attach the lake for writing, again after a transaction that failed: on a fresh connection to the catalog."""
+
+    def ask(self, con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Rows of a statement over DuckLake's tables that the catalog's own engine runs, as the newest commit has them.
+
+        `con` has the lake attached. Numbers may come as text. Parameters are $1, $2, ... in the order of their first
+        use, and each column has a name of its own.
+        """
+
+    def make_indexes(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the indexes of what `ask` is asked, where they are missing; `create` and `load` have made them."""
 
     def is_in_place(self, connection: Connection) -> bool:
         """Is what was attached still the catalog? One that was replaced meanwhile would take writes that nobody sees.

@@ -1,82 +1,173 @@
-"""What DuckLake's catalog knows of a table's files, so that its rows need not be read. Names are `schema.table`."""
+"""What DuckLake's catalog knows of a table's files, so that its rows need not be read. Names are `schema.table`.
+
+The catalog's own engine is asked, by its indexes. DuckLake asks through DuckDB, which reads the rows of all files of
+the lake from a SQLite catalog, and all their statistics where a query has a filter.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import duckdb
 
-from ml_assets.lake.sql import identifier, table
+from ml_assets.lake.sql import identifier, identifiers, literal, table
 
-# A table's living files, each with the batch that it belongs to; parameters $schema and $table_name.
-FILES = """
-    FROM __ducklake_metadata_lake.ducklake_data_file f
-    JOIN __ducklake_metadata_lake.ducklake_file_partition_value v USING (data_file_id)
-    JOIN __ducklake_metadata_lake.ducklake_table t ON t.table_id = f.table_id
-    JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-"""
-LIVING = "f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table_name"
+# Rows of a statement that the catalog's engine runs, with parameters $1, $2, ... in the order of their first use.
+Ask = Callable[[str, Sequence[str]], list[tuple[Any, ...]]]
 
-
-def batches(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    """Batches that have rows in a table, in order."""
-    sql = f"SELECT DISTINCT v.partition_value {FILES} WHERE {LIVING} ORDER BY 1"
-    return [row[0] for row in con.execute(sql, _parts(name)).fetchall()]
-
-
-def rows_by_batch(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, int]:
-    """Batch -> its rows, in order."""
-    sql = f"""SELECT v.partition_value, sum(f.record_count - coalesce(d.delete_count, 0))::BIGINT AS rows {FILES}
-        LEFT JOIN __ducklake_metadata_lake.ducklake_delete_file d
-            ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
-        WHERE {LIVING} GROUP BY 1 ORDER BY 1"""
-    return {batch: rows for batch, rows in con.execute(sql, _parts(name)).fetchall() if rows}
+METADATA = "'__ducklake_metadata_lake'"  # the attached lake's catalog, as DuckLake names it
+# What the statements below filter by, and DuckLake's own; DuckLake makes no index.
+INDEXES = {
+    "ml_assets_files_of_table": "ducklake_data_file (table_id)",
+    "ml_assets_files_of_snapshot": "ducklake_data_file (begin_snapshot)",
+    "ml_assets_partitions": "ducklake_file_partition_value (table_id, partition_value)",
+    "ml_assets_partition_of_file": "ducklake_file_partition_value (data_file_id)",
+    "ml_assets_statistics_of_column": "ducklake_file_column_stats (table_id, column_id)",
+    "ml_assets_statistics_of_file": "ducklake_file_column_stats (data_file_id)",
+    "ml_assets_deletes_of_file": "ducklake_delete_file (data_file_id)",
+}
+# Types of DuckLake that a Parquet file holds as they are.
+PLAIN = {
+    *("boolean", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"),
+    *("date", "timestamp", "timestamptz", "varchar", "blob", "list", "struct", "map"),
+}
 
 
-def values_by_batch(con: duckdb.DuckDBPyConnection, name: str, column: str) -> dict[str, set[str]]:
-    """Batch -> the different values of a text column; rows are read only of files that hold several."""
-    found: dict[str, set[str]] = {}
-    mixed = []
-    for batch, low, high in con.execute(
-        f"""
-        SELECT v.partition_value, c.min_value, c.max_value {FILES}
-        JOIN __ducklake_metadata_lake.ducklake_column n
-            ON n.table_id = t.table_id AND n.column_name = $column AND n.end_snapshot IS NULL
-        LEFT JOIN __ducklake_metadata_lake.ducklake_file_column_stats c
-            ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id
-        WHERE {LIVING}
-        """,
-        {"column": column, **_parts(name)},
-    ).fetchall():
-        found.setdefault(batch, set())
-        if low is not None and low == high:
-            found[batch].add(low)
-        else:
-            mixed.append(batch)
-    if mixed:
-        rows = con.execute(
-            f"SELECT DISTINCT batch, {identifier(column)} FROM {table(name)} "
-            f"WHERE batch IN (SELECT unnest($mixed)) AND {identifier(column)} IS NOT NULL",
-            {"mixed": mixed},
-        ).fetchall()
-        for batch, value in rows:
-            found[batch].add(value)
-    return found
+def make_indexes(con: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """Make the indexes that are missing in the attached lake's catalog, whose tables are in this schema."""
+    for name, columns in INDEXES.items():
+        con.execute(f"CREATE INDEX IF NOT EXISTS {name} ON __ducklake_metadata_lake.{identifier(schema)}.{columns}")
 
 
-def written_bytes(con: duckdb.DuckDBPyConnection, snapshot: int) -> dict[str, int]:
-    """Table -> bytes of the files that a snapshot added to it."""
-    rows = con.execute(
+@dataclass(frozen=True)
+class DataFiles:
+    """What the catalog says of the files that live at a snapshot, or now.
+
+    Args:
+        ask: Asks the catalog.
+        url: Where the files are.
+        snapshot: Id of the snapshot.
+    """
+
+    ask: Ask
+    url: str
+    snapshot: int | None = None
+
+    def batches(self, name: str) -> list[str]:
+        """Batches that have rows in a table, in order."""
+        found = self.ask(f"SELECT DISTINCT v.partition_value AS batch {self._of_batches}", _parts(name))
+        return sorted(batch for (batch,) in found)
+
+    def rows_by_batch(self, name: str) -> dict[str, int]:
+        """Batch -> its rows, in order."""
+        sql = f"SELECT v.partition_value AS batch, {self._rows} AS n {self._of_batches} GROUP BY v.partition_value"
+        return {batch: int(rows) for batch, rows in sorted(self.ask(sql, _parts(name))) if int(rows)}
+
+    def values_by_batch(self, name: str, column: str) -> list[tuple[str, str | None, str | None]]:
+        """Batch, least and greatest value of a column, for each file."""
+        sql = f"""SELECT v.partition_value AS batch, c.min_value AS low, c.max_value AS high {self._of_batches}
+            LEFT JOIN ducklake_column n
+                ON n.table_id = t.table_id AND n.column_name = $3 AND n.end_snapshot IS NULL
+            LEFT JOIN ducklake_file_column_stats c
+                ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id"""
+        return [(batch, low, high) for batch, low, high in self.ask(sql, [*_parts(name), column])]
+
+    def exists(self, name: str) -> bool:
+        """Is there a table of exactly this name?"""
+        return bool(self.ask(f"SELECT t.table_id AS id FROM {self._table}", _parts(name)))
+
+    def count(self, name: str) -> int | None:
+        """Rows of a table, 0 where there is none; None where the catalog cannot tell."""
+        sql = f"SELECT {self._rows} AS n, count(f.partial_max) AS merged {self._files}"
+        ((rows, merged),) = self.ask(sql, _parts(name))
+        if int(merged) and self.snapshot is not None:
+            return None  # a file that maintenance has merged holds the rows of several snapshots
+        return int(rows or 0)
+
+    def of_batches(self, name: str, batches: Sequence[str]) -> str | None:
+        """The rows of some batches, as SQL that can follow FROM; None where only DuckLake can read them.
+
+        Their files are named, so that no other is looked for. It takes DuckLake to read rows of which some are deleted,
+        files from before the table's columns changed, and types that Parquet lacks.
         """
-        SELECT s.schema_name, t.table_name, sum(f.file_size_bytes)
-        FROM __ducklake_metadata_lake.ducklake_data_file f
-        JOIN __ducklake_metadata_lake.ducklake_table t USING (table_id)
-        JOIN __ducklake_metadata_lake.ducklake_schema s ON s.schema_id = t.schema_id
-        WHERE f.begin_snapshot = ? AND t.end_snapshot IS NULL GROUP BY ALL
-        """,
-        [snapshot],
-    ).fetchall()
-    return {f"{schema}.{table_name}": int(size) for schema, table_name, size in rows}
+        columns = self.ask(
+            f"""SELECT c.column_name AS name, c.column_type AS type, c.parent_column AS parent,
+            c.begin_snapshot AS began, c.end_snapshot AS ended
+            FROM {self._table} JOIN ducklake_column c ON c.table_id = t.table_id ORDER BY c.column_order""",
+            _parts(name),
+        )
+        there = [column for column in columns if column[4] is None]
+        is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
+        if not batches or not is_plain or not self._is_by_batch(name):
+            return None
+        changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
+        marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))
+        found = self.ask(
+            f"""SELECT s.path AS schema_path, t.path AS table_path, f.path AS file_path,
+            CASE WHEN s.path_is_relative AND t.path_is_relative AND f.path_is_relative AND f.mapping_id IS NULL
+                AND f.partial_max IS NULL AND f.encryption_key IS NULL AND f.begin_snapshot >= {changed}
+                AND NOT EXISTS (SELECT 1 FROM ducklake_delete_file d
+                    WHERE d.data_file_id = f.data_file_id AND {self._lives("d")})
+            THEN 1 ELSE 0 END AS is_plain
+            {self._of_batches} WHERE v.partition_value IN ({marks}) ORDER BY f.data_file_id""",
+            [*_parts(name), *batches],
+        )
+        if not found:
+            return f"(SELECT * FROM {table(name)} WHERE false)"
+        if not all(int(is_plain) for *_, is_plain in found):
+            return None
+        files = ", ".join(literal(f"{self.url}/{schema}{folder}{file}") for schema, folder, file, _ in found)
+        names = identifiers([column for column, _, parent, *_ in there if parent is None])
+        return f"(SELECT {names} FROM read_parquet([{files}], hive_partitioning = false))"
+
+    def written_bytes(self) -> dict[str, int]:
+        """Table -> bytes of the files that the snapshot added to it."""
+        sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name, f.size AS size
+            FROM (SELECT table_id, sum(file_size_bytes) AS size FROM ducklake_data_file
+                WHERE begin_snapshot = {self.snapshot} GROUP BY table_id) f
+            JOIN ducklake_table t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+            JOIN ducklake_schema s ON s.schema_id = t.schema_id"""
+        return {f"{schema}.{name}": int(size) for schema, name, size in self.ask(sql, [])}
+
+    def _is_by_batch(self, name: str) -> bool:
+        """Is the table divided by its column `batch`?"""
+        sql = f"""SELECT c.column_name AS name
+            FROM {self._table} JOIN ducklake_partition_info i ON i.table_id = t.table_id AND i.end_snapshot IS NULL
+            JOIN ducklake_partition_column p ON p.partition_id = i.partition_id
+            JOIN ducklake_column c
+                ON c.table_id = t.table_id AND c.column_id = p.column_id AND c.end_snapshot IS NULL"""
+        return self.ask(sql, _parts(name)) == [("batch",)]
+
+    def _lives(self, alias: str) -> str:
+        """Is a row of the catalog of the snapshot?"""
+        if self.snapshot is None:
+            return f"{alias}.end_snapshot IS NULL"
+        until = f"({alias}.end_snapshot IS NULL OR {alias}.end_snapshot > {self.snapshot})"
+        return f"{alias}.begin_snapshot <= {self.snapshot} AND {until}"
+
+    @property
+    def _table(self) -> str:
+        """The table whose schema and name are $1 and $2."""
+        return f"""ducklake_schema s JOIN ducklake_table t ON s.schema_name = $1 AND t.table_name = $2
+            AND t.schema_id = s.schema_id AND {self._lives("s")} AND {self._lives("t")}"""
+
+    @property
+    def _files(self) -> str:
+        return f"FROM {self._table} JOIN ducklake_data_file f ON f.table_id = t.table_id AND {self._lives('f')}"
+
+    @property
+    def _of_batches(self) -> str:
+        return f"""FROM {self._table} JOIN ducklake_file_partition_value v ON v.table_id = t.table_id
+            JOIN ducklake_data_file f ON f.data_file_id = v.data_file_id AND {self._lives("f")}"""
+
+    @property
+    def _rows(self) -> str:
+        return f"""sum(f.record_count - coalesce((SELECT sum(d.delete_count) FROM ducklake_delete_file d
+            WHERE d.data_file_id = f.data_file_id AND {self._lives("d")}), 0))"""
 
 
-def _parts(name: str) -> dict[str, str]:
+def _parts(name: str) -> list[str]:
     schema, _, table_name = name.partition(".")
-    return {"schema": schema, "table_name": table_name}
+    return [schema, table_name]

@@ -1,7 +1,7 @@
 """The lake: DuckLake tables, and the one way to write them.
 
-Belongs here: opening, reading at a snapshot, and atomic writes by one writer at a time.
-Does not: where the catalog is kept (catalog.py), what the tables mean (tables/), or which models exist.
+Belongs here: atomic writes by one writer at a time. Does not: reading (reader.py), where the catalog is kept
+(catalog.py), what the tables mean (tables/), or which models exist.
 
 A write computes before it takes the lock and holds the lock for its transaction only. Readers are never blocked.
 Why a lock of our own: DuckLake does not retry SQLite's "database is locked", and without a lock parallel writers
@@ -18,21 +18,17 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 
 from ml_assets.errors import LakeBusy, LakeError, MLAssetsError
-from ml_assets.lake import comments, damaged_files, data_files, faults, puts
-from ml_assets.lake.catalog import Catalog, Connection
+from ml_assets.lake import comments, damaged_files, faults, puts
 from ml_assets.lake.evolution import WIDENS as WIDENS
-from ml_assets.lake.faults import cause, lake_error
-from ml_assets.lake.paths import Paths
-from ml_assets.lake.shape import columns_of, no_such_table, table_exists
+from ml_assets.lake.faults import lake_error
+from ml_assets.lake.reader import Reader
 from ml_assets.lake.sql import at as at
-from ml_assets.lake.sql import literal, table
-from ml_assets.lake.sqlite import SqliteCatalog
+from ml_assets.lake.sql import literal
 from ml_assets.lake.writes import Commit as Commit
 from ml_assets.lake.writes import Put as Put
 from ml_assets.lake.writes import Rows as Rows
@@ -44,47 +40,16 @@ log = logging.getLogger("ml_assets.lake")
 
 
 @dataclass
-class Lake:
+class Lake(Reader):
     """One connection to the lake. Not for sharing between threads: give each its own.
 
-    Args:
-        folder: The lake's folder: of the Parquet files, and by default of a SQLite catalog.
-        read_only: Refuse every write; falls back to the published catalog where this user may not write the folder.
-        memory_limit: DuckDB's memory limit, such as `2GiB`; beyond it spills to disk.
-        lock_timeout_s: Seconds to wait for another writer.
-        catalog: Where DuckLake keeps what it knows, if not in the folder.
-
-    What its methods raise are errors of `MLAssetsError`, and `LakeBusy` where the same may succeed a moment later.
-    `con` and the relation of `table` are DuckDB's own, and raise DuckDB's errors.
+    Its arguments are those of `Reader`. What its methods raise are errors of `MLAssetsError`, and `LakeBusy` where the
+    same may succeed a moment later. `con` and the relation of `table` are DuckDB's own, and raise DuckDB's errors.
     """
 
-    folder: Path
-    read_only: bool = False
-    memory_limit: str | None = None
-    lock_timeout_s: float = 300
-    catalog: Catalog = field(default=None, repr=False)  # type: ignore[assignment] # set below, from the folder
-    _connection: Connection | None = field(default=None, repr=False)
     _wrote: bool = False
     _values: int = 0
     _commented: puts.Commented = field(default_factory=dict, repr=False)
-    _is_in_snapshot: bool = field(default=False, repr=False)
-    _is_writing: bool = field(default=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.catalog is None:
-            self.catalog = SqliteCatalog(self.folder)
-
-    @classmethod
-    def of(cls, paths: Paths, **options: Any) -> Self:
-        """The lake of a project, wherever its catalog is; options as of the class."""
-        return cls(paths.lake, catalog=paths.catalog, **options)
-
-    @property
-    def con(self) -> duckdb.DuckDBPyConnection:
-        """The DuckDB connection, opened at its first use; the lake is attached as `lake`."""
-        if self._connection is None:
-            self._connection = self.catalog.connect(self.read_only, self.memory_limit, self.lock_timeout_s)
-        return self._connection.con
 
     def close(self) -> None:
         """Close the connection and, after a write, publish a copy of the catalog for readers who may not write.
@@ -123,167 +88,10 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _reading(self, name: str = "") -> Iterator[None]:
-        """Errors of DuckDB as ours, with their cause."""
-        try:
-            yield
-        except duckdb.Error as error:
-            self.refresh()
-            raise lake_error(error, f"{name or 'The lake'} cannot be read.", self.folder, table=name) from error
-
-    @contextlib.contextmanager
-    def one_snapshot(self) -> Iterator[None]:
-        """Rows that are read within are of one snapshot, and each read costs less: DuckLake looks for it once.
-
-        It ends early with a write, or with a read that fails. Within another one, or a write,
-        nothing changes. What is read from the catalog alone, such as `batches`, may be newer.
-        """
-        if self._is_in_snapshot or self._is_writing:
-            yield
-            return
-        with self._reading():
-            self.con.execute("BEGIN")
-        self._is_in_snapshot = True
-        try:
-            yield
-        finally:
-            self.refresh()
-
-    def refresh(self) -> None:
-        """End `one_snapshot`: what is read next is of the newest one. After an error nothing could be read within."""
-        if self._is_in_snapshot and self._connection is not None:
-            with contextlib.suppress(duckdb.Error):  # a transaction that failed has nothing to commit
-                self._connection.con.execute("COMMIT")
-        self._is_in_snapshot = False
-
-    def fetch(
-        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, name: str = ""
-    ) -> list[tuple[Any, ...]]:
-        """Rows of a query as tuples.
-
-        Raises:
-            LakeError: It cannot be read, such as from a data file that is lost; of the table `name`, where given.
-        """
-        with self._reading(name):
-            return self.con.execute(sql, parameters).fetchall()
-
-    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
-        """Rows of a query as dictionaries.
-
-        Raises:
-            LakeError: As in `fetch`.
-        """
-        with self._reading():
-            cursor = self.con.execute(sql, parameters)
-            names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def rows_of(
-        self, name: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
-    ) -> list[dict[str, Any]]:
-        """Rows of a query over one table, which it calls {t}; none where there is no such table yet."""
-        with self.one_snapshot():
-            return self.rows(sql.replace("{t}", table(name)), parameters) if self.exists(name) else []
-
-    def table(
-        self, name: str, *, batches: Sequence[str] | None = None, snapshot: int | None = None
-    ) -> duckdb.DuckDBPyRelation:
-        """A table of the lake, such as `flights.features`, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`).
-
-        It is DuckDB's own, to be used in any way, and reads when it is used: what fails then raises DuckDB's errors.
-
-        Args:
-            name: `schema.table`.
-            batches: Only the rows of these batches.
-            snapshot: The table as it was at the snapshot of this id.
-
-        Raises:
-            LakeError: There is no such table or snapshot.
-        """
-        if name.count(".") != 1 or not self.exists(name):
-            raise no_such_table(name, self.tables())
-        sql = f"SELECT * FROM {table(name)}{at(snapshot)}"
-        with self._reading(name):
-            try:
-                if batches is None:
-                    return self.con.sql(sql)
-                return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
-            except (duckdb.InvalidInputException, duckdb.CatalogException) as error:  # it was not there yet, or expired
-                if snapshot is None:
-                    raise
-                raise LakeError(
-                    f"{name} cannot be read at snapshot {snapshot}.",
-                    found=cause(error).text,
-                    fix="`ml-assets lake snapshots` lists the snapshots that exist.",
-                ) from error
-
-    def tables(self) -> list[str]:
-        """Names of all tables, `schema.table`."""
-        sql = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
-        return [f"{schema}.{table_name}" for schema, table_name in self.fetch(sql)]
-
-    def exists(self, name: str) -> bool:
-        """Is there such a table?"""
-        with self._reading(name):
-            return table_exists(self.con, name)
-
-    def columns(self, relation: str) -> dict[str, str]:
-        """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
-        with self._reading():
-            return columns_of(self.con, relation)
-
-    def batches(self, name: str) -> list[str]:
-        """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
-        with self._reading(name):
-            return data_files.batches(self.con, name)
-
-    def rows_by_batch(self, name: str) -> dict[str, int]:
-        """Batch -> rows in a table, in order; read from the catalog alone."""
-        with self._reading(name):
-            return data_files.rows_by_batch(self.con, name)
-
-    def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
-        """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
-        with self._reading(name):
-            return data_files.values_by_batch(self.con, name, column) if self.exists(name) else {}
-
-    def count(self, name: str, batch: str | None = None) -> int:
-        """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
-        where, values = ("", []) if batch is None else (" WHERE batch = ?", [batch])
-        with self.one_snapshot():
-            if not self.exists(name):
-                return 0
-            return int(self.fetch(f"SELECT count(*) FROM {table(name)}{where}", values, name=name)[0][0])
-
-    def row_ids(self, name: str, batch: str) -> tuple[int, int]:
-        """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
-        sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {table(name)} WHERE batch = ?"
-        with self.one_snapshot():
-            if not self.exists(name):
-                return 0, 0
-            count, total = self.fetch(sql, [batch], name=name)[0]
-            return int(count), int(total)
-
-    def damaged_files(self, pipeline: str) -> list[damaged_files.DamagedFile]:
-        """Data files of a pipeline that are lost or cut short, each with what makes it again."""
-        if not self.catalog.exists():
-            return []
-        with self._reading():
-            return damaged_files.damaged(self.con, self.catalog.data, pipeline)
-
-    def snapshot(self) -> int:
-        """Id of the newest snapshot."""
-        return int(self.fetch("SELECT id FROM lake.current_snapshot()")[0][0])
-
     def data_version(self, put: Put) -> str:
         """The hash of schema and rows that a write would have."""
         with self._computing():
             return puts.data_version(self.con, put, puts.normalised(self.con, put))
-
-    # -- writing ------------------------------------------------------------------------------------------------
 
     def replace(
         self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
@@ -346,7 +154,7 @@ class Lake:
             try:
                 if attempt:
                     self._reattach()
-                return data_files.written_bytes(self.con, snapshot)
+                return self._files(snapshot).written_bytes()
             except duckdb.Error as error:
                 if attempt == MAX_RETRIES or not self.catalog.is_transient(error):
                     raise lake_error(error, "The lake cannot be read.", self.folder) from error

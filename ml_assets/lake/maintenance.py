@@ -90,11 +90,22 @@ def maintain(
         merged = sum(files for _, files in _fragmented(lake, schema))
         removed = len(_remove_replaced(lake, grace, dry_run) + _remove_orphans(lake, dry_run))
     else:
+        _make_indexes(lake, commit)
         merged = sum(_merge(lake, name, commit) for name, _ in _fragmented(lake, schema))
         expired = _expire(lake, schema, keep_days, needs, commit)
         lake.publish()  # readers without write permission must not be left with the files that go now
         removed = _remove(lake, grace, commit)
     return Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
+
+
+def _make_indexes(lake: Lake, commit: Commit) -> None:
+    """Those of a lake that an earlier version has made."""
+
+    def work() -> list[tuple[Any, ...]]:
+        lake.catalog.make_indexes(lake.con)
+        return []
+
+    lake.maintain(work, commit)
 
 
 def expirable(lake: Lake, schema: str, keep_days: int, pinned: Collection[int]) -> list[int]:

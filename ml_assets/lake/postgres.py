@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ import duckdb
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.catalog_copy import copy_tables
+from ml_assets.lake.data_files import METADATA, make_indexes
 from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, is_lost_connection, lake_error, no_lake
 from ml_assets.lake.postgres_session import CONNECT_S, Key, locked, refused, rows, session, shortened
@@ -87,6 +89,7 @@ class PostgresCatalog:
             con = database.cursor()
             try:
                 self._attach(con)
+                self.make_indexes(con)
             except duckdb.Error as error:
                 database.close()
                 raise lake_error(error, "The lake cannot be created.", self.folder) from error
@@ -133,6 +136,16 @@ class PostgresCatalog:
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Attach the lake for writing."""
         self._attach(con, "CREATE_IF_NOT_EXISTS false")
+
+    def ask(self, con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Rows of a statement over DuckLake's tables."""
+        # DuckDB copies what it asks, and COPY takes no parameters.
+        text = re.sub(r"\$(\d+)", lambda mark: _text(values[int(mark[1]) - 1]), sql)
+        return con.execute(f"FROM postgres_query({METADATA}, {literal(text)})").fetchall()
+
+    def make_indexes(self, con: duckdb.DuckDBPyConnection) -> None:
+        """The indexes of the statements that `ask` takes, where they are missing."""
+        make_indexes(con, "public")
 
     def is_in_place(self, connection: Connection) -> bool:  # noqa: ARG002 - the protocol's signature
         """Always: a database cannot be replaced below a connection."""
@@ -216,6 +229,7 @@ class PostgresCatalog:
         con = database.cursor()
         try:
             self._attach(con)  # makes the tables where they are missing
+            self.make_indexes(con)
         except duckdb.Error as error:
             database.close()
             raise lake_error(error, "The lake cannot be created.", self.folder) from error
@@ -313,6 +327,11 @@ def _ended(connection: object, application: str) -> bool:
     """Are the sessions of this name gone? Those that are not are ended."""
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     return not rows(connection, sql, [application])
+
+
+def _text(value: str) -> str:
+    """A text as PostgreSQL's SQL has it, whatever the server's settings."""
+    return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _quoted(value: str) -> str:

@@ -10,17 +10,18 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import duckdb
 
 from ml_assets.errors import LakeError
 from ml_assets.lake import published
 from ml_assets.lake.catalog import Connection
+from ml_assets.lake.data_files import METADATA, make_indexes
 from ml_assets.lake.database import borrow_for
 from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, lake_error, no_lake
 from ml_assets.lake.locks import exclusive
@@ -99,6 +100,7 @@ class SqliteCatalog:
                 self._attach(con, new, "META_JOURNAL_MODE 'WAL'")
                 # Rows inlined into the catalog would reserve the column name row_id.
                 con.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
+                self.make_indexes(con)
             except duckdb.Error as error:
                 database.close()
                 raise lake_error(error, "The lake cannot be created.", self.folder, file=new) from error
@@ -143,6 +145,15 @@ class SqliteCatalog:
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Attach the lake for writing."""
         self._attach(con, self.file, "CREATE_IF_NOT_EXISTS false")
+
+    def ask(self, con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Rows of a statement over DuckLake's tables."""
+        given = f", params => row({', '.join('?::VARCHAR' for _ in values)})" if values else ""
+        return con.execute(f"FROM sqlite_query({METADATA}, {literal(sql)}{given})", list(values)).fetchall()
+
+    def make_indexes(self, con: duckdb.DuckDBPyConnection) -> None:
+        """The indexes of the statements that `ask` takes, where they are missing."""
+        make_indexes(con, "main")
 
     def is_in_place(self, connection: Connection) -> bool:
         """Is the file that was attached still the catalog?"""

@@ -132,7 +132,7 @@ def files_of(lake: Lake, pipeline: str, folder: str, batch: str) -> list[Arrival
         SourceError: The batch has no file, or was refused.
     """
     again = f"Materialize {pipeline}/arrivals, then this batch again."
-    arrivals = [arrival for arrival in known(lake, pipeline).values() if arrival.batch == batch]
+    arrivals = _of_batch(lake, pipeline, batch)
     ready = sorted((a for a in arrivals if a.status == "ready"), key=lambda a: a.path)
     for arrival in arrivals if not ready else ():
         raise SourceError(
@@ -145,9 +145,13 @@ def files_of(lake: Lake, pipeline: str, folder: str, batch: str) -> list[Arrival
 
 def unread(lake: Lake, pipeline: str, batch: str) -> list[str]:
     """Paths of ready files of a batch whose rows raw_data does not hold."""
-    rows = lake.rows(
-        f"""SELECT path FROM {ARRIVALS.sql(pipeline)} WHERE batch = $batch AND status = 'ready' AND sha256 NOT IN
-        (SELECT DISTINCT source_sha256 FROM {data.RAW_DATA.sql(pipeline)} WHERE batch = $batch) ORDER BY path""",
-        {"batch": batch},
-    )
-    return [row["path"] for row in rows]
+    sql = "SELECT DISTINCT source_sha256 AS sha256 FROM {t}"
+    read = {row["sha256"] for row in data.RAW_DATA.query(lake, pipeline, sql, batches=[batch])}
+    ready = (one for one in _of_batch(lake, pipeline, batch) if one.status == "ready")
+    return sorted(one.path for one in ready if one.sha256 not in read)
+
+
+def _of_batch(lake: Lake, pipeline: str, batch: str) -> list[Arrival]:
+    """What was found of a batch. By a function: a comparison lets DuckLake read the statistics of all files."""
+    rows = ARRIVALS.query(lake, pipeline, "SELECT * FROM {t} WHERE list_contains([$batch], batch)", {"batch": batch})
+    return [Arrival(**{name: row[name] for name in ARRIVALS.types}) for row in rows]

@@ -141,8 +141,9 @@ def _read(lake: Lake, pipeline: str, batches: Collection[str], rules: Rules) -> 
     rows = FEATURE_STATISTICS.query(
         lake,
         pipeline,
-        "SELECT * FROM {t} WHERE batch IN (SELECT unnest(?)) AND rows >= ?",
-        [list(batches), rules.min_rows],
+        "SELECT * FROM {t} WHERE rows >= ?",
+        [rules.min_rows],
+        sorted(batches),
     )
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -190,10 +191,9 @@ def _is_stuck(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> b
     value, there = row["only_value"], row["rows"] - row["missing"]
     if value is None or sum(one["only_value"] == value for one in compared) * 2 >= len(compared):
         return False
-    name = identifier(row["feature"])
+    name, rows = identifier(row["feature"]), lake.of_batches(FEATURES.of(pipeline), [one["batch"] for one in compared])
     ((share,),) = lake.con.execute(
-        f"""SELECT avg(({name}::VARCHAR = ?)::INT) FROM {FEATURES.sql(pipeline)}
-        WHERE batch IN (SELECT unnest(?)) AND {name} IS NOT NULL""",
-        [value, [one["batch"] for one in compared]],
+        f"SELECT avg(({name}::VARCHAR = ?)::INT) FROM {rows} WHERE {name} IS NOT NULL",
+        [value],
     ).fetchall()
     return share is not None and float(share) ** there < BY_CHANCE

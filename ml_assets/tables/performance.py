@@ -49,7 +49,7 @@ def put(lake: Lake, pipeline: str, rows: Sequence[Mapping[str, Any]], batch: str
 
 def verdict(lake: Lake, pipeline: str, batch: str) -> dict[str, Any] | None:
     """The row of a batch that carries its verdict; None while no outcome of it is known."""
-    rows = PERFORMANCE.query(lake, pipeline, "SELECT * FROM {t} WHERE batch = ? AND judged", [batch])
+    rows = PERFORMANCE.query(lake, pipeline, "SELECT * FROM {t} WHERE judged", batches=[batch])
     return rows[0] if rows else None
 
 
@@ -89,5 +89,5 @@ def recent(
 
 def of_batch(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
     """Every score of a batch: the row that carries the verdict first, then by version and metric."""
-    sql = "SELECT * FROM {t} WHERE batch = ? ORDER BY judged DESC NULLS LAST, model_version DESC, metric"
-    return PERFORMANCE.query(lake, pipeline, sql, [batch])
+    sql = "SELECT * FROM {t} ORDER BY judged DESC NULLS LAST, model_version DESC, metric"
+    return PERFORMANCE.query(lake, pipeline, sql, batches=[batch])

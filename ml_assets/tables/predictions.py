@@ -64,8 +64,8 @@ def scored_by(lake: Lake, pipeline: str, batch: str) -> list[ScoredBy]:
         lake,
         pipeline,
         """SELECT * FROM (SELECT model_version AS number, coalesce(role, 'champion') AS role, bool_or(seen) AS seen
-        FROM {t} WHERE batch = ? GROUP BY ALL) ORDER BY role != 'champion', number""",
-        [batch],
+        FROM {t} GROUP BY ALL) ORDER BY role != 'champion', number""",
+        batches=[batch],
     )
     if not found:
         raise BatchRefused("predictions has no rows of the batch.", fix=f"Materialize {pipeline}/predictions for it.")
@@ -78,8 +78,8 @@ def means(lake: Lake, pipeline: str, batches: Sequence[str]) -> list[dict[str, A
         lake,
         pipeline,
         """SELECT batch, model_version, role, count(*) AS rows, avg(score) AS mean
-        FROM {t} WHERE batch IN (SELECT unnest(?)) GROUP BY ALL ORDER BY ALL""",
-        [list(batches)],
+        FROM {t} GROUP BY ALL ORDER BY ALL""",
+        batches=batches,
     )
 
 
@@ -88,9 +88,10 @@ def of_row(lake: Lake, pipeline: str, batch: str, row_id: int) -> list[dict[str,
     return PREDICTIONS.query(
         lake,
         pipeline,
-        """SELECT * REPLACE (coalesce(role, 'champion') AS role) FROM {t} WHERE batch = ? AND row_id = ?
+        """SELECT * REPLACE (coalesce(role, 'champion') AS role) FROM {t} WHERE row_id = ?
         ORDER BY role != 'champion', model_version""",
-        [batch, row_id],
+        [row_id],
+        [batch],
     )
 
 
@@ -100,15 +101,15 @@ def counts(lake: Lake, pipeline: str, batch: str) -> list[dict[str, Any]]:
         lake,
         pipeline,
         """SELECT model_version, role, count(*) AS rows, count(DISTINCT row_id) AS ids,
-        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {t} WHERE batch = ? GROUP BY ALL""",
-        [batch],
+        count(*) FILTER (score IS NULL OR isnan(score)) AS missing FROM {t} GROUP BY ALL""",
+        batches=[batch],
     )
 
 
 def routed(lake: Lake, pipeline: str, batch: str) -> tuple[int, int]:
     """Predictions of a batch that its rows are routed to, and the different rows among them."""
-    sql = f"SELECT count(*) AS predictions, count(DISTINCT row_id) AS rows FROM {{t}} WHERE batch = ? AND {IS_ROUTED}"
-    (found,) = PREDICTIONS.query(lake, pipeline, sql, [batch])
+    sql = f"SELECT count(*) AS predictions, count(DISTINCT row_id) AS rows FROM {{t}} WHERE {IS_ROUTED}"
+    (found,) = PREDICTIONS.query(lake, pipeline, sql, batches=[batch])
     return found["predictions"], found["rows"]
 
 

@@ -50,8 +50,9 @@ def types_until(lake: Lake, pipeline: str, batch: str) -> dict[str, str]:
     rows = SCHEMA_EVENTS.query(
         lake,
         pipeline,
-        """SELECT column_name, last(coalesce(after, '') ORDER BY batch, recorded_at) AS kind FROM {t}
-        WHERE batch <= $batch GROUP BY 1 ORDER BY 1""",
+        # Where a condition follows WHERE, DuckLake reads the statistics of all files of the lake.
+        """SELECT column_name, last(coalesce(after, '') ORDER BY batch, recorded_at) FILTER (batch <= $batch) AS kind
+        FROM {t} GROUP BY 1 ORDER BY 1""",
         {"batch": batch},
     )
     return {row["column_name"]: row["kind"] for row in rows if row["kind"]}

@@ -13,8 +13,6 @@ from ml_assets.lake.lake import Commit, Lake, Put, Rows, at
 from ml_assets.lake.sql import identifier
 from ml_assets.lake.sql import table as quoted
 
-# To leave files out, DuckLake reads the statistics of every file in the lake: to read so many batches costs less.
-FEW = 200
 ONLINE = "online "  # what names a day of real-time use among batches begins with
 
 
@@ -98,18 +96,21 @@ class Table:
         """Column -> its earlier name."""
         return {column.name: column.earlier for column in self.columns if column.earlier}
 
-    def relation(self, lake: Lake, pipeline: str, snapshot: int | None = None) -> str | None:
+    def relation(
+        self, lake: Lake, pipeline: str, snapshot: int | None = None, batches: Sequence[str] | None = None
+    ) -> str | None:
         """The table with today's columns, as SQL that can follow FROM; None where there is no such table.
 
         Args:
             lake: The lake.
             pipeline: Its schema.
             snapshot: As it was at this snapshot.
+            batches: Only the rows of these batches, as they are now.
         """
         stored = self._stored(lake, pipeline)
         if stored is None:
             return None
-        source = quoted(stored) + at(snapshot)
+        source = quoted(stored) + at(snapshot) if batches is None else lake.of_batches(stored, batches)
         if self.format == 1:
             return source
         there = lake.columns(f"(SELECT * FROM {source})")
@@ -131,14 +132,20 @@ class Table:
         return next((name for name in (f"{pipeline}.{one}" for one in names) if lake.exists(name)), None)
 
     def query(
-        self, lake: Lake, pipeline: str, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+        self,
+        lake: Lake,
+        pipeline: str,
+        sql: str,
+        parameters: Sequence[object] | Mapping[str, object] = (),
+        batches: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of a query over the table, which it calls {t}; none where there is no such table yet.
 
-        What an earlier version of ml_assets has written has today's columns, with NULL where it knew none.
+        What an earlier version of ml_assets has written has today's columns, with NULL where it knew none. With
+        `batches`, {t} has their rows alone: it costs far less than a condition in a lake of many batches.
         """
         with lake.one_snapshot():
-            relation = self.relation(lake, pipeline)
+            relation = self.relation(lake, pipeline, batches=batches)
             return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
 
     def newest(
@@ -166,11 +173,8 @@ class Table:
         days = [name for name in there if is_online(name)]
         batches = [name for name in there if not is_online(name)]
         chosen = [*batches[-limit:], *days[-limit:]]
-        chosen_rows = "list_contains($batches, batch)" if len(there) <= FEW else "batch IN (SELECT unnest($batches))"
-        if not there:  # not written by batch
-            chosen_rows = "$batches IS NOT NULL"
-        sql = f"SELECT {columns} FROM {{t}} WHERE {chosen_rows} AND {where} ORDER BY batch"
-        return self.query(lake, pipeline, sql, {"batches": chosen, **parameters})
+        sql = f"SELECT {columns} FROM {{t}} WHERE {where} ORDER BY batch"
+        return self.query(lake, pipeline, sql, parameters, chosen if there else None)  # else not written by batch
 
     def rows(self, pipeline: str, rows: Sequence[Mapping[str, object]]) -> Rows:
         """Rows to append."""

@@ -24,6 +24,7 @@ import pytest
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.lake import Commit, Lake, Put
+from ml_assets.lake.sql import literal
 
 WAITER = """
 import pickle, sys
@@ -37,6 +38,14 @@ with catalog.lock(name, 30, "testing"):
     if number == "dies":
         sys.stdin.readline()
 """
+
+
+def assert_as_read(lake: Lake, batch: str, is_named: bool) -> None:
+    """`of_batches` gives the rows that DuckLake reads, from named files or not."""
+    rows = lake.of_batches("s.t", [batch])
+    assert ("read_parquet" in rows) == is_named
+    assert lake.fetch(f"FROM {rows} ORDER BY ALL") == lake.fetch("FROM lake.s.t WHERE batch = ? ORDER BY ALL", [batch])
+    assert lake.columns(rows) == lake.columns("lake.s.t")
 
 
 class Waiter:
@@ -85,6 +94,7 @@ class CatalogContract(abc.ABC):
 
     has_copy = True  # do readers see what was published, or the catalog itself?
     asking_s = 0.06  # how long it takes at most until one who asks for a lock stands in its queue
+    schema = "main"  # of the tables, as DuckDB names it
 
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
@@ -198,6 +208,36 @@ class CatalogContract(abc.ABC):
         assert catalog.newest_snapshot("t") == second > other
 
     # -- locks --------------------------------------------------------------------------------------------------
+
+    def test_rows_of_a_batch_are_those_that_ducklake_reads(self, catalog: Catalog, folder: Path) -> None:
+        """Its files are named where that is all there is to know: not with deleted rows, nor with a later column."""
+        with Lake(folder, catalog=catalog) as lake:
+            for batch, value in (("a'b", "1"), ("old", "2"), ("cut", "3")):
+                sql = f"(SELECT {literal(batch)} AS batch, range AS row_id, {value} AS v FROM range(3))"
+                lake.replace([Put("s.t", sql, batch)], Commit("s/t", batch=batch))
+            assert all("read_parquet" in lake.of_batches("s.t", [batch]) for batch in ("a'b", "old"))
+            lake.con.execute("DELETE FROM lake.s.t WHERE batch = 'cut' AND row_id = 1")
+            assert lake.count("s.t") == 8
+            assert_as_read(lake, "cut", is_named=False)
+            with lake.one_snapshot():
+                before = lake.fetch("SELECT sum(v) FROM lake.s.t")
+                with Lake(folder, catalog=catalog) as other:
+                    other.replace([Put("s.t", "(SELECT 'old' AS batch, 0 AS row_id, 9 AS v)", "old")], Commit("s/t"))
+                assert lake.fetch("SELECT sum(v) FROM lake.s.t") == before
+                assert (lake.count("s.t"), lake.count("s.t", "old")) == (8, 3)
+                assert_as_read(lake, "old", is_named=True)
+            assert_as_read(lake, "old", is_named=True)
+            lake.con.execute("ALTER TABLE lake.s.t ADD COLUMN w INTEGER")
+            assert_as_read(lake, "a'b", is_named=False)
+            assert (lake.count("s.t"), lake.count("s.t", "none"), lake.count("s.u")) == (6, 0, 0)
+            assert lake.fetch(f"FROM {lake.of_batches('s.t', ['none'])}") == []
+
+    def test_its_indexes_are_made_once(self, catalog: Catalog, folder: Path) -> None:
+        with Lake(folder, catalog=catalog) as lake:
+            lake.con.execute(f"DROP INDEX __ducklake_metadata_lake.{self.schema}.ml_assets_partitions")
+            for _ in range(2):
+                catalog.make_indexes(lake.con)
+            lake.con.execute(f"DROP INDEX __ducklake_metadata_lake.{self.schema}.ml_assets_partitions")
 
     def test_a_lock_is_given_in_the_order_in_which_processes_ask(self, catalog: Catalog, tmp_path: Path) -> None:
         out = tmp_path / "order"

@@ -37,6 +37,7 @@ def running() -> Iterator[Server]:
 
 class TestPostgresCatalog(CatalogContract):
     asking_s = 0.3  # it connects first
+    schema = "public"
     has_copy = False
 
     @pytest.fixture
