@@ -19,12 +19,12 @@ import psutil
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.storage.tags import MAX_RETRIES_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, MAX_RETRIES_TAG, WILL_RETRY_TAG
 
 from ml_assets.dagster_records import heartbeat
 from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, is_held, listens, lock_file
 
-TAG = "ml_assets/process"
+TAG = f"{HIDDEN_TAG_PREFIX}ml_assets_process"  # for machines: Dagster does not show it
 # A live run holds no lock between the end of its last step and the word that it has ended. And the daemon needs some
 # seconds to see that a code server is back: what it would retry before that is lost.
 GRACE_S = 20
