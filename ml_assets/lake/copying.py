@@ -125,17 +125,17 @@ def copy_files(source: Storage, target: Storage, export: Exported, known: Ledger
     done = Copied()
     there = {file.name: file for file in _listed(source)}
     has = {file.name: file.size for file in _listed(target)}
-    wanted = []
+    files = []
     for name, size in {file.name: file.size for file in export.files}.items():
         file = there.get(name)
         if file is None or file.size != size:
             done.damaged.append(Damaged(name, "is lost" if file is None else f"has {file.size:,} of {size:,} bytes"))
         else:
-            wanted.append(file)
-    wanted += [file for file in there.values() if not file.name.startswith(DATA)]
-    done.names |= {file.name for file in wanted} | {file.name for file in done.damaged}
+            files.append(file)
+    files += [file for file in there.values() if not file.name.startswith(DATA)]
+    done.names |= {file.name for file in files} | {file.name for file in done.damaged}
     missing = []
-    for file in wanted:
+    for file in files:
         entry = ledger.files.get(file.name)
         if entry is not None and entry.is_of(file) and has.get(file.name) == file.size:
             done.unchanged, done.unchanged_bytes = done.unchanged + 1, done.unchanged_bytes + file.size
@@ -165,14 +165,14 @@ def restore_files(backup: Storage, target: Storage, export: Exported, ledger: Le
     copies = {file.name: file for file in _listed(backup) if file.name in ledger.files}
     needed = {file.name for file in export.files}
     done.damaged += [Damaged(name, "is lost, and not in the backup") for name in sorted(needed - {*has, *copies})]
-    wanted = [file for name, file in copies.items() if name in needed or not name.startswith(DATA)]
+    files = [file for name, file in copies.items() if name in needed or not name.startswith(DATA)]
     with ThreadPoolExecutor(THREADS) as pool:
         promised = {name: entry.sha256 for name, entry in ledger.files.items() if name.startswith(DATA)}
-        promised |= _in_manifests(target, wanted)
-        wrong = pool.map(lambda file: file.name not in has or _is_other(target, file, promised.get(file.name)), wanted)
-        missing = [file for file, is_wrong in zip(wanted, wrong, strict=True) if is_wrong]
-    done.unchanged = len(wanted) - len(missing)
-    done.unchanged_bytes = sum(file.size for file in wanted) - sum(file.size for file in missing)
+        promised |= _in_manifests(target, files)
+        wrong = pool.map(lambda file: file.name not in has or _is_other(target, file, promised.get(file.name)), files)
+        missing = [file for file, is_wrong in zip(files, wrong, strict=True) if is_wrong]
+    done.unchanged = len(files) - len(missing)
+    done.unchanged_bytes = sum(file.size for file in files) - sum(file.size for file in missing)
     expected = {name: entry.sha256 for name, entry in ledger.files.items()}
     for _ in _copied(backup, target, missing, expected, tell, done):
         pass
