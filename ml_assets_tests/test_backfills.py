@@ -1,16 +1,19 @@
 """Dagster's own backfills, launched as its UI launches them: each batch once, in one run and in many.
 
-Web server, daemon and code server are processes, and each run is one: `ML_ASSETS_TEST_SERVICES=1` runs it.
+Of the last test, web server, daemon and code server are processes, and each run is one: `ML_ASSETS_TEST_SERVICES=1`
+runs it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +22,16 @@ from urllib.request import Request, urlopen
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.backfill import execute_backfill_iteration
 
 from ml_assets_tests import compose
 from ml_assets_tests.conftest import Project, wait_until, written_project
 
-pytestmark = pytest.mark.skipif(
-    "ML_ASSETS_TEST_SERVICES" not in os.environ, reason="ML_ASSETS_TEST_SERVICES is not set"
-)
 BATCHES = [str(batch) for batch in range(1, 6)]
 INGESTED = ("raw_data", "validated_data", "quarantine", "lookup_region_history", "features")
 LAUNCH = """
@@ -79,11 +85,16 @@ class Running:
         return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found["runs"]]
 
 
+def project_without_sensors(root: Path) -> Path:
+    written_project(root)
+    (root / "credit/definitions.py").write_text(textwrap.dedent(DEFINITIONS))
+    return root
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     """The files of five batches are registered, and nothing is ingested."""
-    root = written_project(tmp_path / "project")
-    (root / "credit/definitions.py").write_text(textwrap.dedent(DEFINITIONS))
+    root = project_without_sensors(tmp_path / "project")
     port = compose.neighbours()
     environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": str(root)}
     command = [str(Path(sys.executable).parent / "ml-assets")]
@@ -123,6 +134,46 @@ def content(project: Project) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in 2.0")  # by Dagster of Dagster
+def test_neighbours_are_one_run_and_each_further_range_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Dagster's daemon puts into its queue for a backfill; nothing runs."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    root = project_without_sensors(tmp_path / "project")
+    target = LoadableTargetOrigin(module_name="credit.definitions", working_directory=str(root))
+    place = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(target, location_name="credit"))
+    queue = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
+    keys = [dg.AssetKey(["loans", name]) for name in INGESTED]
+    with dg.instance_for_test(overrides=queue) as instance, WorkspaceProcessContext(instance, place) as workspace:
+        instance.add_dynamic_partitions("loans_batches", BATCHES)
+        for name, batches in {"whole": BATCHES, "apart": BATCHES[::2]}.items():
+            request = PartitionBackfill.from_asset_partitions(
+                backfill_id=name,
+                asset_graph=workspace.create_request_context().asset_graph,
+                partition_names=batches,
+                asset_selection=keys,
+                backfill_timestamp=time.time(),
+                tags={},
+                dynamic_partitions_store=instance,
+                all_partitions=False,
+                title=None,
+                description=None,
+                run_config=None,
+            )
+            instance.add_backfill(request)
+        assert not any(execute_backfill_iteration(workspace, logging.getLogger("backfills")))
+        ends: dict[str, list[list[str]]] = {"whole": [], "apart": []}
+        for run in instance.get_runs():
+            assert set(run.asset_selection or ()) == set(keys)
+            ends[run.tags["dagster/backfill"]].append(
+                [run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
+            )
+    assert ends["whole"] == [[BATCHES[0], BATCHES[-1]]]
+    assert sorted(ends["apart"]) == [[batch, batch] for batch in BATCHES[::2]]
+
+
+@pytest.mark.skipif("ML_ASSETS_TEST_SERVICES" not in os.environ, reason="ML_ASSETS_TEST_SERVICES is not set")
 def test_backfills_of_the_ui_write_each_batch_once(trained: Project, running: Running) -> None:
     expected = content(trained)
     assets = [{"path": ["loans", name]} for name in INGESTED]
