@@ -41,7 +41,7 @@ class Reports:
     @classmethod
     def of(cls, pipeline: str, version: str) -> Reports:
         ends = ("html", "evidently.html", "md", "card.html", "json", "earlier.html")
-        return cls(*(f"{pipeline}/evaluation/{version}.{end}" for end in ends))
+        return cls(*(evaluations.report_name(pipeline, version, end) for end in ends))
 
 
 def refresh(lake: Lake, paths: Paths, pipeline: str, of: Iterable[str | None]) -> None:
