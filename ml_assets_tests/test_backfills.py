@@ -1,7 +1,6 @@
 """Dagster's own backfills, launched as its UI launches them: each batch once, in one run and in many.
 
-Of the last test, web server, daemon and code server are processes, and each run is one: `ML_ASSETS_TEST_SERVICES=1`
-runs it.
+Of the last test, web server, daemon and code server are processes, and each run is one.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ def test_neighbours_are_one_run_and_each_further_range_is_another(
     assert sorted(ends["apart"]) == [[batch, batch] for batch in BATCHES[::2]]
 
 
-@pytest.mark.skipif("ML_ASSETS_TEST_SERVICES" not in os.environ, reason="ML_ASSETS_TEST_SERVICES is not set")
+@pytest.mark.slow
 def test_backfills_of_the_ui_write_each_batch_once(trained: Project, running: Running) -> None:
     expected = content(trained)
     assets = [{"path": ["loans", name]} for name in INGESTED]

@@ -1,11 +1,10 @@
 """A search on Ray whose rows come from PostgreSQL and S3 gives what one machine with an embedded lake gives.
 
-Servers and a cluster of its own cost half a minute of CPU: `ML_ASSETS_TEST_SERVICES=1` runs it.
+Servers and a cluster of its own cost half a minute of CPU.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.graph.training.test_on_ray import NOTED, Nodes, nodes
 from ml_assets_tests.graph.training.test_search import told
 
-WANTED = "ML_ASSETS_TEST_SERVICES" in os.environ
-pytestmark = pytest.mark.skipif(not WANTED, reason="ML_ASSETS_TEST_SERVICES is not set")
+pytestmark = pytest.mark.slow
 __all__ = ["nodes"]
 
 
