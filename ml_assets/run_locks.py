@@ -12,12 +12,9 @@ import socket
 import threading
 from collections.abc import Iterator
 
-import psycopg2
-
 from ml_assets.errors import LakeError
-from ml_assets.lake.postgres_session import Key, holders, rows, session
 
-CHECK_S = 5.0
+CHECK_S = 5.0  # what needs the driver is imported in functions: it comes with an extra
 
 
 @contextlib.contextmanager
@@ -50,20 +47,26 @@ def is_held(address: str, run_id: str) -> bool:
     Raises:
         LakeError: The database cannot say.
     """
+    from ml_assets.lake.postgres_session import Key, holders, session
+
     with session(address) as connection:
-        return bool(holders(connection, _key(run_id)))
+        return bool(holders(connection, Key(_name(run_id))))
 
 
 def _hold(address: str, run_id: str, taken: threading.Event, ended: threading.Event) -> None:
-    name = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}"
+    import psycopg2
+
+    from ml_assets.lake.postgres_session import Key, rows, session
+
+    name, key = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}", Key(_name(run_id))
     while not ended.is_set():
         with contextlib.suppress(LakeError, psycopg2.Error), session(address, name) as connection:
-            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [_key(run_id).number])  # each step has a process
+            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [key.number])  # each step has a process
             taken.set()
             while not ended.wait(CHECK_S):
                 rows(connection, "SELECT 1")
         ended.wait(1)
 
 
-def _key(run_id: str) -> Key:
-    return Key(f"ml_assets.run.{run_id}")
+def _name(run_id: str) -> str:
+    return f"ml_assets.run.{run_id}"
