@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from ml_assets.errors import LakeError
 
-CHECK_S = 5.0  # what needs the driver is imported in functions: it comes with an extra
+# What needs the driver is imported in functions: it comes with an extra.
+TAKE_S, CHECK_S = 10.0, 5.0  # until it is taken, and between two checks of the connection
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def holding(address: str | None, run_id: str) -> Iterator[bool]:
     holder = threading.Thread(target=_hold, args=(address, run_id, taken, ended), name="lock of the run", daemon=True)
     holder.start()
     try:
-        yield taken.wait(CHECK_S)
+        yield taken.wait(TAKE_S)
     finally:
         ended.set()
         holder.join(CHECK_S)

@@ -69,6 +69,7 @@ def test_it_is_held_through_a_crash_of_the_server_until_its_process_is_gone(serv
 
 
 def test_without_a_server_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_locks, "TAKE_S", 0.1)
     monkeypatch.setattr(run_locks, "CHECK_S", 0.1)
     for address in (None, "postgresql://u@127.0.0.1:1/d"):
         with run_locks.holding(address, "a") as is_held:
