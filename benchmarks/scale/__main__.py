@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -32,11 +33,14 @@ def main() -> None:
 @click.option("--watched", default=5, show_default=True, help="Newest batches that get reports.")
 @click.option("--max-rows", type=int, help="Of the training set; by default as many as memory takes.")
 @click.option("--memory", default="2GiB", show_default=True, help="DuckDB's memory limit.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Work here, and go on where a run was stopped.")
 @KEEP
-def of_rows(many: int, batches: int, watched: int, max_rows: int | None, memory: str, save: Path | None) -> None:
+def of_rows(
+    many: int, batches: int, watched: int, max_rows: int | None, memory: str, folder: Path | None, save: Path | None
+) -> None:
     """Every step over many rows."""
-    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
-        found = rows.measure(Path(temporary), many, batches, watched, memory, training={"max_rows": max_rows})
+    with contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="scale-") as work:
+        found = rows.measure(Path(work), many, batches, watched, memory, training={"max_rows": max_rows})
     if save:
         project.save(save, "rows", found)
     sys.exit(0 if rows.report(found) else 1)

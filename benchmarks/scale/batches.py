@@ -2,18 +2,16 @@
 
     python -m benchmarks.scale batches [--sizes 100 1_000 10_000]
 
-Thousands of real ingests would take hours. So one batch is ingested by its real assets, and copied: its rows by the
-lake's own writes, a thousand batches in one, and its snapshots as they are in the catalog, because each real write
-leaves one. Batches are real partitions of Dagster with real files. What is measured is real: runs of new batches.
+Thousands of real ingests would take hours. So one batch is ingested by its real assets, and copied (copies.py): rows,
+files, statistics and snapshots are there as if each copy had been ingested. Batches are real partitions of Dagster with
+real files. What is measured is real: runs of new batches.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import resource
-import sqlite3
 import statistics
 import time
 import warnings
@@ -23,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cost import in_other_process
-from benchmarks.scale import project
+from benchmarks.scale import copies, project
 from benchmarks.skeleton import MODULE
 
 GOAL_GROWTH, GOAL_CHECK_S, GOAL_MIB = 1.2, 1.0, 2048
 TEMPLATE, SMALL, NEW = "00000", 50, 20_000  # the batch that is copied, its rows, and those of a new one
-A_WRITE = 1000  # batches that are copied in one transaction
 REPEATS = 3
 
 
@@ -93,9 +90,15 @@ def instance_of(folder: Path) -> Any:
 
 def start(folder: Path) -> None:
     """The batch that is copied."""
-    defs, _, _ = loaded(folder)
+    from ml_assets.lake.lake import Lake
+
+    defs, _, paths = loaded(folder)
+    with Lake.of(paths) as lake:
+        lake.con.execute("CALL lake.set_option('parquet_compression', 'uncompressed')")
     with instance_of(folder) as instance:
         ingest(folder, defs, instance, TEMPLATE, 0, SMALL)
+    with Lake.of(paths) as lake:
+        lake.con.execute("CALL lake.set_option('parquet_compression', 'snappy')")
 
 
 def fill(folder: Path, there: int, size: int) -> float:
@@ -106,25 +109,19 @@ def fill(folder: Path, there: int, size: int) -> float:
         there: How many there are.
         size: How many there shall be.
     """
-    from ml_assets.lake.lake import Commit, Lake, Put
+    from ml_assets.lake.lake import Commit, Lake
     from ml_assets.lake.paths import Paths
     from ml_assets.tables import arrivals
 
     began, paths = time.monotonic(), Paths(folder, folder / "data")
     names = [f"{number:05}" for number in range(there, size)]
     hashes = {name: copy_file(folder, name) for name in names}
-    with Lake.of(paths, memory_limit="1GiB") as lake:
-        tables = [name for name in lake.tables() if TEMPLATE in lake.batches(name)]
-        for first in range(0, len(names), A_WRITE):
-            rows = [{"name": name, "sha256": hashes[name]} for name in names[first : first + A_WRITE]]
-            of = lake.values({"name": "VARCHAR", "sha256": "VARCHAR"}, rows)
-            puts = [Put(name, copied_rows(lake, name, of), append=True, version="copy") for name in tables]
-            lake.replace(puts, Commit(f"{project.NAME}/raw_data"))
+    with Lake.of(paths) as lake:
         known = list(arrivals.known(lake, project.NAME).values())
         like = next(one for one in known if one.batch == TEMPLATE)
         known += [copied_arrival(folder, like, name, sha256) for name, sha256 in hashes.items()]
         lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
-    with_snapshots(folder / "data" / "lake" / "catalog.sqlite", names)
+    copies.add(paths.lake, TEMPLATE, [{like.sha256: hashes[name], TEMPLATE: name} for name in names])
     with instance_of(folder) as instance:
         instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
     return time.monotonic() - began
@@ -142,15 +139,6 @@ def copy_file(folder: Path, batch: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def copied_rows(lake: Any, table: str, of: str) -> str:
-    """SQL of a table's rows of the first batch, once for each name and hash in the table `of`."""
-    replaced = ["n.name AS batch"]
-    if "source_sha256" in lake.columns(f"lake.{table}"):
-        replaced.append("n.sha256 AS source_sha256")
-    where = f"WHERE t.batch = '{TEMPLATE}'"
-    return f"(SELECT t.* REPLACE ({', '.join(replaced)}) FROM lake.{table} t, {of} n {where})"
-
-
 def copied_arrival(folder: Path, like: Any, batch: str, sha256: str) -> Any:
     """The record of a copied file, as a scan finds it."""
     from dataclasses import replace
@@ -159,29 +147,6 @@ def copied_arrival(folder: Path, like: Any, batch: str, sha256: str) -> Any:
     path = like.path.replace(f"_{TEMPLATE}.", f"_{batch}.")
     modified = dt.datetime.fromtimestamp(file.stat().st_mtime_ns // 1000 / 1e6, dt.UTC).replace(tzinfo=None)
     return replace(like, path=path, batch=batch, sha256=sha256, modified_at=modified)
-
-
-def with_snapshots(catalog: Path, names: Sequence[str]) -> None:
-    """Give each copied batch the snapshots that its own writes would have left."""
-    with sqlite3.connect(catalog) as con:
-        like = con.execute(
-            "SELECT changes_made, author, commit_message, commit_extra_info FROM ducklake_snapshot_changes "
-            "WHERE json_extract(commit_extra_info, '$.batch') = ? ORDER BY snapshot_id",
-            [TEMPLATE],
-        ).fetchall()
-        newest = con.execute("SELECT * FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1").fetchone()
-        number, snapshots, changes = newest[0], [], []
-        for name in names:
-            for made, author, message, extra in like:
-                number += 1
-                snapshots.append((number, *newest[1:]))
-                changes.append((number, made, author, message, json.dumps({**json.loads(extra), "batch": name})))
-        con.executemany(f"INSERT INTO ducklake_snapshot VALUES ({', '.join('?' * len(newest))})", snapshots)
-        con.executemany(
-            "INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made, author, commit_message, "
-            "commit_extra_info) VALUES (?, ?, ?, ?, ?)",
-            changes,
-        )
 
 
 def costs(folder: Path, size: int, new: int, repeats: int) -> dict[str, Any]:

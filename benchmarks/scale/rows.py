@@ -2,11 +2,13 @@
 
     python -m benchmarks.scale rows [--rows 100_000_000] [--batches 100] [--watched 5]
 
-Every step is the command that a user types, in a process of its own, so that its peak is its own.
+Every step is the command that a user types, in a process of its own, so that its peak is its own. With `--folder` a run
+that was stopped goes on after its last finished step.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,22 @@ def measure(folder: Path, rows: int, batches: int, watched: int, memory: str, **
     """Run every step; returns what each cost, as a table of dictionaries.
 
     Args:
-        folder: An empty folder.
+        folder: An empty folder, or one where the same was stopped.
         rows: Of all batches.
         batches: How many.
         watched: How many of the newest get a drift report and a performance report.
         memory: DuckDB's memory limit.
         changes: Of the pipeline's attributes.
     """
-    project.make(folder, **changes)
     each = rows // batches
     names = [f"{number:05}" for number in range(1, batches + 1)]
-    for number, name in enumerate(names):
-        in_other_process(project.write_batch, folder, name, number * each, (number + 1) * each)
+    kept = folder / "steps.json"
+    if not kept.exists():
+        project.make(folder, **changes)
+        for number, name in enumerate(names):
+            in_other_process(project.write_batch, folder, name, number * each, (number + 1) * each)
+        kept.write_text("[]")
+    table: list[dict[str, Any]] = json.loads(kept.read_text())
     newest = ("--partition-range", f"{names[-watched]}...{names[-1]}")
     every = ("--partition-range", f"{names[0]}...{names[-1]}")
     steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
@@ -47,10 +53,10 @@ def measure(folder: Path, rows: int, batches: int, watched: int, memory: str, **
         (f"drift_report of {watched} batches", ("drift_report",), newest),
         (f"performance_report of {watched} batches", ("performance_report",), newest),
     ]
-    table = []
-    for title, assets, which in steps:
+    for title, assets, which in steps[len(table) :]:
         cost = skeleton.materialize(folder, skeleton.keys(project.NAME, assets), *which, memory=memory)
         table.append(row(title, cost))
+        kept.write_text(json.dumps(table))
         print(line(table[-1]), flush=True)
     shutil.rmtree(folder / "data" / "incoming")
     facts = in_other_process(left, folder)

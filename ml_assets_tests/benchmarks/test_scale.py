@@ -76,6 +76,12 @@ def test_a_table_of_many_rows(
     monkeypatch.setattr(skeleton, "materialize", materialize)
     monkeypatch.setattr(rows, "left", lambda _: facts)
     found = rows.measure(tmp_path / "project", 40, 4, 2, "1GiB", training={"max_rows": 200})
+    steps = len(asked)
+    kept = tmp_path / "project" / "steps.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text())[:-1]))
+    (tmp_path / "project" / "data" / "incoming").mkdir()
+    assert rows.measure(tmp_path / "project", 40, 4, 2, "1GiB") == found
+    assert len(asked) == steps + 1, "one that was stopped goes on"
     assert asked[1] == ('key:"sales/raw_data"', "--partition-range", "00001...00004", "1GiB")
     assert asked[-1] == ('key:"sales/performance_report"', "--partition-range", "00003...00004", "1GiB")
     assert not rows.report(found), "9,000 MiB are above the goal"
