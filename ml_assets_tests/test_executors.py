@@ -88,7 +88,7 @@ def test_a_run_that_trains_waits_for_the_one_that_does(project: Project, tmp_pat
         assert next_ones() == {release, arrivals}
 
 
-@pytest.mark.skipif("ML_ASSETS_TEST_SERVICES" not in os.environ, reason="ML_ASSETS_TEST_SERVICES is not set")
+@pytest.mark.slow
 def test_a_process_for_each_step_computes_what_one_process_does(
     trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
