@@ -221,9 +221,9 @@ class Lake:
                 ) from error
 
     def tables(self) -> list[str]:
-        """Names of all tables, `schema.table`."""
-        sql = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
-        return [f"{schema}.{table_name}" for schema, table_name in self.fetch(sql)]
+        """Names of all tables, `schema.table`, in order; read from the catalog alone."""
+        with self._reading():
+            return data_files.tables(self.con)
 
     def exists(self, name: str) -> bool:
         """Is there such a table?"""
@@ -286,7 +286,7 @@ class Lake:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def replace(
-        self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
+        self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None, sized: bool = True
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
@@ -296,6 +296,7 @@ class Lake:
             tables: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
+            sized: Ask the catalog for the bytes of the new files; otherwise they are 0.
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -334,7 +335,7 @@ class Lake:
                 break
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
-        sizes = self._written_bytes(written)
+        sizes = self._written_bytes(written) if sized else {}
         return [
             Written(put.table, written, rows[put.table], sizes.get(put.table, 0), version, retries)
             for put, version in zip(tables, versions, strict=True)
@@ -354,7 +355,7 @@ class Lake:
         raise AssertionError("unreachable")
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
-        """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
+        """Add rows to tables that grow, all in one snapshot, not `sized`. A table is created at its first use."""
         filled = [
             Put(
                 one.table,
@@ -367,7 +368,7 @@ class Lake:
             )
             for one in tables
         ]
-        return self.replace(filled, commit)
+        return self.replace(filled, commit, sized=False)
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
         """Run statements that fill no table, such as DuckLake's maintenance, under the lock and in one transaction.
