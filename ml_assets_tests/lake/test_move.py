@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared(tmp_path_factory, "shared_kept", kept.make)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def running() -> Iterator[Server]:
     with server() as started:
         yield started
@@ -49,37 +50,29 @@ def there(tmp_path: Path) -> Paths:
     return Paths(tmp_path / "q", tmp_path / "q/data")
 
 
-def test_journals_of_searches_and_the_log_go_along(project: Paths, there: Paths) -> None:
-    trial, segment = "searches/t/tree-1a/00000", "serving/t/2026-01-02T03/one-1.log"
-    for name in (trial, segment):
-        (project.data / name).parent.mkdir(parents=True)
-        (project.data / name).write_text(name)
-    move(project.place, there.place, quiet, 5)
-    assert states(there) == states(project)
-    for name in (trial, segment):
-        assert (there.data / name).read_text() == name
-    assert backup(project.place, FolderStorage(there.root / "backup"), quiet, 5).copied.damaged == []
-    assert not (there.root / "backup/searches").exists(), "a backup is of what is finished"
-
-
-def test_a_segment_that_a_server_writes_stays_with_it(
+def test_what_is_not_finished_goes_along_unless_somebody_writes_it(
     project: Paths, there: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment = project.serving / "t/2026-01-02T03/one-1.log"
-    segment.parent.mkdir(parents=True)
-    with segment.open("w") as log:
-        log.write("first\n")
-        log.flush()
+    trial, closed, opened = (
+        "searches/t/tree-1a/00000",
+        "serving/t/2026-01-02T03/a-1.log",
+        "serving/t/2026-01-02T03/b-1.log",
+    )
+    for name in (trial, closed, opened):
+        (project.data / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.data / name).write_text(f"{name}\n")
+    copy = copying._written
 
-        def written(opened: object, new: Path) -> tuple[str, int]:
-            log.write("second\n")
-            log.flush()
-            return copy(opened, new)  # type: ignore[arg-type]
+    def written(source: BufferedIOBase, new: Path) -> tuple[str, int]:
+        with (project.data / opened).open("a") as log:
+            log.write("the next answer\n")
+        return copy(source, new)
 
-        copy = copying._written
-        monkeypatch.setattr(copying, "_written", written)
-        assert move(project.place, there.place, quiet, 5).copied.damaged == []
-    assert not (there.serving / "t/2026-01-02T03/one-1.log").exists()
+    monkeypatch.setattr(copying, "_written", written)
+    assert move(project.place, there.place, quiet, 5).copied.damaged == []
+    for name in (trial, closed):
+        assert (there.data / name).read_text() == f"{name}\n"
+    assert not (there.data / opened).exists(), "its server ships it"
 
 
 def inlined(paths: Paths) -> None:
@@ -93,31 +86,23 @@ def inlined(paths: Paths) -> None:
     assert rows(export.file, "SELECT name FROM sqlite_master WHERE name LIKE 'ducklake_inlined_data_%_4'")
 
 
-def test_rows_in_the_catalog_are_moved_and_backed_up(project: Paths, there: Paths, tmp_path: Path) -> None:
-    inlined(project)
-    before = states(project)
-    target = FolderStorage(tmp_path / "backup")
-    backup(project.place, target, quiet, 5)
-    assert states(Paths(project.root, target.folder)) == before
-    move(project.place, there.place, quiet, 5)
-    assert states(there) == before
-
-
-def test_rows_in_the_catalog_are_written_to_files_before_they_go_to_a_server(
+def test_rows_in_the_catalog_are_backed_up_and_moved_to_a_server_once_they_are_in_files(
     project: Paths, there: Paths, running: Server
 ) -> None:
     inlined(project)
-    target = Place(PostgresCatalog(running.database(), there.lake), FolderStorage(there.data))
+    before = states(project)
+    target = FolderStorage(there.root / "backup")
+    backup(project.place, target, quiet, 5)
+    assert states(Paths(project.root, target.folder)) == before
+    server = Place(PostgresCatalog(running.database(), there.lake), FolderStorage(there.data))
     with pytest.raises(
         LakeError, match=r"rows of the lake are in the catalog itself(.|\n)*ducklake_flush_inlined_data"
     ):
-        move(project.place, target, quiet, 5)
-    before = states(project)
+        move(project.place, server, quiet, 5)
     with Lake.of(project) as lake:
         lake.con.execute("CALL ducklake_flush_inlined_data('lake')")
-    done = move(project.place, target, quiet, 5)
-    assert done.snapshots == len(before) + 1
-    with Lake(there.lake, read_only=True, catalog=target.catalog) as lake:
+    assert move(project.place, server, quiet, 5).snapshots == len(before) + 1
+    with Lake(there.lake, read_only=True, catalog=server.catalog) as lake:
         assert lake.rows("SELECT n FROM lake.t.trials WHERE n > 6 ORDER BY n") == [{"n": 7}, {"n": 8}]
 
 
