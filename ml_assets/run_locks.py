@@ -1,7 +1,7 @@
 """Does the process of a run on another machine still live? A lock at Dagster's PostgreSQL database says it.
 
 Its session lasts as long as the process: the server frees the lock a minute after a machine is gone. What only this
-machine knows of its own processes is in liveness.py.
+machine knows of its own processes is in liveness.py. The driver is imported only where there is such a database.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import socket
 import threading
 from collections.abc import Iterator
 
-import psycopg2
-
 from ml_assets.errors import LakeError
-from ml_assets.lake.postgres_session import Key, holders, rows, session
 
+TAKE_S = 10.0
 CHECK_S = 5.0
+LOCK = "ml_assets.run"
 
 
 @contextlib.contextmanager
@@ -38,7 +37,7 @@ def holding(address: str | None, run_id: str) -> Iterator[bool]:
     holder = threading.Thread(target=_hold, args=(address, run_id, taken, ended), name="lock of the run", daemon=True)
     holder.start()
     try:
-        yield taken.wait(CHECK_S)
+        yield taken.wait(TAKE_S)
     finally:
         ended.set()
         holder.join(CHECK_S)
@@ -50,20 +49,22 @@ def is_held(address: str, run_id: str) -> bool:
     Raises:
         LakeError: The database cannot say.
     """
+    from ml_assets.lake.postgres_session import Key, holders, session
+
     with session(address) as connection:
-        return bool(holders(connection, _key(run_id)))
+        return bool(holders(connection, Key(f"{LOCK}.{run_id}")))
 
 
 def _hold(address: str, run_id: str, taken: threading.Event, ended: threading.Event) -> None:
+    import psycopg2
+
+    from ml_assets.lake.postgres_session import Key, rows, session
+
     name = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}"
     while not ended.is_set():
         with contextlib.suppress(LakeError, psycopg2.Error), session(address, name) as connection:
-            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [_key(run_id).number])  # each step has a process
+            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [Key(f"{LOCK}.{run_id}").number])
             taken.set()
             while not ended.wait(CHECK_S):
                 rows(connection, "SELECT 1")
         ended.wait(1)
-
-
-def _key(run_id: str) -> Key:
-    return Key(f"ml_assets.run.{run_id}")
