@@ -1,7 +1,7 @@
 """Does the process of a run on another machine still live? A lock at Dagster's PostgreSQL database says it.
 
 Its session lasts as long as the process: the server frees the lock a minute after a machine is gone. What only this
-machine knows of its own processes is in liveness.py.
+machine knows of its own processes is in liveness.py. The driver is imported only where there is such a database.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 
 from ml_assets.errors import LakeError
 
-# What needs the driver is imported in functions: it comes with an extra.
-TAKE_S, CHECK_S = 10.0, 5.0  # until it is taken, and between two checks of the connection
+TAKE_S = 10.0
+CHECK_S = 5.0
+LOCK = "ml_assets.run"
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def is_held(address: str, run_id: str) -> bool:
     from ml_assets.lake.postgres_session import Key, holders, session
 
     with session(address) as connection:
-        return bool(holders(connection, Key(_name(run_id))))
+        return bool(holders(connection, Key(f"{LOCK}.{run_id}")))
 
 
 def _hold(address: str, run_id: str, taken: threading.Event, ended: threading.Event) -> None:
@@ -59,15 +60,11 @@ def _hold(address: str, run_id: str, taken: threading.Event, ended: threading.Ev
 
     from ml_assets.lake.postgres_session import Key, rows, session
 
-    name, key = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}", Key(_name(run_id))
+    name = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}"
     while not ended.is_set():
         with contextlib.suppress(LakeError, psycopg2.Error), session(address, name) as connection:
-            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [key.number])  # each step has a process
+            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [Key(f"{LOCK}.{run_id}").number])
             taken.set()
             while not ended.wait(CHECK_S):
                 rows(connection, "SELECT 1")
         ended.wait(1)
-
-
-def _name(run_id: str) -> str:
-    return f"ml_assets.run.{run_id}"

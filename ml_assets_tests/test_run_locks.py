@@ -68,6 +68,13 @@ def test_it_is_held_through_a_crash_of_the_server_until_its_process_is_gone(serv
         wait_until(lambda: run_locks.is_held(address, "b"), 30, "the lock of another run", 0.1)
 
 
+def test_the_driver_of_postgresql_is_needed_only_with_such_a_database() -> None:
+    """It comes with an extra, and launcher.py is imported by every project."""
+    command = "import sys; from ml_assets import run_locks; print('psycopg2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_without_a_server_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_locks, "TAKE_S", 0.1)
     monkeypatch.setattr(run_locks, "CHECK_S", 0.1)
