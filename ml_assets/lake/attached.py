@@ -18,7 +18,7 @@ from ml_assets.lake.database import IDLE_MEMORY, limit_to, release
 from ml_assets.lake.sql import literal
 
 # DuckLake keeps what it knew of each snapshot until it is detached.
-MAX_KEPT, MAX_SNAPSHOTS = 4, 200
+MAX_KEPT, MAX_SNAPSHOTS = 2, 200
 METADATA = "__ducklake_metadata_lake.ducklake_snapshot"
 _kept: list[Attached] = []
 _guard = threading.Lock()
