@@ -11,6 +11,8 @@ ENV ORT_DISABLE_TELEMETRY=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 # What is written goes to data, where a new volume takes over the folder's owner.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . && \
   ml-assets home && mkdir -p data/incoming data/reference && chown -R app: data
+# Nobody can write beside the code later: without this, each process would compile and parse it anew, for a second of CPU.
+RUN PYTHONDONTWRITEBYTECODE= python -c "import ml_assets.definitions"
 # Each model version names the commit that trained it.
 ARG GIT_COMMIT
 ENV GIT_COMMIT=$GIT_COMMIT

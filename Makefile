@@ -7,7 +7,7 @@ DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve bench-pages bench-scale bench-backfill test-services soak fuzz torture lock screenshot clean
+.PHONY: help install demo test ui replay monitor check fix docs bench bench-ingest bench-search bench-drift bench-serve bench-pages bench-scale bench-backfill test-slow soak fuzz torture lock screenshot clean
 
 help:
 	@echo "make demo   a year of real flights, from raw files to a champion and drift reports"
@@ -15,7 +15,7 @@ help:
 	@echo "make monitor  drift over the batches in Evidently's pages, at http://127.0.0.1:8001"
 	@echo "make replay the year again: the loop against a frozen model and against training every month"
 	@echo "make test   the test suite"
-	@echo "make test-services  the services of deploy/compose.yaml as processes, from a file to a logged prediction"
+	@echo "make test-slow  the tests that take minutes each: the daemon under kills, a year again, PostgreSQL and S3, compose"
 	@echo "make check  formatting, lint, types, import contracts, docs"
 	@echo "make docs   the documentation as a site: site/index.html"
 	@echo "make bench  the flights job against a plain script of the same work"
@@ -54,8 +54,8 @@ monitor: $(READY)
 test: $(READY)  # three processes for two cores: tests of servers and of the daemon mostly wait
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-services: $(READY)  # minutes: each service imports Dagster
-	ML_ASSETS_TEST_SERVICES=1 $(BIN)/python -m pytest -n 0 ml_assets_tests/test_services.py
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

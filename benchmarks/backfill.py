@@ -42,6 +42,7 @@ class Result:
     Args:
         workers: Processes at once.
         seconds: From the word to begin to the end of the last one; their start does not count.
+        cpu_s: CPU time of all of them meanwhile, without that of the servers.
         batches: That were ingested.
         rows: That the files have.
         lost: Of the rows of the files, those that a table lacks.
@@ -50,6 +51,7 @@ class Result:
 
     workers: int
     seconds: float
+    cpu_s: float
     batches: int
     rows: int
     lost: int
@@ -75,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.batches} batches of {options.rows:,} rows, {options.chunk} in a run; {os.cpu_count()} cores", end=""
     )
     print(f", load {os.getloadavg()[0]:.1f}; Parquet files on S3, catalog on PostgreSQL")
-    print(f"{'workers':>8}{'seconds':>10}{'batches/s':>12}{'rows/s':>12}{'lost':>8}{'doubled':>9}")
+    print(f"{'workers':>8}{'seconds':>10}{'batches/s':>12}{'rows/s':>12}{'CPU s/batch':>13}{'lost':>8}{'doubled':>9}")
     for one in found:
-        rates = f"{one.batches / one.seconds:12.2f}{one.rows / one.seconds:12,.0f}"
+        rates = f"{one.batches / one.seconds:12.2f}{one.rows / one.seconds:12,.0f}{one.cpu_s / one.batches:13.2f}"
         print(f"{one.workers:8}{one.seconds:10.1f}{rates}{one.lost:8}{one.doubled:9}")
     return 0 if all(one.is_whole for one in found) else 1
 
@@ -125,7 +127,8 @@ def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, en
         if any(ends):
             raise RuntimeError("A worker has failed.")
         seconds = time.perf_counter() - begun
-        return Result(workers, seconds, batches, rows * batches, *_faults(project, rows * batches))
+        cpu_s = sum(float(process.stdout.read()) for process in started if process.stdout is not None)
+        return Result(workers, seconds, cpu_s, batches, rows * batches, *_faults(project, rows * batches))
 
 
 def project_in(folder: Path, instance: dg.DagsterInstance) -> Project:
@@ -149,6 +152,7 @@ def _ingest(project: Project, chunks: Sequence[Sequence[str]]) -> None:
     project.instance.add_dynamic_partitions("loans_batches", [name for chunk in chunks for name in chunk])
     print("ready", flush=True)
     sys.stdin.read()
+    begun = time.process_time()
     for chunk in chunks:
         ends = {"start": chunk[0], "end": chunk[-1]}
         tags = {f"dagster/asset_partition_range_{end}": batch for end, batch in ends.items()}
@@ -157,6 +161,7 @@ def _ingest(project: Project, chunks: Sequence[Sequence[str]]) -> None:
         )
         if not result.success:
             raise RuntimeError(failure_text(result))
+    print(time.process_time() - begun, flush=True)
 
 
 def _faults(project: Project, expected: int) -> tuple[int, int]:

@@ -13,20 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks import skeleton
+from benchmarks.cost import Cost, in_other_process, print_setting
 
-from benchmarks.flights import PACKAGE, PYPROJECT, Cost, cpu_model, in_other_process, measured
-
-MODULE = "benchmark_project"
 GOAL_S, GOAL_MIB = 60, 2048
 SMALL_ROWS = 20_000
 SMALL, LARGE = ("001", "002", "003", "004"), "005"
@@ -41,25 +36,20 @@ def main() -> int:
     parser.add_argument("--memory", default="1GiB", help="memory limit of DuckDB (default: 1GiB)")
     options = parser.parse_args()
     os.environ.pop("ML_ASSETS_DATA", None)
-    print_setting(options)
+    print_setting("drift", ("dagster", "duckdb", "evidently"))
     with tempfile.TemporaryDirectory(prefix="drift-") as temporary:
         folder = Path(temporary)
-        environment = {
-            **os.environ,
-            "DAGSTER_HOME": str(folder / "data" / "dagster"),
-            "ML_ASSETS_MEMORY_LIMIT": options.memory,
-        }
         in_other_process(make_project, folder, options.columns)
-        materialize(folder, environment, ["arrivals"])
-        materialize(folder, environment, ["raw_data", "validated_data", "quarantine", "features"], SMALL)
-        materialize(folder, environment, TRAINING)
-        materialize(folder, environment, ["predictions"], SMALL[-1:])
+        materialize(folder, options.memory, ["arrivals"])
+        materialize(folder, options.memory, ["raw_data", "validated_data", "quarantine", "features"], SMALL)
+        materialize(folder, options.memory, TRAINING)
+        materialize(folder, options.memory, ["predictions"], SMALL[-1:])
         in_other_process(write_large, folder, options.rows, options.columns)
         stored = sum(f.stat().st_size for f in (folder / "data" / "lake").rglob("*.parquet")) / 1024**3
         print(f"\nfeatures of {options.rows:,} rows with {options.columns} columns, {stored:.1f} GiB as Parquet")
-        small = materialize(folder, environment, ["drift_report"], SMALL[-1:])
+        small = materialize(folder, options.memory, ["drift_report"], SMALL[-1:])
         print(f"{SMALL_ROWS:>12,} rows: {shown(small)}", flush=True)
-        large = materialize(folder, environment, ["drift_report"], [LARGE])
+        large = materialize(folder, options.memory, ["drift_report"], [LARGE])
         print(f"{options.rows:>12,} rows: {shown(large)}")
         print_left(folder)
     met = large.wall_s <= GOAL_S and large.peak_mib <= GOAL_MIB
@@ -67,17 +57,13 @@ def main() -> int:
     return 0 if met else 1
 
 
-def materialize(
-    folder: Path, environment: dict[str, str], asset_names: Sequence[str], batches: Sequence[str] = ()
-) -> Cost:
-    """Materialize assets by Dagster's command; returns its cost."""
-    steps = " or ".join(f'key:"wide/{asset_name}"' for asset_name in asset_names)
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
+def materialize(folder: Path, memory: str, asset_names: Sequence[str], batches: Sequence[str] = ()) -> Cost:
+    """Materialize assets of batches; returns the cost."""
     if len(batches) == 1:
         where = ["--partition", batches[0]]
     else:
         where = ["--partition-range", f"{batches[0]}...{batches[-1]}"] if batches else []
-    return measured([*command, steps, *where], folder, environment)
+    return skeleton.materialize(folder, skeleton.keys("wide", asset_names), *where, memory=memory)
 
 
 def shown(cost: Cost) -> str:
@@ -113,18 +99,9 @@ def make_project(folder: Path, columns: int) -> None:
         "tuning": {"trials": 1, "folds": 2},
         "gates": {"serving": None},
     }
-    defs = folder / MODULE / "defs" / "wide"
-    defs.mkdir(parents=True)
-    (defs / "defs.yaml").write_text(
-        yaml.safe_dump({"type": "ml_assets.MLPipeline", "attributes": spec}, sort_keys=False)
-    )
-    (defs / "features.sql").write_text(f"SELECT b.row_id, {', '.join(f'b.{name}' for name in kinds)} FROM batch b\n")
-    shutil.copy(PACKAGE / "definitions.py", folder / MODULE / "definitions.py")
-    (folder / MODULE / "__init__.py").touch()
-    (folder / "pyproject.toml").write_text(PYPROJECT)
-    (folder / "data" / "incoming").mkdir(parents=True)
-    (folder / "data" / "dagster").mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", folder / "data" / "dagster" / "dagster.yaml")
+    skeleton.make(folder)
+    features = f"SELECT b.row_id, {', '.join(f'b.{name}' for name in kinds)} FROM batch b\n"
+    skeleton.declare(folder, spec, {"features.sql": features})
     with duckdb.connect(config={"memory_limit": "1GiB"}) as con:
         for place, batch in enumerate(SMALL):
             first = HISTORY + place * SMALL_ROWS
@@ -184,19 +161,6 @@ def print_left(folder: Path) -> None:
     print(f"{row['reference_rows']:,} rows of the reference, {len(row['columns'])} columns in the table")
     print(f"page {page.stat().st_size:,} bytes, JSON {text.stat().st_size:,}, run of the history {runs:,}")
     print(json.dumps(row["why"]))
-
-
-def print_setting(options: Any) -> None:
-    """Machine, versions and command."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    print(f"machine   {cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}")
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("dagster", "duckdb", "evidently"))
-    print(f"versions  python {platform.python_version()}, {libraries}")
-    print(
-        f"command   python -m benchmarks.drift --rows {options.rows} --columns {options.columns} "
-        f"--memory {options.memory}",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

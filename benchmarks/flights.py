@@ -10,57 +10,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks import cost
+from benchmarks.cost import MOST_DISTURBED, Cost, in_other_process, measured
+from benchmarks.skeleton import MATERIALIZE, MODULE, PACKAGE, make
+
 HERE = Path(__file__).parent
-PACKAGE = HERE.parent / "ml_assets"
-MODULE = "benchmark_project"
-PYPROJECT = f'[tool.dg]\ndirectory_type = "project"\n\n[tool.dg.project]\nroot_module = "{MODULE}"\n'
 LIBRARIES = ("dagster", "duckdb", "scikit-learn", "evidently", "pandas")
 GOAL = 1.5  # of the script's wall time
 MOST_DIFFERENCE = 0.02  # of test ROC AUC
-MOST_DISTURBED = 0.1  # CPU time of other processes, as a share of wall time
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What processes cost, from their start to their exit.
-
-    Args:
-        wall_s: Wall time, in seconds.
-        cpu_s: User and system time, in seconds.
-        peak_mib: Greatest resident memory of one process, in MiB.
-        others_s: CPU time that the rest of the machine used meanwhile, in seconds; NaN where that cannot be told.
-    """
-
-    wall_s: float
-    cpu_s: float
-    peak_mib: float
-    others_s: float
-
-    def __add__(self, later: Cost) -> Cost:
-        return Cost(
-            self.wall_s + later.wall_s,
-            self.cpu_s + later.cpu_s,
-            max(self.peak_mib, later.peak_mib),
-            self.others_s + later.others_s,
-        )
 
 
 @dataclass(frozen=True)
@@ -92,19 +60,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="flights-") as temporary:
         folder = options.keep or Path(temporary)
         data = in_other_process(prepare, folder.resolve() / "source", options.months)
-        print_setting(data, options.rounds)
+        print_setting(data)
         rounds = []
         for number in range(1, options.rounds + 1):
             rounds.append(run_round(data, folder.resolve() / f"round_{number}"))
             print_round(number, rounds[-1])
     print_costs(rounds)
     return 0 if all(map(agree, rounds)) else 1
-
-
-def in_other_process(function: Any, *arguments: Any) -> Any:
-    """Call a function elsewhere: a child's peak memory starts at its parent's, so this process must stay small."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def prepare(folder: Path, months: int = 12) -> Path:
@@ -130,9 +92,8 @@ def run_round(data: Path, folder: Path) -> Round:
         "OMP_WAIT_POLICY": "PASSIVE",  # the job sets it by itself; without it the script would pay for spinning threads
     }
     months = sorted(file.stem.removeprefix("flights_") for file in (data / "incoming" / "flights").iterdir())
-    materialize = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
-    register = [*materialize, 'key:"flights/arrivals"']
-    run = [*materialize, "*", "--partition-range", f"{months[0]}...{months[-1]}"]
+    register = [*MATERIALIZE, 'key:"flights/arrivals"']
+    run = [*MATERIALIZE, "*", "--partition-range", f"{months[0]}...{months[-1]}"]
     script = [HERE / "plain_flights.py", data / "incoming" / "flights", data / "reference" / "weather.parquet"]
     plain = [sys.executable, *map(str, [*script, project / MODULE / "defs" / "flights", out])]
     return Round(
@@ -162,43 +123,9 @@ def make_project(data: Path, project: Path) -> None:
     """A project of its own: pyproject.toml, our definitions.py, the flights pipeline, the files, an empty lake."""
     shutil.copytree(PACKAGE / "defs" / "flights", project / MODULE / "defs" / "flights")
     without_refusals(project / MODULE / "defs" / "flights" / "defs.yaml")
-    shutil.copy(PACKAGE / "definitions.py", project / MODULE / "definitions.py")
-    (project / MODULE / "__init__.py").touch()
-    (project / "pyproject.toml").write_text(PYPROJECT)
+    make(project)
     for name in ("incoming", "reference"):
-        shutil.copytree(data / name, project / "data" / name)
-    (project / "data" / "dagster").mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", project / "data" / "dagster" / "dagster.yaml")
-
-
-def measured(command: list[str], folder: Path, environment: dict[str, str]) -> Cost:
-    """Run a command in a folder and wait for its exit; what it prints goes to output.log there.
-
-    Raises:
-        RuntimeError: It failed; the text ends with the last lines of its output.
-    """
-    log = folder / "output.log"
-    with log.open("a") as output:
-        busy_before, started = busy_s(), time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s, busy = time.perf_counter() - started, busy_s() - busy_before
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        last = "\n".join(log.read_text().splitlines()[-40:])
-        raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}\n{last}")
-    unit = 1024 if sys.platform == "linux" else 1024**2  # ru_maxrss is in KiB on Linux, in bytes on macOS
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Cost(wall_s, cpu_s, usage.ru_maxrss / unit, max(busy - cpu_s, 0.0))
-
-
-def busy_s() -> float:
-    """CPU seconds that all processes have used since the machine started; NaN where /proc does not tell."""
-    try:
-        user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
-    except OSError:
-        return math.nan
-    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
+        shutil.copytree(data / name, project / "data" / name, dirs_exist_ok=True)
 
 
 def job_facts(data: Path) -> dict[str, Any]:
@@ -226,26 +153,12 @@ def agree(one: Round) -> bool:
     return job == plain and difference <= MOST_DIFFERENCE
 
 
-def print_setting(data: Path, rounds: int) -> None:
-    """Machine, versions, data and command."""
+def print_setting(data: Path) -> None:
+    """Machine, versions, command and data."""
     files = list((data / "incoming" / "flights").iterdir())
     size_mib = sum(file.stat().st_size for file in files) / 1024**2
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    print(f"machine   {cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}")
-    print(f"versions  python {platform.python_version()}, {libraries}")
-    print(f"data      {len(files)} files, {size_mib:.1f} MiB")
-    print(f"command   python -m benchmarks.flights --rounds {rounds}", flush=True)
-
-
-def cpu_model() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    cost.print_setting("flights", LIBRARIES)
+    print(f"data      {len(files)} files, {size_mib:.1f} MiB", flush=True)
 
 
 def print_round(number: int, one: Round) -> None:

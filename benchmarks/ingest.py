@@ -10,9 +10,7 @@ rows arrive one by one, each in a run of its own. Writing the files and register
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -20,16 +18,13 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmarks.flights import PACKAGE, PYPROJECT, Cost, cpu_model, in_other_process, measured
+from benchmarks import skeleton
+from benchmarks.cost import Cost, in_other_process, measured, print_setting
 
 HERE = Path(__file__).parent
-MODULE = "benchmark_project"
 GOAL = 1.5  # of the bare statements' wall time
 GOAL_GROWTH = 1.2  # of the seconds per batch around batch 10
 GOAL_MIB = 2048
@@ -107,7 +102,7 @@ def main() -> int:
     parser.add_argument("--memory", default="1GiB", help="memory limit of DuckDB, for both (default: 1GiB)")
     options = parser.parse_args()
     os.environ.pop("ML_ASSETS_DATA", None)
-    print_setting(options)
+    print_setting("ingest", ("dagster", "duckdb"))
     met = True
     with tempfile.TemporaryDirectory(prefix="ingest-") as temporary:
         folder = Path(temporary)
@@ -154,26 +149,14 @@ def large(folder: Path, rows: int, rounds: int, memory: str) -> bool:
 def run_round(file: Path, folder: Path, memory: str) -> Round:
     """The project's steps in a new project, then the bare statements, on the same file."""
     project, out = folder / "project", folder / "plain"
-    make_project(project)
+    skeleton.make(project)
+    defs = skeleton.declare(project, SPEC, SQL)
     out.mkdir()
     (project / "data" / "incoming" / file.name).symlink_to(file)
-    environment = {**os.environ, "DAGSTER_HOME": str(project / "data" / "dagster")}
-    materialize = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
-    measured([*materialize, 'key:"sales/arrivals"'], project, environment)
-    steps = " or ".join(f'key:"sales/{asset_name}"' for asset_name in STEPS)
-    script = [
-        sys.executable,
-        str(HERE / "plain_ingest.py"),
-        str(file),
-        str(project / MODULE / "defs" / "sales"),
-        str(out),
-    ]
-    costs = measured(
-        [*materialize, steps, "--partition", "001", "--config-json", json.dumps(limited(project, memory))],
-        project,
-        environment,
-    )
-    plain = measured([*script, memory], folder, environment)
+    skeleton.materialize(project, skeleton.keys("sales", ["arrivals"]))
+    costs = skeleton.materialize(project, skeleton.keys("sales", STEPS), "--partition", "001", memory=memory)
+    script = [sys.executable, *map(str, [HERE / "plain_ingest.py", file, defs, out]), memory]
+    plain = measured(script, folder, dict(os.environ))
     return Round(
         project=costs,
         plain=plain,
@@ -185,23 +168,6 @@ def run_round(file: Path, folder: Path, memory: str) -> Round:
 def limited(project: Path, memory: str) -> dict[str, Any]:
     """Run config that sets DuckDB's memory limit."""
     return {"resources": {"lake": {"config": {"root": str(project), "memory_limit": memory}}}}
-
-
-def make_project(project: Path) -> None:
-    """A project of its own with the pipeline `sales`, and an empty lake."""
-    defs = project / MODULE / "defs" / "sales"
-    defs.mkdir(parents=True)
-    (defs / "defs.yaml").write_text(
-        yaml.safe_dump({"type": "ml_assets.MLPipeline", "attributes": SPEC}, sort_keys=False)
-    )
-    for name, text in SQL.items():
-        (defs / name).write_text(text)
-    shutil.copy(PACKAGE / "definitions.py", project / MODULE / "definitions.py")
-    (project / MODULE / "__init__.py").touch()
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    (project / "data" / "incoming").mkdir(parents=True)
-    (project / "data" / "dagster").mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", project / "data" / "dagster" / "dagster.yaml")
 
 
 def write_rows(file: Path, first: int, last: int) -> None:
@@ -236,9 +202,9 @@ def small(folder: Path, batches: int, memory: str) -> bool:
     from ml_assets.spec import PipelineSpec
 
     warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
-    make_project(folder)
+    skeleton.make(folder)
     spec, paths = PipelineSpec.model_validate(SPEC), Paths(folder, folder / "data")
-    pipeline = build_pipeline(spec, folder / MODULE / "defs" / "sales", paths)
+    pipeline = build_pipeline(spec, skeleton.declare(folder, SPEC, SQL), paths)
     defs = dg.Definitions.merge(pipeline, dg.Definitions(executor=dg.in_process_executor))
     job = defs.resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey(["sales", asset_name]) for asset_name in ("arrivals", *STEPS)]
@@ -267,19 +233,6 @@ def small(folder: Path, batches: int, memory: str) -> bool:
     print(f"the last ten against batches 6 to 15: wall {wall:.2f}, CPU {cpu:.2f}")
     print(f"goal: at most {GOAL_GROWTH} of the wall time; {'met' if wall <= GOAL_GROWTH else 'NOT met'}", flush=True)
     return wall <= GOAL_GROWTH
-
-
-def print_setting(options: Any) -> None:
-    """Machine, versions and command."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    print(f"machine   {cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}")
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("dagster", "duckdb"))
-    print(f"versions  python {platform.python_version()}, {libraries}")
-    print(
-        f"command   python -m benchmarks.ingest --rows {options.rows} --rounds {options.rounds} "
-        f"--batches {options.batches} --memory {options.memory}",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

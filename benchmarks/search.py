@@ -12,22 +12,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import shutil
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks import skeleton
+from benchmarks.cost import in_other_process, print_setting
 
-from benchmarks.flights import PACKAGE, PYPROJECT, cpu_model, in_other_process, measured
-
-MODULE = "benchmark_project"
 GOAL = 1.10  # of the bare loop's wall time
 GOAL_CORES = 1.6  # times as fast on two cores
 GOAL_TIMES, GOAL_MORE_MIB = 3, 500  # of the feature matrix in float32
@@ -75,7 +70,7 @@ def main() -> int:
     parser.add_argument("--memory-rows", type=int, default=1_500_000, help="rows of the training run; 0 leaves it out")
     options = parser.parse_args()
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as the job sets it
-    print_setting(options)
+    print_setting("search", ("scikit-learn", "optuna", "dagster", "duckdb"))
     met = True
     if options.rows:
         for name in CANDIDATES:
@@ -170,12 +165,7 @@ def random_params(candidate: Any, trials: int) -> list[dict[str, Any]]:
 def memory(folder: Path, rows: int) -> bool:
     """Peak of a training run in a process of its own, over its float32 feature matrix. Is the goal met?"""
     in_other_process(ingest, folder, rows)
-    environment = {**os.environ, "DAGSTER_HOME": str(folder / "data" / "dagster")}
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
-    asset_names = ("training_set", "candidate_boosting", "trained_model")
-    cost = measured(
-        [*command, " or ".join(f'key:"wide/{asset_name}"' for asset_name in asset_names)], folder, environment
-    )
+    cost = skeleton.materialize(folder, skeleton.keys("wide", ["training_set", "candidate_boosting", "trained_model"]))
     used = rows * (BATCHES - 1) // BATCHES  # train and validation; test rows are not read
     matrix_mib = used * (NUMBERS + WORDS) * 4 / 1024**2
     goal_mib = GOAL_TIMES * matrix_mib + GOAL_MORE_MIB
@@ -201,17 +191,8 @@ def ingest(folder: Path, rows: int) -> None:
     from ml_assets.spec import PipelineSpec
 
     warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
-    defs = folder / MODULE / "defs" / "wide"
-    defs.mkdir(parents=True)
-    document = {"type": "ml_assets.MLPipeline", "attributes": SPEC}
-    (defs / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    (defs / "features.sql").write_text(FEATURES_SQL)
-    shutil.copy(PACKAGE / "definitions.py", folder / MODULE / "definitions.py")
-    (folder / MODULE / "__init__.py").touch()
-    (folder / "pyproject.toml").write_text(PYPROJECT)
-    (folder / "data" / "incoming").mkdir(parents=True)
-    (folder / "data" / "dagster").mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", folder / "data" / "dagster" / "dagster.yaml")
+    skeleton.make(folder)
+    defs = skeleton.declare(folder, SPEC, {"features.sql": FEATURES_SQL})
     batches = [str(number) for number in range(1, BATCHES + 1)]
     for number, batch in enumerate(batches):
         write_batch(folder, batch, rows * number // BATCHES, rows * (number + 1) // BATCHES)
@@ -242,19 +223,6 @@ def write_batch(folder: Path, batch: str, first: int, last: int) -> None:
     select = f"SELECT r AS id, {numbers}, {words}, {hit} FROM range({first}, {last}) t(r)"
     with duckdb.connect() as con:
         con.execute(f"COPY ({select}) TO '{folder}/data/incoming/wide_{batch}.parquet' (FORMAT parquet)")
-
-
-def print_setting(options: Any) -> None:
-    """Machine, versions and command."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    print(f"machine   {cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}")
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "optuna", "dagster", "duckdb"))
-    print(f"versions  python {platform.python_version()}, {libraries}")
-    print(
-        f"command   python -m benchmarks.search --rows {options.rows} --trials {options.trials} "
-        f"--rounds {options.rounds} --memory-rows {options.memory_rows}",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 from benchmarks import load
-from benchmarks.flights import MOST_DISTURBED, busy_s, cpu_model
+from benchmarks.cost import MOST_DISTURBED, busy_s, cpu_model
 from ml_assets.graph.tracking import mlflow_model
 from ml_assets.ml import manifest, release
 from ml_assets.server.scorer import Scorer

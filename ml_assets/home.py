@@ -119,9 +119,9 @@ def _settle(file: Path, say: Callable[[str], object]) -> None:
     has_storage = bool(os.environ.get(ENV_DATABASE)) or (found or "").endswith(STORAGE)
     plain = None if found is None else found.removesuffix(STORAGE)
     if plain is None or plain == ours or _digest(plain) in EARLIER:
-        wanted = ours + STORAGE * has_storage
-        if wanted != found:
-            write_text(file, wanted)
+        text = ours + STORAGE * has_storage
+        if text != found:
+            write_text(file, text)
         return
     page = "docs/reference/running.md"
     say(f"{file} is your own: what a newer ml_assets has set in {OURS} is not in it. See {page}.")

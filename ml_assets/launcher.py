@@ -6,12 +6,13 @@ monitoring asks this one every few seconds, for runs of a terminal too. `dagster
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import dagster as dg
@@ -19,15 +20,18 @@ import psutil
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.storage.tags import MAX_RETRIES_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, MAX_RETRIES_TAG, WILL_RETRY_TAG
 
-from ml_assets.dagster_records import heartbeat
-from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, is_held, listens, lock_file
+from ml_assets import run_locks
+from ml_assets.dagster_records import database, heartbeat
+from ml_assets.errors import LakeError
+from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, holding, is_held, listens, lock_file
 
-TAG = "ml_assets/process"
+TAG = f"{HIDDEN_TAG_PREFIX}ml_assets_process"  # for machines: Dagster does not show it
 # A live run holds no lock between the end of its last step and the word that it has ended. And the daemon needs some
 # seconds to see that a code server is back: what it would retry before that is lost.
 GRACE_S = 20
+AWAY_S = 120  # of another machine, whose connection to Dagster's database may be lost for a while
 UNMARKED_S = 86_400  # a run that no process has marked may be of another machine
 STARTED = [dg.DagsterRunStatus.STARTED]
 
@@ -46,9 +50,13 @@ class LockingRunLauncher(DefaultRunLauncher):
             since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         now = time.monotonic()
-        if now - since.setdefault(run.run_id, now) < GRACE_S:
+        if now - since.setdefault(run.run_id, now) < self._grace_s(run):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it may just be ending")
         return CheckRunHealthResult(WorkerStatus.FAILED, self._fail(run, why))
+
+    def _grace_s(self, run: dg.DagsterRun) -> float:
+        worker = worker_of(run)
+        return GRACE_S if worker is None or worker.is_in_sight(home(self._instance)) else AWAY_S
 
     def _fail(self, run: dg.DagsterRun, why: str) -> str:
         """Mark a run as failed, and say what follows.
@@ -86,6 +94,15 @@ def are_served() -> bool:
     return all(map(listens, filter(None, os.environ.get(ENV_SOCKETS, "").split(os.pathsep))))
 
 
+@contextlib.contextmanager
+def at_work(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Hold the locks of a run in this process, and mark the run with it."""
+    folder = home(instance)
+    with holding(folder, run_id) as worker, run_locks.holding(database(folder), run_id) as has_server:
+        mark(instance, replace(worker, has_server=has_server))
+        yield
+
+
 def mark(instance: dg.DagsterInstance, worker: Worker) -> None:
     """Keep with a run which process works on it."""
     instance.add_run_tags(worker.run_id, {TAG: as_tag(worker)})
@@ -101,17 +118,16 @@ def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     worker = worker_of(run)
     if worker is None:
         return _lost_unmarked(instance, run)
-    if not worker.is_in_sight(home(instance)) or is_held(home(instance), run.run_id):
+    if not worker.is_in_sight(home(instance)):
+        return _gone(worker) if _is_lost_elsewhere(instance, run, worker) else None
+    if is_held(home(instance), run.run_id):
         return None
     others = pids(instance, run) - {worker.pid}  # of an executor with a process for each step: the one above them
     if not lock_file(home(instance), run.run_id).exists():  # somebody has removed it
         others.add(worker.pid)
     if any(map(psutil.pid_exists, others)) and worker.boot == boot_id():
         return None
-    return (
-        f"Its process {worker.pid} on {worker.host} is gone and has said nothing: "
-        "killed, out of memory, or the machine went down."
-    )
+    return _gone(worker)
 
 
 def lost_runs(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, str]]:
@@ -145,6 +161,24 @@ def _processes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterable[tup
         value = getattr(said, "metadata", {}).get("pid")
         if value is not None and str(value.value).isdigit():
             yield int(str(value.value)), entry.timestamp
+
+
+def _gone(worker: Worker) -> str:
+    return (
+        f"Its process {worker.pid} on {worker.host} is gone and has said nothing: "
+        "killed, out of memory, or the machine went down."
+    )
+
+
+def _is_lost_elsewhere(instance: dg.DagsterInstance, run: dg.DagsterRun, worker: Worker) -> bool:
+    """Has a run lost its lock at Dagster's database? Processes of a step each do not have it between two steps."""
+    address = database(home(instance))
+    if not worker.has_server or address is None or pids(instance, run) - {worker.pid}:
+        return False
+    try:
+        return not run_locks.is_held(address, run.run_id)
+    except LakeError:  # the server is away: nothing is known
+        return False
 
 
 def _lost_unmarked(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:

@@ -37,6 +37,7 @@ class Worker:
         boot: Which start of which machine; empty where the system does not tell.
         pid: Its process id there.
         locks: The folder of its lock; empty of an earlier version.
+        has_server: It also holds a lock at Dagster's database (run_locks.py).
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class Worker:
     boot: str
     pid: int
     locks: str = ""
+    has_server: bool = False
 
     @classmethod
     def here(cls, run_id: str, home: Path) -> Worker:

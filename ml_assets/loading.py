@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import warnings
@@ -21,6 +22,8 @@ from ml_assets.executors import executor_of
 from ml_assets.graph.alerting.sensors import heartbeat_sensor
 from ml_assets.project import YAML_FILE, find_project, module_name
 
+COLLECT_AFTER = 50_000  # objects
+
 
 def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
     """`dg.load_from_defs_folder`, which by itself stops at the first YAML that cannot be parsed.
@@ -32,10 +35,20 @@ def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
     Args:
         path_within_project: A path in the project, such as Path(__file__).parent.
     """
+    _collect_less_often()
     found, heartbeat = _from_defs_folder(path_within_project), heartbeat_sensor()
     project = find_project(path_within_project)
     executor = executor_of(project.root if project else path_within_project)
     return dg.Definitions.merge(found, dg.Definitions(executor=executor, sensors=[heartbeat] if heartbeat else []))
+
+
+def _collect_less_often() -> None:
+    """By default Python walks through all objects again and again while a run imports its libraries: 7% of a training.
+
+    Whoever has set another threshold, or none, keeps it.
+    """
+    if 0 < gc.get_threshold()[0] <= 2000:  # the default, which depends on Python's version
+        gc.set_threshold(COLLECT_AFTER)
 
 
 def _from_defs_folder(path_within_project: Path) -> dg.Definitions:

@@ -17,7 +17,6 @@ from ml_assets.home import check_home
 from ml_assets.lake.faults import ENV_MEMORY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths, private_folder
-from ml_assets.liveness import holding
 from ml_assets.tables import formats
 
 ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
@@ -84,8 +83,6 @@ def _at_work(context: dg.InitResourceContext, root: Path) -> Iterator[None]:
     if run is None or instance is None or instance.is_ephemeral:
         yield
         return
-    home = launcher.home(instance)
-    check_home(home, root)
-    with holding(home, run.run_id) as worker:
-        launcher.mark(instance, worker)
+    check_home(launcher.home(instance), root)
+    with launcher.at_work(instance, run.run_id):
         yield

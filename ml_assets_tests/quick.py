@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from alembic.util import pyfiles
 from dagster._core.storage.event_log import in_memory as event_records
+from dagster._core.storage.event_log.sqlite import sqlite_event_log as event_files
 from dagster._core.storage.runs import in_memory as run_records
+from dagster._core.storage.runs.sqlite import sqlite_run_storage as run_files
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage as tick_files
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.event import listen
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 from ml_assets.reporting import evaluation_evidently, html
 
@@ -26,7 +29,7 @@ PAGE = "<!DOCTYPE html><html><head></head><body></body></html>"
 
 
 def records(patch: pytest.MonkeyPatch) -> None:
-    """Dagster's records in memory, without what only its upgrades read, and without a new connection a query."""
+    """Dagster's records without what only its upgrades read, and without a new connection or engine a query."""
     for storage in (event_records, run_records):
         patch.setattr(storage, "stamp_alembic_rev", lambda *_: None)
         patch.setattr(storage, "NullPool", QueuePool)
@@ -34,6 +37,8 @@ def records(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(event_records.InMemoryEventLogStorage, "_connect", _transaction_under_lock)
     patch.setattr(event_records.InMemoryEventLogStorage, "has_table", lambda *_: True)
     patch.setattr(run_records.InMemoryRunStorage, "connect", _transaction)
+    for storage in (event_files, run_files, tick_files):
+        patch.setattr(storage, "create_engine", _engine_of_file)
     patch.setattr(pyfiles, "load_module_py", _loaded_once(pyfiles.load_module_py))
 
 
@@ -50,6 +55,16 @@ def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
     engine = create_engine(*arguments, **options)
     listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
     return engine
+
+
+def _engine_of_file(address: str, **options: Any) -> Engine:
+    """The engine of a file of records, which Dagster makes anew, and its compiled SQL with it, for each event."""
+    return _engine(address, options["poolclass"], tuple(options.get("connect_args", {}).items()))
+
+
+@lru_cache(maxsize=64)
+def _engine(address: str, poolclass: type[Pool], connect_args: tuple[tuple[str, Any], ...]) -> Engine:
+    return create_engine(address, poolclass=poolclass, connect_args=dict(connect_args))
 
 
 def _loaded_once(load: Callable[[str, Path], ModuleType]) -> Callable[[str, Path], ModuleType]:

@@ -105,6 +105,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(database, objects)
 
 
+@pytest.mark.slow
 def test_rows_scores_and_decisions_are_those_of_an_embedded_lake(
     trained: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +273,7 @@ def verdicts(project: Project) -> dict[tuple[str, str | None], str]:
     return {(one.asset_name, one.batch): one.state for one in found if one.asset_name != "online_lookups"}
 
 
+@pytest.mark.slow
 def test_a_lake_moves_there_survives_kills_goes_on_and_moves_back(
     trained: Project, copied: Project, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +387,7 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     assert searches.names(resumed.journal.name) == []
 
 
+@pytest.mark.slow
 def test_a_backfill_by_two_workers_has_every_row_once(cluster: Cluster) -> None:
     found = backfill.measured(2, 2, 40, 1, cluster.database.database(), cluster.objects.environment())
     assert (found.rows, found.lost, found.doubled) == (80, 0, 0)

@@ -135,6 +135,7 @@ def asked(port: int, header: str, value: str) -> int:
         return error.code
 
 
+@pytest.mark.slow
 def test_the_loop_closes_by_itself_whoever_is_killed(running: Running) -> None:
     """Three files train a champion, a fourth has drifted and trains the next, through kill -9 of every process."""
     champion = "SELECT count(*) FROM lake.loans.alias_events WHERE alias = 'champion'"

@@ -133,6 +133,8 @@ def test_settings_and_secrets_are_apart() -> None:
 def test_values_of_the_chart_name_what_there_is() -> None:
     found = values()
     (deployment,) = found["dagster-user-deployments"]["deployments"]
+    launcher = found["runLauncher"]["config"]["k8sRunLauncher"]
+    of_container = ("securityContext", "resources", "volumeMounts")
     spec = {
         "securityContext": deployment["podSecurityContext"],
         "volumes": deployment["volumes"],
@@ -145,16 +147,23 @@ def test_values_of_the_chart_name_what_there_is() -> None:
                     *({"configMapRef": one} for one in deployment["envConfigMaps"]),
                     *({"secretRef": one} for one in deployment["envSecrets"]),
                 ],
-                **{name: deployment[name] for name in ("securityContext", "resources", "volumeMounts")},
+                **{name: deployment[name] for name in of_container},
             },
-            {"name": "run", **found["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["containerConfig"]},
+            {"name": "run", **{name: launcher[name] for name in of_container}},
         ],
     }
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "code"}, "spec": spec}
     kubernetes_validate.validate(pod, API, strict=True)
     check_confined(deployment["securityContext"])
-    runs = found["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
-    assert runs["securityContext"] == deployment["podSecurityContext"]
+    assert launcher["runK8sConfig"]["podSpecConfig"]["securityContext"] == deployment["podSecurityContext"]
+    for name in ("envConfigMaps", "envSecrets", "securityContext", "volumes", "volumeMounts"):
+        assert launcher[name] == deployment[name], name
+    # What a code server hands on would win: a run would be limited to its memory.
+    assert deployment["includeConfigInLaunchedRuns"] == {"enabled": False}
+    assert (launcher["resources"]["limits"], deployment["resources"]["limits"]) == (
+        {"memory": "8Gi"},
+        {"memory": "1Gi"},
+    )
     project = tomllib.loads((compose.ROOT / "pyproject.toml").read_text())
     (dagster,) = [one for one in project["project"]["dependencies"] if one.startswith("dagster>=")]
     (version,) = re.findall(r"--version (\S+)", (FOLDER / "dagster-values.yaml").read_text())
@@ -171,7 +180,9 @@ def test_the_chart_has_the_limits_of_our_own_dagster_yaml() -> None:
     assert {re.sub("[A-Z]", lambda big: f"_{big[0].lower()}", name): value for name, value in pools.items()} == (
         ours["concurrency"]["pools"]
     )
-    assert theirs["dagsterDaemon"]["runRetries"]["maxRetries"] == ours["run_retries"]["max_retries"]
+    retries = theirs["dagsterDaemon"]["runRetries"]
+    assert retries["maxRetries"] == ours["run_retries"]["max_retries"]
+    assert retries["retryOnAssetOrOpFailure"] == ours["run_retries"]["retry_on_asset_or_op_failure"]
 
 
 def test_services_of_compose_are_confined_and_reachable_from_this_machine_alone() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +17,15 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from ml_assets import home
 from ml_assets.errors import SpecError
 from ml_assets.executors import executor_of
-from ml_assets_tests.conftest import Project
+from ml_assets_tests import postgres, s3
+from ml_assets_tests.conftest import Project, written_project
+from ml_assets_tests.test_cluster import EQUAL
+
+DEFINITIONS = """
+from pathlib import Path
+import ml_assets
+defs = ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""
 
 
 def wrote(folder: Path, text: str) -> Path:
@@ -75,3 +86,34 @@ def test_a_run_that_trains_waits_for_the_one_that_does(project: Project, tmp_pat
         assert next_ones() == {arrivals}
         report(training, dg.DagsterEventType.RUN_FAILURE)  # what run monitoring does for one that was killed
         assert next_ones() == {release, arrivals}
+
+
+@pytest.mark.slow
+def test_a_process_for_each_step_computes_what_one_process_does(
+    trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files to a champion on PostgreSQL and S3; forty processes cost three minutes of CPU."""
+    root = written_project(tmp_path / "project")
+    (root / "credit/definitions.py").write_text(DEFINITIONS)
+    with (root / "pyproject.toml").open("a") as settings:
+        settings.write('[tool.ml_assets.executor]\nname = "multiprocess"\nconfig = {max_concurrent = 2}\n')
+    made = Project(root, trained.instance)
+    for batch in range(1, 5):
+        made.write(batch)
+    with postgres.server() as database, s3.running(tmp_path / "s3", "ml-assets") as objects:
+        place = {"ML_ASSETS_CATALOG": database.database(), "ML_ASSETS_LAKE_DATA": "s3://ml-assets/credit"}
+        for name, value in {**place, **objects.environment()}.items():
+            monkeypatch.setenv(name, value)
+        environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": str(root)}
+        program = str(Path(sys.executable).parent / "ml-assets")
+        for command in (["home"], ["run", "loans"]):
+            done = subprocess.run([program, *command], cwd=root, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+        for table in ("validated_data", "features"):
+            expected = [row for row in trained.rows(EQUAL[table]) if row["batch"] != "5"]
+            assert made.rows(EQUAL[table]) == expected, table
+        assert made.rows(EQUAL["champion"]) == trained.rows(EQUAL["champion"])
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        (training,) = instance.get_runs(dg.RunsFilter(job_name="loans_train"))
+        kind = dg.DagsterEventType.STEP_WORKER_STARTED
+        assert len(instance.all_logs(training.run_id, of_type=kind)) >= 8, "a process for each step"

@@ -63,11 +63,10 @@ def test_import_contracts_hold() -> None:
     assert "0 broken" in shown.stdout
 
 
-def test_loading_the_code_location_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, ml_assets.definitions; "
-        "print(sorted({'evidently', 'sklearn', 'pandas', 'optuna', 'skops', 'matplotlib'} & set(sys.modules)))"
-    )
+def test_loading_the_code_location_imports_nothing_heavy_and_nothing_of_an_extra() -> None:
+    heavy = {"evidently", "sklearn", "pandas", "optuna", "skops", "matplotlib"}
+    extras = {"psycopg2", "ray", "mlflow", "s3fs"}
+    code = f"import sys, ml_assets.definitions; print(sorted({heavy | extras} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 

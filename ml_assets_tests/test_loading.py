@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import logging
@@ -206,3 +207,17 @@ def test_a_pipeline_is_checked_in_a_tenth_of_a_second(project: Project) -> None:
     for _ in range(5):
         check(project.spec, texts, project.paths)
     assert (time.process_time() - started) / 5 < 0.1
+
+
+@pytest.mark.parametrize(("before", "after"), [(700, 50_000), (2000, 50_000), (0, 0), (10_000, 10_000)])
+def test_objects_are_collected_less_often_unless_somebody_has_chosen(
+    before: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.loading._from_defs_folder", lambda _: dg.Definitions())
+    chosen = gc.get_threshold()
+    try:
+        gc.set_threshold(before, *chosen[1:])
+        ml_assets.load_from_defs_folder(path_within_project=tmp_path)
+        assert gc.get_threshold()[0] == after
+    finally:
+        gc.set_threshold(*chosen)

@@ -26,7 +26,7 @@ def read(root: Path, name: str) -> Project:
     return Project(root, dg.DagsterInstance.ephemeral(), document["attributes"], texts)
 
 
-@pytest.fixture(params=["seattle", "visits", "cancelled"])
+@pytest.fixture(params=["visits", *(pytest.param(name, marks=pytest.mark.slow) for name in ("seattle", "cancelled"))])
 def trained_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     project = read(tmp_path, request.param)
     files: Callable[[Path], Iterator[str]] = getattr(data, request.param)

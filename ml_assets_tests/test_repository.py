@@ -48,7 +48,7 @@ def test_tests_run_on_every_python_that_is_promised() -> None:
     assert [one.split()[:2] for one in runs if one] == [
         ["make", "check"],
         ["make", "test"],
-        ["make", "test-services"],
+        ["make", "test-slow"],
     ]
 
 

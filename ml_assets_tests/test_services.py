@@ -1,13 +1,12 @@
 """The services of deploy/compose.yaml as processes, from a file that arrives to a prediction that is logged.
 
-Its ten processes cost two to four minutes of CPU: `ML_ASSETS_TEST_SERVICES=1` runs it.
+Its ten processes cost two to four minutes of CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -25,8 +24,7 @@ from ml_assets_tests import compose, postgres, s3
 from ml_assets_tests.conftest import Project, loans, wait_until, written_project
 from ml_assets_tests.test_cluster import EQUAL
 
-WANTED = "ML_ASSETS_TEST_SERVICES" in os.environ
-pytestmark = pytest.mark.skipif(not WANTED, reason="ML_ASSETS_TEST_SERVICES is not set")
+pytestmark = pytest.mark.slow
 
 
 def test_a_file_that_arrives_becomes_a_prediction_that_is_logged(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.cost import setting
 from benchmarks.scale import batches as many_batches
 from benchmarks.scale import model, project, rows
 from benchmarks.scale import pipelines as many_pipelines
@@ -22,7 +23,7 @@ KEEP = click.option("--save", type=click.Path(path_type=Path), help="Keep the fi
 def main() -> None:
     """Measure how far one machine goes."""
     os.environ.pop("ML_ASSETS_DATA", None)
-    for name, text in project.setting().items():
+    for name, text in setting("scale", project.LIBRARIES).items():
         print(f"{name:9} {text}", flush=True)
 
 

@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flights import in_other_process
+from benchmarks.cost import in_other_process
 from benchmarks.scale import copies, project
+from benchmarks.skeleton import MODULE
 
 GOAL_GROWTH, GOAL_CHECK_S, GOAL_MIB = 1.2, 1.0, 2048
 TEMPLATE, SMALL, NEW = "00000", 50, 20_000  # the batch that is copied, its rows, and those of a new one
@@ -60,7 +61,7 @@ def loaded(folder: Path) -> tuple[Any, Any, Any]:
 
     warnings.simplefilter("ignore")  # Dagster marks backfill policies and checks per partition as young
     spec, paths = PipelineSpec.model_validate(project.SPEC), Paths(folder, folder / "data")
-    pipeline = build_pipeline(spec, folder / project.MODULE / "defs" / project.NAME, paths)
+    pipeline = build_pipeline(spec, folder / MODULE / "defs" / project.NAME, paths)
     return dg.Definitions.merge(pipeline, dg.Definitions(executor=dg.in_process_executor)), spec, paths
 
 

@@ -15,7 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flights import in_other_process, measured
+from benchmarks import skeleton
+from benchmarks.cost import in_other_process, measured
 from benchmarks.lakes import Story, write
 from benchmarks.scale import project
 
@@ -42,10 +43,10 @@ def measure(folder: Path, pipelines: int, batches: int) -> dict[str, Any]:
     for name in names:
         (folder / "data" / "incoming" / name).mkdir()
         own = {"name": name, "source": {**project.SPEC["source"], "path": f"data/incoming/{name}"}}
-        project.declare(folder, {**project.SPEC, **STORY, **own}, FEATURES)
+        skeleton.declare(folder, {**project.SPEC, **STORY, **own}, FEATURES)
     in_other_process(fill, folder, names, batches)
     environment = {**os.environ, "DAGSTER_HOME": str(folder / "data" / "dagster")}
-    command = [sys.executable, "-c", f"import {project.MODULE}.definitions"]
+    command = [sys.executable, "-c", f"import {skeleton.MODULE}.definitions"]
     bare, whole = (measured(one, folder, environment) for one in ([sys.executable, "-c", "import dagster"], command))
     found = in_other_process(checks, folder)
     return {

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shutil
-import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks import skeleton
+from benchmarks.cost import setting
 
-from benchmarks.flights import PACKAGE, PYPROJECT, Cost, cpu_model, measured
-
-MODULE = "benchmark_project"
 NAME = "sales"
+LIBRARIES = ("dagster", "duckdb", "scikit-learn", "evidently")
 SPEC: dict[str, Any] = {
     "name": NAME,
     "source": {"path": "data/incoming", "pattern": r"sales_(?P<batch>\d+)\.parquet", "settle_seconds": 0},
@@ -83,24 +76,9 @@ def make(folder: Path, **changes: Any) -> dict[str, Any]:
         changes: Attributes that replace those of `SPEC`.
     """
     spec = {**SPEC, **changes}
-    declare(folder, spec)
-    shutil.copy(PACKAGE / "definitions.py", folder / MODULE / "definitions.py")
-    (folder / MODULE / "__init__.py").touch()
-    (folder / "pyproject.toml").write_text(PYPROJECT)
-    (folder / "data" / "incoming").mkdir(parents=True)
-    (folder / "data" / "dagster").mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", folder / "data" / "dagster" / "dagster.yaml")
+    skeleton.make(folder)
+    skeleton.declare(folder, spec, SQL)
     return spec
-
-
-def declare(folder: Path, spec: dict[str, Any], sql: Mapping[str, str] = SQL) -> None:
-    """Write one pipeline's folder of definitions."""
-    defs = folder / MODULE / "defs" / str(spec["name"])
-    defs.mkdir(parents=True)
-    document = {"type": "ml_assets.MLPipeline", "attributes": spec}
-    (defs / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    for name, text in sql.items():
-        (defs / name).write_text(text)
 
 
 def write_batch(folder: Path, batch: str, first: int, last: int) -> Path:
@@ -113,39 +91,8 @@ def write_batch(folder: Path, batch: str, first: int, last: int) -> Path:
     return file
 
 
-def materialize(folder: Path, assets: Sequence[str], *which: str, memory: str = "1GiB") -> Cost:
-    """Materialize assets by the command that a user types, in a process of its own; returns its cost.
-
-    Args:
-        folder: The project.
-        assets: Their names.
-        which: Options that name batches.
-        memory: DuckDB's memory limit.
-    """
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": str(folder / "data" / "dagster"),
-        "ML_ASSETS_MEMORY_LIMIT": memory,
-        "ML_ASSETS_STATIC_PAGES": "0",
-    }
-    steps = " or ".join(f'key:"{NAME}/{name}"' for name in assets)
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", f"{MODULE}.definitions", "--select"]
-    return measured([*command, steps, *which], folder, environment)
-
-
-def setting() -> dict[str, str]:
-    """The machine, the versions and the command, as every table says them."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("dagster", "duckdb", "scikit-learn", "evidently"))
-    return {
-        "machine": f"{cpu_model()}, {os.cpu_count()} cores, {memory_gib:.1f} GiB, load {os.getloadavg()[0]:.1f}",
-        "versions": f"python {platform.python_version()}, {libraries}",
-        "command": "python -m " + " ".join(["benchmarks.scale", *sys.argv[1:]]),
-    }
-
-
 def save(file: Path, name: str, found: dict[str, Any]) -> None:
     """Keep a table's figures in a JSON file, beside those of the other tables."""
     kept = json.loads(file.read_text()) if file.exists() else {}
-    kept[name] = {**setting(), **found}
+    kept[name] = {**setting("scale", LIBRARIES), **found}
     file.write_text(json.dumps(kept, indent=1) + "\n")

@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flights import Cost, in_other_process
+from benchmarks import skeleton
+from benchmarks.cost import Cost, in_other_process
 from benchmarks.scale import project
 
 GOAL_MIB = 8 * 1024
@@ -53,7 +54,7 @@ def measure(folder: Path, rows: int, batches: int, watched: int, memory: str, **
         (f"performance_report of {watched} batches", ("performance_report",), newest),
     ]
     for title, assets, which in steps[len(table) :]:
-        cost = project.materialize(folder, assets, *which, memory=memory)
+        cost = skeleton.materialize(folder, skeleton.keys(project.NAME, assets), *which, memory=memory)
         table.append(row(title, cost))
         kept.write_text(json.dumps(table))
         print(line(table[-1]), flush=True)

@@ -35,6 +35,7 @@ class Said:
     begun: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     errors: list[str] = field(default_factory=list)
     heard: threading.Event = field(default_factory=threading.Event)
+    acked: threading.Event = field(default_factory=threading.Event)
 
     def listen(self, process: subprocess.Popen[str]) -> None:
         """Read a writer's lines to their end."""
@@ -46,6 +47,7 @@ class Said:
                 word, batch, stamp = line.split()
                 if word == "ack":
                     self.acknowledged[batch].append(int(stamp))
+                    self.acked.set()
                 else:
                     self.begun[batch].add(int(stamp))
             self.errors.append(process.stderr.read().strip())
@@ -68,15 +70,19 @@ def started(lake: Path, seed: int, rows: int = ROWS, stamps: int | None = None) 
 
 
 def kill_writers(folder: Path, seed: int, times: int) -> Outcome:
-    """kill -9 of a writer at a random moment, many times; the lake is compared after each kill."""
+    """kill -9 of a writer at a random moment, many times; the lake is compared after each kill.
+
+    Every second one is killed after its first acknowledged write, the others while they connect or write first.
+    """
     outcome, numbers = Outcome("kill -9 of a writer at a random moment", PROMISE), random.Random(seed)
     said, lake = Said(), folder / "lake"
     for number in range(times):
         process = started(lake, seed + number)
-        said.heard.clear()
+        for event in (said.heard, said.acked):
+            event.clear()
         listener = threading.Thread(target=said.listen, args=(process,))
         listener.start()
-        said.heard.wait(60)  # until then it imports
+        (said.acked if number % 2 else said.heard).wait(60)  # until it is heard, it imports
         time.sleep(numbers.random() * 0.8)
         process.kill()
         process.wait()

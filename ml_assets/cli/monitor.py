@@ -25,7 +25,8 @@ from ml_assets.ui.guard import Guard, Origins
 def monitor(pipeline: str | None, batch: str | None, port: int) -> None:
     """Evidently's pages of all batches; with PIPELINE and BATCH, write Evidently's own report of that batch to a file.
 
-    A project is a pipeline, a run is a batch; drift over the batches is a plot.
+    A project is a pipeline, a run is a batch; drift over the batches is a plot. Days of real-time use are a project of
+    their own, and a BATCH such as "online 2026-11-20".
     """
     if pipeline is not None:
         _write(pipeline, batch)
@@ -54,7 +55,8 @@ def _write(pipeline: str, batch: str | None) -> None:
     from ml_assets.reporting import drift_report
 
     paths = Paths.of()
-    kept = sorted(history.moments(history.project_folder(paths.evidently, pipeline)))
+    project = history.project_name(pipeline, batch or "")
+    kept = sorted(history.moments(history.project_folder(paths.evidently, project)))
     saved = history.saved(paths.evidently, pipeline, batch) if batch in kept else None
     if batch is None or saved is None:
         raise LakeError(
@@ -63,7 +65,7 @@ def _write(pipeline: str, batch: str | None) -> None:
             where={"pipeline": pipeline},
             fix=did_you_mean(batch or "", kept) if kept else f"Materialize {pipeline}/drift_report for it.",
         )
-    name = f"{pipeline}/drift/{batch}.evidently.html"
+    name = f"{pipeline}/drift/{batch.replace(' ', '-')}.evidently.html"
     with paths.artifacts.reports.put(name) as file:
         drift_report.write_evidently(saved, file)
     console.print(f"written: {paths.artifacts.reports.link(name)}")

@@ -39,10 +39,10 @@ UNFINISHED = [
 ]
 
 
-def ranges(registered: Sequence[str], wanted: Container[str]) -> Iterator[list[str]]:
-    """Wanted batches as runs of neighbours in the order of registration, which is what range tags mean."""
-    for is_wanted, neighbours in groupby(registered, key=lambda batch: batch in wanted):
-        if is_wanted:
+def ranges(registered: Sequence[str], selected: Container[str]) -> Iterator[list[str]]:
+    """Selected batches as runs of neighbours in the order of registration, which is what range tags mean."""
+    for is_selected, neighbours in groupby(registered, key=lambda batch: batch in selected):
+        if is_selected:
             yield list(neighbours)
 
 

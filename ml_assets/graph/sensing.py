@@ -9,8 +9,10 @@ next one starts from the same place and loses nothing:
 Every other exception is a bug: the tick fails, and Dagster shows it.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -74,8 +76,8 @@ class Tick:
         """The newest snapshot that the pipeline has written, read in about a millisecond."""
         return snapshot_of(self.paths, self.spec)
 
-    def lake(self, lock_timeout_s: float | None = None) -> Lake:
-        """The lake, for reading; for writing where a time to wait for other writers is given."""
+    def lake(self, lock_timeout_s: float | None = None) -> AbstractContextManager[Lake]:
+        """The lake, as in `lake_of`."""
         return lake_of(self.paths, lock_timeout_s)
 
     def due(self, requested: Requests) -> Requests:
@@ -170,11 +172,17 @@ def snapshot_of(paths: Paths, spec: PipelineSpec) -> int:
     return found
 
 
-def lake_of(paths: Paths, lock_timeout_s: float | None = None) -> Lake:
-    """The lake, for reading; for writing where a time to wait for other writers is given."""
-    if lock_timeout_s is None:
-        return Lake.of(paths, read_only=True)
-    return Lake.of(paths, lock_timeout_s=lock_timeout_s)
+@contextlib.contextmanager
+def lake_of(paths: Paths, lock_timeout_s: float | None = None) -> Iterator[Lake]:
+    """The lake, for reading of one snapshot; for writing where a time to wait for other writers is given."""
+    if lock_timeout_s is not None:
+        with Lake.of(paths, lock_timeout_s=lock_timeout_s) as lake:
+            yield lake
+    else:
+        with Lake.of(paths, read_only=True) as lake, contextlib.ExitStack() as reading:
+            if lake.catalog.exists():  # of a lake that nothing has made yet, some read nothing
+                reading.enter_context(lake.one_snapshot())
+            yield lake
 
 
 def run(

@@ -33,6 +33,7 @@ from ml_assets.lake.copying import (
     remove_others,
     temporary_folder,
 )
+from ml_assets.lake.faults import no_lake
 from ml_assets.lake.ledger import Ledger
 from ml_assets.lake.storage import Storage
 
@@ -81,7 +82,7 @@ def exported_now(catalog: Catalog, folder: Path, lock_timeout_s: float) -> Expor
     with catalog.write_lock((), lock_timeout_s):
         export = exported(catalog, folder)
     if export is None:
-        raise LakeError("There is no lake yet.", where={"files": catalog.data.url})
+        raise no_lake(catalog.data.url)
     return export
 
 

@@ -7,7 +7,8 @@ module may count on a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 import duckdb
 
-from ml_assets.lake.database import release
+from ml_assets.lake.attached import Attached, keep, let_go
 from ml_assets.lake.storage import Storage
 
 
@@ -27,20 +28,24 @@ class Connection:
         con: The connection; the lake is attached as `lake`.
         database: Where the extensions are loaded and the lake is attached.
         identity: What tells this catalog from one that is put in its place later.
+        key: What is attached, and how, where the next one who asks for the same may have it so.
+        earlier: What was taken for it.
     """
 
     con: duckdb.DuckDBPyConnection
     database: duckdb.DuckDBPyConnection
     identity: object = None
+    key: Hashable = None
+    earlier: Attached | None = None
 
     def close(self) -> None:
         """Close it; its database waits for the next one. Temporary tables and variables end with the connection."""
         self.con.close()
-        try:
-            self.database.execute("DETACH lake")
-            release(self.database)
-        except duckdb.Error:
-            self.database.close()  # somebody still reads through another cursor
+        if self.key is not None:
+            with contextlib.suppress(duckdb.Error):  # the catalog is lost or busy
+                keep(self.database, self.key, self.earlier)
+                return
+        let_go(self.database)
 
 
 class Catalog(Protocol):

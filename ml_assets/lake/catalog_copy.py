@@ -18,6 +18,8 @@ from ml_assets.lake.sqlite_files import PUBLISHED, RECOVERED, rows
 
 DATA = "lake/data"  # where a project's Parquet files are, below all that it copies
 OURS = (PUBLISHED, RECOVERED, "data_path")  # keys of ducklake_metadata that differ from copy to copy
+# Names the tables of rows that are in the catalog itself. An empty one is left behind: DuckLake makes it again.
+INLINED = "ducklake_inlined_data_tables"
 TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND starts_with(table_name, 'ducklake_')"
 NAMED = """
     SELECT s.path || t.path || f.path, f.path_is_relative AND t.path_is_relative AND s.path_is_relative,
@@ -116,23 +118,27 @@ def data_files(copy: Path) -> list[DataFile]:
 
 def copy_tables(con: duckdb.DuckDBPyConnection, source: str, target: str) -> None:
     """Put the rows of all of DuckLake's tables of an attached database into those of another, within a transaction."""
-    known = {name for (name,) in con.execute(TABLES, [target]).fetchall()}
+    known = [name for (name,) in con.execute(TABLES, [target]).fetchall()]
     for (name,) in con.execute(TABLES, [source]).fetchall():
         if name not in known:
-            raise LakeError(
-                "The catalog has a table that cannot be copied: rows of the lake are in the catalog itself.",
-                found=name,
-                fix="Write them to files first: `CALL ducklake_flush_inlined_data('lake')` in DuckDB.",
-            )
+            if con.execute(f"SELECT 1 FROM {source}.{identifier(name)} LIMIT 1").fetchall():
+                raise LakeError(
+                    "The catalog has a table that cannot be copied: rows of the lake are in the catalog itself.",
+                    found=name,
+                    fix="Write them to files first: `CALL ducklake_flush_inlined_data('lake')` in DuckDB.",
+                )
+            continue
         columns = con.execute(
             "SELECT column_name FROM duckdb_columns() WHERE database_name = ? AND table_name = ? ORDER BY column_index",
             [source, name],
         ).fetchall()
         names = identifiers([column for (column,) in columns])
         con.execute(f"DELETE FROM {target}.{identifier(name)}")
-        con.execute(
-            f"INSERT INTO {target}.{identifier(name)} ({names}) SELECT {names} FROM {source}.{identifier(name)}"
-        )
+        into, sql = f"INSERT INTO {target}.{identifier(name)} ({names})", f"FROM {source}.{identifier(name)}"
+        if name == INLINED:
+            con.execute(f"{into} SELECT {names} {sql} WHERE list_contains(?, table_name)", [known])
+        else:
+            con.execute(f"{into} SELECT {names} {sql}")
 
 
 def difference(one: Path, other: Path) -> list[str]:
@@ -143,7 +149,8 @@ def difference(one: Path, other: Path) -> list[str]:
         for name, file in (("one", one), ("other", other)):
             con.execute(f"ATTACH {literal(str(file))} AS {name} (TYPE sqlite, READ_ONLY)")
         found = []
-        for (name,) in con.execute(TABLES, ["one"]).fetchall():
+        names = [{name for (name,) in con.execute(TABLES, [side]).fetchall()} for side in ("one", "other")]
+        for name in sorted(names[0] & names[1] - {INLINED}):
             where = f" WHERE key NOT IN {OURS}" if name == "ducklake_metadata" else ""
             sides = [f"FROM {side}.{identifier(name)}{where}" for side in ("one", "other")]
             one_sided = [f"(({left}) EXCEPT ALL ({right}))" for left, right in (sides, sides[::-1])]

@@ -21,7 +21,7 @@ from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog_copy import DATA, DataFile
 from ml_assets.lake.copying import THREADS, Exported, Place, Progress, Tell, exported, temporary_folder
 from ml_assets.lake.database import borrow_for, release
-from ml_assets.lake.faults import PUT_BACK, make_again, one_line
+from ml_assets.lake.faults import PUT_BACK, make_again, no_lake, one_line
 from ml_assets.lake.ledger import Entry, Ledger
 from ml_assets.lake.sqlite_files import RECOVERED, rows
 from ml_assets.lake.storage import File, Storage, sha256
@@ -171,7 +171,7 @@ def _sound(place: Place, folder: Path, checked: Checked) -> Exported | None:
         checked.faults.append(Fault(found, place.files.url, error.fix or CATALOG_FIX))
         return None
     if export is None:
-        raise LakeError("There is no lake yet.", where={"files": place.files.url})
+        raise no_lake(place.files.url)
     return export
 
 

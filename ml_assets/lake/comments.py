@@ -13,7 +13,7 @@ WITHOUT_ROWS = "This comment makes a snapshot of a write without rows."
 TABLE = ""  # the name under which a table's own comment stands beside those of its columns
 
 
-def wanted(put: Put) -> dict[str, str]:
+def declared(put: Put) -> dict[str, str]:
     """Column -> comment, and the table's own under `TABLE`; only those that say something."""
     return {name: text for name, text in {TABLE: put.description, **put.column_descriptions}.items() if text}
 

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BufferedIOBase
@@ -27,6 +27,7 @@ from ml_assets.lake.ledger import Entry, Ledger
 from ml_assets.lake.storage import File, Storage, is_of_storage, sha256
 
 ARTIFACTS = ("bundles", "releases", "reports")
+LOG = "serving"  # of servers: a segment that one writes stays with it, and is shipped by it
 CATALOG_FILE = "lake/catalog.sqlite"
 # Held while files are copied: maintenance removes none meanwhile.
 FILES_LOCK = "files"
@@ -111,8 +112,16 @@ def exported(catalog: Catalog, folder: Path, name: str = "catalog.sqlite") -> Ex
     return Exported(file, standing(file), data_files(file))
 
 
-def copy_files(source: Storage, target: Storage, export: Exported, known: Ledger, ledger: Ledger, tell: Tell) -> Copied:
-    """Copy every file that a catalog names, and all artifacts, unless the target has them.
+def copy_files(
+    source: Storage,
+    target: Storage,
+    export: Exported,
+    known: Ledger,
+    ledger: Ledger,
+    tell: Tell,
+    folders: Sequence[str] = ARTIFACTS,
+) -> Copied:
+    """Copy every file that a catalog names, and those of other folders, unless the target has them.
 
     Args:
         source: Where they are.
@@ -121,21 +130,22 @@ def copy_files(source: Storage, target: Storage, export: Exported, known: Ledger
         known: The ledger of the source.
         ledger: That of the target; it is kept up to date.
         tell: Told of each file.
+        folders: The other folders.
     """
     done = Copied()
-    there = {file.name: file for file in _listed(source)}
-    has = {file.name: file.size for file in _listed(target)}
-    wanted = []
+    there = {file.name: file for file in _listed(source, folders)}
+    has = {file.name: file.size for file in _listed(target, folders)}
+    files = []
     for name, size in {file.name: file.size for file in export.files}.items():
         file = there.get(name)
         if file is None or file.size != size:
             done.damaged.append(Damaged(name, "is lost" if file is None else f"has {file.size:,} of {size:,} bytes"))
         else:
-            wanted.append(file)
-    wanted += [file for file in there.values() if not file.name.startswith(DATA)]
-    done.names |= {file.name for file in wanted} | {file.name for file in done.damaged}
+            files.append(file)
+    files += [file for file in there.values() if not file.name.startswith(DATA)]
+    done.names |= {file.name for file in files} | {file.name for file in done.damaged}
     missing = []
-    for file in wanted:
+    for file in files:
         entry = ledger.files.get(file.name)
         if entry is not None and entry.is_of(file) and has.get(file.name) == file.size:
             done.unchanged, done.unchanged_bytes = done.unchanged + 1, done.unchanged_bytes + file.size
@@ -165,14 +175,14 @@ def restore_files(backup: Storage, target: Storage, export: Exported, ledger: Le
     copies = {file.name: file for file in _listed(backup) if file.name in ledger.files}
     needed = {file.name for file in export.files}
     done.damaged += [Damaged(name, "is lost, and not in the backup") for name in sorted(needed - {*has, *copies})]
-    wanted = [file for name, file in copies.items() if name in needed or not name.startswith(DATA)]
+    files = [file for name, file in copies.items() if name in needed or not name.startswith(DATA)]
     with ThreadPoolExecutor(THREADS) as pool:
         promised = {name: entry.sha256 for name, entry in ledger.files.items() if name.startswith(DATA)}
-        promised |= _in_manifests(target, wanted)
-        wrong = pool.map(lambda file: file.name not in has or _is_other(target, file, promised.get(file.name)), wanted)
-        missing = [file for file, is_wrong in zip(wanted, wrong, strict=True) if is_wrong]
-    done.unchanged = len(wanted) - len(missing)
-    done.unchanged_bytes = sum(file.size for file in wanted) - sum(file.size for file in missing)
+        promised |= _in_manifests(target, files)
+        wrong = pool.map(lambda file: file.name not in has or _is_other(target, file, promised.get(file.name)), files)
+        missing = [file for file, is_wrong in zip(files, wrong, strict=True) if is_wrong]
+    done.unchanged = len(files) - len(missing)
+    done.unchanged_bytes = sum(file.size for file in files) - sum(file.size for file in missing)
     expected = {name: entry.sha256 for name, entry in ledger.files.items()}
     for _ in _copied(backup, target, missing, expected, tell, done):
         pass
@@ -234,8 +244,8 @@ def temporary_folder() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="ml_assets_")
 
 
-def _listed(place: Storage) -> Iterable[File]:
-    for folder in (DATA, *ARTIFACTS):
+def _listed(place: Storage, folders: Sequence[str] = ARTIFACTS) -> Iterable[File]:
+    for folder in (DATA, *folders):
         yield from place.every_file(folder)
 
 
@@ -261,7 +271,7 @@ def _copied(
 
 
 def _copy(source: Storage, target: Storage, file: File, expected: str | None) -> Entry | Damaged | None:
-    """None for a file that is gone meanwhile and that nothing names."""
+    """None for a file that nothing names, and that is gone meanwhile or that a server writes."""
     try:
         with source.opened(file.name) as opened, target.put(file.name) as new:
             digest, size = _written(opened, new)
@@ -271,7 +281,7 @@ def _copy(source: Storage, target: Storage, file: File, expected: str | None) ->
                 raise _Refused("has other bytes than when its hash was taken")
         _read_back(target, file.name, digest)
     except _Refused as error:
-        return Damaged(file.name, str(error))
+        return None if file.name.startswith(LOG) else Damaged(file.name, str(error))
     except FileNotFoundError:
         return Damaged(file.name, "is lost") if file.name.startswith(DATA) else None
     except Exception as error:

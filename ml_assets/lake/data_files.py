@@ -28,6 +28,9 @@ INDEXES = {
     "ml_assets_statistics_of_file": "ducklake_file_column_stats (data_file_id)",
     "ml_assets_deletes_of_file": "ducklake_delete_file (data_file_id)",
 }
+# Not 0 where somebody lets DuckLake keep rows, or which rows are deleted, in the catalog and not in files.
+INLINED = """((SELECT count(*) FROM ducklake_inlined_data_tables)
+    + (SELECT count(*) FROM ducklake_metadata m WHERE m.key = 'data_inlining_row_limit' AND m.value <> '0'))"""
 # Types of DuckLake that a Parquet file holds as they are.
 PLAIN = {
     *("boolean", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"),
@@ -55,6 +58,12 @@ class DataFiles:
     url: str
     snapshot: int | None = None
 
+    def tables(self) -> list[str]:
+        """Names of all tables, in order: ten times as fast as duckdb_tables(), which counts every table's rows."""
+        sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name FROM ducklake_schema s
+            JOIN ducklake_table t ON t.schema_id = s.schema_id AND {self._lives("s")} AND {self._lives("t")}"""
+        return [f"{schema}.{name}" for schema, name in sorted(self.ask(sql, []))]
+
     def batches(self, name: str) -> list[str]:
         """Batches that have rows in a table, in order."""
         found = self.ask(f"SELECT DISTINCT v.partition_value AS batch {self._of_batches}", _parts(name))
@@ -80,9 +89,9 @@ class DataFiles:
 
     def count(self, name: str) -> int | None:
         """Rows of a table, 0 where there is none; None where the catalog cannot tell."""
-        sql = f"SELECT {self._rows} AS n, count(f.partial_max) AS merged {self._files}"
-        ((rows, merged),) = self.ask(sql, _parts(name))
-        if int(merged) and self.snapshot is not None:
+        sql = f"SELECT {self._rows} AS n, count(f.partial_max) AS merged, {INLINED} AS inlined {self._files}"
+        ((rows, merged, inlined),) = self.ask(sql, _parts(name))
+        if int(inlined) or (int(merged) and self.snapshot is not None):
             return None  # a file that maintenance has merged holds the rows of several snapshots
         return int(rows or 0)
 
@@ -90,7 +99,7 @@ class DataFiles:
         """The rows of some batches, as SQL that can follow FROM; None where only DuckLake can read them.
 
         Their files are named, so that no other is looked for. It takes DuckLake to read rows of which some are deleted,
-        files from before the table's columns changed, and types that Parquet lacks.
+        files from before the table's columns changed, types that Parquet lacks, and rows in the catalog itself.
         """
         columns = self.ask(
             f"""SELECT c.column_name AS name, c.column_type AS type, c.parent_column AS parent,
@@ -100,7 +109,7 @@ class DataFiles:
         )
         there = [column for column in columns if column[4] is None]
         is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
-        if not batches or not is_plain or not self._is_by_batch(name):
+        if not batches or not is_plain or not self._is_by_batch(name) or self._is_inlined():
             return None
         changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
         marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))
@@ -139,6 +148,10 @@ class DataFiles:
             JOIN ducklake_column c
                 ON c.table_id = t.table_id AND c.column_id = p.column_id AND c.end_snapshot IS NULL"""
         return self.ask(sql, _parts(name)) == [("batch",)]
+
+    def _is_inlined(self) -> bool:
+        ((found,),) = self.ask(f"SELECT {INLINED} AS inlined", [])
+        return bool(int(found))
 
     def _lives(self, alias: str) -> str:
         """Is a row of the catalog of the snapshot?"""

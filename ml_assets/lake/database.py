@@ -55,12 +55,10 @@ def borrow_for(memory_limit: str | None, spill: Path) -> duckdb.DuckDBPyConnecti
     Raises:
         duckdb.OutOfMemoryException: The limit is less than an empty database takes.
     """
-    limit = literal(memory_limit or _most_memory())
     while True:
         database, is_new = borrow()
         try:
-            database.execute(f"SET memory_limit = {limit}")
-            database.execute(f"SET temp_directory = {literal(str(spill))}")
+            limit_to(database, memory_limit, spill)
         except duckdb.Error as error:
             database.close()
             # One that has served before may hold more than the limit, or spill where it cannot be told otherwise.
@@ -68,6 +66,12 @@ def borrow_for(memory_limit: str | None, spill: Path) -> duckdb.DuckDBPyConnecti
                 raise
         else:
             return database
+
+
+def limit_to(database: duckdb.DuckDBPyConnection, memory_limit: str | None, spill: Path) -> None:
+    """Set the memory that a database may use, and the folder into which it spills beyond."""
+    database.execute(f"SET memory_limit = {literal(memory_limit or _most_memory())}")
+    database.execute(f"SET temp_directory = {literal(str(spill))}")
 
 
 @contextlib.contextmanager

@@ -167,7 +167,7 @@ def lake_error(error: BaseException, rule: str, folder: Path | None = None, **wh
     return kind(rule, found=found.text, where={**where, **found.where}, fix=found.fix)
 
 
-def no_lake(folder: Path) -> LakeError:
+def no_lake(folder: Path | str) -> LakeError:
     """The error of one who reads before anything was written."""
     return LakeError("There is no lake yet.", where={"folder": folder}, fix="Materialize an asset first, see README.")
 

@@ -94,7 +94,7 @@ class Lake(Reader):
             return puts.data_version(self.con, put, puts.normalised(self.con, put))
 
     def replace(
-        self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None
+        self, tables: Sequence[Put], commit: Commit, before_commit: Callable[[], None] | None = None, sized: bool = True
     ) -> list[Written]:
         """Write several tables in one snapshot: all of it becomes visible at once, or nothing.
 
@@ -104,6 +104,7 @@ class Lake(Reader):
             tables: What is written.
             commit: Who writes.
             before_commit: Called when all rows are written; what it raises undoes the write.
+            sized: Ask the catalog for the bytes of the new files; otherwise they are 0.
 
         Raises:
             SchemaChange: A column cannot be stored in the existing table without loss.
@@ -142,7 +143,7 @@ class Lake(Reader):
                 break
             except damaged_files.Unreadable as found:  # each table once: the next time it is not read
                 unreadable.add(found.table)
-        sizes = self._written_bytes(written)
+        sizes = self._written_bytes(written) if sized else {}
         return [
             Written(put.table, written, rows[put.table], sizes.get(put.table, 0), version, retries)
             for put, version in zip(tables, versions, strict=True)
@@ -162,7 +163,7 @@ class Lake(Reader):
         raise AssertionError("unreachable")
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
-        """Add rows to tables that grow, all in one snapshot. A table is created at its first use."""
+        """Add rows to tables that grow, all in one snapshot, not `sized`. A table is created at its first use."""
         filled = [
             Put(
                 one.table,
@@ -175,7 +176,7 @@ class Lake(Reader):
             )
             for one in tables
         ]
-        return self.replace(filled, commit)
+        return self.replace(filled, commit, sized=False)
 
     def maintain(self, work: Callable[[], list[tuple[Any, ...]]], commit: Commit) -> list[tuple[Any, ...]]:
         """Run statements that fill no table, such as DuckLake's maintenance, under the lock and in one transaction.

@@ -13,7 +13,9 @@ from pathlib import Path
 from ml_assets.errors import LakeError
 from ml_assets.lake.catalog_copy import DATA, Standing, difference
 from ml_assets.lake.copying import (
+    ARTIFACTS,
     FILES_LOCK,
+    LOG,
     Copied,
     Exported,
     Place,
@@ -23,8 +25,11 @@ from ml_assets.lake.copying import (
     exported,
     temporary_folder,
 )
+from ml_assets.lake.faults import no_lake
 from ml_assets.lake.ledger import Ledger
 
+# With what a pipeline goes on with: trials of searches that are not over, and segments of the log that nobody has read.
+MOVED = (*ARTIFACTS, "searches", LOG)
 WAIT_S = 5  # for a write that is at its commit; whoever writes for longer is at work
 
 
@@ -64,7 +69,7 @@ def move(source: Place, target: Place, tell: Tell, lock_timeout_s: float) -> Mov
         held.enter_context(target.catalog.write_lock((), lock_timeout_s))
         export = exported(source.catalog, folder)
         if export is None:
-            raise LakeError("There is no lake yet.", where={"files": source.files.url})
+            raise no_lake(source.files.url)
         ledger = Ledger.of(target.files)
         _check_free(target, ledger, export.standing, folder)
         copied = Copied() if has_same_files else _files(source, target, export, ledger, tell)
@@ -95,7 +100,7 @@ def _check_free(target: Place, ledger: Ledger, state: Standing, folder: Path) ->
 def _files(source: Place, target: Place, export: Exported, ledger: Ledger, tell: Tell) -> Copied:
     ledger.lake = export.standing.lake
     ledger.save()
-    copied = copy_files(source.files, target.files, export, Ledger.of(source.files), ledger, tell)
+    copied = copy_files(source.files, target.files, export, Ledger.of(source.files), ledger, tell, MOVED)
     ledger.save()
     if copied.damaged:
         raise LakeError(

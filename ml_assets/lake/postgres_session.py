@@ -126,7 +126,7 @@ def _take(connection: Any, key: Key, deadline: float, timeout_s: float, doing: s
     if not _taken(connection, key, deadline - time.monotonic()):
         raise LakeBusy(
             f"Another process has been {doing} for over {timeout_s:g} s.",
-            found="; ".join(_holders(connection, key)) or "unknown",
+            found="; ".join(holders(connection, key)) or "unknown",
             where={"lock": key.name},
             fix="Wait for it, or end it; nothing was changed here.",
         )
@@ -147,7 +147,8 @@ def _taken(connection: Any, key: Key, seconds: float) -> bool:
     return True
 
 
-def _holders(connection: Any, key: Key) -> list[str]:
+def holders(connection: Any, key: Key) -> list[str]:
+    """Who holds a lock: the names of their sessions."""
     number = key.number & 0xFFFF_FFFF_FFFF_FFFF
     found = rows(
         connection,

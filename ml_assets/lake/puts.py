@@ -73,17 +73,17 @@ def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bo
 
 def _comment(con: duckdb.DuckDBPyConnection, put: Put, known: dict[str, str] | None, commented: Commented) -> None:
     """Write the comments that the table does not have; `known` is None where those that it has must be read first."""
-    wanted = comments.wanted(put)
-    if wanted == known or not wanted:
+    declared = comments.declared(put)
+    if declared == known or not declared:
         return
     if known is None:
         for name, texts in comments.stored(con, put.table.partition(".")[0]).items():
             commented.setdefault(name, texts)
     has = commented.get(put.table, {}) if known is None else known
-    missing = {name: text for name, text in wanted.items() if has.get(name) != text}
+    missing = {name: text for name, text in declared.items() if has.get(name) != text}
     if missing:
         comments.write(con, put.table, missing, columns_of(con, table(put.table)))
-    commented[put.table] = wanted
+    commented[put.table] = declared
 
 
 def _remove_replaced(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> None:

@@ -162,9 +162,9 @@ class Reader:
                 ) from error
 
     def tables(self) -> list[str]:
-        """Names of all tables, `schema.table`."""
-        sql = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake' ORDER BY ALL"
-        return [f"{schema}.{table_name}" for schema, table_name in self.fetch(sql)]
+        """Names of all tables, `schema.table`, in order; read from the catalog alone."""
+        with self._reading():
+            return self._files().tables()
 
     def exists(self, name: str) -> bool:
         """Is there such a table?"""

@@ -74,9 +74,9 @@ def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recov
             where={"file": source},
             fix="Name a backup with --from, or move the lake away to begin a new one.",
         )
-    wanted = largest_snapshot(source)
+    least = largest_snapshot(source)
     with place.write_lock((), lock_timeout_s):
-        _check_lost(catalog, wanted)
+        _check_lost(catalog, least)
         aside = place.load(source, is_recovery=True)
     return _described(place, source, aside, lock_timeout_s)
 
@@ -122,7 +122,7 @@ def _usable(catalog: Catalog, folder: Path) -> Exported | None:
         return None
 
 
-def _check_lost(catalog: Path, wanted: int | None) -> None:
+def _check_lost(catalog: Path, least: int | None) -> None:
     """Refuse to replace a catalog that is in order and at least as new."""
     newest = None
     if catalog.exists():
@@ -132,10 +132,10 @@ def _check_lost(catalog: Path, wanted: int | None) -> None:
             raise
         except LakeError:
             return
-    if newest is not None and (wanted is None or newest >= wanted):
+    if newest is not None and (least is None or newest >= least):
         raise LakeError(
             "The catalog is in order; there is nothing to recover.",
-            found=f"snapshot {newest}, and snapshot {wanted} in the copy",
+            found=f"snapshot {newest}, and snapshot {least} in the copy",
             where={"file": catalog},
             fix="To go back to an earlier state of a table: `ml-assets lake restore`. `ml-assets lake check` says "
             "whether any file is lost.",

@@ -20,6 +20,7 @@ import duckdb
 
 from ml_assets.errors import LakeError
 from ml_assets.lake import published
+from ml_assets.lake.attached import take
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.data_files import METADATA, make_indexes
 from ml_assets.lake.database import borrow_for
@@ -124,12 +125,15 @@ class SqliteCatalog:
                 raise no_lake(self.folder)
             self.create(timeout_s)
         file = self._readable() if read_only else self.file
-        database = self._database(memory_limit)
+        key = (file, self.folder, read_only)
+        earlier = take(key, memory_limit, self._spill)
+        database = earlier.database if earlier else self._database(memory_limit)
         con = database.cursor()
         try:
             con.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
             inode = file.stat().st_ino
-            self._attach(con, file, "CREATE_IF_NOT_EXISTS false", *(["READ_ONLY"] if read_only else []))
+            if earlier is None:
+                self._attach(con, file, "CREATE_IF_NOT_EXISTS false", *(["READ_ONLY"] if read_only else []))
             if not read_only:
                 self._check_is_newest(con)
         except LakeError:
@@ -140,7 +144,7 @@ class SqliteCatalog:
             if NOT_A_LAKE in str(error):
                 raise self._lost("it holds no tables of DuckLake") from error
             raise lake_error(error, "The lake's catalog cannot be opened.", self.folder, file=file) from error
-        return Connection(con, database, inode)
+        return Connection(con, database, inode, key, earlier)
 
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Attach the lake for writing."""

@@ -110,9 +110,9 @@ def _numbers(name: str, new: Array, old: Array, style: str, reading: str) -> Plo
     both = np.concatenate([new, old])
     low, high = np.quantile(both, (0.005, 0.995)) if len(both) else (0.0, 1.0)
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    drawn = []
+    curves = []
     for side, styled, words in ((old, "baseline", "training data"), (new, style, "batch")):
         counts, _ = np.histogram(np.clip(side, edges[0], edges[-1]), edges)
         heights = [*(counts / max(len(side), 1)).tolist(), 0.0]
-        drawn.append(Series(styled, list(zip(edges.tolist(), heights, strict=True)), words, "steps"))
-    return lines(name, Axis(name), Axis("share of the rows", low=0.0), drawn, reading)
+        curves.append(Series(styled, list(zip(edges.tolist(), heights, strict=True)), words, "steps"))
+    return lines(name, Axis(name), Axis("share of the rows", low=0.0), curves, reading)

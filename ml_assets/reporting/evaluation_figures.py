@@ -253,12 +253,12 @@ def _dependence(one: Mapping[str, Any], up: Axis) -> Plot:
     reading = f"All else as it is, in {one['rows']:,} test rows"
     curves = one["predicted"]
     if one["kind"] == "number":
-        drawn = [
+        curves = [
             Series(style, list(zip(one["values"], means, strict=True)), name if len(curves) > 1 else "")
             for style, (name, means) in zip(STYLES, curves.items(), strict=False)
         ]
-        dots = [Series(line.style, line.points, mark="dots") for line in drawn]
-        return lines(one["feature"], Axis(one["feature"]), up, [*drawn, *dots], f"{reading}.")
+        dots = [Series(line.style, line.points, mark="dots") for line in curves]
+        return lines(one["feature"], Axis(one["feature"]), up, [*curves, *dots], f"{reading}.")
     first, *others = curves.values()
     ordered = sorted(range(len(one["values"])), key=lambda place: -first[place])
     shown_rows = [

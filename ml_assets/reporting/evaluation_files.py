@@ -41,7 +41,7 @@ class Reports:
     @classmethod
     def of(cls, pipeline: str, version: str) -> Reports:
         ends = ("html", "evidently.html", "md", "card.html", "json", "earlier.html")
-        return cls(*(f"{pipeline}/evaluation/{version}.{end}" for end in ends))
+        return cls(*(evaluations.report_name(pipeline, version, end) for end in ends))
 
 
 def refresh(lake: Lake, paths: Paths, pipeline: str, of: Iterable[str | None]) -> None:
@@ -58,7 +58,8 @@ def refresh(lake: Lake, paths: Paths, pipeline: str, of: Iterable[str | None]) -
     """
     for version in dict.fromkeys(filter(None, of)):
         try:
-            _render(lake, paths, pipeline, version)
+            with lake.one_snapshot():
+                _render(lake, paths, pipeline, version)
         except Exception as error:  # whatever an earlier document or a full disk may have against it
             log.warning("The report of %s %s was not rendered: %s", pipeline, version, error)
             _render_decision(lake, paths, pipeline, version, error)

@@ -25,7 +25,7 @@ from ml_assets.server.keeping import Feedback
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
 from ml_assets.server.prometheus import Metrics, shared
-from ml_assets.server.registry import Registry, drawn_id
+from ml_assets.server.registry import Registry, new_id
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -114,7 +114,7 @@ class Routes:
                 409, "not-logged", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
             )
         found = msgspec.json.decode(body, type=Feedback)
-        request_id = drawn_id()
+        request_id = new_id()
         await asyncio.to_thread(pipeline.keeper.feedback, found.outcomes, request_id)
         return JSONResponse({"id": request_id, "pipeline": pipeline.name, "outcomes": len(found.outcomes)})
 

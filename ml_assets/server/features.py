@@ -6,6 +6,8 @@ exactly one row for each.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import glob
 import importlib
 import sys
@@ -22,6 +24,7 @@ from ml_assets.lake.faults import named
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SOURCES, Facts, table_file
+from ml_assets.server.one_row import OneRow
 from ml_assets.server.requests import RowRefused
 from ml_assets.server.stored_casts import with_stored_casts
 
@@ -99,11 +102,12 @@ class Features:
                 self.con.execute(SETTINGS)
                 self._load(folder, tables)
             self._sql: str = self._text(folder) if beside is None else beside._sql
-            self._view()
             if beside is None:
                 self.spare = self.con.cursor()
                 self.spare.execute(SESSION)
                 self._lock()
+            self._one_row = self._for_one_row() if self._sql else None
+            self._view()
             self._compute = self._select(self._sql) if self._sql else self._function(folder)
         except ServingError:
             raise
@@ -161,12 +165,16 @@ class Features:
         return found
 
     def _made(self, rows: Columns, count: int) -> list[Any]:
+        compute = self._compute
+        if count == 1 and self._one_row is not None:
+            compute = functools.partial(self._one_row.of, rows)
+        else:
+            try:
+                self._source.fill(rows, count)
+            except (ValueError, TypeError, OverflowError) as error:  # of pyarrow
+                raise ValuesRefused(named(error)) from error
         try:
-            self._source.fill(rows, count)
-        except (ValueError, TypeError, OverflowError) as error:  # of pyarrow
-            raise ValuesRefused(named(error)) from error
-        try:
-            return self._compute()
+            return compute()
         except BROKEN:
             raise
         except duckdb.Error as error:
@@ -212,6 +220,14 @@ class Features:
         # Prepared without parameters over a source that is filled anew: planned once, not at each request.
         self.con.execute("PREPARE features AS " + self._wanted(f"({text}\n)"))
         return lambda: self.con.execute("EXECUTE features").fetchall()
+
+    def _for_one_row(self) -> OneRow | None:
+        """Prepared before there is a view `batch`, so that it cannot read the rows of another request; None where the
+        SELECT needs that view: by its full name, for example.
+        """
+        with contextlib.suppress(duckdb.Error):
+            return OneRow(self.con, self._schema.columns, self._facts.batch, self._wanted(f"({self._sql}\n)"))
+        return None
 
     def _function(self, folder: Path) -> Callable[[], list[Any]]:
         from ml_assets.lake import frames

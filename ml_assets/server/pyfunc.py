@@ -51,12 +51,12 @@ class RawRows:
 
     def _as_requests(self, rows: pd.DataFrame) -> list[dict[str, Any]]:
         """Rows as a request has them: pandas knows neither a missing integer nor a date."""
-        wanted, nullable = self._scorer.schema.columns, self._scorer.schema.nullable
+        types, nullable = self._scorer.schema.columns, self._scorer.schema.nullable
         left_out = [name for name in nullable if name not in rows]
         requests: list[Any] = rows.astype(object).where(rows.notna(), None).to_dict("records")
         for row in requests:
             row.update(dict.fromkeys(left_out))
-            row.update({name: _plain(value, wanted.get(name, "")) for name, value in row.items()})
+            row.update({name: _plain(value, types.get(name, "")) for name, value in row.items()})
         return requests
 
 

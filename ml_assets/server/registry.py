@@ -149,54 +149,54 @@ class Pipeline:
         started = time.perf_counter(), time.time()
         versions = self.need()
         scorer = versions.champion if number is None else self.version(number)
-        asked = _decoded(scorer, body)
-        name = asked.id or drawn_id()
-        jobs = self._divided(versions, asked, name) if number is None else [Job(scorer, asked.rows, name, number)]
+        request = _decoded(scorer, body)
+        name = request.id or new_id()
+        jobs = self._divided(versions, request, name) if number is None else [Job(scorer, request.rows, name, number)]
         for job in jobs:
             job.started = started
             job.refuses = (self.settings.constraints or job.scorer.facts.broken) == "refuse"
         if explained:
             _refuse_many_reasons(jobs)
         await self._score(jobs)
-        response = self._response(name, len(asked.rows), jobs)
+        response = self._response(name, len(request.rows), jobs)
         if explained:
-            response.explanations = await _explanations(jobs, len(asked.rows), explained)
+            response.explanations = await _explanations(jobs, len(request.rows), explained)
         if number is None:
-            self._shadow(versions, asked, name)
+            self._shadow(versions, request, name)
         return response
 
-    def _divided(self, versions: Versions, asked: Any, name: str) -> list[Job]:
+    def _divided(self, versions: Versions, request: Any, name: str) -> list[Job]:
         """The rows by the version that they fall to."""
         routes = {role: share for role, share in self.settings.routes.items() if role in versions.roles}
         if set(routes) <= {CHAMPION}:
-            return [Job(versions.champion, asked.rows, name, CHAMPION, keys=asked.keys)]
+            return [Job(versions.champion, request.rows, name, CHAMPION, keys=request.keys)]
         fallen: dict[str, list[int]] = {}
-        for position, values in enumerate(self._keys(versions.champion, asked, name)):
+        for position, values in enumerate(self._keys(versions.champion, request, name)):
             fallen.setdefault(routing.choose(routes, routing.share_of(self.name, values)), []).append(position)
         if len(fallen) == 1:
             role = next(iter(fallen))
-            return [Job(versions.roles[role], asked.rows, name, role, keys=asked.keys)]
+            return [Job(versions.roles[role], request.rows, name, role, keys=request.keys)]
         return [
             Job(
                 versions.roles[role],
-                [asked.rows[position] for position in positions],
+                [request.rows[position] for position in positions],
                 name,
                 role,
                 positions,
-                asked.keys and [asked.keys[position] for position in positions],
+                request.keys and [request.keys[position] for position in positions],
             )
             for role, positions in fallen.items()
         ]
 
-    def _keys(self, scorer: Scorer, asked: Any, name: str) -> list[Sequence[Any]]:
+    def _keys(self, scorer: Scorer, request: Any, name: str) -> list[Sequence[Any]]:
         """By what each row is routed: what the request says, the key's values, or the row itself."""
-        if asked.keys is not None:
-            return [key if isinstance(key, list) else [key] for key in asked.keys]
+        if request.keys is not None:
+            return [key if isinstance(key, list) else [key] for key in request.keys]
         there = list(scorer.schema.columns)
         fields = [f"c{there.index(column)}" for column in routing.key_columns(self.settings.key, there)]
         if not fields:
-            return [(name, position) for position in range(len(asked.rows))]
-        return [[getattr(row, one) for one in fields] for row in asked.rows]
+            return [(name, position) for position in range(len(request.rows))]
+        return [[getattr(row, one) for one in fields] for row in request.rows]
 
     async def _score(self, jobs: Sequence[Job]) -> None:
         places = [self._place(job) for job in jobs]
@@ -245,15 +245,15 @@ class Pipeline:
             warnings=scored.warnings or None,
         )
 
-    def _shadow(self, versions: Versions, asked: Any, name: str) -> None:
+    def _shadow(self, versions: Versions, request: Any, name: str) -> None:
         """Let the shadows score, too, when there is time; under pressure they are left out."""
         for scorer in versions.shadows:
             if scorer.is_retired:
                 continue
             try:
-                self.lanes["shadow"].put(Job(scorer, asked.rows, name, "shadow", keys=asked.keys))
+                self.lanes["shadow"].put(Job(scorer, request.rows, name, "shadow", keys=request.keys))
             except Problem:
-                self._dropped(len(asked.rows))
+                self._dropped(len(request.rows))
 
     def close(self) -> None:
         """End the lanes' threads."""
@@ -298,20 +298,20 @@ class Registry:
 _prefix, _numbers = secrets.token_hex(6), itertools.count(1)
 
 
-def drawn_id() -> str:
+def new_id() -> str:
     """An id that no other request has."""
     return f"{_prefix}-{next(_numbers):x}"
 
 
 def _decoded(scorer: Scorer, body: bytes | bytearray) -> Any:
     try:
-        asked = scorer.decode(body)
+        request = scorer.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise problems.of(error) from None
-    if asked.keys is not None and len(asked.keys) != len(asked.rows):
-        found = f"There are {len(asked.keys):,} keys for {len(asked.rows):,} rows"
+    if request.keys is not None and len(request.keys) != len(request.rows):
+        found = f"There are {len(request.keys):,} keys for {len(request.rows):,} rows"
         raise Problem(422, "invalid-request", found, [{"field": "keys", "detail": found}])
-    return asked
+    return request
 
 
 def _refuse_many_reasons(jobs: Sequence[Job]) -> None:

@@ -88,6 +88,11 @@ class Evaluation:
     shown: list[Finding] = field(default_factory=list)
 
 
+def report_name(pipeline: str, version: str, end: str = "html") -> str:
+    """A file of an evaluation, relative to all reports."""
+    return f"{pipeline}/evaluation/{version}.{end}"
+
+
 def record(lake: Lake, pipeline: str, found: Sequence[Finding], version: str, pin_id: str, commit: Commit) -> None:
     """Write the evaluation of a version."""
     shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}

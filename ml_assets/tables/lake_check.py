@@ -10,9 +10,10 @@ from ml_assets.lake import check as engine
 from ml_assets.lake.check import Checked, Fault
 from ml_assets.lake.copying import Place, Tell
 from ml_assets.lake.lake import Lake
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.data import FEATURES, QUARANTINE, RAW_DATA, VALIDATED_DATA
 from ml_assets.tables.drift import DRIFT
+from ml_assets.tables.evaluations import EVALUATIONS
 
 # What a training set is read from again, besides the batches' files of other tables.
 TRAINED_ON = (FEATURES.name, VALIDATED_DATA.name)
@@ -22,7 +23,8 @@ BACK = "`ml-assets lake recover --from BACKUP` puts it back"
 FIXES = {
     "bundle": f"{BACK}; or train again: `ml-assets train {{0}}`.",
     "release": f"{BACK}; or pack it again: materialize {{0}}/release_candidate.",
-    "report": f"{BACK}; or make it again: materialize {{0}}/drift_report of that batch.",
+    "drift report": f"{BACK}; or make it again: materialize {{0}}/drift_report of that batch.",
+    "evaluation report": f"{BACK}. Of the newest version, materializing {{0}}/evaluation_report makes it again, too.",
 }
 Models = dict[int, dict[str, set[str]]]  # snapshot -> version -> batches of its training set
 
@@ -100,8 +102,13 @@ def _artifacts(place: Place, lake: Lake, pipeline: str, is_fast: bool) -> Iterat
     there = {file.name for file in place.files.every_file(f"reports/{pipeline}")}
     for row in DRIFT.query(lake, pipeline, "SELECT batch, html FROM {t} WHERE html IS NOT NULL ORDER BY batch"):
         if f"reports/{row['html']}" not in there:
-            yield dataclasses.replace(_fault("report", row["html"], "is lost", pipeline, []), batch=row["batch"])
+            yield dataclasses.replace(_fault("drift report", row["html"], "is lost", pipeline, []), batch=row["batch"])
+    for row in EVALUATIONS.query(lake, pipeline, "SELECT DISTINCT version FROM {t} ORDER BY version"):
+        name = evaluations.report_name(pipeline, row["version"])
+        if f"reports/{name}" not in there:
+            yield _fault("evaluation report", name, "is lost", pipeline, [f"{pipeline}@{row['version']}"])
 
 
 def _fault(kind: str, name: str, wrong: str, pipeline: str, models: list[str]) -> Fault:
-    return Fault(f"the {kind} {wrong}", f"{kind}s/{name}", FIXES[kind].format(pipeline), models=models)
+    folder = f"{kind.rpartition(' ')[2]}s"
+    return Fault(f"the {kind} {wrong}", f"{folder}/{name}", FIXES[kind].format(pipeline), models=models)

@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from benchmarks.flights import Cost
+from benchmarks import skeleton
+from benchmarks.cost import Cost
 from benchmarks.scale import batches, model, pipelines, project, rows
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.audit import read_trail
@@ -64,14 +65,15 @@ def test_a_table_of_many_rows(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def materialize(_: Path, assets: tuple[str, ...], *which: str, memory: str) -> Cost:
-        asked.append((*assets, *which, memory))
-        return Cost(wall_s=2.0, cpu_s=1.0, peak_mib=9000.0 if assets == ("trained_model",) else 500.0, others_s=0.0)
+    def materialize(_: Path, selected: str, *which: str, memory: str) -> Cost:
+        asked.append((selected, *which, memory))
+        is_large = selected == 'key:"sales/trained_model"'
+        return Cost(wall_s=2.0, cpu_s=1.0, peak_mib=9000.0 if is_large else 500.0, others_s=0.0)
 
     facts = {"rows_validated": 39, "rows_scored": 39, "lake_mib": 1, "training_set": "all", "champion": "1.0.0",
              "roc_auc": [0.6, 0.5, 0.7]}  # fmt: skip
     monkeypatch.setattr(rows, "in_other_process", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(project, "materialize", materialize)
+    monkeypatch.setattr(skeleton, "materialize", materialize)
     monkeypatch.setattr(rows, "left", lambda _: facts)
     found = rows.measure(tmp_path / "project", 40, 4, 2, "1GiB", training={"max_rows": 200})
     steps = len(asked)
@@ -80,8 +82,8 @@ def test_a_table_of_many_rows(
     (tmp_path / "project" / "data" / "incoming").mkdir()
     assert rows.measure(tmp_path / "project", 40, 4, 2, "1GiB") == found
     assert len(asked) == steps + 1, "one that was stopped goes on"
-    assert asked[1] == ("raw_data", "--partition-range", "00001...00004", "1GiB")
-    assert asked[-1] == ("performance_report", "--partition-range", "00003...00004", "1GiB")
+    assert asked[1] == ('key:"sales/raw_data"', "--partition-range", "00001...00004", "1GiB")
+    assert asked[-1] == ('key:"sales/performance_report"', "--partition-range", "00003...00004", "1GiB")
     assert not rows.report(found), "9,000 MiB are above the goal"
     assert "| all | 26.0 | 13.0 | 9,000 |" in capsys.readouterr().out
 

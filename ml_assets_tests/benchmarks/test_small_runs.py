@@ -19,12 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import drift, ingest, load, pages, scan, search, serve, soak
-from benchmarks.flights import Cost
+from benchmarks import drift, ingest, load, pages, scan, search, serve, skeleton, soak
+from benchmarks.cost import Cost
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.server.test_follow import add_version
 
-PROJECT = "benchmark_project"
 COST = Cost(wall_s=1.0, cpu_s=1.0, peak_mib=100.0, others_s=0.0)
 
 
@@ -40,7 +39,7 @@ def here(command: list[str], folder: Path, environment: dict[str, str]) -> Cost:
             patch.delenv(name, raising=False)
             if name in environment:
                 patch.setenv(name, environment[name])
-        for name in [name for name in sys.modules if name.partition(".")[0] == PROJECT]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == skeleton.MODULE]:
             del sys.modules[name]
         if command[1:3] == ["-m", "dagster"]:
             create_dagster_cli().main(command[3:], standalone_mode=False)
@@ -61,10 +60,11 @@ def called(function: Any, *arguments: Any) -> Any:
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (drift, ingest, search):
         monkeypatch.setattr(module, "in_other_process", called)
+    for module in (skeleton, ingest):
         monkeypatch.setattr(module, "measured", here)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # put back what a benchmark sets
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == PROJECT]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == skeleton.MODULE]:
         del sys.modules[name]
 
 

@@ -232,6 +232,19 @@ class CatalogContract(abc.ABC):
             assert (lake.count("s.t"), lake.count("s.t", "none"), lake.count("s.u")) == (6, 0, 0)
             assert lake.fetch(f"FROM {lake.of_batches('s.t', ['none'])}") == []
 
+    def test_rows_that_somebody_keeps_in_the_catalog_are_counted_and_read(self, catalog: Catalog, folder: Path) -> None:
+        with Lake(folder, catalog=catalog) as lake:
+            for batch in ("a", "b"):
+                lake.replace([Put("s.t", f"(SELECT '{batch}' AS batch, range AS v FROM range(3))", batch)], Commit("s/t"))
+            lake.con.execute("CALL lake.set_option('data_inlining_row_limit', 100)")
+            lake.con.execute("INSERT INTO lake.s.t VALUES ('a', 7), ('c', 8)")
+            lake.con.execute("DELETE FROM lake.s.t WHERE batch = 'b' AND v = 1")
+            lake.con.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
+            assert lake.count("s.t") == 7
+            assert {batch: lake.count("s.t", batch) for batch in "abcd"} == {"a": 4, "b": 2, "c": 1, "d": 0}
+            for batch in "abcd":
+                assert_as_read(lake, batch, is_named=False)
+
     def test_its_indexes_are_made_once(self, catalog: Catalog, folder: Path) -> None:
         with Lake(folder, catalog=catalog) as lake:
             lake.con.execute(f"DROP INDEX __ducklake_metadata_lake.{self.schema}.ml_assets_partitions")

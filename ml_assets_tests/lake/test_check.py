@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from ml_assets.cli import main
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
+from ml_assets.tables import evaluations
+from ml_assets.tables.evaluations import Finding
 from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
@@ -176,6 +178,18 @@ def test_artifacts_that_tables_name(project: Paths) -> None:
     assert fault("--fast")["what"] == "the bundle is lost"
 
 
+def test_a_report_of_an_evaluation(project: Paths) -> None:
+    with Lake.of(project) as lake:
+        evaluations.record(lake, "t", [Finding("test", "roc_auc", 0.7, 9)], "1.0.0", "p", Commit("t/evaluation_report"))
+    found = fault("--fast")
+    assert (found["what"], found["models"]) == ("the evaluation report is lost", ["t@1.0.0"])
+    assert found["where"] == "reports/t/evaluation/1.0.0.html"
+    assert "lake recover --from" in found["fix"]
+    with project.artifacts.reports.put("t/evaluation/1.0.0.html") as file:
+        file.write_text("judged")
+    assert checked("--fast")["faults"] == []
+
+
 def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path)
@@ -183,4 +197,5 @@ def test_without_a_lake_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monk
         shown = CliRunner().invoke(main, ["lake", *command])
         assert shown.exit_code == 1, shown.output
         assert "Traceback" not in shown.output
+        assert command[0] in ("recover", "move") or "Materialize an asset first" in shown.output
     assert not (tmp_path / "data/lake/catalog.sqlite").exists()

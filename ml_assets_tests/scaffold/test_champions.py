@@ -75,7 +75,11 @@ def project_of(made: Draft, root: Path, instance: dg.DagsterInstance, candidate:
     return Project(root, instance, spec, {"features.sql": (root / "defs" / "features.sql").read_text()})
 
 
-@pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)
+@pytest.mark.parametrize(
+    "write",
+    [breast_cancer, iris, *(pytest.param(write, marks=pytest.mark.slow) for write in (diabetes, digits))],
+    ids=lambda write: write.__name__,
+)
 def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     kind, split, candidate, metric, least = SETS[write]
     folder = tmp_path / "incoming"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import duckdb
@@ -51,3 +52,48 @@ def test_nothing_that_the_select_says_changes_what_it_may(tmp_path: Path) -> Non
     ):
         with pytest.raises(ServingError):
             features(tmp_path / f"refused{number}", text)
+
+
+EVERY_KIND = Schema(
+    "regression",
+    "y",
+    {"s": "string", "i": "integer", "n": "number", "b": "boolean", "d": "date", "t": "timestamp"},
+    dict.fromkeys(("batch", "s", "i", "n", "b", "d", "t", "k"), "category"),
+    ["s", "i", "n", "b", "d", "t"],
+    None,
+    "a.B",
+)
+
+
+def of_every_kind(folder: Path, sql: str) -> Features:
+    features(folder, "SELECT row_id, 1 AS y, 2 AS z FROM batch").close()
+    (folder / "bundle" / "features.sql").write_text(sql)
+    return Features(folder, Facts("p", "1.0.0", "20'1", "features.sql", None, [], {}, ["sevens"]), EVERY_KIND)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("it's '); DROP TABLE sevens; --", -(2**63), 0.1 + 0.2, True, dt.date(1, 1, 1), dt.datetime(9999, 12, 31, 23)),
+        ("\x00\n\\ä€😀$1", 2**63 - 1, 5e-324, False, dt.date(9999, 12, 31), dt.datetime(2013, 3, 10, 2, 30, 0, 7)),
+        ("", 0, -1.7976931348623157e308, None, dt.date(2000, 2, 29), dt.datetime(1, 1, 1)),
+        (None, None, None, None, None, None),
+        ("NULL", None, 123456789012345.678, True, None, None),
+    ],
+)
+def test_one_row_has_the_features_that_it_has_among_others(tmp_path: Path, row: tuple[object, ...]) -> None:
+    made = of_every_kind(tmp_path / "a", "SELECT b.*, k FROM batch b, sevens ORDER BY n")
+    columns = dict(zip("sinbdt", ([value] for value in row), strict=True))
+    alone, among = made.of(columns, 1), made.of({name: [*value, None] for name, value in columns.items()}, 2)
+    assert alone == {name: [value[0]] for name, value in among.items()}
+    assert (alone["s"], alone["i"], alone["n"], alone["t"]) == ([row[0]], [row[1]], [row[2]], [row[5]])
+    assert (alone["batch"], alone["k"]) == (["20'1"], [7])
+
+
+@pytest.mark.parametrize("batch", ["temp.batch", "batch", "(FROM temp.main.batch)"])
+def test_one_row_never_meets_the_rows_of_another_request(tmp_path: Path, batch: str) -> None:
+    made = of_every_kind(tmp_path / "a", f"WITH other AS (FROM {batch}) SELECT *, 7 AS k FROM other")
+    for number in range(3):
+        columns = {name: [None] for name in "snbdt"} | {"i": [number]}
+        assert made.of(columns, 1)["i"] == [number]
+        assert made.of({name: [*value, None] for name, value in columns.items()}, 2)["i"] == [number, None]

@@ -23,7 +23,7 @@ SECRET = re.compile(r"://[^/@]*:[^/@]*@|password", re.IGNORECASE)
 @click.option("--catalog", metavar="ADDRESS", help="The PostgreSQL database; by default a SQLite file in data/lake.")
 @click.option("--data", metavar="PLACE", help="The files: an s3:// URL, or a folder; by default the data folder.")
 def move(catalog: str | None, data: str | None) -> None:
-    """Copy the lake, with every snapshot, bundle, release and report, to where --catalog and --data say.
+    """Copy the lake, with every snapshot, bundle and release, all reports and logs, to where --catalog and --data say.
 
     They are the settings of [tool.ml_assets.lake] that name the new place; without them it is an embedded lake in the
     data folder. Stop `ml-assets ui` and all runs first. The lake that is in use now stays as it is. A move that was

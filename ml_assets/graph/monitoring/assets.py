@@ -56,7 +56,7 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
             current, rows = samples.sample_of(store, spec.name, batch, by, rules.sample)
             found = verdict.judged(current, by.reference, how, importance, rules, rows)
             names = [f"{spec.name}/drift/{batch}.{end}" for end in ("html", "json")]
-            shown = _keep(context, paths, spec.name, batch, by, how, found, current, names) if found.columns else {}
+            shown = kept_run(context, paths, spec.name, batch, by, how, found, current, names) if found.columns else {}
             row = found.as_row(batch, model.version, *(names if shown else (None, None)))
             put = drift.put(store, spec.name, row, batch)
             (written,) = store.replace([put], declare.commit(context, key, batch))
@@ -67,7 +67,7 @@ def _drift_report(spec: PipelineSpec) -> dg.AssetsDefinition:
     return drift_report
 
 
-def _keep(
+def kept_run(
     context: dg.AssetExecutionContext,
     paths: Paths,
     pipeline: str,
@@ -79,13 +79,13 @@ def _keep(
     names: Sequence[str],
 ) -> declare.Metadata:
     """Keep the report, its JSON and the run in the history; where the history fails, only the history is lost."""
-    project = history.project_folder(paths.evidently, pipeline)
+    project = history.project_folder(paths.evidently, history.project_name(pipeline, batch))
     now, trouble = dt.datetime.now(dt.UTC).replace(tzinfo=None), ""
     try:
         moment = history.moment(batch, history.moments(project), now)
     except (OSError, ValueError) as error:
         moment, trouble = now, str(error)
-    run = reported_run(paths, batch, by, how, found, current, names, moment)
+    run = _reported_run(paths, batch, by, how, found, current, names, moment)
     if not trouble:
         ranked = sorted(found.columns, key=lambda column: -column.importance)
         leading = [column.column for column in ranked if column.column != PREDICTION][:ON_DASHBOARD]
@@ -98,7 +98,7 @@ def _keep(
     return declare.report_links(paths, names[0]) | ({"history": f"not kept: {trouble}"} if trouble else {})
 
 
-def reported_run(
+def _reported_run(
     paths: Paths,
     batch: str,
     by: samples.Watched,

@@ -1,7 +1,8 @@
 """The reports of all batches as an Evidently workspace, which `ml-assets monitor` and `evidently ui` show.
 
-A pipeline is a project, a batch is a run; a batch that is reported again replaces its run. Their ids follow from their
-names, so that pipelines that write at the same time share no file. Every file appears whole or not at all.
+A pipeline is a project and its days of real-time use are another; a batch, or day, is a run, and one that is reported
+again replaces its run. Their ids follow from their names, so that pipelines that write at the same time share no file.
+Every file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ml_assets.ml.drift_measures import quiet
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import html
 from ml_assets.reporting.drift_report import VERDICT
+from ml_assets.tables.table import ONLINE, is_online
 
 if TYPE_CHECKING:
     from evidently.sdk.models import DashboardPanelPlot
@@ -27,9 +29,14 @@ STEP = dt.timedelta(seconds=1)
 DATES = ("%Y-%m-%d", "%Y-%m", "%Y%m%d", "%Y%m")
 
 
-def project_folder(workspace: Path, pipeline: str) -> Path:
-    """The folder of a pipeline's project."""
-    return workspace / str(uuid.uuid5(uuid.NAMESPACE_OID, f"ml_assets/{pipeline}"))
+def project_name(pipeline: str, batch: str) -> str:
+    """The project of a batch, or of a day of real-time use."""
+    return f"{pipeline} {ONLINE.strip()}" if is_online(batch) else pipeline
+
+
+def project_folder(workspace: Path, name: str) -> Path:
+    """The folder of a project."""
+    return workspace / str(uuid.uuid5(uuid.NAMESPACE_OID, f"ml_assets/{name}"))
 
 
 def moments(project: Path) -> dict[str, dt.datetime]:
@@ -59,19 +66,20 @@ def moment(batch: str, known: Mapping[str, dt.datetime], now: dt.datetime) -> dt
 
 
 def _date(batch: str) -> dt.datetime | None:
+    text = batch.removeprefix(ONLINE)
     for pattern in DATES:
         try:
-            found = dt.datetime.strptime(batch, pattern)
+            found = dt.datetime.strptime(text, pattern)
         except ValueError:
             continue
-        if found.strftime(pattern) == batch:
+        if found.strftime(pattern) == text:
             return found
     return None
 
 
 def saved(workspace: Path, pipeline: str, batch: str) -> str | None:
     """The run of a batch as `keep` has written it; None where there is none."""
-    file = _run_file(project_folder(workspace, pipeline), batch)
+    file = _run_file(project_folder(workspace, project_name(pipeline, batch)), batch)
     return file.read_text(encoding="utf-8") if file.exists() else None
 
 
@@ -84,16 +92,17 @@ def keep(workspace: Path, pipeline: str, batch: str, time: dt.datetime, snapshot
 
     Args:
         workspace: The folder.
-        pipeline: The project; it and its dashboard are made with the first run, and a dashboard that is there is kept.
+        pipeline: Its project and dashboard are made with the first run, and a dashboard that is there is kept.
         batch: The run.
         time: What `moment` says.
         snapshot: Evidently's run.
         features: Names for the dashboard, the most important first.
     """
-    project = project_folder(workspace, pipeline)
+    name = project_name(pipeline, batch)
+    project = project_folder(workspace, name)
     (project / "snapshots").mkdir(parents=True, exist_ok=True)
     with quiet():
-        _once(project, pipeline, features)
+        _once(project, name, features)
         run = _run_file(project, batch)
         html.write(run, snapshot.dumps())
     os.utime(run)  # a running `evidently ui` does not see a file that was renamed, but one that was touched
@@ -101,7 +110,7 @@ def keep(workspace: Path, pipeline: str, batch: str, time: dt.datetime, snapshot
     html.write(project / MOMENTS, json.dumps({name: known[name].isoformat() for name in sorted(known)}, indent=1))
 
 
-def _once(project: Path, pipeline: str, features: Sequence[str]) -> None:
+def _once(project: Path, name: str, features: Sequence[str]) -> None:
     """The project and its dashboard, where they are missing."""
     from evidently.sdk.models import DashboardModel, DashboardTabModel, ProjectModel
 
@@ -111,13 +120,13 @@ def _once(project: Path, pipeline: str, features: Sequence[str]) -> None:
         "dashboard.json": DashboardModel(tabs=[tab], panels=panels),
         "metadata.json": ProjectModel(
             id=uuid.UUID(project.name),
-            name=pipeline,
-            description=f"Batches of {pipeline} against what its champion was fitted on",
+            name=name,
+            description=f"{name}: batches or days against what the champion was fitted on",
         ),
     }
-    for name, model in files.items():
-        if not (project / name).exists():
-            html.write(project / name, json.dumps(model.dict(), default=str))
+    for file, model in files.items():
+        if not (project / file).exists():
+            html.write(project / file, json.dumps(model.dict(), default=str))
 
 
 def _panels(features: Sequence[str]) -> list[DashboardPanelPlot]:

@@ -11,7 +11,7 @@ from ml_assets.graph import declare
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import measuring, online, performance, samples, verdict
-from ml_assets.graph.monitoring.assets import drift_metadata, reported_run
+from ml_assets.graph.monitoring.assets import drift_metadata, kept_run
 from ml_assets.graph.monitoring.performance_assets import performance_metadata
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake, Put, Written
@@ -23,7 +23,6 @@ from ml_assets.tables import drift, evaluations, prediction_log, versions
 from ml_assets.tables import performance as live_scores
 from ml_assets.tables.prediction_log import PREDICTION_LOG
 from ml_assets.tables.table import ONLINE
-from ml_assets.tables.versions import now
 
 STAGE = "monitoring"
 NAME = "online_report"
@@ -92,7 +91,7 @@ def _online_report(spec: PipelineSpec) -> dg.AssetsDefinition:
         with user_errors(pipeline=spec.name):
             for day in prediction_log.days_touched(store, spec, hours):
                 started = time.monotonic()
-                written, metadata = _measure(store, lake.paths, spec, day, declare.commit(context, key))
+                written, metadata = _measure(context, store, lake.paths, spec, day)
                 metadata["seconds"] = round(time.monotonic() - started, 3)
                 made += [one.data_version for one in written]
                 context.log.info(f"{ONLINE}{day}: {metadata.get('why', '')} {metadata.get('verdict', '')}")
@@ -105,21 +104,23 @@ def _online_report(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _measure(
-    lake: Lake, paths: Paths, spec: PipelineSpec, day: str, commit: Any
+    context: dg.AssetExecutionContext, lake: Lake, paths: Paths, spec: PipelineSpec, day: str
 ) -> tuple[list[Written], declare.Metadata]:
     """Measure a day and write what was found."""
     opened = online.open_day(lake, spec, day)
     rows = online.performance_rows(lake, paths, spec, opened) if opened.versions else []
     puts = [live_scores.put(lake, spec.name, rows, opened.batch)]
     metadata = performance_metadata(lake, spec, rows)
-    moved = _drift(lake, paths, spec, opened) if opened.versions else None
+    moved = _drift(context, lake, paths, spec, opened) if opened.versions else None
     if moved is not None:
         puts.append(moved[0])
         metadata |= moved[1]
-    return lake.replace(puts, commit), metadata
+    return lake.replace(puts, declare.commit(context, context.asset_key)), metadata
 
 
-def _drift(lake: Lake, paths: Paths, spec: PipelineSpec, day: online.Day) -> tuple[Put, declare.Metadata] | None:
+def _drift(
+    context: dg.AssetExecutionContext, lake: Lake, paths: Paths, spec: PipelineSpec, day: online.Day
+) -> tuple[Put, declare.Metadata] | None:
     """The row of `drift_report` and its report; None where the champion predicted nothing that day."""
     champion = versions.alias(lake, spec.name, "champion")
     if champion is None or champion.version not in {version.number for version in day.versions}:
@@ -134,9 +135,7 @@ def _drift(lake: Lake, paths: Paths, spec: PipelineSpec, day: online.Day) -> tup
     importance = evaluations.importance_of(lake, spec.name, champion.version)
     found = verdict.judged(current, by.reference, how, importance, rules, rows)
     names = [f"{spec.name}/drift/{day.batch.replace(' ', '-')}.{end}" for end in ("html", "json")]
-    if found.columns:
-        reported_run(paths, day.batch, by, how, found, current, names, now())
-    row = found.as_row(day.batch, champion.version, *(names if found.columns else (None, None)))
-    shown = declare.report_links(paths, names[0]) if found.columns else {}
+    shown = kept_run(context, paths, spec.name, day.batch, by, how, found, current, names) if found.columns else {}
+    row = found.as_row(day.batch, champion.version, *(names if shown else (None, None)))
     put = drift.put(lake, spec.name, row, day.batch)
     return put, drift_metadata(found, champion.version) | shown

@@ -62,9 +62,10 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
     def evaluation_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
-            champion = versions.alias(store, spec.name, "champion")
+            with store.one_snapshot():
+                pin = training_sets.newest(store, spec.name, context.run.run_id)
+                model = versions.of_pin(store, spec.name, pin.pin_id)
+                champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
             reports = publish(paths, spec, model.version, evaluated, search_figures(store, spec, pin))
             here = declare.commit(context, key)
@@ -169,12 +170,14 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
         with user_errors(pipeline=spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
-            made = decide.decide(store, spec, model, declare.commit(context, key))
+            with store.one_snapshot():  # until the decision is written
+                pin = training_sets.newest(store, spec.name, context.run.run_id)
+                model = versions.of_pin(store, spec.name, pin.pin_id)
+                made = decide.decide(store, spec, model, declare.commit(context, key))
             refresh(store, lake.paths, spec.name, [made.version, made.previous_champion])
-            current = versions.alias(store, spec.name, "champion")
-            score = evaluations.test_score(store, spec, model.version)
+            with store.one_snapshot():
+                current = versions.alias(store, spec.name, "champion")
+                score = evaluations.test_score(store, spec, model.version)
         context.log.info(f"version {made.version} {made.decision}, {score}: {made.why}")
         return dg.MaterializeResult(
             metadata=declare.shown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ml_assets.graph.alerting.events import happened
+from ml_assets.graph.monitoring import history
 from ml_assets.lake.lake import Lake
 from ml_assets.pipeline_summary import summarize
 from ml_assets.server.prediction_log import LogRules
@@ -150,6 +152,11 @@ def test_what_was_asked_drifts(copied: Project, asked: Asked) -> None:
     assert {column["column"] for column in columns if column["drifted"]} >= {"income"}
     assert (copied.paths.reports / html).exists()
     assert check_results(result)["online_report", "no_drift", "2026-01-02T09"] is False
+    project = history.project_folder(copied.paths.evidently, "loans online")
+    assert json.loads((project / "metadata.json").read_text())["name"] == "loans online"
+    assert history.moments(project) == {"online 2026-01-02": dt.datetime(2026, 1, 2)}
+    run = json.loads(history.saved(copied.paths.evidently, "loans", "online 2026-01-02") or "")
+    assert (run["name"], run["timestamp"][:10]) == ("online 2026-01-02", "2026-01-02")
 
 
 def test_a_column_that_is_left_out_is_not_measured(copied: Project, asked: Asked) -> None:

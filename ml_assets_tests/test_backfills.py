@@ -1,0 +1,192 @@
+"""Dagster's own backfills, launched as its UI launches them: each batch once, in one run and in many.
+
+Of the last test, web server, daemon and code server are processes, and each run is one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.backfill import execute_backfill_iteration
+
+from ml_assets_tests import compose
+from ml_assets_tests.conftest import Project, wait_until, written_project
+
+BATCHES = [str(batch) for batch in range(1, 6)]
+INGESTED = ("raw_data", "validated_data", "quarantine", "lookup_region_history", "features")
+LAUNCH = """
+    mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+    } }"""
+STATUS = """
+    query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+        ... on PartitionBackfill { status numPartitions runs { id status tags { key value } } error { message } }
+    } }"""
+NODES = "query { assetNodes { id } }"
+# The sensors would ingest the batches before anybody has asked for a backfill.
+DEFINITIONS = """
+    from pathlib import Path
+    import dagster as dg
+    import ml_assets
+    defs = ml_assets.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    defs = dg.Definitions(defs.assets, jobs=defs.jobs, asset_checks=defs.asset_checks, resources=defs.resources,
+        executor=dg.in_process_executor)
+"""
+
+
+@dataclass
+class Running:
+    """A project without sensors under `ml-assets ui`."""
+
+    project: Project
+    port: int
+
+    def asked(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            found = json.loads(answer.read())
+        assert "errors" not in found, found
+        return found["data"]
+
+    def backfilled(self, **params: Any) -> list[dict[str, str]]:
+        """Launch a backfill and wait for its end; the tags of its runs, in the order of their launch."""
+        launched = self.asked(LAUNCH, params=params)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        found: dict[str, Any] = {}
+
+        def is_over() -> bool:
+            found.update(self.asked(STATUS, id=launched["backfillId"])["partitionBackfillOrError"])
+            return found["status"] not in ("REQUESTED", "CANCELING", "FAILING")
+
+        wait_until(is_over, 600, "the end of the backfill", every_s=2)
+        assert found["status"] in ("COMPLETED", "COMPLETED_SUCCESS"), found
+        assert {run["status"] for run in found["runs"]} == {"SUCCESS"}
+        return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found["runs"]]
+
+
+def project_without_sensors(root: Path) -> Path:
+    written_project(root)
+    (root / "credit/definitions.py").write_text(textwrap.dedent(DEFINITIONS))
+    return root
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """The files of five batches are registered, and nothing is ingested."""
+    root = project_without_sensors(tmp_path / "project")
+    port = compose.neighbours()
+    environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": str(root)}
+    command = [str(Path(sys.executable).parent / "ml-assets")]
+    subprocess.run([*command, "home"], cwd=root, env=environment, check=True)
+    with dg.DagsterInstance.from_config(str(root / "data/dagster")) as instance:
+        project = Project(root, instance)
+        for batch in BATCHES:
+            project.write(int(batch))
+        assert project.arrive().success
+    with (tmp_path / "ui.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "ui", "--port", str(port)],
+            cwd=root,
+            env={**environment, "PYTHONWARNINGS": "ignore"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        )
+        try:
+            compose.wait_for(port, "Dagster's web server")
+            made = Running(project, port)
+            wait_until(lambda: bool(made.asked(NODES)["assetNodes"]), 120, "the project's assets", every_s=2)
+            yield made
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+
+
+def content(project: Project) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all batches, without what tells of the run that wrote them."""
+    batches = {table: f"SELECT * FROM {{p}}.{table} ORDER BY ALL" for table in INGESTED}
+    left_out = ("source_file", "ingested_at", "run_id")
+    return {
+        table: [{name: value for name, value in row.items() if name not in left_out} for row in project.rows(sql)]
+        for table, sql in batches.items()
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in 2.0")  # by Dagster of Dagster
+def test_neighbours_are_one_run_and_each_further_range_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Dagster's daemon puts into its queue for a backfill; nothing runs."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    root = project_without_sensors(tmp_path / "project")
+    target = LoadableTargetOrigin(module_name="credit.definitions", working_directory=str(root))
+    place = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(target, location_name="credit"))
+    queue = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
+    keys = [dg.AssetKey(["loans", name]) for name in INGESTED]
+    with dg.instance_for_test(overrides=queue) as instance, WorkspaceProcessContext(instance, place) as workspace:
+        instance.add_dynamic_partitions("loans_batches", BATCHES)
+        for name, batches in {"whole": BATCHES, "apart": BATCHES[::2]}.items():
+            request = PartitionBackfill.from_asset_partitions(
+                backfill_id=name,
+                asset_graph=workspace.create_request_context().asset_graph,
+                partition_names=batches,
+                asset_selection=keys,
+                backfill_timestamp=time.time(),
+                tags={},
+                dynamic_partitions_store=instance,
+                all_partitions=False,
+                title=None,
+                description=None,
+                run_config=None,
+            )
+            instance.add_backfill(request)
+        assert not any(execute_backfill_iteration(workspace, logging.getLogger("backfills")))
+        ends: dict[str, list[list[str]]] = {"whole": [], "apart": []}
+        for run in instance.get_runs():
+            assert set(run.asset_selection or ()) == set(keys)
+            ends[run.tags["dagster/backfill"]].append(
+                [run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
+            )
+    assert ends["whole"] == [[BATCHES[0], BATCHES[-1]]]
+    assert sorted(ends["apart"]) == [[batch, batch] for batch in BATCHES[::2]]
+
+
+@pytest.mark.slow
+def test_backfills_of_the_ui_write_each_batch_once(trained: Project, running: Running) -> None:
+    expected = content(trained)
+    assets = [{"path": ["loans", name]} for name in INGESTED]
+    (run,) = running.backfilled(assetSelection=assets, partitionNames=BATCHES)
+    ends = [run[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
+    assert ends == [BATCHES[0], BATCHES[-1]]
+    assert content(running.project) == expected
+    apart = running.backfilled(assetSelection=assets, partitionNames=BATCHES[::2])
+    assert len(apart) == len(BATCHES[::2])
+    assert content(running.project) == expected
+    job = {
+        "partitionSetName": "loans_ingest_partition_set",
+        "repositorySelector": {"repositoryName": "__repository__", "repositoryLocationName": "credit"},
+    }
+    (run,) = running.backfilled(selector=job, partitionNames=BATCHES)
+    assert run["ml_assets/pipeline"] == "loans"
+    assert content(running.project) == expected
