@@ -77,7 +77,7 @@ class DataFiles:
     def values_by_batch(self, name: str, column: str) -> list[tuple[str, str | None, str | None]]:
         """Batch, least and greatest value of a column, for each file."""
         sql = f"""SELECT v.partition_value AS batch, c.min_value AS low, c.max_value AS high {self._of_batches}
-            LEFT JOIN ducklake_column n
+            JOIN ducklake_column n
                 ON n.table_id = t.table_id AND n.column_name = $3 AND n.end_snapshot IS NULL
             LEFT JOIN ducklake_file_column_stats c
                 ON c.data_file_id = f.data_file_id AND c.column_id = n.column_id"""
