@@ -48,7 +48,8 @@ def test_pipelines_are_declared_and_checked(tmp_path: Path, monkeypatch: pytest.
 
     def check(folder: Path) -> dict[str, Any]:
         declared.extend(sorted(file.parent.name for file in folder.rglob("defs.yaml")))
-        return {"sensors": 2, "first_checks_s": 1, "first_checks_cpu_s": 1, "checks_s": 1, "checks_cpu_s": 31,
+        return {"sensors": 2, "first_checks_s": 1, "first_checks_cpu_s": 1, "next_checks_s": 1,
+                "next_checks_cpu_s": 1, "checks_s": 1, "checks_cpu_s": 31,
                 "checks_by_sensor_cpu_s": {}}  # fmt: skip
 
     monkeypatch.setattr(pipelines, "in_other_process", lambda function, *arguments: function(*arguments))
