@@ -235,7 +235,9 @@ class CatalogContract(abc.ABC):
     def test_rows_that_somebody_keeps_in_the_catalog_are_counted_and_read(self, catalog: Catalog, folder: Path) -> None:
         with Lake(folder, catalog=catalog) as lake:
             for batch in ("a", "b"):
-                lake.replace([Put("s.t", f"(SELECT '{batch}' AS batch, range AS v FROM range(3))", batch)], Commit("s/t"))
+                lake.replace(
+                    [Put("s.t", f"(SELECT '{batch}' AS batch, range AS v FROM range(3))", batch)], Commit("s/t")
+                )
             lake.con.execute("CALL lake.set_option('data_inlining_row_limit', 100)")
             lake.con.execute("INSERT INTO lake.s.t VALUES ('a', 7), ('c', 8)")
             lake.con.execute("DELETE FROM lake.s.t WHERE batch = 'b' AND v = 1")
