@@ -93,3 +93,6 @@ def running(folder: Path, bucket: str) -> Iterator[Server]:
         yield made
     finally:
         made.stop()
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()  # those that were told by the environment where this server is
