@@ -85,7 +85,7 @@ def setting(benchmark: str, libraries: Sequence[str]) -> dict[str, str]:
 
     Args:
         benchmark: Its module's name, below `benchmarks`.
-        libraries: Whose versions are told.
+        libraries: Packages whose versions are listed.
     """
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)

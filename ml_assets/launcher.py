@@ -27,7 +27,7 @@ from ml_assets.dagster_records import database, heartbeat
 from ml_assets.errors import LakeError
 from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, holding, is_held, listens, lock_file
 
-TAG = f"{HIDDEN_TAG_PREFIX}ml_assets_process"  # for machines: Dagster does not show it
+TAG = f"{HIDDEN_TAG_PREFIX}ml_assets_process"  # Dagster does not show it
 # A live run holds no lock between the end of its last step and the word that it has ended. And the daemon needs some
 # seconds to see that a code server is back: what it would retry before that is lost.
 GRACE_S = 20

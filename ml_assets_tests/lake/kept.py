@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
+
+import pytest
 
 from ml_assets.lake.copying import Progress
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import training_sets, versions
+from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake.history_helpers import content, log, rows, write
 
 
@@ -34,6 +38,13 @@ def make(folder: Path) -> None:
         model |= {"train_batches": ["a"]}
         put = [Rows("t.training_set", training_sets.TRAINING_SETS.types, [pin])]
         lake.append([*put, versions.VERSIONS.rows("t", [model])], Commit("t/trained_model"))
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Paths:
+    """A copy of the project, to change."""
+    shutil.copytree(shared(tmp_path_factory, "shared_kept", make), tmp_path / "p")
+    return Paths(tmp_path / "p", tmp_path / "p/data")
 
 
 def states(paths: Paths) -> dict[int, dict[str, tuple[object, ...]]]:

@@ -20,22 +20,11 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
 from ml_assets.lake.storage import FolderStorage
 from ml_assets.tables.maintenance import run_maintenance
-from ml_assets_tests.conftest import shared, wait_until
-from ml_assets_tests.lake import kept
+from ml_assets_tests.conftest import wait_until
 from ml_assets_tests.lake.history_helpers import rows, write
-from ml_assets_tests.lake.kept import data_files, quiet, states
+from ml_assets_tests.lake.kept import data_files, project, quiet, states
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory, "shared_kept", kept.make)
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Paths:
-    """A copy of a project, to change."""
-    shutil.copytree(made, tmp_path / "p")
-    return Paths(tmp_path / "p", tmp_path / "p/data")
+__all__ = ["project"]
 
 
 @pytest.fixture

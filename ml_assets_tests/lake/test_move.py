@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
@@ -19,29 +18,17 @@ from ml_assets.lake.paths import Paths
 from ml_assets.lake.postgres import PostgresCatalog
 from ml_assets.lake.sqlite_files import rows
 from ml_assets.lake.storage import FolderStorage
-from ml_assets_tests.conftest import shared
-from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import LOG
-from ml_assets_tests.lake.kept import quiet, states
+from ml_assets_tests.lake.kept import project, quiet, states
 from ml_assets_tests.postgres import Server, server
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory, "shared_kept", kept.make)
+__all__ = ["project"]
 
 
 @pytest.fixture
 def running() -> Iterator[Server]:
     with server() as started:
         yield started
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Paths:
-    """A copy of a project, to change."""
-    shutil.copytree(made, tmp_path / "p")
-    return Paths(tmp_path / "p", tmp_path / "p/data")
 
 
 @pytest.fixture
@@ -76,7 +63,7 @@ def test_what_is_not_finished_goes_along_unless_somebody_writes_it(
 
 
 def inlined(paths: Paths) -> None:
-    """Two rows that are in the catalog itself, as DuckLake keeps few rows unless it is told not to."""
+    """Two rows that are in the catalog itself, as DuckLake keeps few rows by default."""
     with Lake.of(paths) as lake:
         of_table = "schema => 't', table_name => 'trials'"
         lake.con.execute(f"CALL lake.set_option('data_inlining_row_limit', 10, {of_table})")
