@@ -58,6 +58,11 @@ class DataFiles:
     url: str
     snapshot: int | None = None
 
+    def newest(self) -> int:
+        """Id of the newest snapshot."""
+        ((found,),) = self.ask("SELECT max(snapshot_id) AS id FROM ducklake_snapshot", [])
+        return int(found)
+
     def tables(self) -> list[str]:
         """Names of all tables, in order: ten times as fast as duckdb_tables(), which counts every table's rows."""
         sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name FROM ducklake_schema s
@@ -109,7 +114,7 @@ class DataFiles:
         )
         there = [column for column in columns if column[4] is None]
         is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
-        if not batches or not is_plain or not self._is_by_batch(name) or self._is_inlined():
+        if not is_plain or not self._is_by_batch(name) or self._is_inlined():
             return None
         changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
         marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))
