@@ -218,6 +218,16 @@ class Reader:
             found[batch].add(text)
         return found
 
+    def files_by_batch(self, name: str) -> dict[str, str] | None:
+        """Batch -> what names its files and tells its rows; None where the catalog does not tell."""
+        with self._reading(name):
+            return self._files(self._read_at()).files_by_batch(name)
+
+    def commits(self, prefix: str, since: int = 0) -> list[tuple[int, str, str, str]]:
+        """Id, moment, message and extra information of snapshots from one on whose message begins so, oldest first."""
+        with self._reading():
+            return self._files(self._read_at()).commits(prefix, since)
+
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
         with self.one_listing():
