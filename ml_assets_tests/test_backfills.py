@@ -21,13 +21,17 @@ from urllib.request import Request, urlopen
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.events import DagsterEvent
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from ml_assets import home
 from ml_assets_tests import compose
 from ml_assets_tests.conftest import Project, wait_until, written_project
 
@@ -134,18 +138,25 @@ def content(project: Project) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in 2.0")  # by Dagster of Dagster
-def test_neighbours_are_one_run_and_each_further_range_is_another(
+def test_neighbours_are_one_run_and_each_further_range_is_another_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What Dagster's daemon puts into its queue for a backfill; nothing runs."""
+    """What Dagster's daemon puts into its queue for a backfill, and takes from it; nothing runs.
+
+    The pipeline has a lookup, which reads earlier batches, so its ranges wait for each other.
+    """
     monkeypatch.setattr(sys, "path", [*sys.path])
     root = project_without_sensors(tmp_path / "project")
     target = LoadableTargetOrigin(module_name="credit.definitions", working_directory=str(root))
     place = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(target, location_name="credit"))
-    queue = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
+    ours = yaml.safe_load(home.OURS.read_text())
+    queue = {name: ours[name] for name in ("run_coordinator", "concurrency")}
     keys = [dg.AssetKey(["loans", name]) for name in INGESTED]
     with dg.instance_for_test(overrides=queue) as instance, WorkspaceProcessContext(instance, place) as workspace:
-        instance.add_dynamic_partitions("loans_batches", BATCHES)
+        project = Project(root, instance)
+        for batch in BATCHES:
+            project.write(int(batch))
+        assert project.arrive().success
         for name, batches in {"whole": BATCHES, "apart": BATCHES[::2]}.items():
             request = PartitionBackfill.from_asset_partitions(
                 backfill_id=name,
@@ -163,13 +174,25 @@ def test_neighbours_are_one_run_and_each_further_range_is_another(
             instance.add_backfill(request)
         assert not any(execute_backfill_iteration(workspace, logging.getLogger("backfills")))
         ends: dict[str, list[list[str]]] = {"whole": [], "apart": []}
-        for run in instance.get_runs():
+        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])):
             assert set(run.asset_selection or ()) == set(keys)
             ends[run.tags["dagster/backfill"]].append(
                 [run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
             )
+        taken = list(taken_from_queue(instance))
+    assert taken == [[BATCHES[0]], *([batch] for batch in BATCHES[::2])]
     assert ends["whole"] == [[BATCHES[0], BATCHES[-1]]]
     assert sorted(ends["apart"]) == [[batch, batch] for batch in BATCHES[::2]]
+
+
+def taken_from_queue(instance: dg.DagsterInstance) -> Iterator[list[str]]:
+    """The first batches of the runs that begin together, while there are any; those before have ended."""
+    daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+    while runs := daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), None):
+        yield [run.tags["dagster/asset_partition_range_start"] for run in runs]
+        for run in runs:
+            for kind in (dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS):
+                instance.report_dagster_event(DagsterEvent(kind.value, run.job_name), run.run_id)
 
 
 @pytest.mark.slow
