@@ -78,6 +78,13 @@ def ingest_pool(spec: PipelineSpec) -> str | None:
     return f"{spec.name}_ingest" if spec.lookups or spec.key_batches else None
 
 
+def limit_ingest_pool(spec: PipelineSpec, instance: dg.DagsterInstance) -> None:
+    """Let Dagster know the pool before a run of it is queued: the queue limits it from the second time on."""
+    pool, records = ingest_pool(spec), instance.event_log_storage
+    if pool and pool not in records.get_concurrency_keys():  # Dagster's statement fails for a known one on PostgreSQL
+        records.initialize_concurrency_limit_to_default(pool)
+
+
 def commit(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,

@@ -61,8 +61,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
             (written,) = store.replace([arrived.put(store, spec.name, found)], declare.commit(context, key))
         batches = list(arrived.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
-        if pool := declare.ingest_pool(spec):  # Dagster's queue would limit it from the second time on
-            context.instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+        declare.limit_ingest_pool(spec, context.instance)
         for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
