@@ -478,35 +478,3 @@ def test_a_database_that_holds_more_than_the_next_limit_is_replaced(
     assert mine is not full
     assert mine.execute("SELECT current_setting('memory_limit')").fetchall() == [("12.0 MiB",)]
     mine.close()
-
-
-def test_reads_of_one_snapshot_do_not_see_what_is_written_meanwhile(tmp_path: Path) -> None:
-    with Lake(tmp_path / "lake") as writer, Lake(tmp_path / "lake") as reader:
-        writer.replace(
-            [Put("tides.gauges", "(SELECT 'spring' AS batch, 1 AS row_id)", "spring")], Commit("tides/gauges")
-        )
-        with reader.one_snapshot():
-            assert reader.count("tides.gauges") == 1
-            writer.replace(
-                [Put("tides.gauges", "(SELECT 'neap' AS batch, 1 AS row_id)", "neap")], Commit("tides/gauges")
-            )
-            assert reader.count("tides.gauges") == 1
-            with reader.one_snapshot():
-                assert reader.rows("SELECT batch FROM lake.tides.gauges") == [{"batch": "spring"}]
-            assert reader.count("tides.gauges", "neap") == 0
-            reader.refresh()
-            assert reader.count("tides.gauges", "neap") == 1
-        assert reader.count("tides.gauges") == 2
-
-
-def test_a_snapshot_ends_with_a_write_and_with_a_read_that_fails(tmp_path: Path) -> None:
-    with Lake(tmp_path / "lake") as lake:
-        put = Put("tides.gauges", "(SELECT 'spring' AS batch, 1 AS row_id, 'low' AS level)", "spring")
-        with lake.one_snapshot():
-            lake.replace([put], Commit("tides/gauges"))
-            assert lake.count("tides.gauges", "spring") == 1
-        with lake.one_snapshot():
-            with pytest.raises(LakeError):
-                lake.fetch("SELECT level::INT FROM lake.tides.gauges")
-            assert lake.count("tides.gauges") == 1
-        assert lake.count("tides.gauges") == 1
