@@ -391,5 +391,5 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
 
 @pytest.mark.slow
 def test_a_backfill_by_two_workers_has_every_row_once(cluster: Cluster) -> None:
-    found = backfill.measured(2, 2, 40, 1, cluster.database.database(), cluster.objects.environment())
+    found = backfill.measured(2, 2, 40, 1, cluster.database, cluster.objects.environment())
     assert (found.rows, found.lost, found.doubled) == (80, 0, 0)

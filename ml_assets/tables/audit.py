@@ -28,10 +28,13 @@ WRITES = Table(
         Column("data_versions", "JSON", "Table -> hash of what was written."),
         Column("rows", "JSON", "Table -> rows that were written."),
         Column("run_id", "VARCHAR", "Dagster run."),
+        Column("read_at", "BIGINT", "The snapshot that the rows were computed from; NULL where none was noted."),
     ),
     written_by="job PIPELINE_maintenance",
+    format=2,
 )
 Place = tuple[str, str | None]
+READ_AT = "read_at"  # in a commit's note
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class LastWrite:
         run_id: Dagster run.
         written_at: When, UTC.
         data_versions: Table of that write -> hash of what was written.
+        read_at: The snapshot that it was computed from; None where none was noted.
     """
 
     asset: str
@@ -55,6 +59,12 @@ class LastWrite:
     run_id: str
     written_at: dt.datetime
     data_versions: dict[str, str]
+    read_at: int | None = None
+
+    @property
+    def knew(self) -> int:
+        """The newest snapshot whose rows it may have read: what others wrote until its commit came too late."""
+        return self.snapshot_id if self.read_at is None else self.read_at
 
 
 @dataclass
@@ -106,7 +116,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
     rows = lake.rows(
         f"""
         SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
-            written_at, data_versions
+            written_at, data_versions, read_at
         FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
         """,
         {"prefix": f"{pipeline}/"},
@@ -140,6 +150,7 @@ def all_writes(lake: Lake, pipeline: str) -> str:
     """
     fields = ("code_version", "data_versions", "rows", "run_id")
     facts = ", ".join(f"extra ->{'' if WRITES.types[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    facts += f", (extra ->> '{READ_AT}')::BIGINT AS {READ_AT}"
     live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
         SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
             TRY_CAST(commit_extra_info AS JSON) AS extra
