@@ -58,6 +58,11 @@ class DataFiles:
     url: str
     snapshot: int | None = None
 
+    def newest(self) -> int:
+        """Id of the newest snapshot."""
+        ((found,),) = self.ask("SELECT max(snapshot_id) AS id FROM ducklake_snapshot", [])
+        return int(found)
+
     def tables(self) -> list[str]:
         """Names of all tables, in order: ten times as fast as duckdb_tables(), which counts every table's rows."""
         sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name FROM ducklake_schema s
@@ -87,6 +92,35 @@ class DataFiles:
         """Is there a table of exactly this name?"""
         return bool(self.ask(f"SELECT t.table_id AS id FROM {self._table}", _parts(name)))
 
+    def files_by_batch(self, name: str) -> dict[str, str] | None:
+        """Batch -> what names its files, and which of their rows are deleted; None where only DuckLake knows its rows.
+
+        As no file is written twice, equal names are equal rows, while the table's columns stay the same. So the last
+        change of those is part of it.
+        """
+        if not self._is_by_batch(name) or self._is_inlined():
+            return None
+        sql = f"""SELECT max(c.begin_snapshot) AS began, max(c.end_snapshot) AS ended
+            FROM {self._table} JOIN ducklake_column c ON c.table_id = t.table_id"""
+        ((began, ended),) = self.ask(sql, _parts(name))
+        found: dict[str, list[str]] = {}
+        for batch, file, deletes in self.ask(
+            f"""SELECT v.partition_value AS batch, f.path AS file, d.path AS deletes {self._of_batches}
+                LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id AND {self._lives("d")}""",
+            _parts(name),
+        ):
+            found.setdefault(batch, []).append(f"{file} {deletes}")
+        return {batch: f"{began} {ended} {sorted(files)}" for batch, files in sorted(found.items())}
+
+    def commits(self, prefix: str, since: int) -> list[tuple[int, str, str, str]]:
+        """Id, moment, message and extra information of snapshots from one on, by how their message begins; in order."""
+        until = "" if self.snapshot is None else f"AND s.snapshot_id <= {self.snapshot}"
+        sql = f"""SELECT s.snapshot_id AS id, CAST(s.snapshot_time AS TEXT) AS moment, c.commit_message AS message,
+                c.commit_extra_info AS extra
+            FROM ducklake_snapshot_changes c JOIN ducklake_snapshot s ON s.snapshot_id = c.snapshot_id
+            WHERE c.snapshot_id >= {since} {until} AND substr(c.commit_message, 1, length($1)) = $1"""
+        return sorted((int(one), *others) for one, *others in self.ask(sql, [prefix]))
+
     def count(self, name: str) -> int | None:
         """Rows of a table, 0 where there is none; None where the catalog cannot tell."""
         sql = f"SELECT {self._rows} AS n, count(f.partial_max) AS merged, {INLINED} AS inlined {self._files}"
@@ -109,7 +143,7 @@ class DataFiles:
         )
         there = [column for column in columns if column[4] is None]
         is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
-        if not batches or not is_plain or not self._is_by_batch(name) or self._is_inlined():
+        if not is_plain or not self._is_by_batch(name) or self._is_inlined():
             return None
         changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
         marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))

@@ -48,6 +48,7 @@ class Reader:
     _connection: Connection | None = field(default=None, repr=False)
     _is_in_snapshot: bool = field(default=False, repr=False)
     _is_writing: bool = field(default=False, repr=False)
+    _newest: int | None = field(default=None, repr=False)
     _found: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +93,22 @@ class Reader:
             yield self
         finally:
             self.refresh()
+
+    @contextlib.contextmanager
+    def one_listing(self) -> Iterator[None]:
+        """What `exists`, `count` and `of_batches` say within is of one snapshot, as in `one_snapshot`, and costs less.
+
+        DuckLake reads the list of all snapshots for each transaction. Here the catalog is asked for the newest one.
+        """
+        if self._is_in_snapshot or self._is_writing or self._newest is not None:
+            yield
+            return
+        with self._reading():
+            self._newest = self._files().newest()
+        try:
+            yield
+        finally:
+            self._newest = None
 
     def refresh(self) -> None:
         """End `one_snapshot`: what is read next is of the newest one. After an error nothing could be read within."""
@@ -219,16 +236,26 @@ class Reader:
             found[batch].add(text)
         return found
 
+    def files_by_batch(self, name: str) -> dict[str, str] | None:
+        """Batch -> what names its files and tells its rows; None where the catalog does not tell."""
+        with self._reading(name):
+            return self._files(self._read_at()).files_by_batch(name)
+
+    def commits(self, prefix: str, since: int = 0) -> list[tuple[int, str, str, str]]:
+        """Id, moment, message and extra information of snapshots from one on whose message begins so, oldest first."""
+        with self._reading():
+            return self._files(self._read_at()).commits(prefix, since)
+
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
-        with self.one_snapshot():
+        with self.one_listing():
             if not self.exists(name):
                 return 0
             with self._reading(name):
                 known = None if batch is not None or self._is_writing else self._files(self._read_at()).count(name)
             if known is not None:
                 return known
-            relation = table(name) if batch is None else self.of_batches(name, [batch])
+            relation = table(name) + at(self._newest) if batch is None else self.of_batches(name, [batch])
             return int(self.fetch(f"SELECT count(*) FROM {relation}", name=name)[0][0])
 
     def of_batches(self, name: str, batches: Sequence[str]) -> str:
@@ -236,27 +263,31 @@ class Reader:
 
         They are as they are now, or within `one_snapshot` as they were then.
         """
+        if not batches:
+            return f"(SELECT * FROM {table(name)} WHERE false)"
         if not self._is_writing and len(batches) <= MOST_BATCHES:
             with self._reading(name):
                 found = self._files(self._read_at()).of_batches(name, batches)
             if found is not None:
                 return found
-        return f"(SELECT * FROM {table(name)} WHERE batch IN ({', '.join(map(literal, batches)) or 'NULL'}))"
+        named = f"batch IN ({', '.join(map(literal, batches))})"
+        return f"(SELECT * FROM {table(name)}{at(self._newest)} WHERE {named})"
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
-        if not self.exists(name):
-            return 0, 0
-        sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {self.of_batches(name, [batch])}"
-        count, total = self.fetch(sql, name=name)[0]
-        return int(count), int(total)
+        with self.one_listing():
+            if not self.exists(name):
+                return 0, 0
+            sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {self.of_batches(name, [batch])}"
+            count, total = self.fetch(sql, name=name)[0]
+            return int(count), int(total)
 
     def _files(self, snapshot: int | None = None) -> data_files.DataFiles:
         return data_files.DataFiles(partial(self.catalog.ask, self.con), self.catalog.data.url, snapshot)
 
     def _read_at(self) -> int | None:
-        """The snapshot that is read within `one_snapshot`."""
-        return self.snapshot() if self._is_in_snapshot else None
+        """The snapshot that is read within `one_snapshot` or `one_listing`."""
+        return self.snapshot() if self._is_in_snapshot else self._newest
 
     def damaged_files(self, pipeline: str) -> list[damaged_files.DamagedFile]:
         """Data files of a pipeline that are lost or cut short, each with what makes it again."""

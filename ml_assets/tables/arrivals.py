@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ml_assets.errors import SourceError
 from ml_assets.lake.lake import Lake, Put
@@ -98,13 +98,18 @@ def known(lake: Lake, pipeline: str, listed: Table = ARRIVALS) -> dict[str, Arri
         pipeline: The pipeline.
         listed: `ARRIVALS` or `OUTCOME_FILES`.
     """
-    rows = listed.query(lake, pipeline, "SELECT * FROM {t}")
-    return {row["path"]: Arrival(**{name: row[name] for name in listed.types}) for row in rows}
+    return {one.path: one for one in _arrivals(listed, listed.query(lake, pipeline, "SELECT * FROM {t}"))}
+
+
+def _arrivals(listed: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[Arrival]:
+    names = list(listed.types)
+    return (Arrival(**{name: row[name] for name in names}) for row in rows)
 
 
 def put(lake: Lake, pipeline: str, arrivals: Iterable[Arrival], listed: Table = ARRIVALS) -> Put:
     """The write of what a scan found."""
-    rows = [{name: getattr(arrival, name) for name in listed.types} for arrival in arrivals]
+    names = list(listed.types)
+    rows = [{name: getattr(arrival, name) for name in names} for arrival in arrivals]
     return listed.put(pipeline, lake.values(listed.types, rows))
 
 
@@ -112,8 +117,7 @@ def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVAL
     """Files of some states, those of the first state first, then by path."""
     sql = "SELECT * FROM {t} WHERE list_contains($statuses, status)"
     rows = listed.query(lake, pipeline, sql, {"statuses": list(statuses)})
-    found = [Arrival(**{name: row[name] for name in listed.types}) for row in rows]
-    return sorted(found, key=lambda one: (one.status != statuses[0], one.path))
+    return sorted(_arrivals(listed, rows), key=lambda one: (one.status != statuses[0], one.path))
 
 
 def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
@@ -154,4 +158,4 @@ def unread(lake: Lake, pipeline: str, batch: str) -> list[str]:
 def _of_batch(lake: Lake, pipeline: str, batch: str) -> list[Arrival]:
     """What was found of a batch. By a function: a comparison lets DuckLake read the statistics of all files."""
     rows = ARRIVALS.query(lake, pipeline, "SELECT * FROM {t} WHERE list_contains([$batch], batch)", {"batch": batch})
-    return [Arrival(**{name: row[name] for name in ARRIVALS.types}) for row in rows]
+    return list(_arrivals(ARRIVALS, rows))

@@ -34,10 +34,11 @@ WRITES = Table(
     format=2,
 )
 Place = tuple[str, str | None]
+CommitFacts = tuple[int, str, str, str]  # of `Lake.commits`
 READ_AT = "read_at"  # in a commit's note
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LastWrite:
     """The newest write of an asset, or of one batch of it.
 
@@ -110,37 +111,69 @@ def since(lake: Lake, pipeline: str, moment: dt.datetime) -> list[LastWrite]:
     return [write for write in found if set(write.data_versions) != {INGEST_ERRORS.of(pipeline)}]
 
 
+# Data folder of a lake and pipeline -> its last write that this process has read, and the trail up to that one.
+_READ: dict[tuple[str, str], tuple[CommitFacts, Trail]] = {}
+
+
 def read_trail(lake: Lake, pipeline: str) -> Trail:
-    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch."""
-    trail = Trail()
-    rows = lake.rows(
-        f"""
-        SELECT asset, batch, snapshot_id, coalesce(code_version, '') AS code_version, coalesce(run_id, '') AS run_id,
-            written_at, data_versions, read_at
-        FROM {all_writes(lake, pipeline)} ORDER BY snapshot_id
-        """,
-        {"prefix": f"{pipeline}/"},
-    )
-    for row in rows:
-        _fold(trail, row, INGEST_ERRORS.of(pipeline))
+    """Every write of a pipeline, oldest first, folded into what is known of each asset and batch. Not to be changed.
+
+    What this process has read before is not read again, unless its last write is no longer there as it was.
+    """
+    key, prefix, failures = (lake.catalog.data.url, pipeline), f"{pipeline}/", INGEST_ERRORS.of(pipeline)
+    with lake.one_listing():
+        last, earlier = _READ.get(key, (None, Trail()))
+        commits = lake.commits(prefix, last[0] if last else 0)
+        if last and commits[:1] == [last]:
+            trail, commits = Trail(dict(earlier.writes), dict(earlier.failures), dict(earlier.contents)), commits[1:]
+            kept = []
+        else:
+            trail, kept = Trail(), WRITES.query(lake, pipeline, "SELECT * EXCLUDE (rows) FROM {t}")
+            commits = lake.commits(prefix) if last else commits
+    writes = {row["snapshot_id"]: _kept(row) for row in kept} | {one[0]: _committed(one) for one in commits}
+    for _, write in sorted(writes.items()):
+        _fold(trail, write, failures)
+    if commits:
+        _READ[key] = commits[-1], trail
     return trail
 
 
-def _fold(trail: Trail, row: dict[str, Any], failures: str) -> None:
-    versions: dict[str, str] = json.loads(row["data_versions"] or "{}") or {}
-    write = LastWrite(**{**row, "data_versions": versions})
+def _kept(row: dict[str, Any]) -> LastWrite:
+    versions = json.loads(row["data_versions"] or "{}") or {}
+    named = {name: row[name] or "" for name in ("code_version", "run_id")}
+    return LastWrite(**{**row, **named, "data_versions": versions})
+
+
+def _committed(commit: CommitFacts) -> LastWrite:
+    snapshot, moment, asset, text = commit
+    try:
+        extra = json.loads(text or "{}")
+    except ValueError:
+        extra = {}
+    return LastWrite(
+        asset=asset,
+        batch=extra.get("batch"),
+        snapshot_id=snapshot,
+        code_version=extra.get("code_version") or "",
+        run_id=extra.get("run_id") or "",
+        written_at=dt.datetime.fromisoformat(moment).astimezone(dt.UTC).replace(tzinfo=None),
+        data_versions=extra.get("data_versions") or {},
+        read_at=extra.get(READ_AT),
+    )
+
+
+def _fold(trail: Trail, write: LastWrite, failures: str) -> None:
     place = (write.asset, write.batch)
-    if set(versions) == {failures}:
+    if set(write.data_versions) == {failures}:
         trail.failures[place] = write
         return
     trail.writes[place] = write
-    for name, version in versions.items():
+    for name, version in write.data_versions.items():
         place = (name.replace(".", "/", 1), write.batch)
         trail.writes[place] = write
-        snapshots, known = trail.contents.setdefault(place, ([], []))
-        if not known or known[-1] != version:
-            snapshots.append(write.snapshot_id)
-            known.append(version)
+        snapshots, known = trail.contents.get(place, ([], []))
+        if not known or known[-1] != version:  # new lists: the trail that was read before has those
+            trail.contents[place] = ([*snapshots, write.snapshot_id], [*known, version])
 
 
 def all_writes(lake: Lake, pipeline: str) -> str:

@@ -7,6 +7,7 @@ batches have that the champion was fitted on; for those themselves, and before t
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,9 +16,10 @@ from typing import Any
 import duckdb
 
 from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.reader import MOST_BATCHES
 from ml_assets.lake.sql import identifier
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import versions
+from ml_assets.tables import remembered, versions
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.table import Column, Table
 
@@ -119,12 +121,13 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
         return []
     names = lake.batches(name)
     champion = versions.alias(lake, pipeline, "champion")
-    fitted = [name for name in champion.train_batches if name in names][-COMPARED:] if champion else []
+    there, trained = {*names}, {*champion.train_batches} if champion else set()
+    fitted = [name for name in champion.train_batches if name in there][-COMPARED:] if champion else []
     sides: dict[str, tuple[list[str], list[str]]] = {}
-    for batch in sorted({*batches} & {*names}):
-        earlier = [name for name in names if name < batch][-COMPARED:]
-        known = champion is not None and batch in champion.train_batches
-        sides[batch] = earlier, earlier if known or not fitted else fitted
+    for batch in sorted({*batches} & there):
+        end = bisect_left(names, batch)
+        earlier = names[max(end - COMPARED, 0) : end]
+        sides[batch] = earlier, earlier if batch in trained or not fitted else fitted
     kept = _read(lake, pipeline, {*sides, *(name for two in sides.values() for side in two for name in side)}, rules)
     found: list[Broken] = []
     for batch, (earlier, usual) in sides.items():
@@ -138,16 +141,15 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
 
 def _read(lake: Lake, pipeline: str, batches: Collection[str], rules: Rules) -> dict[str, dict[str, Row]]:
     """Batch -> feature -> its statistics, of batches with enough rows."""
-    rows = FEATURE_STATISTICS.query(
-        lake,
-        pipeline,
-        "SELECT * FROM {t} WHERE rows >= ?",
-        [rules.min_rows],
-        sorted(batches),
-    )
+    sql = "SELECT * FROM {t}"
+    if len(batches) <= MOST_BATCHES:
+        rows = FEATURE_STATISTICS.query(lake, pipeline, sql, batches=sorted(batches))
+    else:
+        rows = remembered.rows(lake, FEATURE_STATISTICS, pipeline, sql)
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
-        found.setdefault(row["batch"], {})[row["feature"]] = row
+        if row["rows"] >= rules.min_rows and row["batch"] in batches:
+            found.setdefault(row["batch"], {})[row["feature"]] = row
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_assets.lake.lake import Lake, Put
+from ml_assets.tables import remembered
 from ml_assets.tables.table import Column, Table
 
 EARLIER = "earlier champion"  # of a day of real-time use
@@ -62,13 +63,11 @@ def verdicts(lake: Lake, pipeline: str, version: str | None = None, metric: str 
         version: Only those about this version.
         metric: Only those by this metric; it may have been another one in earlier batches.
     """
-    return PERFORMANCE.query(
-        lake,
-        pipeline,
-        """SELECT * FROM {t} WHERE judged AND ($version IS NULL OR model_version = $version)
-        AND ($metric IS NULL OR metric = $metric) ORDER BY batch""",
-        {"version": version, "metric": metric},
-    )
+    return [
+        row
+        for row in remembered.rows(lake, PERFORMANCE, pipeline, "SELECT * FROM {t} WHERE judged")
+        if version in (None, row["model_version"]) and metric in (None, row["metric"])
+    ]
 
 
 def scores(lake: Lake, pipeline: str, metric: str) -> list[dict[str, Any]]:

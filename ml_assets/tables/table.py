@@ -149,7 +149,7 @@ class Table:
         What an earlier version of ml_assets has written has today's columns, with NULL where it knew none. With
         `batches`, {t} has their rows alone: it costs far less than a condition in a lake of many batches.
         """
-        with lake.one_snapshot():
+        with lake.one_snapshot() if batches is None else lake.one_listing():
             relation = self.relation(lake, pipeline, batches=batches)
             if relation is None:
                 return []

@@ -28,11 +28,11 @@ def visible_columns(spec: PipelineSpec) -> list[str]:
 def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
     """Point the view `batch` and one view per lookup at this batch."""
     lake.con.execute("SET VARIABLE batch = ?", [batch])
-    views = {"batch": f"SELECT {identifiers(visible_columns(spec))} FROM {VALIDATED_DATA.sql(spec.name)}"}
-    for name in spec.lookups:
-        views[name] = f"SELECT * EXCLUDE (batch) FROM {lookup(name).sql(spec.name)}"
-    for name, sql in views.items():
-        lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql} WHERE batch = getvariable('batch')")
+    views = {"batch": (identifiers(visible_columns(spec)), VALIDATED_DATA)}
+    views |= {name: ("* EXCLUDE (batch)", lookup(name)) for name in spec.lookups}
+    for name, (columns, of) in views.items():
+        rows = lake.of_batches(of.of(spec.name), [batch])
+        lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS SELECT {columns} FROM {rows}")
 
 
 def open_history(lake: Lake, spec: PipelineSpec, batch: str | None, most: int) -> list[str]:
@@ -49,16 +49,11 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str | None, most: int) -
     Returns:
         The batches in it.
     """
-    earlier = validated_batches(lake, spec.name, batch, most)
-    first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
-    lake.con.execute("SET VARIABLE history_first = ?", [first])
-    lake.con.execute("SET VARIABLE history_last = ?", [last])
-    # A range of names rather than a list: the lake then skips the files of all other batches.
+    earlier, validated = validated_batches(lake, spec.name, batch, most), VALIDATED_DATA.of(spec.name)
+    rows = outcomes.with_late_sql(spec.name, lake.of_batches(validated, earlier), outcomes.late(lake, spec))
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP VIEW history AS
-        SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)}
-        FROM {outcomes.known_sql(spec.name, outcomes.late(lake, spec))}
-        WHERE batch BETWEEN getvariable('history_first') AND getvariable('history_last')"""
+        SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)} FROM {rows}"""
     )
     return earlier
 

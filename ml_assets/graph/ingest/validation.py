@@ -123,14 +123,8 @@ def open_earlier_keys(lake: Lake, spec: PipelineSpec, batch: str) -> None:
         return
     there = lake.exists(VALIDATED_DATA.of(spec.name))
     earlier = validated_batches(lake, spec.name, batch, spec.key_batches) if there else []
-    source = VALIDATED_DATA if earlier else RAW_DATA
-    first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
-    lake.con.execute("SET VARIABLE keys_first = ?", [first])
-    lake.con.execute("SET VARIABLE keys_last = ?", [last])
-    lake.con.execute(
-        f"""CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {source.sql(spec.name)}
-        WHERE batch BETWEEN getvariable('keys_first') AND getvariable('keys_last')"""
-    )
+    source = lake.of_batches((VALIDATED_DATA if earlier else RAW_DATA).of(spec.name), earlier)
+    lake.con.execute(f"CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {source}")
 
 
 def checked_select(spec: PipelineSpec, source: str) -> tuple[str, dict[str, Any]]:
@@ -167,10 +161,9 @@ def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> Checked:
             fix=f"Deliver the files again, or materialize {spec.name}/raw_data for it.",
         )
     open_earlier_keys(lake, spec, batch)
-    lake.con.execute("SET VARIABLE checked_batch = ?", [batch])
     # `reasons` may stand in a lake of an earlier version, from a file that had such a column.
     columns = [column for column in lake.columns(table(raw)) if column.lower() != "reasons"]
-    source = f"(SELECT {identifiers(columns)} FROM {table(raw)} WHERE batch = getvariable('checked_batch'))"
+    source = f"(SELECT {identifiers(columns)} FROM {lake.of_batches(raw, [batch])})"
     sql, values = checked_select(spec, source)
     lake.con.execute(
         f"CREATE OR REPLACE TEMP TABLE _broken AS SELECT row_id, reasons FROM ({sql}) WHERE len(reasons) > 0", values

@@ -16,12 +16,13 @@ from ml_assets.tables import (
     feature_statistics,
     online_batches,
     outcomes,
+    remembered,
     retrain_events,
     training_sets,
     versions,
 )
-from ml_assets.tables.audit import all_writes
-from ml_assets.tables.data import FEATURES, VALIDATED_DATA
+from ml_assets.tables.audit import read_trail
+from ml_assets.tables.data import FEATURES, VALIDATED_DATA, is_online_batch
 from ml_assets.tables.retrain_events import Event
 from ml_assets.tables.training_sets import PARTS
 
@@ -86,25 +87,19 @@ def labelled_rows(lake: Lake, spec: PipelineSpec) -> dict[str, int]:
     """Batch -> validated rows whose target is known, by an outcome that came later too."""
     if not lake.exists(VALIDATED_DATA.of(spec.name)):
         return {}
-    known = outcomes.known_sql(spec.name, outcomes.late(lake, spec), online=online_batches.key(lake, spec))
-    rows = lake.rows(
-        f"SELECT batch, count(*) AS rows FROM {known} WHERE ({spec.target.sql}\n) IS NOT NULL GROUP BY batch"
-    )
+    late, online = outcomes.late(lake, spec), online_batches.key(lake, spec)
+    sql = f"SELECT batch, count(*) AS rows FROM {{t}} WHERE ({spec.target.sql}\n) IS NOT NULL GROUP BY batch"
+    if late is None and online is None:
+        rows = remembered.rows(lake, VALIDATED_DATA, spec.name, sql)
+        return {row["batch"]: row["rows"] for row in rows if not is_online_batch(row["batch"])}
+    rows = lake.rows(sql.replace("{t}", outcomes.known_sql(spec.name, late, online=online)))
     return {row["batch"]: row["rows"] for row in rows}
 
 
 def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     """Batch with features -> snapshot at which they were first written; 0 where nothing tells."""
-    name = FEATURES.of(pipeline)
-    if not lake.exists(name):
-        return {}
-    rows = lake.rows(
-        f"""SELECT batch, min(snapshot_id) AS first FROM {all_writes(lake, pipeline)}
-        WHERE batch IS NOT NULL AND list_contains(json_keys(data_versions), $name) GROUP BY batch""",
-        {"name": name, "prefix": f"{pipeline}/"},
-    )
-    first = {row["batch"]: row["first"] for row in rows}
-    return {batch: first.get(batch, 0) for batch in lake.batches(name)}
+    written, asset = read_trail(lake, pipeline).contents, FEATURES.asset(pipeline)
+    return {batch: written.get((asset, batch), ([0], []))[0][0] for batch in lake.batches(FEATURES.of(pipeline))}
 
 
 def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:

@@ -67,7 +67,8 @@ def _evaluate(tick: Tick, nodes: Mapping[str, Node], now: Mapping[str, object], 
     verdicts = evaluate(nodes, facts)
     attention.note_stale(tick.paths, tick.spec.name, unattended(verdicts, facts.batches()))
     registered = list(tick.instance.get_dynamic_partitions(f"{tick.spec.name}_batches"))
-    new = [batch for batch in facts.batches() if batch not in registered]
+    known = set(registered)
+    new = [batch for batch in facts.batches() if batch not in known]
     redos = {_key(one, verdicts, now): one for one in plan(verdicts, facts, [*registered, *new])}
     requested = {key: one for key, one in requested.items() if key in redos}
     runs, reason = [], _nothing_to_do(verdicts)

@@ -7,6 +7,7 @@ What is downstream of something that will be rebuilt is `behind`: it may become 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
@@ -193,8 +194,10 @@ class _Evaluator:
         """What an asset reads for a batch: the same batch of its upstream, or those before it."""
         same = [key for key in node.upstream if self._is_by_batch(key) and key not in node.looks_back]
         own: list[Place] = [(key, batch) for key in same]
-        earlier = [name for name in self.facts.validated if name < batch]
-        return own + [(key, name) for key, most in node.looks_back.items() for name in earlier[-most:]]
+        validated, end = self.facts.validated, bisect_left(self.facts.validated, batch)
+        return own + [
+            (key, name) for key, most in node.looks_back.items() for name in validated[max(end - most, 0) : end]
+        ]
 
     # -- assets without batches ---------------------------------------------------------------------------------
 
