@@ -3,8 +3,8 @@
     python -m benchmarks.backfill [--batches 1000] [--rows 1000] [--chunk 25] [--workers 1 2 4]
 
 Each number of workers ingests the same files into a lake of its own. A worker takes every so-manieth chunk of batches,
-each as one run of Dagster over a range of partitions, from the file to the features. Exits with 1 where rows are lost
-or doubled.
+each as one run of Dagster over a range of partitions, from the file to the features. Dagster's records are on the same
+PostgreSQL server. Exits with 1 where rows are lost or doubled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.home import DRIVER, ENV_DATABASE, OURS, STORAGE
 from ml_assets.lake.lake import Lake
+from ml_assets.launcher import open_instance
+from ml_assets.resources import ENV_STATIC
 from ml_assets_tests import postgres, s3
 from ml_assets_tests.conftest import SPEC, Project, failure_text, loans
 
@@ -72,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with servers() as (database, environment):
         sizes = (options.batches, options.rows, options.chunk)
-        found = [measured(number, *sizes, database.database(), environment) for number in options.workers]
+        found = [measured(number, *sizes, database, environment) for number in options.workers]
     print(
         f"{options.batches} batches of {options.rows:,} rows, {options.chunk} in a run; {os.cpu_count()} cores", end=""
     )
-    print(f", load {os.getloadavg()[0]:.1f}; Parquet files on S3, catalog on PostgreSQL")
+    print(f", load {os.getloadavg()[0]:.1f}; Parquet files on S3, catalog and Dagster's records on PostgreSQL")
     print(f"{'workers':>8}{'seconds':>10}{'batches/s':>12}{'rows/s':>12}{'CPU s/batch':>13}{'lost':>8}{'doubled':>9}")
     for one in found:
         rates = f"{one.batches / one.seconds:12.2f}{one.rows / one.seconds:12,.0f}{one.cpu_s / one.batches:13.2f}"
@@ -95,20 +98,27 @@ def servers() -> Iterator[tuple[postgres.Server, dict[str, str]]]:
         yield database, objects.environment()
 
 
-def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, environment: Mapping[str, str]) -> Result:
-    """Ingest all batches by so many processes into a new lake, whose catalog is an empty database."""
+def measured(
+    workers: int, batches: int, rows: int, chunk: int, server: postgres.Server, environment: Mapping[str, str]
+) -> Result:
+    """Ingest all batches by so many processes into a new lake, whose catalog is an empty database of the server."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder, data = Path(name).resolve(), f"s3://ml-assets/{catalog.rpartition('/')[2]}"
-        place = {"ML_ASSETS_CATALOG": catalog, "ML_ASSETS_LAKE_DATA": data}
+        folder, catalog, records = Path(name).resolve(), server.database(), server.database()
+        place = {
+            "ML_ASSETS_CATALOG": catalog,
+            "ML_ASSETS_LAKE_DATA": f"s3://ml-assets/{catalog.rpartition('/')[2]}",
+            ENV_DATABASE: records.replace("postgresql://", DRIVER),
+            ENV_STATIC: "0",
+        }
         for key, value in {**environment, **place}.items():
             stack.callback(_restore, key, os.environ.get(key))
             os.environ[key] = value
-        project = project_in(folder, stack.enter_context(dg.DagsterInstance.ephemeral()))
+        project = project_in(folder, stack.enter_context(instance_in(folder)))
         for batch in range(1, batches + 1):
             project.write(batch, loans(batch, rows))
-        names = [str(batch) for batch in range(1, batches + 1)]
         if not project.arrive().success:
             raise RuntimeError("The files have not been registered.")
+        names = project.instance.get_dynamic_partitions("loans_batches")  # a range is one of their order
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.backfill", "--work", str(folder)]
         pipe = subprocess.PIPE
         started = []
@@ -131,6 +141,14 @@ def measured(workers: int, batches: int, rows: int, chunk: int, catalog: str, en
         return Result(workers, seconds, cpu_s, batches, rows * batches, *_faults(project, rows * batches))
 
 
+def instance_in(folder: Path) -> dg.DagsterInstance:
+    """Dagster's instance of the project, as `ml-assets home` would make it."""
+    home = folder / "dagster"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text(OURS.read_text() + STORAGE)
+    return open_instance(home)
+
+
 def project_in(folder: Path, instance: dg.DagsterInstance) -> Project:
     """The project of the backfill: rows, rules and features, no lookup."""
     declared = copy.deepcopy(SPEC)
@@ -142,14 +160,13 @@ def project_in(folder: Path, instance: dg.DagsterInstance) -> Project:
 def work(folder: Path, chunks: Sequence[Sequence[str]]) -> None:
     """One worker: says that it is ready, waits for the end of its input, and ingests its chunks."""
     warnings.simplefilter("ignore")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in(folder) as instance:
         _ingest(project_in(folder, instance), chunks)
 
 
 def _ingest(project: Project, chunks: Sequence[Sequence[str]]) -> None:
     job = project.defs().resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey(["loans", name]) for name in ("raw_data", "validated_data", "quarantine", "features")]
-    project.instance.add_dynamic_partitions("loans_batches", [name for chunk in chunks for name in chunk])
     print("ready", flush=True)
     sys.stdin.read()
     begun = time.process_time()

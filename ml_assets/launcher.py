@@ -23,6 +23,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, MAX_RETRIES_TAG, WILL_RETRY_TAG
 
 from ml_assets import run_locks
+from ml_assets.dagster_connections import kept_open
 from ml_assets.dagster_records import database, heartbeat
 from ml_assets.errors import LakeError
 from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, holding, is_held, listens, lock_file
@@ -96,11 +97,12 @@ def are_served() -> bool:
 
 @contextlib.contextmanager
 def at_work(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Hold the locks of a run in this process, and mark the run with it."""
+    """Hold the locks of a run in this process, mark the run with it, and keep Dagster's records at hand."""
     folder = home(instance)
     with holding(folder, run_id) as worker, run_locks.holding(database(folder), run_id) as has_server:
         mark(instance, replace(worker, has_server=has_server))
-        yield
+        with kept_open(instance):
+            yield
 
 
 def mark(instance: dg.DagsterInstance, worker: Worker) -> None:

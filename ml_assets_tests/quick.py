@@ -21,7 +21,7 @@ from dagster._core.storage.runs.sqlite import sqlite_run_storage as run_files
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage as tick_files
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.event import listen
-from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from ml_assets.reporting import evaluation_evidently, html
 
@@ -59,12 +59,17 @@ def _engine_with_foreign_keys(*arguments: Any, **options: Any) -> Engine:
 
 def _engine_of_file(address: str, **options: Any) -> Engine:
     """The engine of a file of records, which Dagster makes anew, and its compiled SQL with it, for each event."""
-    return _engine(address, options["poolclass"], tuple(options.get("connect_args", {}).items()))
+    return _engine(address, tuple(options.get("connect_args", {}).items()))
 
 
 @lru_cache(maxsize=64)
-def _engine(address: str, poolclass: type[Pool], connect_args: tuple[tuple[str, Any], ...]) -> Engine:
-    return create_engine(address, poolclass=poolclass, connect_args=dict(connect_args))
+def _engine(address: str, connect_args: tuple[tuple[str, Any], ...]) -> Engine:
+    """One that keeps its connections: to close the last one takes longer than to write the event."""
+    kept = {**dict(connect_args), "check_same_thread": False}
+    engine = create_engine(address, poolclass=QueuePool, connect_args=kept)
+    listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    engine.dispose = lambda *_: None  # type: ignore[method-assign]
+    return engine
 
 
 def _loaded_once(load: Callable[[str, Path], ModuleType]) -> Callable[[str, Path], ModuleType]:

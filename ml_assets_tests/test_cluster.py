@@ -154,6 +154,7 @@ def any_names(project: Project, store: str) -> Any:
     return getattr(project.paths.artifacts, store).names("loans")
 
 
+@pytest.mark.slow
 def test_logs_of_servers_elsewhere_arrive_once_through_kills_and_a_store_that_is_away(
     cluster: Cluster, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +352,7 @@ def competed(root: Path) -> Outcome:
         return compete(lake, paths, SLOW, "slow", make_pin(lake, SLOW), "v1", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_search_that_lost_its_machine_goes_on_elsewhere(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,5 +391,5 @@ def test_a_search_that_lost_its_machine_goes_on_elsewhere(
 
 @pytest.mark.slow
 def test_a_backfill_by_two_workers_has_every_row_once(cluster: Cluster) -> None:
-    found = backfill.measured(2, 2, 40, 1, cluster.database.database(), cluster.objects.environment())
+    found = backfill.measured(2, 2, 40, 1, cluster.database, cluster.objects.environment())
     assert (found.rows, found.lost, found.doubled) == (80, 0, 0)

@@ -26,7 +26,7 @@ def read(root: Path, name: str) -> Project:
     return Project(root, dg.DagsterInstance.ephemeral(), document["attributes"], texts)
 
 
-@pytest.fixture(params=["visits", *(pytest.param(name, marks=pytest.mark.slow) for name in ("seattle", "cancelled"))])
+@pytest.fixture(params=["visits", "seattle", "cancelled"])
 def trained_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     project = read(tmp_path, request.param)
     files: Callable[[Path], Iterator[str]] = getattr(data, request.param)
@@ -38,6 +38,7 @@ def trained_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
         yield project
 
 
+@pytest.mark.slow
 def test_it_reaches_a_champion_that_beats_the_baseline(trained_pipeline: Project) -> None:
     project = trained_pipeline
     decision: dict[str, Any]

@@ -9,6 +9,7 @@ from ml_assets.lake.lake import Commit, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.pages import addresses
 from ml_assets.spec import PipelineSpec
+from ml_assets.tables.audit import READ_AT
 from ml_assets.tables.table import Table
 from ml_assets.tables.versions import user
 
@@ -68,16 +69,34 @@ def one_at_a_time(spec: PipelineSpec, stage: str, code_version: str, kinds: set[
     return {**common(spec, stage, code_version, kinds), "pool": f"{spec.name}_train"}
 
 
+def ingest_pool(spec: PipelineSpec) -> str | None:
+    """The pool of what reads batches before its own, and of what it reads of them; None where nothing does.
+
+    Ranges of a backfill are then runs one after the other, in the order in which Dagster queues them: from the first
+    batch on. Where no asset of the pipeline looks back, they are at work side by side.
+    """
+    return f"{spec.name}_ingest" if spec.lookups or spec.key_batches else None
+
+
+def limit_ingest_pool(spec: PipelineSpec, instance: dg.DagsterInstance) -> None:
+    """Let Dagster know the pool before a run of it is queued: the queue limits it from the second time on."""
+    pool, records = ingest_pool(spec), instance.event_log_storage
+    if pool and pool not in records.get_concurrency_keys():  # Dagster's statement fails for a known one on PostgreSQL
+        records.initialize_concurrency_limit_to_default(pool)
+
+
 def commit(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
     batch: str | None = None,
     note: Mapping[str, object] | None = None,
+    read_at: int | None = None,
 ) -> Commit:
-    """Who writes, for the snapshot's message, and what else there is to say."""
+    """Who writes, for the snapshot's message, of which snapshot the rows were read, and what else there is to say."""
     version = context.assets_def.code_versions_by_key.get(key) or ""
     run = context.run
-    return Commit(key.to_user_string(), run.run_id, version, batch, note or {}, triggered_by(run.tags))
+    read = {} if read_at is None else {READ_AT: read_at}
+    return Commit(key.to_user_string(), run.run_id, version, batch, {**read, **(note or {})}, triggered_by(run.tags))
 
 
 def triggered_by(tags: Mapping[str, str]) -> str:

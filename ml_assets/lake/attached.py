@@ -19,7 +19,7 @@ from ml_assets.lake.sql import literal
 
 # DuckLake keeps what it knew of each snapshot until it is detached.
 MAX_KEPT, MAX_SNAPSHOTS = 2, 200
-METADATA = "__ducklake_metadata_lake.ducklake_snapshot"
+SNAPSHOTS = "__ducklake_metadata_lake.ducklake_snapshot"
 _kept: list[Attached] = []
 _guard = threading.Lock()
 
@@ -53,7 +53,7 @@ def take(key: Hashable, memory_limit: str | None, spill: Path) -> Attached | Non
         _kept.remove(found)
     with contextlib.suppress(duckdb.Error):
         limit_to(found.database, memory_limit, spill)
-        sql = f"SELECT count(*) FILTER (snapshot_id = ? AND snapshot_time = ?), max(snapshot_id) FROM {METADATA}"
+        sql = f"SELECT count(*) FILTER (snapshot_id = ? AND snapshot_time = ?), max(snapshot_id) FROM {SNAPSHOTS}"
         same, newest = found.database.execute(sql, found.last).fetchall()[0]
         if same and newest - found.first <= MAX_SNAPSHOTS:
             return found
@@ -63,7 +63,7 @@ def take(key: Hashable, memory_limit: str | None, spill: Path) -> Attached | Non
 
 def keep(database: duckdb.DuckDBPyConnection, key: Hashable, earlier: Attached | None) -> None:
     """Let the next one who asks have it; the one that waited longest is detached where there are too many."""
-    sql = f"SELECT snapshot_id, snapshot_time FROM {METADATA} ORDER BY snapshot_id DESC LIMIT 1"
+    sql = f"SELECT snapshot_id, snapshot_time FROM {SNAPSHOTS} ORDER BY snapshot_id DESC LIMIT 1"
     last = database.execute(sql).fetchall()[0]
     database.execute(f"SET memory_limit = {literal(IDLE_MEMORY)}")
     with _guard:

@@ -165,6 +165,14 @@ class DataFiles:
         names = identifiers([column for column, _, parent, *_ in there if parent is None])
         return f"(SELECT {names} FROM read_parquet([{files}], hive_partitioning = false))"
 
+    def may_have(self, name: str, batch: str) -> bool:
+        """May a table have rows of a batch? False only where the catalog knows that there are none."""
+        sql = f"""SELECT {INLINED} AS inlined,
+            (SELECT count(*) FROM ({self._divided_by}) d WHERE d.name = 'batch') AS by_batch,
+            (SELECT count(*) {self._of_batches} WHERE v.partition_value = $3) AS files"""
+        ((inlined, by_batch, files),) = self.ask(sql, [*_parts(name), batch])
+        return bool(int(inlined) or not int(by_batch) or int(files))
+
     def written_bytes(self) -> dict[str, int]:
         """Table -> bytes of the files that the snapshot added to it."""
         sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name, f.size AS size
@@ -176,12 +184,7 @@ class DataFiles:
 
     def _is_by_batch(self, name: str) -> bool:
         """Is the table divided by its column `batch`?"""
-        sql = f"""SELECT c.column_name AS name
-            FROM {self._table} JOIN ducklake_partition_info i ON i.table_id = t.table_id AND i.end_snapshot IS NULL
-            JOIN ducklake_partition_column p ON p.partition_id = i.partition_id
-            JOIN ducklake_column c
-                ON c.table_id = t.table_id AND c.column_id = p.column_id AND c.end_snapshot IS NULL"""
-        return self.ask(sql, _parts(name)) == [("batch",)]
+        return self.ask(self._divided_by, _parts(name)) == [("batch",)]
 
     def _is_inlined(self) -> bool:
         ((found,),) = self.ask(f"SELECT {INLINED} AS inlined", [])
@@ -199,6 +202,15 @@ class DataFiles:
         """The table whose schema and name are $1 and $2."""
         return f"""ducklake_schema s JOIN ducklake_table t ON s.schema_name = $1 AND t.table_name = $2
             AND t.schema_id = s.schema_id AND {self._lives("s")} AND {self._lives("t")}"""
+
+    @property
+    def _divided_by(self) -> str:
+        """Names of the columns by which the table is divided into files."""
+        return f"""SELECT c.column_name AS name
+            FROM {self._table} JOIN ducklake_partition_info i ON i.table_id = t.table_id AND i.end_snapshot IS NULL
+            JOIN ducklake_partition_column p ON p.partition_id = i.partition_id
+            JOIN ducklake_column c
+                ON c.table_id = t.table_id AND c.column_id = p.column_id AND c.end_snapshot IS NULL"""
 
     @property
     def _files(self) -> str:

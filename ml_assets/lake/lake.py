@@ -121,7 +121,10 @@ class Lake(Reader):
 
         def work() -> None:
             for put, source in zip(tables, sources, strict=True):
-                rows[put.table] = puts.write(self.con, put, source, put.table not in unreadable, self._commented)
+                is_readable = put.table not in unreadable
+                rows[put.table] = puts.write(
+                    self.con, put, source, self._commented, is_readable, self._files().may_have
+                )
             if not any(rows.values()):
                 comments.write_again(self.con, tables[0])
             if before_commit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
@@ -42,8 +42,24 @@ def data_version(con: duckdb.DuckDBPyConnection, put: Put, source: str) -> str:
     return short_hash(json.dumps([duckdb.__version__.split(".")[0], named, rows, total]))
 
 
-def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bool, commented: Commented) -> int:
-    """Write the rows of one table; returns their number. Rows that cannot be read end after the commit.
+def write(
+    con: duckdb.DuckDBPyConnection,
+    put: Put,
+    source: str,
+    commented: Commented,
+    is_readable: bool,
+    may_have: Callable[[str, str], bool],
+) -> int:
+    """Write the rows of one table; returns their number.
+
+    Args:
+        con: The connection.
+        put: What is written.
+        source: Its rows, as a SELECT.
+        commented: What is known of the tables' comments.
+        is_readable: Can rows that are replaced be found by reading them? Otherwise they end after the commit.
+        may_have: May a table have rows of a batch? To find by reading that there are none takes 10 ms, and more in a
+            lake of many batches.
 
     Raises:
         SchemaChange: A column cannot be stored without loss.
@@ -66,7 +82,7 @@ def write(con: duckdb.DuckDBPyConnection, put: Put, source: str, is_readable: bo
     else:
         is_altered = evolution.evolve(con, put, source, columns_of(con, target), columns)
         _comment(con, put, {} if is_altered else commented.get(put.table), commented)
-        if is_readable:
+        if is_readable and (put.key or put.batch is None or may_have(put.table, put.batch)):
             _remove_replaced(con, put, source)
     return int(con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}").fetchall()[0][0])
 

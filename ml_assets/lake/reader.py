@@ -7,11 +7,10 @@ Belongs here: connections, and what is read. Does not: writing (lake.py), and wh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 
@@ -20,11 +19,12 @@ from ml_assets.lake import damaged_files, data_files
 from ml_assets.lake.catalog import Catalog, Connection
 from ml_assets.lake.faults import cause, lake_error
 from ml_assets.lake.paths import Paths
-from ml_assets.lake.shape import columns_of, no_such_table, table_exists
+from ml_assets.lake.shape import columns_of, no_such_table, table_columns, table_exists
 from ml_assets.lake.sql import at, identifier, literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
 
 MOST_BATCHES = 200  # whose files a statement names
+T = TypeVar("T")
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Reader:
     _is_in_snapshot: bool = field(default=False, repr=False)
     _is_writing: bool = field(default=False, repr=False)
     _newest: int | None = field(default=None, repr=False)
+    _found: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.catalog is None:
@@ -75,20 +76,20 @@ class Reader:
             raise lake_error(error, f"{name or 'The lake'} cannot be read.", self.folder, table=name) from error
 
     @contextlib.contextmanager
-    def one_snapshot(self) -> Iterator[None]:
+    def one_snapshot(self) -> Iterator[Self]:
         """Rows that are read within are of one snapshot, and each read costs less: DuckLake looks for it once.
 
         It ends early with a write, or with a read that fails. Within another one, or a write,
         nothing changes. What is read from the catalog alone, such as `batches`, may be newer.
         """
         if self._is_in_snapshot or self._is_writing:
-            yield
+            yield self
             return
         with self._reading():
             self.con.execute("BEGIN")
         self._is_in_snapshot = True
         try:
-            yield
+            yield self
         finally:
             self.refresh()
 
@@ -114,6 +115,16 @@ class Reader:
             with contextlib.suppress(duckdb.Error):  # a transaction that failed has nothing to commit
                 self._connection.con.execute("COMMIT")
         self._is_in_snapshot = False
+        self._found.clear()
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What `read` returns; within `one_snapshot` it is called once a key, as the lake stays the same."""
+        if not self._is_in_snapshot:
+            return read()
+        if key not in self._found:
+            self._found[key] = read()
+        found: T = self._found[key]
+        return found
 
     def fetch(
         self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, name: str = ""
@@ -186,8 +197,14 @@ class Reader:
     def exists(self, name: str) -> bool:
         """Is there such a table?"""
         with self._reading(name):
-            known = not self._is_writing and self._files(self._read_at()).exists(name)
-            return known or table_exists(self.con, name)
+            if self._is_in_snapshot or self._is_writing:
+                return self.once(("exists", name), lambda: table_exists(self.con, name))
+            return self._files(self._read_at()).exists(name) or table_exists(self.con, name)
+
+    def columns_of_table(self, name: str) -> dict[str, str] | None:
+        """Column name -> SQL type of a table, as of the snapshot that is read; None where there is no such table."""
+        with self._reading(name):
+            return self.once(("columns", name), lambda: table_columns(self.con, name))
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
@@ -265,7 +282,10 @@ class Reader:
             return int(count), int(total)
 
     def _files(self, snapshot: int | None = None) -> data_files.DataFiles:
-        return data_files.DataFiles(partial(self.catalog.ask, self.con), self.catalog.data.url, snapshot)
+        return data_files.DataFiles(self._ask, self.catalog.data.url, snapshot)
+
+    def _ask(self, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        return self.once(("catalog", sql, *values), lambda: self.catalog.ask(self.con, sql, values))
 
     def _read_at(self) -> int | None:
         """The snapshot that is read within `one_snapshot` or `one_listing`."""
@@ -280,4 +300,4 @@ class Reader:
 
     def snapshot(self) -> int:
         """Id of the newest snapshot."""
-        return int(self.fetch("SELECT id FROM lake.current_snapshot()")[0][0])
+        return self.once("snapshot", lambda: int(self.fetch("SELECT id FROM lake.current_snapshot()")[0][0]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import duckdb
 
@@ -10,16 +11,26 @@ from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.faults import is_bad_catalog
 from ml_assets.lake.sql import table
 
+T = TypeVar("T")
+
 
 def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Is there such a table? By binding it, ten times as fast as duckdb_tables(), which counts every table's rows."""
+    return _if_there(lambda: con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")) is not None
+
+
+def table_columns(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str] | None:
+    """Column name -> SQL type of a table; None where there is no such table."""
+    return _if_there(lambda: columns_of(con, table(name)))
+
+
+def _if_there(read: Callable[[], T]) -> T | None:
     try:
-        con.execute(f"SELECT 1 FROM {table(name)} LIMIT 0")
+        return read()
     except duckdb.CatalogException as error:
         if is_bad_catalog(error):  # of the same class, though it says nothing of this table
             raise
-        return False
-    return True
+        return None
 
 
 def columns_of(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:

@@ -28,11 +28,14 @@ WRITES = Table(
         Column("data_versions", "JSON", "Table -> hash of what was written."),
         Column("rows", "JSON", "Table -> rows that were written."),
         Column("run_id", "VARCHAR", "Dagster run."),
+        Column("read_at", "BIGINT", "The snapshot that the rows were computed from; NULL where none was noted."),
     ),
     written_by="job PIPELINE_maintenance",
+    format=2,
 )
 Place = tuple[str, str | None]
 CommitFacts = tuple[int, str, str, str]  # of `Lake.commits`
+READ_AT = "read_at"  # in a commit's note
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class LastWrite:
         run_id: Dagster run.
         written_at: When, UTC.
         data_versions: Table of that write -> hash of what was written.
+        read_at: The snapshot that it was computed from; None where none was noted.
     """
 
     asset: str
@@ -56,6 +60,12 @@ class LastWrite:
     run_id: str
     written_at: dt.datetime
     data_versions: dict[str, str]
+    read_at: int | None = None
+
+    @property
+    def knew(self) -> int:
+        """The newest snapshot whose rows it may have read: what others wrote until its commit came too late."""
+        return self.snapshot_id if self.read_at is None else self.read_at
 
 
 @dataclass
@@ -148,6 +158,7 @@ def _committed(commit: CommitFacts) -> LastWrite:
         run_id=extra.get("run_id") or "",
         written_at=dt.datetime.fromisoformat(moment).astimezone(dt.UTC).replace(tzinfo=None),
         data_versions=extra.get("data_versions") or {},
+        read_at=extra.get(READ_AT),
     )
 
 
@@ -172,6 +183,7 @@ def all_writes(lake: Lake, pipeline: str) -> str:
     """
     fields = ("code_version", "data_versions", "rows", "run_id")
     facts = ", ".join(f"extra ->{'' if WRITES.types[name] == 'JSON' else '>'} '{name}' AS {name}" for name in fields)
+    facts += f", (extra ->> '{READ_AT}')::BIGINT AS {READ_AT}"
     live = f"""SELECT asset, extra ->> 'batch' AS batch, snapshot_id, written_at, {facts} FROM (
         SELECT snapshot_id, snapshot_time AT TIME ZONE 'UTC' AS written_at, commit_message AS asset,
             TRY_CAST(commit_extra_info AS JSON) AS extra

@@ -107,13 +107,15 @@ class Table:
             snapshot: As it was at this snapshot.
             batches: Only the rows of these batches, as they are now.
         """
-        stored = self._stored(lake, pipeline)
-        if stored is None:
+        found = self._stored(lake, pipeline)
+        if found is None:
             return None
+        stored, there = found
         source = quoted(stored) + at(snapshot) if batches is None else lake.of_batches(stored, batches)
         if self.format == 1:
             return source
-        there = lake.columns(f"(SELECT * FROM {source})")
+        if snapshot is not None:
+            there = lake.columns(f"(SELECT * FROM {source})")
         before = {column.earlier: column.name for column in self.columns if column.name not in there}
         renamed = [f"{identifier(old)} AS {identifier(new)}" for old, new in before.items() if old in there]
         missing = [
@@ -126,10 +128,13 @@ class Table:
         star = f"* RENAME ({', '.join(renamed)})" if renamed else "*"
         return f"(SELECT {', '.join([star, *missing])} FROM {source})"
 
-    def _stored(self, lake: Lake, pipeline: str) -> str | None:
-        """The name under which the lake has the table."""
-        names = [self.name, self.earlier_name] if self.earlier_name else [self.name]
-        return next((name for name in (f"{pipeline}.{one}" for one in names) if lake.exists(name)), None)
+    def _stored(self, lake: Lake, pipeline: str) -> tuple[str, dict[str, str]] | None:
+        """The name under which the lake has the table, and its columns."""
+        for name in filter(None, (self.name, self.earlier_name)):
+            columns = lake.columns_of_table(f"{pipeline}.{name}")
+            if columns is not None:
+                return f"{pipeline}.{name}", columns
+        return None
 
     def query(
         self,
@@ -146,7 +151,10 @@ class Table:
         """
         with lake.one_snapshot() if batches is None else lake.one_listing():
             relation = self.relation(lake, pipeline, batches=batches)
-            return [] if relation is None else lake.rows(sql.replace("{t}", relation), parameters)
+            if relation is None:
+                return []
+            text = sql.replace("{t}", relation)
+            return [dict(row) for row in lake.once((text, repr(parameters)), lambda: lake.rows(text, parameters))]
 
     def newest(
         self,

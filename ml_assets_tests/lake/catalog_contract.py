@@ -247,6 +247,27 @@ class CatalogContract(abc.ABC):
             for batch in "abcd":
                 assert_as_read(lake, batch, is_named=False)
 
+    def test_only_rows_that_may_be_there_are_looked_for_when_a_batch_is_replaced(
+        self, catalog: Catalog, folder: Path
+    ) -> None:
+        with Lake(folder, catalog=catalog) as lake:
+
+            def put(name: str, batch: str, value: int) -> None:
+                lake.replace([Put(name, f"(SELECT '{batch}' AS batch, {value} AS v)", batch)], Commit("s/t"))
+
+            put("s.t", "a", 1)
+            assert {batch: lake._files().may_have("s.t", batch) for batch in "ab"} == {"a": True, "b": False}
+            lake.con.execute("CREATE TABLE lake.s.whole AS SELECT 'a' AS batch, 1 AS v")
+            assert lake._files().may_have("s.whole", "b")  # whose rows are not divided by batch
+            lake.con.execute("CALL lake.set_option('data_inlining_row_limit', 100)")
+            lake.con.execute("INSERT INTO lake.s.t VALUES ('b', 2)")
+            lake.con.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
+            assert lake._files().may_have("s.t", "b")  # where it is kept in the catalog itself
+            for name, batches in (("s.t", "abc"), ("s.whole", "ab")):
+                for batch in batches:
+                    put(name, batch, 7)
+                assert lake.fetch(f"FROM lake.{name} ORDER BY batch") == [(batch, 7) for batch in batches]
+
     def test_its_indexes_are_made_once(self, catalog: Catalog, folder: Path) -> None:
         with Lake(folder, catalog=catalog) as lake:
             lake.con.execute(f"DROP INDEX __ducklake_metadata_lake.{self.schema}.ml_assets_partitions")

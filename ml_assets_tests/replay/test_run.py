@@ -15,6 +15,8 @@ from ml_assets.replay import replay
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay
 from ml_assets_tests.conftest import Project, loans
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Story:

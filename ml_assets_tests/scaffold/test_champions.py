@@ -77,7 +77,7 @@ def project_of(made: Draft, root: Path, instance: dg.DagsterInstance, candidate:
 
 @pytest.mark.parametrize(
     "write",
-    [breast_cancer, iris, *(pytest.param(write, marks=pytest.mark.slow) for write in (diabetes, digits))],
+    [iris, *(pytest.param(write, marks=pytest.mark.slow) for write in (breast_cancer, diabetes, digits))],
     ids=lambda write: write.__name__,
 )
 def test_from_a_file_to_a_champion(write: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from ml_assets.lake.lake import Lake
@@ -35,6 +36,7 @@ def use(server: Server, project: Project) -> str:
     return hour.rename(hour.parent / f"2026-01-02{hour.name[-3:]}").name
 
 
+@pytest.mark.slow
 def test_real_time_use_alone_leads_to_a_new_champion(copied: Project, tmp_path: Path) -> None:
     gates = {**copied.spec_dict["gates"], "overfit": None, "calibration": None}  # which judge what changed
     copied.spec_dict |= {"gates": gates, "retrain": {"on": ["decay"], "cooldown_batches": 2}}

@@ -53,6 +53,7 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
             declare.LOOKS_BACK: {_earlier_batches(spec).to_user_string(): lookup.batches},
         },
         **declare.common(spec, STAGE, version, {"duckdb", "sql"}, by_batch=True),
+        pool=declare.ingest_pool(spec),
     )
     def lookup_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
@@ -60,8 +61,9 @@ def _lookup(spec: PipelineSpec, name: str, lookup: Lookup, sql: str) -> dg.Asset
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             with store.one_snapshot():
                 earlier = make.make_lookup(store, spec, batch, lookup, sql)
+                read_at = store.snapshot()
             put = data.lookup(name).put(spec.name, make.LOOKUP_ROWS, batch, reshape=True)
-            (written,) = store.replace([put], declare.commit(context, key, batch))
+            (written,) = store.replace([put], declare.commit(context, key, batch, read_at=read_at))
             return {key: Result(written, {"history": ", ".join(earlier) or "none: the first batch"})}
 
         yield from each_batch(context, store, [key], work)
@@ -101,6 +103,7 @@ def _features(spec: PipelineSpec, made_by: Function | str, texts: Mapping[str, s
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             with store.one_snapshot():
                 types = make.make_features(store, spec, batch, made_by, version)
+                read_at = store.snapshot()
             served = _take_served(store, lake.paths, spec, batch, texts) if data.is_online_batch(batch) else {}
             columns = store.columns("feature_rows")
             described = feature_statistics.describe(
@@ -108,7 +111,7 @@ def _features(spec: PipelineSpec, made_by: Function | str, texts: Mapping[str, s
             )
             put = FEATURES.put(spec.name, "feature_rows", batch, reshape=True)
             facts = feature_statistics.put(store, spec.name, described, batch)
-            written, _ = store.replace([put, facts], declare.commit(context, key, batch))
+            written, _ = store.replace([put, facts], declare.commit(context, key, batch, read_at=read_at))
             schema = declare.column_schema(columns)
             store.con.execute("DROP TABLE feature_rows")
             return {key: Result(written, {"features": len(types), "dagster/column_schema": schema, **served})}

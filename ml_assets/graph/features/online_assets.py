@@ -60,7 +60,8 @@ def _online_lookups(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDe
         with user_errors(pipeline=spec.name):
             with store.one_snapshot():
                 made = list(logic.make_online(store, lake.paths, spec, texts))
-            commit = declare.commit(context, key, note={"newest_batch": newest})
+                read_at = store.snapshot()
+            commit = declare.commit(context, key, note={"newest_batch": newest}, read_at=read_at)
             listed, *changed = online.write(store, spec.name, made, newest, commit)
         shown = [{"table": one.table, "rows": one.rows, "bytes": one.bytes} for one in changed]
         yield dg.MaterializeResult(

@@ -61,6 +61,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
             (written,) = store.replace([arrived.put(store, spec.name, found)], declare.commit(context, key))
         batches = list(arrived.by_batch(found))
         context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
+        declare.limit_ingest_pool(spec, context.instance)
         for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
         return dg.MaterializeResult(
@@ -182,6 +183,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
         ],
         can_subset=True,  # `+flights/features` selects one of the two; both tables are written in any case
         **arguments,
+        pool=declare.ingest_pool(spec),
     )
     def validate(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.open()
@@ -191,6 +193,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             with store.one_snapshot():
                 checked, described_columns = validation.check_batch(store, spec, batch), data.descriptions(spec)
+                read_at = store.snapshot()
             puts = [
                 VALIDATED_DATA.put(spec.name, "_valid_batch", batch, described_columns),
                 QUARANTINE.put(spec.name, "_broken_batch", batch, described_columns),
@@ -204,7 +207,7 @@ def _validated(spec: PipelineSpec) -> dg.AssetsDefinition:
                 raise
             described = describe_batch(store, spec, batch)
             puts.append(statistics.put(store, spec.name, described, batch))
-            valid, bad, _ = store.replace(puts, declare.commit(context, kept, batch))
+            valid, bad, _ = store.replace(puts, declare.commit(context, kept, batch, read_at=read_at))
             reasons = markdown_table([{"rule": b.rule, "rows": b.rows, "row ids": b.examples} for b in checked.broken])
             return {
                 kept: Result(

@@ -128,9 +128,10 @@ def _release_candidate(
     def release_candidate(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name), refit.alone(paths, spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
-            found = evaluations.findings(store, spec.name, model.version)
+            with store.one_snapshot():
+                pin = training_sets.newest(store, spec.name, context.run.run_id)
+                model = versions.of_pin(store, spec.name, pin.pin_id)
+                found = evaluations.findings(store, spec.name, model.version)
             choice = refit.choose(store, paths, spec, pin, model, training_version(spec))
             packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served, parity)
             proof = None

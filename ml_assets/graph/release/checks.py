@@ -33,11 +33,11 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         description="No test row was in the rows that the judged model was fitted or tuned on.",
     )
     def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = versions.of_pin(store, spec.name, pin.pin_id)
+        with lake.open().one_snapshot() as store:
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
+            seen = training_sets.rows_in_two_parts(store, spec.name, pin)
         fitted = ", ".join(model.train_batches)
-        seen = training_sets.rows_in_two_parts(store, spec.name, pin)
         if spec.split.by == "batch":
             seen += len({*pin.batches["test"]} & {*model.train_batches})
         return dg.AssetCheckResult(
@@ -54,10 +54,10 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         description="No sign of target leakage. It only warns: the gate `leakage` refuses versions.",
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = versions.of_pin(store, spec.name, pin.pin_id)
-        found = evaluations.findings(store, spec.name, model.version)
+        with lake.open().one_snapshot() as store:
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
+            found = evaluations.findings(store, spec.name, model.version)
         suspects = leakage.suspects(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
         same = next((f.value for f in found if f.scope == "identical"), None)
@@ -89,8 +89,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         ],
     )
     def gates_of_the_yaml(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
-        store = lake.open()
-        with user_errors(pipeline=spec.name):
+        with user_errors(pipeline=spec.name), lake.open().one_snapshot() as store:
             pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
             model = versions.of_pin(store, spec.name, pin.pin_id)
             made = decisions.newest_of(store, spec.name, model.version)
@@ -122,10 +121,10 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         description="The release's files are those that were packed.",
     )
     def release_is_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        version = versions.of_pin(store, spec.name, pin.pin_id).version
-        release = releases.newest(store, spec.name, version)
+        with lake.open().one_snapshot() as store:
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            version = versions.of_pin(store, spec.name, pin.pin_id).version
+            release = releases.newest(store, spec.name, version)
         if release is None:
             return dg.AssetCheckResult(passed=False, description=f"version {version} was never packed")
         try:
@@ -145,14 +144,15 @@ def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",
     )
     def champion_is_sound(lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        model = versions.alias(store, spec.name, "champion")
+        with lake.open().one_snapshot() as store:
+            model = versions.alias(store, spec.name, "champion")
+            served = releases.models(store, spec.name, model) if model else ()
         if model is None:
             return dg.AssetCheckResult(
                 passed=True, metadata={"champion": "none"}, description="no version has passed the gates yet"
             )
         try:
-            for one in releases.models(store, spec.name, model):
+            for one in served:
                 bundle.verify(lake.paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))

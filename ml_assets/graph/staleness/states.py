@@ -245,10 +245,8 @@ class _Evaluator:
     def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> Cause | None:
         if is_other_code(attempt.code_version, node.code_version):
             return Cause("code")
-        since_then = [place for place in read if self.trail.changed_at(place) > attempt.snapshot_id]
-        changed = [
-            place for place in since_then if self.trail.content(place) != self.trail.content(place, attempt.snapshot_id)
-        ]
+        later = [place for place in read if self.trail.changed_at(place) > attempt.knew]
+        changed = [place for place in later if self.trail.content(place) != self.trail.content(place, attempt.knew)]
         if not changed:
             return None
         asset_names = sorted({key.partition("/")[2] for key, _ in changed})

@@ -169,8 +169,9 @@ def _trained_model(spec: PipelineSpec, texts: Mapping[str, str]) -> dg.AssetsDef
     def trained_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store = lake.open()
         with user_errors(pipeline=spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            ranked = candidates.ranking(store, spec, pin.pin_id)
+            with store.one_snapshot():
+                pin = training_sets.newest(store, spec.name, context.run.run_id)
+                ranked = candidates.ranking(store, spec, pin.pin_id)
             model, is_new = fitting.train(store, lake.paths, spec, pin, ranked[0], texts, declare.commit(context, key))
         context.log.info(f"version {model.version} ({model.candidate}) is {'new' if is_new else 'unchanged'}")
         columns = (

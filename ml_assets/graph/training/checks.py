@@ -46,9 +46,9 @@ def _candidate_check(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
         description="On validation rows the candidate is better than a model that ignores every feature.",
     )
     def beats_baseline(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        store = lake.open()
-        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        row = candidates.newest(store, spec.name, pin.pin_id, spec.metric)[name]
+        with lake.open().one_snapshot() as store:
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            row = candidates.newest(store, spec.name, pin.pin_id, spec.metric)[name]
         gain = metrics.METRICS[spec.metric].gain(row["validation_score"], row["baseline_score"])
         return dg.AssetCheckResult(
             passed=gain > 0,
@@ -68,8 +68,9 @@ def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def bundle_loads_and_answers(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
-        pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-        model = versions.of_pin(store, spec.name, pin.pin_id)
+        with store.one_snapshot():
+            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
+            model = versions.of_pin(store, spec.name, pin.pin_id)
         try:
             loaded = bundle.load(lake.paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
         except ModelError as error:
