@@ -28,9 +28,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str] | None]:
     asked: list[Sequence[str] | None] = []
     query = Table.query
 
-    def spy(self: Table, lake: Lake, pipeline: str, sql: str, *rest: Any, batches: Any = None) -> list[dict[str, Any]]:
+    def spy(self: Table, lake: Lake, pipeline: str, sql: str, batches: Any = None) -> list[dict[str, Any]]:
         asked.append(batches)
-        return query(self, lake, pipeline, sql, *rest, batches=batches)
+        return query(self, lake, pipeline, sql, batches=batches)
 
     monkeypatch.setattr(Table, "query", spy)
     return asked
@@ -93,7 +93,12 @@ def test_what_is_read_is_of_the_snapshot(lake: Lake) -> None:
 def test_a_trail_is_read_on_from_its_last_write(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     folded: list[int] = []
     fold = audit._fold
-    monkeypatch.setattr(audit, "_fold", lambda *of: (folded.append(of[1].snapshot_id), fold(*of)))
+
+    def spy(trail: audit.Trail, write: audit.LastWrite, failures: str) -> None:
+        folded.append(write.snapshot_id)
+        fold(trail, write, failures)
+
+    monkeypatch.setattr(audit, "_fold", spy)
     write(lake, "neap", 1)
     write(lake, "spring", 1)
     before = audit.read_trail(lake, "tides")
