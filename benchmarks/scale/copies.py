@@ -58,6 +58,8 @@ def add(lake: Path, batch: str, copies: Sequence[Words]) -> None:
         for words in copies:
             for one in snapshots:
                 extra = {**json.loads(one["commit_extra_info"]), "batch": words[batch]}
+                if "read_at" in extra:
+                    extra["read_at"] = made.newest["snapshot_id"]
                 made.snapshot({**one, "commit_extra_info": json.dumps(extra)})
             for file in files:
                 made.file(file, words)

@@ -40,6 +40,9 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path) -> None
         trail = read_trail(lake, "sales")
     made = {batch: {asset for asset, of in trail.writes if of == batch} for batch in names}
     assert all(made[name] == made["00000"] >= {"sales/raw_data", "sales/features"} for name in names)
+    changed = {place: moments[-1] for place, (moments, _) in trail.contents.items()}
+    read = {write.batch: write.knew for (asset, _), write in trail.writes.items() if asset == "sales/features"}
+    assert all(read[name] >= changed["sales/validated_data", name] for name in names)
 
 
 def test_pipelines_are_declared_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
