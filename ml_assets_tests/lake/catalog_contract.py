@@ -25,6 +25,8 @@ from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.lake import Commit, Lake, Put
 from ml_assets.lake.sql import literal
+from ml_assets.tables import audit, remembered
+from ml_assets.tables.table import Column, Table
 
 WAITER = """
 import pickle, sys
@@ -208,6 +210,22 @@ class CatalogContract(abc.ABC):
         assert catalog.newest_snapshot("t") == second > other
 
     # -- locks --------------------------------------------------------------------------------------------------
+
+    def test_what_a_process_has_read_before_is_read_on(self, catalog: Catalog, folder: Path) -> None:
+        """The trail of writes, and what is read of each batch."""
+        counted = "SELECT batch, count(*) AS rows FROM {t} GROUP BY batch"
+        t = Table("t", "A row.", (Column("batch", "VARCHAR", "The batch."),), written_by="a test")
+        with Lake(folder, catalog=catalog) as lake:
+            for batch, rows in (("a", 1), ("b", 2), ("a", 3)):
+                lake.replace([Put("s.t", f"(SELECT '{batch}' AS batch FROM range({rows}))", batch)], Commit("s/t", "r"))
+                found = {row["batch"]: row["rows"] for row in remembered.rows(lake, t, "s", counted)}
+                assert found == lake.rows_by_batch("s.t")
+                trail = audit.read_trail(lake, "s")
+            audit._READ.clear()
+            assert audit.read_trail(lake, "s") == trail
+            sql = f"SELECT max(written_at) AS newest FROM {audit.all_writes(lake, 's')}"
+            assert lake.rows(sql, {"prefix": "s/"}) == [{"newest": trail.writes["s/t", None].written_at}]
+            assert len(trail.contents["s/t", None][0]) == 3
 
     def test_rows_of_a_batch_are_those_that_ducklake_reads(self, catalog: Catalog, folder: Path) -> None:
         """Its files are named where that is all there is to know: not with deleted rows, nor with a later column."""
