@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -200,7 +199,7 @@ class Reader:
         with self._reading(name):
             if self._is_in_snapshot or self._is_writing:
                 return self.once(("exists", name), lambda: table_exists(self.con, name))
-            return self._files().exists(name) or table_exists(self.con, name)
+            return self._files(self._read_at()).exists(name) or table_exists(self.con, name)
 
     def columns_of_table(self, name: str) -> dict[str, str] | None:
         """Column name -> SQL type of a table, as of the snapshot that is read; None where there is no such table."""
@@ -283,7 +282,10 @@ class Reader:
             return int(count), int(total)
 
     def _files(self, snapshot: int | None = None) -> data_files.DataFiles:
-        return data_files.DataFiles(partial(self.catalog.ask, self.con), self.catalog.data.url, snapshot)
+        return data_files.DataFiles(self._ask, self.catalog.data.url, snapshot)
+
+    def _ask(self, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        return self.once(("catalog", sql, *values), lambda: self.catalog.ask(self.con, sql, values))
 
     def _read_at(self) -> int | None:
         """The snapshot that is read within `one_snapshot` or `one_listing`."""
