@@ -216,10 +216,10 @@ class Reader:
         with self._reading(name):
             return self._files().batches(name)
 
-    def rows_by_batch(self, name: str) -> dict[str, int]:
-        """Batch -> rows in a table, in order; read from the catalog alone."""
+    def rows_by_batch(self, name: str, snapshot: int | None = None) -> dict[str, int]:
+        """Batch -> rows in a table, now or at a snapshot, in order; read from the catalog alone."""
         with self._reading(name):
-            return self._files().rows_by_batch(name)
+            return self._files(snapshot).rows_by_batch(name)
 
     def values_by_batch(self, name: str, column: str) -> dict[str, set[str]]:
         """Batch -> the different values of a text column, read from the catalog where a file holds only one."""
@@ -257,20 +257,20 @@ class Reader:
             relation = table(name) + at(self._newest) if batch is None else self.of_batches(name, [batch])
             return int(self.fetch(f"SELECT count(*) FROM {relation}", name=name)[0][0])
 
-    def of_batches(self, name: str, batches: Sequence[str]) -> str:
+    def of_batches(self, name: str, batches: Sequence[str], snapshot: int | None = None) -> str:
         """The rows of some batches of a table, as SQL that can follow FROM: it costs the same however many others are.
 
-        They are as they are now, or within `one_snapshot` as they were then.
+        They are as they were at a snapshot; by default as they are now, or within `one_snapshot` as they were then.
         """
         if not batches:
             return f"(SELECT * FROM {table(name)} WHERE false)"
         if not self._is_writing and len(batches) <= MOST_BATCHES:
             with self._reading(name):
-                found = self._files(self._read_at()).of_batches(name, batches)
+                found = self._files(snapshot or self._read_at()).of_batches(name, batches)
             if found is not None:
                 return found
         named = f"batch IN ({', '.join(map(literal, batches))})"
-        return f"(SELECT * FROM {table(name)}{at(self._newest)} WHERE {named})"
+        return f"(SELECT * FROM {table(name)}{at(snapshot or self._newest)} WHERE {named})"
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""

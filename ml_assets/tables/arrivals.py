@@ -101,6 +101,12 @@ def known(lake: Lake, pipeline: str, listed: Table = ARRIVALS) -> dict[str, Arri
     return {one.path: one for one in _arrivals(listed, listed.query(lake, pipeline, "SELECT * FROM {t}"))}
 
 
+def states(lake: Lake, pipeline: str) -> list[tuple[str, str, str | None, str | None]]:
+    """Batch, status, SHA-256 and error of the files that belong to a batch."""
+    rows = ARRIVALS.query(lake, pipeline, "SELECT batch, status, sha256, error FROM {t}")
+    return [(*row.values(),) for row in rows if row["batch"] is not None]
+
+
 def _arrivals(listed: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[Arrival]:
     names = list(listed.types)
     return (Arrival(**{name: row[name] for name in names}) for row in rows)

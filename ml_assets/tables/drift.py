@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_assets.lake.lake import Lake, Put
 from ml_assets.ml.drift_measures import DISTANCES, PRESENCE
-from ml_assets.tables import remembered
 from ml_assets.tables.table import Column, Table
 
 DRIFT = Table(
@@ -172,10 +171,12 @@ def put(lake: Lake, pipeline: str, row: Mapping[str, Any], batch: str) -> Put:
 
 def verdicts(lake: Lake, pipeline: str, batch: str | None = None) -> list[dict[str, Any]]:
     """The report of each batch, or of one, by batch: all but its columns, of which `drifted_columns` is the number."""
-    sql = f"SELECT {SUMMARY} FROM {{t}}"
-    if batch is not None:
-        return DRIFT.query(lake, pipeline, sql, batches=[batch])
-    return remembered.rows(lake, DRIFT, pipeline, sql)
+    return DRIFT.query(
+        lake,
+        pipeline,
+        f"SELECT {SUMMARY} FROM {{t}} WHERE $batch IS NULL OR batch = $batch ORDER BY batch",
+        {"batch": batch},
+    )
 
 
 def recent(

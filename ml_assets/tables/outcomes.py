@@ -61,13 +61,9 @@ def known_sql(
         snapshot: As it was known at this snapshot.
         online: Columns by which rows of logged requests are told from those of files; None leaves them out.
     """
+    validated = of_files_sql(pipeline, snapshot)
     if online is not None:
-        return with_late_sql(pipeline, with_online_sql(pipeline, online, snapshot), late, snapshot)
-    return with_late_sql(pipeline, of_files_sql(pipeline, snapshot), late, snapshot)
-
-
-def with_late_sql(pipeline: str, validated: str, late: Late | None, snapshot: int | None = None) -> str:
-    """Validated rows, as SQL that can follow FROM, with the outcomes that came later; arguments as of `known_sql`."""
+        validated = with_online_sql(pipeline, online, snapshot)
     if late is None:
         return validated
     key = identifiers(list(late["key"]))

@@ -87,3 +87,25 @@ def test_the_newest_row_is_found_by_reading_the_table_once(lake: Lake) -> None:
     assert lake.rows(newest) == [{"level": 3.1}]
     (plan,) = lake.fetch(f"EXPLAIN {newest}")
     assert plan[1].count("DUCKLAKE_SCAN") == 1
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_files_of_one_listing_are_of_one_snapshot(tmp_path: Path, is_named: bool) -> None:
+    """Also where only DuckLake can read them, here because a row was deleted."""
+    with Lake(tmp_path / "lake") as writer, Lake(tmp_path / "lake") as reader:
+        rows = "(SELECT 'spring' AS batch, unnest([1, 2]) AS row_id)"
+        writer.replace([Put("tides.gauges", rows, "spring")], Commit("tides/gauges"))
+        if not is_named:
+            delete = "DELETE FROM lake.tides.gauges WHERE row_id = 2"
+            writer.maintain(lambda: writer.con.execute(delete).fetchall(), Commit("tides/gauges"))
+        kept = 2 if is_named else 1
+        with reader.one_listing():
+            writer.replace(
+                [Put("tides.gauges", "(SELECT 'spring' AS batch, 9 AS row_id)", "spring")], Commit("tides/gauges")
+            )
+            writer.replace([Put("tides.buoys", "(SELECT 'spring' AS batch)", "spring")], Commit("tides/buoys"))
+            assert reader.count("tides.gauges", "spring") == reader.count("tides.gauges") == kept
+            assert reader.fetch(f"SELECT max(row_id) FROM {reader.of_batches('tides.gauges', ['spring'])}") == [(kept,)]
+            assert ("read_parquet" in reader.of_batches("tides.gauges", ["spring"])) == is_named
+        assert reader.count("tides.gauges", "spring") == 1
+        assert reader.of_batches("tides.gauges", []).endswith("WHERE false)")

@@ -116,7 +116,9 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
             listed = arrived.files_of(store, spec.name, spec.source.path, batch)
             delivery = files.deliver(place, listed)
             here = declare.commit(context, key, batch)
-            superseded = scanned.superseded(store, spec, place, batch)
+            superseded = scanned.Superseded([], [])
+            if batch in store.batches(RAW_DATA.of(spec.name)):
+                superseded = scanned.superseded(store, spec, place, batch)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             ingest_errors.record(store, spec.name, made.bad, here)
             for arrival in listed:

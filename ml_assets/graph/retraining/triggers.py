@@ -17,7 +17,7 @@ from ml_assets.lake.lake import Lake
 from ml_assets.sources import evidently_reports
 from ml_assets.sources.evidently_reports import ForeignReport
 from ml_assets.spec.operation import NewBatches, Retrain
-from ml_assets.tables import drift, performance
+from ml_assets.tables import drift, performance, remembered
 from ml_assets.tables.table import is_online
 
 Calm = frozenset[str]
@@ -76,7 +76,7 @@ class Drift(Trigger):
         """
         rows = [
             row
-            for row in drift.verdicts(lake, pipeline)
+            for row in remembered.rows(lake, drift.DRIFT, pipeline, f"SELECT {drift.SUMMARY} FROM {{t}}")
             if row["drifted"] is not None and (row["model_version"] == champion or not is_online(row["batch"]))
         ]
         found = []

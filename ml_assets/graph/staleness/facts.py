@@ -81,14 +81,12 @@ def _files(lake: Lake, pipeline: str) -> dict[str, Files]:
     ready: dict[str, set[str]] = {}
     read = data.source_hashes(lake, pipeline)
     refused: dict[str, str] = {}
-    for file in arrivals.known(lake, pipeline).values():
-        if file.batch is None:
-            continue
-        ready.setdefault(file.batch, set())
-        if file.status == "ready":
-            ready[file.batch].add(str(file.sha256))
-        elif file.status == "refused":
-            refused[file.batch] = str(file.error)
+    for batch, status, sha256, error in arrivals.states(lake, pipeline):
+        ready.setdefault(batch, set())
+        if status == "ready":
+            ready[batch].add(str(sha256))
+        elif status == "refused":
+            refused[batch] = str(error)
     return {
         batch: Files(frozenset(ready.get(batch, ())), frozenset(read.get(batch, ())), refused.get(batch))
         for batch in {*ready, *read}

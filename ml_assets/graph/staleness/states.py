@@ -153,11 +153,12 @@ class _Evaluator:
         if newest is None:
             since = max((self.trail.changed_at(need) for need in needs), default=0)
             return Verdict(*place, "missing", "never made", since=since, redo=redo, todo=todo)
-        cause = self._cause(node, newest, self._inputs(node, batch), batch)
+        inputs = self._inputs(node, batch)
+        cause = self._cause(node, newest, inputs, batch)
         if cause is not None:
             state: State = "stale" if write else "missing"
             return Verdict(*place, state, cause.why, cause.of, cause.since, redo, todo)
-        will_change = {key.partition("/")[2] for key, of in self._inputs(node, batch) if self._redo((key, of))}
+        will_change = {place[0].partition("/")[2] for place in inputs if self._redo(place)}
         if will_change:
             return Verdict(*place, "behind", f"{', '.join(sorted(will_change))} will change", redo=redo, todo=todo)
         return self._failed(place) if failure else Verdict(*place, "fresh")
@@ -244,7 +245,8 @@ class _Evaluator:
     def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> Cause | None:
         if is_other_code(attempt.code_version, node.code_version):
             return Cause("code")
-        changed = [place for place in read if self.trail.content(place) != self.trail.content(place, attempt.knew)]
+        later = [place for place in read if self.trail.changed_at(place) > attempt.knew]
+        changed = [place for place in later if self.trail.content(place) != self.trail.content(place, attempt.knew)]
         if not changed:
             return None
         asset_names = sorted({key.partition("/")[2] for key, _ in changed})

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ml_assets.errors import FeatureError
+from ml_assets.graph.features import select
 from ml_assets.graph.features.select import feature_types
+from ml_assets.graph.ingest import validation
+from ml_assets.lake.lake import Lake
+from ml_assets.lake.sql import identifier
 from ml_assets.lake.sql_guard import check_select
 from ml_assets_tests.conftest import SQL, Project, failure_text, loans
 
@@ -153,3 +157,33 @@ def test_a_new_feature_and_a_changed_type_reshape_the_table(copied: Project) -> 
 def test_a_feature_is_not_called_like_a_column_of_the_training_set(name: str) -> None:
     with pytest.raises(FeatureError, match=f"AS {name}_"):
         feature_types({"row_id": "BIGINT", name: "DOUBLE"}, "f.sql")
+
+
+def test_the_rows_of_a_batch_are_read_without_looking_through_the_others(trained: Project) -> None:
+    """Their files are named: DuckLake reads the statistics of every file of the lake where a query has a condition."""
+    spec = trained.spec
+    with Lake(trained.paths.lake, read_only=True) as lake:
+        validation.open_references(lake, spec, trained.paths)
+        batches = lake.batches("loans.raw_data")
+        checked = validation.check_batch(lake, spec, batches[2])
+        select.open_batch(lake, spec, batches[2])
+        assert select.open_history(lake, spec, batches[2], 2) == batches[:2]
+        for view in ("_valid_batch", "_broken_batch", "batch", "history", *spec.lookups):
+            plan = lake.fetch(f"EXPLAIN FROM {identifier(view)}")[0][1]
+            assert "PARQUET" in plan, view
+            assert "DUCKLAKE" not in plan, view
+        for view, name in (
+            ("_valid_batch", "validated_data"),
+            ("batch", "validated_data"),
+            ("_broken_batch", "quarantine"),
+        ):
+            stored = f"lake.loans.{name} WHERE batch = ?"
+            rows = "SELECT count(*), sum(hash(row_id)) FROM"
+            assert lake.fetch(f"{rows} {view}") == lake.fetch(f"{rows} {stored}", [batches[2]])
+        seen = "SELECT batch, count(*), sum(hash(row_id)) FROM {} GROUP BY 1 ORDER BY 1"
+        assert lake.fetch(seen.format("history")) == lake.fetch(
+            seen.format("(FROM lake.loans.validated_data WHERE batch IN (?, ?))"), batches[:2]
+        )
+        assert checked.rows == lake.count("loans.raw_data", batches[2])
+        assert select.open_history(lake, spec, batches[0], 2) == []
+        assert lake.fetch("SELECT count(*) FROM history") == [(0,)]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ml_assets.graph.release.packaging.row_wise import is_row_wise
 from ml_assets.graph.release.packaging.sqlite_select import Untranslatable, translate
 from ml_assets.lake.lake import Lake
+from ml_assets.lake.reader import MOST_BATCHES
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line
@@ -17,6 +18,7 @@ from ml_assets.tables.data import VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin
 
 COMPARED_ROWS = 50_000
+COMPARED_BATCHES = 20  # at least, where there are so many
 
 
 class Parity(Protocol):
@@ -72,17 +74,36 @@ def _types(lake: Lake, folder: Path, facts: Facts) -> dict[str, dict[str, str]]:
     }
 
 
+def _spread(batches: list[str], most: int) -> list[str]:
+    """At most so many of some batches, as far apart as they can be, the first and the last among them."""
+    last = min(most, len(batches)) - 1
+    return [batches[n * (len(batches) - 1) // max(last, 1)] for n in range(last + 1)]
+
+
 def _rows(lake: Lake, spec: PipelineSpec, pin: Pin, schema: Schema) -> dict[str, list[Any]]:
-    """Up to 50,000 rows of the training set that a request can hold; the same ones each time."""
+    """Up to 50,000 rows of the training set's batches that a request can hold; the same ones each time.
+
+    They are neighbours in each of some batches, first ones of the first and last ones of the last: few parts of few
+    files are read, however many rows there are.
+    """
     columns = list(schema.columns)
     numbers = [name for name, word in schema.columns.items() if word == "number"]
     finite = " AND ".join([f"coalesce(isfinite({identifier(name)}), true)" for name in numbers] or ["true"])
-    every = max(1, sum(pin.rows.values()) // COMPARED_ROWS)
-    rows = lake.con.execute(
-        f"""SELECT {identifiers(columns)} FROM {VALIDATED_DATA.sql(spec.name, pin.snapshot_id)}
-        WHERE list_contains(?, batch) AND hash(batch, row_id) % ? = 0 AND {finite} LIMIT ?""",
-        [pin.all_batches, every, COMPARED_ROWS],
-    ).fetchall()
+    named = VALIDATED_DATA.of(spec.name)
+    there = lake.rows_by_batch(named, pin.snapshot_id)
+    batches = [batch for batch in pin.all_batches if there.get(batch)]
+    needed = COMPARED_ROWS * len(batches) // max(sum(there[batch] for batch in batches), 1) + 1
+    chosen = _spread(batches, min(max(needed, COMPARED_BATCHES), MOST_BATCHES))
+    each = COMPARED_ROWS // max(len(chosen), 1)
+    rows = []
+    for number, batch in enumerate(chosen):
+        first = max(there[batch] - each, 0) * number // max(len(chosen) - 1, 1)
+        rows += lake.fetch(
+            f"""SELECT {identifiers(columns)} FROM {lake.of_batches(named, [batch], pin.snapshot_id)}
+            WHERE row_id > ? AND {finite} ORDER BY row_id LIMIT ?""",
+            [first, each],
+            name=named,
+        )
     return (
         dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in columns}
     )

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ml_assets.graph.release.packaging import features_engine
-from ml_assets.lake.lake import Lake
+from ml_assets.lake.lake import Commit, Lake
 from ml_assets.ml import bundle, release
 from ml_assets.ml.release import SQLITE_SELECT, Facts
 from ml_assets.tables import training_sets
+from ml_assets.tables.data import VALIDATED_DATA
+from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets_tests.conftest import Project
 
 
@@ -77,3 +79,27 @@ def test_a_difference_is_the_reason(trained: Project, tmp_path: Path) -> None:
     sql = (trained.paths.releases / "loans" / "1.0.0" / "bundle" / "features.sql").read_text()
     found = chosen(trained, tmp_path, sql, lambda *_: "income is 1 on SQLite and 2 on DuckDB")
     assert (found.features_engine, found.features_why) == ("duckdb", "income is 1 on SQLite and 2 on DuckDB")
+
+
+def test_rows_are_compared_from_the_first_to_the_last_of_some_batches(
+    lake: Lake, trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are not read: their files may be lost. Nor are rows that came after the training set was made."""
+    monkeypatch.setattr(features_engine, "COMPARED_ROWS", 6)
+    monkeypatch.setattr(features_engine, "COMPARED_BATCHES", 3)
+    names = ["1", "2", "3", "4", "5"]
+    for batch in names:
+        rows = f"(SELECT '{batch}' AS batch, unnest(range(1, 101)) AS row_id, {batch}000 + row_id AS income)"
+        (written,) = lake.replace([VALIDATED_DATA.put("loans", rows, batch)], Commit("loans/validated_data"))
+    for batch in ("2", "4"):
+        for file in (lake.folder / "data" / "loans" / "validated_data" / f"batch={batch}").iterdir():
+            file.unlink()
+    lake.replace(
+        [VALIDATED_DATA.put("loans", "(SELECT '3' AS batch, 1 AS row_id, 0 AS income)", "3")],
+        Commit("loans/validated_data"),
+    )
+    schema = replace(bundle.read_schema(trained.paths.releases / "loans/1.0.0/bundle"), columns={"income": "number"})
+    pin = Pin("p", written.snapshot_id, dict.fromkeys(PARTS, names), dict.fromkeys(PARTS, 100), {}, "", {}, 0)
+    found = features_engine._rows(lake, trained.spec, pin, schema)
+    assert found == {"income": [1001, 1002, 3050, 3051, 5099, 5100]}
+    assert features_engine._rows(lake, trained.spec, replace(pin, batches={"test": ["9"]}), schema) == {"income": []}
