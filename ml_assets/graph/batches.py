@@ -17,7 +17,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.atomic import short_hash
-from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.errors import BatchRefused, LakeError, MLAssetsError
 from ml_assets.graph.declare import Metadata, commit, shown, table_of, written_metadata
 from ml_assets.graph.step_errors import failure
 from ml_assets.lake import faults
@@ -26,7 +26,7 @@ from ml_assets.pages import addresses
 from ml_assets.tables import ingest_errors
 from ml_assets.tables.ingest_errors import FailedIngest
 
-RANGE_TAG = "dagster/asset_partition_range_start"
+RANGE_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 WILL_RETRY = "dagster/will_retry"  # Dagster tags a failed run so, once it knows
 RETRIED_BY = "dagster/auto_retry_run_id"  # and so, once it has made the retry
 RETRIED_WITHIN = dt.timedelta(minutes=1)  # Dagster's retry follows within seconds, or never
@@ -83,6 +83,8 @@ def each_batch(
     """
     pipeline = keys[0].path[0]
     batches = sorted(context.partition_keys)
+    if not batches:
+        raise failure([_no_batch(context, pipeline)])
     selected = [key for key in keys if key in context.selected_asset_keys]
     versions: dict[dg.AssetKey, list[str]] = {key: [] for key in selected}
     totals: dict[dg.AssetKey, int] = dict.fromkeys(selected, 0)
@@ -141,6 +143,15 @@ def _of_batch(context: dg.AssetExecutionContext, caught: Exception, pipeline: st
     if not isinstance(caught, MLAssetsError | duckdb.OutOfMemoryException):
         context.log.error(f"batch {batch}: {type(caught).__name__}", exc_info=caught)
     return faults.explained(caught).at(pipeline=pipeline, batch=batch)
+
+
+def _no_batch(context: dg.AssetExecutionContext, pipeline: str) -> MLAssetsError:
+    return BatchRefused(
+        "The range of the run holds no batch: it ends before it begins, in the order in which batches were registered.",
+        found=" to ".join(context.run.tags.get(tag, "?") for tag in (RANGE_TAG, RANGE_END_TAG)),
+        where={"pipeline": pipeline},
+        fix="Exchange its ends.",
+    )
 
 
 def _not_tried(batches: Sequence[str]) -> MLAssetsError:

@@ -21,7 +21,7 @@ import dagster as dg
 from ml_assets import atomic
 from ml_assets.errors import LakeBusy, MLAssetsError
 from ml_assets.graph import declare, run_requests
-from ml_assets.graph.batches import RANGE_TAG, ranges, unfinished_run
+from ml_assets.graph.batches import RANGE_END_TAG, RANGE_TAG, ranges, unfinished_run
 from ml_assets.graph.run_requests import Requests
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets.lake.lake import Lake
@@ -210,7 +210,7 @@ def run(
     of_batches = (
         {
             RANGE_TAG: batches[0],
-            "dagster/asset_partition_range_end": batches[-1],
+            RANGE_END_TAG: batches[-1],
             "ml_assets/batches": ", ".join(batches),
         }
         if batches
