@@ -90,7 +90,7 @@ class Stale:
 
 
 @dataclass(frozen=True)
-class Rows:
+class SharedRows:
     """Rows of tables that others read too.
 
     Args:
@@ -106,7 +106,7 @@ class Rows:
     live: Sequence[dict[str, Any]]
 
     @classmethod
-    def read(cls, lake: Lake, pipeline: str) -> Rows:
+    def read(cls, lake: Lake, pipeline: str) -> SharedRows:
         """Read them."""
         champion = versions.alias(lake, pipeline, "champion")
         return cls(
@@ -117,7 +117,7 @@ class Rows:
         )
 
 
-def needs(lake: Lake, pipeline: str, paths: Paths | None = None, rows: Rows | None = None) -> list[Need]:
+def needs(lake: Lake, pipeline: str, paths: Paths | None = None, rows: SharedRows | None = None) -> list[Need]:
     """What of a pipeline needs attention, the most urgent first.
 
     Args:
@@ -127,7 +127,7 @@ def needs(lake: Lake, pipeline: str, paths: Paths | None = None, rows: Rows | No
         rows: What the caller has read of the same snapshot.
     """
     with lake.one_snapshot():
-        rows = rows or Rows.read(lake, pipeline)
+        rows = rows or SharedRows.read(lake, pipeline)
         found = [
             *_runs(lake, pipeline),
             *_batches(lake, pipeline),
@@ -238,7 +238,7 @@ def _file(pipeline: str, file: Arrival) -> Need:
 # -- what waits ------------------------------------------------------------------------------------------------------
 
 
-def _versions(pipeline: str, rows: Rows) -> list[Need]:
+def _versions(pipeline: str, rows: SharedRows) -> list[Need]:
     """Versions that wait for approval, and a pipeline whose trainings have not led to a champion."""
     waiting = decisions.pending_of(rows.made)
     found = [
@@ -261,7 +261,7 @@ def _versions(pipeline: str, rows: Rows) -> list[Need]:
     return found
 
 
-def _monitored(pipeline: str, champion: str, rows: Rows) -> list[Need]:
+def _monitored(pipeline: str, champion: str, rows: SharedRows) -> list[Need]:
     """Drift and decay of the newest batches, as long as the newest one shows it and the same version is champion."""
     train = f"`ml-assets train {pipeline}` trains on the newest batches, unless `retrain` does it by itself"
     found = []

@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ml_assets.atomic import short_hash
-from ml_assets.graph.source_code import Source, remembered
+from ml_assets.graph.source_code import SourceCode, remembered
 from ml_assets.lake.database import scratch
 from ml_assets.lake.sql import literal
 from ml_assets.spec import PipelineSpec
@@ -193,5 +193,5 @@ def _module_hash(module: str) -> str:
 
 
 @cache
-def _read(file: Path) -> Source:
+def _read(file: Path) -> SourceCode:
     return remembered(file)

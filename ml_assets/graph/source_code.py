@@ -27,7 +27,7 @@ ERRORS = frozenset(name for name, found in vars(errors).items() if isinstance(fo
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceCode:
     """What counts of a Python file.
 
     Args:
@@ -39,14 +39,16 @@ class Source:
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
-def remembered(file: Path) -> Source:
+def remembered(file: Path) -> SourceCode:
     """What counts of a file; it is parsed where no process has parsed this text by these rules before."""
     text = file.read_text(encoding="utf-8")
     kept, key = _kept_in(file), short_hash(_rules() + text, 64)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
-            return Source(found["hash"], tuple((level, base, tuple(names)) for level, base, names in found["imports"]))
+            return SourceCode(
+                found["hash"], tuple((level, base, tuple(names)) for level, base, names in found["imports"])
+            )
     source = understood(text, str(file))
     if not sys.dont_write_bytecode:
         _keep(kept, json.dumps({"key": key, **asdict(source)}))
@@ -74,7 +76,7 @@ def _rules() -> str:
 
 
 @cache
-def understood(text: str, name: str) -> Source:
+def understood(text: str, name: str) -> SourceCode:
     """What counts of a Python text; `name` stands in the error of one that is no Python."""
     tree = ast.parse(text, filename=name)
     imports: list[tuple[int, str, tuple[str, ...]]] = []
@@ -84,7 +86,7 @@ def understood(text: str, name: str) -> Source:
         elif isinstance(node, ast.ImportFrom):
             imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
     without = ast.dump(_WithoutTexts().visit(tree))
-    return Source(hashlib.sha256(without.encode()).hexdigest(), tuple(imports))
+    return SourceCode(hashlib.sha256(without.encode()).hexdigest(), tuple(imports))
 
 
 class _WithoutTexts(ast.NodeTransformer):

@@ -54,7 +54,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Score:
+class ShownScore:
     """A test score with its 95% interval."""
 
     metric: str
@@ -86,7 +86,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Training:
+class NewestTraining:
     """The newest training, and what came of it; or why none is started."""
 
     at: dt.datetime
@@ -97,7 +97,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Event:
+class TimelineEvent:
     """Something of the timeline.
 
     Args:
@@ -145,7 +145,7 @@ class Overview:
     read_at: dt.datetime
     needs: list[Need] = field(default_factory=list)
     champion: Champion | None = None
-    test: Score | None = None
+    test: ShownScore | None = None
     live: list[Point] = field(default_factory=list)
     live_limit: float | None = None
     drift: list[Point] = field(default_factory=list)
@@ -155,9 +155,9 @@ class Overview:
     newest: str | None = None
     rows: int = 0
     quarantined: int = 0
-    training: Training | None = None
+    training: NewestTraining | None = None
     waits: str = ""
-    events: list[Event] = field(default_factory=list)
+    events: list[TimelineEvent] = field(default_factory=list)
 
     @property
     def states(self) -> list[tuple[str, str]]:
@@ -212,7 +212,7 @@ def unseen(pipeline: str) -> Overview:
 def _read(lake: Lake, pipeline: str, snapshot: int, declared: Mapping[str, Any]) -> Overview:
     moment = versions.now()
     champion = _champion(lake, pipeline)
-    read = attention.Rows(
+    read = attention.SharedRows(
         champion.version if champion else None,
         decisions.decisions(lake, pipeline),
         drift.recent(lake, pipeline, limit=POINTS),
@@ -252,7 +252,7 @@ def _champion(lake: Lake, pipeline: str) -> Champion | None:
     return Champion(last.version, last.moved_at, last.by, last.why, known.candidate if known else "")
 
 
-def _test(lake: Lake, pipeline: str, champion: Champion | None, live: Sequence[Mapping[str, Any]]) -> Score | None:
+def _test(lake: Lake, pipeline: str, champion: Champion | None, live: Sequence[Mapping[str, Any]]) -> ShownScore | None:
     """The champion's test score, by the metric of its live scores, else by the one that was tuned."""
     if champion is None:
         return None
@@ -261,10 +261,10 @@ def _test(lake: Lake, pipeline: str, champion: Champion | None, live: Sequence[M
     measured = [row["metric"] for row in live if row["model_version"] == champion.version]
     metric = measured[-1] if measured else tuned
     row = next((row for row in found if row["scope"] == "test" and row["metric"] == metric), None)
-    return Score(metric, row["value"], row["low"], row["high"], row["rows"]) if row and metric else None
+    return ShownScore(metric, row["value"], row["low"], row["high"], row["rows"]) if row and metric else None
 
 
-def _limit(test: Score | None, declared: Mapping[str, Any]) -> float | None:
+def _limit(test: ShownScore | None, declared: Mapping[str, Any]) -> float | None:
     """The live score at which the champion counts as decayed, by `monitoring.performance.max_drop`."""
     if test is None or test.value is None or test.metric not in METRICS:
         return None
@@ -281,13 +281,13 @@ def _share(row: Mapping[str, Any]) -> float | None:
     return row["share"] if share is None else share
 
 
-def _training(made: Sequence[Decision]) -> Training | None:
+def _training(made: Sequence[Decision]) -> NewestTraining | None:
     """The newest decision that a training came to: a person's has no run."""
     trained = [one for one in made if one.decision in ("promoted", "refused", "pending", "kept") and one.gates]
     if not trained:
         return None
     last = trained[-1]
-    return Training(last.decided_at, last.version, last.decision, last.why, last.decided_by)
+    return NewestTraining(last.decided_at, last.version, last.decision, last.why, last.decided_by)
 
 
 def _waits(lake: Lake, pipeline: str) -> str:
@@ -305,7 +305,7 @@ def _events(
     made: Sequence[Decision],
     live: Sequence[Mapping[str, Any]],
     drifted: Sequence[Mapping[str, Any]],
-) -> list[Event]:
+) -> list[TimelineEvent]:
     writes = audit.since(lake, pipeline, since)
     found = [
         *_ingested(pipeline, writes),
@@ -318,7 +318,7 @@ def _events(
     return sorted(found, key=lambda event: event.at, reverse=True)[:MOST_EVENTS]
 
 
-def _ingested(pipeline: str, writes: Iterable[audit.LastWrite]) -> list[Event]:
+def _ingested(pipeline: str, writes: Iterable[audit.LastWrite]) -> list[TimelineEvent]:
     """One event for each run that validated batches."""
     by_run: dict[str, list[audit.LastWrite]] = {}
     for write in writes:
@@ -329,21 +329,21 @@ def _ingested(pipeline: str, writes: Iterable[audit.LastWrite]) -> list[Event]:
         names = sorted({str(write.batch) for write in group})
         many = f"{len(names)} batches, {names[0]} to {names[-1]}" if len(names) > 1 else f"batch {names[0]}"
         link = addresses.batches(pipeline) if len(names) > 1 else addresses.batch(pipeline, names[0])
-        found.append(Event(group[-1].written_at, "ingested", many, link))
+        found.append(TimelineEvent(group[-1].written_at, "ingested", many, link))
     return found
 
 
-def _decided(pipeline: str, one: Decision) -> Event:
+def _decided(pipeline: str, one: Decision) -> TimelineEvent:
     tone = {"promoted": "good", "pending": "warn"}.get(one.decision, "bad" if one.decision in BAD else "")
     text = f"version {one.version} by {one.decided_by}: {one.why}"
     link = addresses.version(pipeline, one.version)
-    return Event(one.decided_at, one.decision.replace("_", " "), text, link, tone)
+    return TimelineEvent(one.decided_at, one.decision.replace("_", " "), text, link, tone)
 
 
-def _refused(lake: Lake, pipeline: str, since: dt.datetime) -> list[Event]:
+def _refused(lake: Lake, pipeline: str, since: dt.datetime) -> list[TimelineEvent]:
     rows = [row for row in ingest_errors.by_run(lake, pipeline) if row["failed_at"] >= since]
     return [
-        Event(
+        TimelineEvent(
             row["failed_at"],
             "refused",
             f"{'batch ' + row['batch'] if row['batch'] else row['subject']}: {row['error']}",
@@ -354,23 +354,25 @@ def _refused(lake: Lake, pipeline: str, since: dt.datetime) -> list[Event]:
     ]
 
 
-def _failed(lake: Lake, pipeline: str, since: dt.datetime) -> list[Event]:
+def _failed(lake: Lake, pipeline: str, since: dt.datetime) -> list[TimelineEvent]:
     failed = alerts.since(lake, pipeline, since, "run_failure")
-    return [Event(one.raised_at, "run failed", one.text, addresses.alerts(pipeline), "bad") for one in failed]
+    return [TimelineEvent(one.raised_at, "run failed", one.text, addresses.alerts(pipeline), "bad") for one in failed]
 
 
-def _decayed(pipeline: str, live: Sequence[Mapping[str, Any]], since: dt.datetime) -> list[Event]:
+def _decayed(pipeline: str, live: Sequence[Mapping[str, Any]], since: dt.datetime) -> list[TimelineEvent]:
     return [
-        Event(row["measured_at"], "decayed", _monitored(row), addresses.batch(pipeline, row["batch"]), "bad")
+        TimelineEvent(row["measured_at"], "decayed", _monitored(row), addresses.batch(pipeline, row["batch"]), "bad")
         for row in live
         if row["decayed"] and row["measured_at"] and row["measured_at"] >= since
     ]
 
 
-def _drifted(pipeline: str, drifted: Sequence[Mapping[str, Any]], writes: Iterable[audit.LastWrite]) -> list[Event]:
+def _drifted(
+    pipeline: str, drifted: Sequence[Mapping[str, Any]], writes: Iterable[audit.LastWrite]
+) -> list[TimelineEvent]:
     at = {write.batch: write.written_at for write in writes if write.asset == DRIFT.asset(pipeline)}
     return [
-        Event(at[row["batch"]], "drifted", _monitored(row), addresses.batch(pipeline, row["batch"]), "warn")
+        TimelineEvent(at[row["batch"]], "drifted", _monitored(row), addresses.batch(pipeline, row["batch"]), "warn")
         for row in drifted
         if row["drifted"] and row["batch"] in at
     ]

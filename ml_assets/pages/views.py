@@ -17,7 +17,7 @@ from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.pages import addresses
 from ml_assets.pages.keeper import Home, Keeper
-from ml_assets.pages.overview import Event, Overview
+from ml_assets.pages.overview import Overview, TimelineEvent
 from ml_assets.pages.render import Site, render
 from ml_assets.tables import (
     alerts,
@@ -289,7 +289,7 @@ def _trail(name: str) -> Trail:
     return [(name, addresses.pipeline(name))]
 
 
-def _events(found: list[Overview]) -> list[tuple[str, Event]]:
+def _events(found: list[Overview]) -> list[tuple[str, TimelineEvent]]:
     events = [(one.pipeline, event) for one in found for event in one.events]
     return sorted(events, key=lambda one: one[1].at, reverse=True)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ml_assets.lake.artifacts import Artifacts
-from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, Training
+from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, ReplayedTraining
 from ml_assets.reporting import html
 from ml_assets.reporting.html import Table, Tile
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, Figure, as_png, new_figure
@@ -74,7 +74,7 @@ def _tiles(replay: Replay) -> list[Tile]:
     return tiles
 
 
-def _seconds(trainings: list[Training]) -> float:
+def _seconds(trainings: list[ReplayedTraining]) -> float:
     return sum(training.seconds for training in trainings)
 
 

@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Score:
+class BatchScore:
     """A live score: of one version on the rows of one batch whose outcome is known."""
 
     version: str
@@ -40,7 +40,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Training:
+class ReplayedTraining:
     """One training that the sensors requested.
 
     Args:
@@ -63,7 +63,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RuleResult:
     """The result of one rule of retraining.
 
     Args:
@@ -73,12 +73,12 @@ class Outcome:
         ingest_seconds: Wall time of all other runs.
     """
 
-    scores: dict[str, dict[str, Score]]
+    scores: dict[str, dict[str, BatchScore]]
     champions: dict[str, str]
-    trainings: list[Training]
+    trainings: list[ReplayedTraining]
     ingest_seconds: float
 
-    def of_champion(self, batch: str) -> Score | None:
+    def of_champion(self, batch: str) -> BatchScore | None:
         """The score of the champion."""
         return self.scores.get(batch, {}).get(self.champions.get(batch, ""))
 
@@ -99,14 +99,14 @@ class Replay:
     first: list[str]
     later: list[str]
     frozen: str
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, RuleResult]
 
     @property
     def metric(self) -> Metric:
         """The metric of live predictions."""
         return METRICS[self.spec.performance_metric]
 
-    def score(self, arm: str, batch: str) -> Score | None:
+    def score(self, arm: str, batch: str) -> BatchScore | None:
         """The live score of the loop, the frozen model or the training after every batch."""
         if arm == FROZEN:
             return self.outcomes[LOOP].scores.get(batch, {}).get(self.frozen)
@@ -121,7 +121,7 @@ class Replay:
         scores = [self.score(arm, batch) for batch in self.compared()]
         return fmean(score.value for score in scores if score) if scores else math.nan
 
-    def trainings(self, arm: str) -> list[Training]:
+    def trainings(self, arm: str) -> list[ReplayedTraining]:
         """Trainings after the first champion."""
         if arm == FROZEN:
             return []
@@ -159,20 +159,20 @@ class Replay:
             writer.writerows(self.rows())
 
 
-def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> Outcome:
+def read_arm(paths: Paths, spec: PipelineSpec, ran: Sequence[tuple[str, Ran]]) -> RuleResult:
     """Scores and trainings of one rule, out of its lake."""
     with Lake.of(paths, read_only=True) as lake:
         measured = performance.scores(lake, spec.name, spec.performance_metric)
         decided = {made.run_id: made for made in decisions.decisions(lake, spec.name)}
-    scores: dict[str, dict[str, Score]] = {}
+    scores: dict[str, dict[str, BatchScore]] = {}
     champions = {}
     for row in measured:
-        score = Score(row["model_version"], row["value"], _number(row["low"]), _number(row["high"]), row["rows"])
+        score = BatchScore(row["model_version"], row["value"], _number(row["low"]), _number(row["high"]), row["rows"])
         scores.setdefault(row["batch"], {})[score.version] = score
         if row["role"] == "champion":
             champions[row["batch"]] = score.version
     trains = f"{spec.name}_train"
-    return Outcome(
+    return RuleResult(
         scores,
         champions,
         [_training(batch, one, decided.get(one.run_id)) for batch, one in ran if one.job == trains],
@@ -184,8 +184,8 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _training(batch: str, ran: Ran, decided: Decision | None) -> Training:
-    return Training(
+def _training(batch: str, ran: Ran, decided: Decision | None) -> ReplayedTraining:
+    return ReplayedTraining(
         batch,
         ran.tags.get("ml_assets/retrain", ""),
         ran.tags.get("ml_assets/why", ""),

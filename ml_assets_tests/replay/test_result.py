@@ -11,30 +11,30 @@ import pytest
 from ml_assets.errors import SourceError
 from ml_assets.lake.artifacts import FolderArtifacts
 from ml_assets.replay.report import conclusions, report, write_report
-from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Outcome, Replay, Score, Training
+from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, BatchScore, Replay, ReplayedTraining, RuleResult
 from ml_assets.replay.run import divided
 from ml_assets_tests.conftest import Project
 
 
-def scores(**by_version: float) -> dict[str, Score]:
+def scores(**by_version: float) -> dict[str, BatchScore]:
     return {
-        version: Score(version, value, value - 0.01, value + 0.01, 100)
+        version: BatchScore(version, value, value - 0.01, value + 0.01, 100)
         for version, value in ((name.replace("_", "."), value) for name, value in by_version.items())
     }
 
 
 def made(project: Project) -> Replay:
     """Batches 4 to 6: the loop trained once, after 4; batch 6 has no outcomes yet."""
-    first = Training("3", "first", "3 batches are there", "1.0.0", "promoted", 5.0, 4.0)
-    once = Training("4", "drift", "income has moved", "1.0.1", "promoted", 6.0, 5.0)
-    refused = Training("5", "new_batches", "1 new batch", "1.0.2", "refused", 7.0, 6.0)
-    loop = Outcome(
+    first = ReplayedTraining("3", "first", "3 batches are there", "1.0.0", "promoted", 5.0, 4.0)
+    once = ReplayedTraining("4", "drift", "income has moved", "1.0.1", "promoted", 6.0, 5.0)
+    refused = ReplayedTraining("5", "new_batches", "1 new batch", "1.0.2", "refused", 7.0, 6.0)
+    loop = RuleResult(
         {"4": scores(v1_0_0=0.7), "5": scores(v1_0_0=0.6, v1_0_1=0.75)},
         {"4": "v1.0.0", "5": "v1.0.1"},
         [first, once],
         9.0,
     )
-    always = Outcome(
+    always = RuleResult(
         {"4": scores(v1_0_0=0.7), "5": scores(v1_0_1=0.74)}, {"4": "v1.0.0", "5": "v1.0.1"}, [first, once, refused], 9.0
     )
     return Replay(project.spec, ["1", "2", "3"], ["4", "5", "6"], "v1.0.0", {LOOP: loop, ALWAYS: always})
@@ -88,7 +88,7 @@ def test_the_report_names_the_triggers(project: Project) -> None:
 
 def test_no_outcomes_at_all_are_said(project: Project) -> None:
     found = made(project)
-    empty = Outcome({}, {}, [], 0.0)
+    empty = RuleResult({}, {}, [], 0.0)
     nothing = Replay(found.spec, found.first, found.later, found.frozen, {LOOP: empty, ALWAYS: empty})
     assert "nothing can be compared" in conclusions(nothing)[0]
     assert "<h1>" in report(nothing)
