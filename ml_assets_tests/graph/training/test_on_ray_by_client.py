@@ -15,6 +15,7 @@ from ml_assets.graph.training.candidates import folds_of
 from ml_assets.graph.training.on_ray import on_ray
 from ml_assets.graph.training.search import search
 from ml_assets.lake.lake import Lake
+from ml_assets_tests.conftest import TESTS
 from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.graph.training.test_on_ray import NOTED, started
 from ml_assets_tests.graph.training.test_search import told
@@ -36,6 +37,7 @@ def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("FITS", str(tmp_path / "fits"))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))  # a client's path is not the workers', as a driver's is
     cluster = Cluster()
     try:
         started(cluster, {"no_monitor": True, "ray_client_server_port": port})
