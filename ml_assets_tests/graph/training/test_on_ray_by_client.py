@@ -58,7 +58,13 @@ def test_a_client_finds_what_one_machine_finds(fits: Path, tmp_path: Path) -> No
         here = told(search(folds, spec.tuning))
         own = set(fits.read_text().split())
         fits.unlink()
-        assert told(search(folds, spec.tuning, compute=on_ray(lake, folder, spec, "slow", pin))) == here
+        try:
+            there = told(search(folds, spec.tuning, compute=on_ray(lake, folder, spec, "slow", pin)))
+        except TrainingError as error:  # Ray gives up a server of a client that has not started within 30 s
+            if "Initialization failure from server" not in str(error):
+                raise
+            pytest.skip("This machine is too busy to start a server of Ray's client.")
+        assert there == here
         assert not own & set(fits.read_text().split()), "fitted by the cluster"
         away = Lake(tmp_path / "a folder of this machine alone", read_only=True)
         with pytest.raises(TrainingError, match="node of the Ray cluster cannot read the lake"):
