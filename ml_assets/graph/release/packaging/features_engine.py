@@ -75,7 +75,7 @@ def _types(lake: Lake, folder: Path, facts: Facts) -> dict[str, dict[str, str]]:
 
 
 def _spread(batches: list[str], most: int) -> list[str]:
-    """At most so many of some batches, as far apart as they can be, the first and the last among them."""
+    """At most `most` of the batches, evenly spread, the first and the last among them."""
     last = min(most, len(batches)) - 1
     return [batches[n * (len(batches) - 1) // max(last, 1)] for n in range(last + 1)]
 
