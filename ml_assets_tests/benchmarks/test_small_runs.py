@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import drift, ingest, load, pages, scan, search, serve, skeleton, soak
+from benchmarks import drift, flights, ingest, load, pages, scan, search, serve, skeleton, soak
 from benchmarks.cost import Cost
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.server.test_follow import add_version
@@ -170,3 +170,15 @@ def test_pages(tmp_path: Path) -> None:
     found = pages.measure(tmp_path, pipelines=2, batches=2)
     assert found["first page after a start"] < 5
     assert found["a page, nothing changed"] < 1
+
+
+def test_the_flights_job_is_one_run_over_its_months() -> None:
+    import dagster as dg
+
+    from ml_assets.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    selected = dg.AssetSelection.from_string(flights.SELECTED).resolve(graph)
+    left_out = {key.path[-1] for key in graph.get_all_asset_keys() - selected}
+    assert left_out == {"prediction_log", "online_report"}
+    assert len({graph.get(key).partitions_def for key in selected} - {None}) == 1
