@@ -165,7 +165,9 @@ def _check_launcher(file: Path) -> None:
     except yaml.YAMLError as error:
         raise SpecError("dagster.yaml cannot be read.", found=error, where={"file": file}) from error
     launcher = found.get("run_launcher") if isinstance(found, dict) else None
-    module = str(launcher.get("module", "")) if isinstance(launcher, dict) else ""
+    if not isinstance(launcher, dict):
+        return
+    module = str(launcher.get("module"))
     if module.split(".")[0] == "dagster_ray":
         raise SpecError(
             "That launcher would fail the runs of a terminal, because Ray does not know them.",

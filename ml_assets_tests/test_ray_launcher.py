@@ -65,7 +65,8 @@ def instance(tmp_path: Path, ray: Ray, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    return create_run_for_test(instance, job_name="parcels_ingest", status=dg.DagsterRunStatus.STARTED)
+    run: dg.DagsterRun = create_run_for_test(instance, "parcels_ingest", status=dg.DagsterRunStatus.STARTED)
+    return run
 
 
 def test_the_launcher_is_that_of_the_configuration(instance: dg.DagsterInstance) -> None:
