@@ -91,6 +91,7 @@ def root(password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(TESTS.parent)]))
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", "60")
     monkeypatch.setenv("DAGSTER_HOME", str(folder / "data/dagster"))
     monkeypatch.setenv("ML_ASSETS_STATIC_PAGES", "0")
     return folder
@@ -202,11 +203,12 @@ def test_a_backfill_on_two_nodes_survives_the_loss_of_one(running: Running, clus
     assert backfill.faults(running.project, ROWS * len(BATCHES)) == (0, 0)
     assert len(running.project.rows("SELECT DISTINCT batch FROM {p}.features")) == len(BATCHES)
 
-    again = launched(running, BATCHES[:1])
-    wait_until(lambda: bool(at_work(again)), 120, "a run to cancel", 0.1)
-    (cancelled,) = at_work(again)
-    assert running.asked(TERMINATE, id=cancelled)["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    wait_until(lambda: runs_of(again)[cancelled].status is dg.DagsterRunStatus.CANCELED, 60, "the end of its process")
+    with running.project.paths.catalog.write_lock(["loans.features"], 5):  # for which the run waits
+        again = launched(running, BATCHES[:1])
+        wait_until(lambda: bool(at_work(again)), 120, "a run to cancel")
+        (cancelled,) = at_work(again)
+        assert running.asked(TERMINATE, id=cancelled)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    wait_until(lambda: runs_of(again)[cancelled].status is dg.DagsterRunStatus.CANCELED, 90, "its end")
     assert backfill.faults(running.project, ROWS * len(BATCHES)) == (0, 0)
 
     told = [str(job) for job in cluster.jobs()]

@@ -1,11 +1,14 @@
 """How many batches of a backfill one run of Dagster takes: a setting of the project.
 
-[tool.ml_assets.backfill]
-batches_per_run = 10       # without it, neighbouring batches are one run
+    [tool.ml_assets.backfill]
+    batches_per_run = 25       # without it, or by 0, neighbouring batches are one run
+
+`$ML_ASSETS_BATCHES_PER_RUN` is stronger. Commands of Dagster take a range of batches only where one run takes them all.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -13,19 +16,19 @@ import dagster as dg
 from ml_assets.errors import SpecError
 from ml_assets.settings import settings
 
-KEY = "batches_per_run"
+ENV, KEY = "ML_ASSETS_BATCHES_PER_RUN", "batches_per_run"
+ALL = {ENV: "0"}  # environment of a command that takes a range
 
 
 def policy_of(root: Path) -> dg.BackfillPolicy:
     """How the batches of a backfill become runs.
 
     Raises:
-        SpecError: The setting is no positive number.
+        SpecError: The setting is no number of batches.
     """
-    number = settings(root, "backfill", {KEY: int}).get(KEY)
-    if number is None:
-        return dg.BackfillPolicy.single_run()
-    if number < 1:
-        where = {"table": "tool.ml_assets.backfill"}
-        raise SpecError(f"The setting {KEY!r} must be 1 or more.", found=number, where=where)
-    return dg.BackfillPolicy.multi_run(max_partitions_per_run=number)
+    found = settings(root, "backfill", {KEY: int})
+    text = os.environ.get(ENV) or str(found.get(KEY, 0))
+    if not text.isdecimal():
+        where = {"variable": ENV, "table": "tool.ml_assets.backfill"}
+        raise SpecError(f"{KEY} must be 1 or more, or 0 for no limit.", found=text, where=where)
+    return dg.BackfillPolicy.multi_run(int(text)) if int(text) else dg.BackfillPolicy.single_run()
