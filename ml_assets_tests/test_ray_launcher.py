@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from ml_assets import home, launcher
+from ml_assets.errors import SpecError
 from ml_assets_tests.test_launcher import SETTINGS, current
 
 pytest.importorskip("dagster_ray")
@@ -140,3 +142,10 @@ def test_a_run_that_does_not_start_is_told_of_without_its_environment(instance: 
     ray.jobs[f"dagster-run-{run.run_id}"] = "FAILED"
     text = f"Ray job dagster-run-{run.run_id}: FAILED. its node has died"
     assert instance.run_launcher.get_run_worker_debug_info(run) == text
+
+
+def test_without_the_library_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dagster_ray", None)
+    monkeypatch.delitem(sys.modules, "ml_assets.ray_launcher", raising=False)
+    with pytest.raises(SpecError, match=r"pip install 'ml-assets\[ray\]'"):
+        importlib.import_module("ml_assets.ray_launcher")

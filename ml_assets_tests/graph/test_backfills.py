@@ -52,7 +52,7 @@ def test_a_command_of_a_terminal_takes_a_range_in_one_run(project: Project, monk
         shown.update(env)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dagster_commands.subprocess, "Popen", started)
+    monkeypatch.setattr("subprocess.Popen", started)
     monkeypatch.setattr(dagster_commands, "module_name", lambda _: "credit.definitions")
     with pytest.raises(KeyboardInterrupt):
         dagster_commands.materialize(project.paths, Console(quiet=True), ["--partition-range", "1...2"])
