@@ -145,7 +145,7 @@ def test_a_run_that_does_not_start_is_told_of_without_its_environment(instance: 
 
 
 def test_without_the_library_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dagster_ray", None)
+    monkeypatch.setitem(sys.modules, "dagster_ray.core", None)
     monkeypatch.delitem(sys.modules, "ml_assets.ray_launcher", raising=False)
     with pytest.raises(SpecError, match=r"pip install 'ml-assets\[ray\]'"):
         importlib.import_module("ml_assets.ray_launcher")
