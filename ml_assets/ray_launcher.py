@@ -18,6 +18,7 @@ from ml_assets.launcher import GRACE_S, FindsLostRuns, is_at_work
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported
 try:
     from dagster_ray.core import run_launcher as dagster_ray
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobDetails
 except ImportError as error:
     raise SpecError(
@@ -73,5 +74,5 @@ class RayRunLauncher(FindsLostRuns, dagster_ray.RayRunLauncher):
         """The job of a run; None where Ray cannot be asked, or does not know it: a run of a terminal."""
         try:
             return self.client.get_job_info(dagster_ray.get_job_submission_id_from_run_id(run.run_id))
-        except (OSError, RuntimeError):  # of requests, and an answer with another status than 200
+        except (OSError, RuntimeError, AuthenticationError):  # of requests, and an answer with another status than 200
             return None
