@@ -23,7 +23,7 @@ from ml_assets import home
 from ml_assets.launcher import worker_of
 from ml_assets_tests import compose, postgres, s3
 from ml_assets_tests.conftest import TESTS, loans, wait_until
-from ml_assets_tests.graph.training.test_on_ray import NODE, QUICK, ports
+from ml_assets_tests.graph.training.test_on_ray import NODE, QUICK, ports, started
 from ml_assets_tests.test_backfills import LAUNCH, NODES, STATUS, Running, project_without_sensors
 
 pytestmark = [
@@ -41,7 +41,7 @@ TERMINATE = """
 
 
 @dataclass
-class Cluster:
+class JobCluster:
     """Two nodes with a core each.
 
     Args:
@@ -98,36 +98,26 @@ def root(password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 @pytest.fixture
-def cluster(root: Path) -> Iterator[Cluster]:
+def cluster(root: Path) -> Iterator[JobCluster]:
     pytest.importorskip("dagster_ray")
-    from ray.cluster_utils import Cluster as Nodes
+    from ray.cluster_utils import Cluster
 
     assert root
-    on_sigterm, nodes = signal.getsignal(signal.SIGTERM), Nodes()
-    (port, *agents) = free_ports(3)
+    on_sigterm, nodes = signal.getsignal(signal.SIGTERM), Cluster()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     jobs = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     try:
-        nodes.add_node(
-            **{**NODE, **jobs}, **ports(), dashboard_agent_listen_port=agents[0], no_monitor=True, _system_config=QUICK
-        )
-        second = nodes.add_node(**NODE, **ports(), dashboard_agent_listen_port=agents[1])
-        yield Cluster(nodes, second, f"http://127.0.0.1:{port}")
+        nodes.add_node(**{**NODE, **jobs}, **ports(), no_monitor=True, _system_config=QUICK)
+        second = started(nodes, {})
+        yield JobCluster(nodes, second, f"http://127.0.0.1:{port}")
     finally:
         nodes.shutdown()
         signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def free_ports(number: int) -> list[int]:
-    free = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    try:
-        return [one.getsockname()[1] for one in free]
-    finally:
-        for one in free:
-            one.close()
-
-
 @pytest.fixture
-def running(root: Path, cluster: Cluster, tmp_path: Path) -> Iterator[Running]:
+def running(root: Path, cluster: JobCluster, tmp_path: Path) -> Iterator[Running]:
     """Web server, daemon and code server; the files of the batches are registered, and nothing is ingested."""
     command = str(Path(sys.executable).parent / "ml-assets")
     subprocess.run([command, "home"], cwd=root, check=True)
@@ -167,7 +157,7 @@ def launched(running: Running, batches: list[str]) -> str:
     return str(found["launchPartitionBackfill"]["backfillId"])
 
 
-def test_a_backfill_on_two_nodes_survives_the_loss_of_one(running: Running, cluster: Cluster, password: str) -> None:
+def test_a_backfill_on_two_nodes_survives_the_loss_of_one(running: Running, cluster: JobCluster, password: str) -> None:
     instance, of_all = running.project.instance, launched(running, BATCHES)
 
     def runs_of(backfill_id: str) -> dict[str, dg.DagsterRun]:

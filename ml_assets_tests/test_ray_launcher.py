@@ -26,7 +26,7 @@ pytest.importorskip("dagster_ray")
 ADDRESS = "http://127.0.0.1:8265"
 
 
-class Ray:
+class FakeJobs:
     """What the launcher asks of a cluster's jobs."""
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class Ray:
 
 
 @pytest.fixture
-def ray() -> Ray:
-    return Ray()
+def ray() -> FakeJobs:
+    return FakeJobs()
 
 
 @pytest.fixture
-def instance(tmp_path: Path, ray: Ray, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, ray: FakeJobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setattr(launcher, "GRACE_S", 0)
     monkeypatch.setattr("ml_assets.ray_launcher.GRACE_S", 0)
     settings = {**SETTINGS, **yaml.safe_load(home.ON_RAY)}
@@ -81,7 +81,7 @@ def test_the_launcher_is_that_of_the_configuration(instance: dg.DagsterInstance)
 
 
 def test_a_run_whose_job_has_ended_is_lost_once_no_process_holds_its_locks(
-    instance: dg.DagsterInstance, ray: Ray
+    instance: dg.DagsterInstance, ray: FakeJobs
 ) -> None:
     run = started(instance)
     check = instance.run_launcher.check_run_worker_health
@@ -98,7 +98,7 @@ def test_a_run_whose_job_has_ended_is_lost_once_no_process_holds_its_locks(
 
 @pytest.mark.parametrize("is_up", [True, False])
 def test_a_run_that_ray_does_not_know_is_judged_by_its_locks(
-    instance: dg.DagsterInstance, ray: Ray, is_up: bool
+    instance: dg.DagsterInstance, ray: FakeJobs, is_up: bool
 ) -> None:
     """One of a terminal, or of a cluster that cannot be asked."""
     run, ray.is_up = started(instance), is_up
@@ -109,7 +109,7 @@ def test_a_run_that_ray_does_not_know_is_judged_by_its_locks(
 
 
 def test_a_run_is_submitted_once_whatever_becomes_of_the_answer(
-    instance: dg.DagsterInstance, ray: Ray, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, ray: FakeJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "s3cr3t")
     code = RepositoryPythonOrigin(
@@ -136,7 +136,9 @@ def test_what_ray_refuses_fails_the_run(instance: dg.DagsterInstance, monkeypatc
         instance.run_launcher.launch_run(LaunchRunContext(started(instance), workspace=None))
 
 
-def test_a_run_that_does_not_start_is_told_of_without_its_environment(instance: dg.DagsterInstance, ray: Ray) -> None:
+def test_a_run_that_does_not_start_is_told_of_without_its_environment(
+    instance: dg.DagsterInstance, ray: FakeJobs
+) -> None:
     run = started(instance)
     assert instance.run_launcher.get_run_worker_debug_info(run) is None
     ray.jobs[f"dagster-run-{run.run_id}"] = "FAILED"
