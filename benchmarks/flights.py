@@ -57,7 +57,7 @@ class Round:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flights", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="times that both are run (default: 3)")
-    parser.add_argument("--months", type=int, default=12, help="months of the year, at least 6 (default: 12)")
+    parser.add_argument("--months", type=int, default=12, help="months of the year, at least 8 (default: 12)")
     parser.add_argument("--keep", type=Path, help="work in this new folder and keep it, instead of a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flights-") as temporary:
