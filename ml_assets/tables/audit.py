@@ -121,7 +121,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
     What this process has read before is not read again, unless its last write is no longer there as it was.
     """
     key, prefix, failures = (lake.catalog.data.url, pipeline), f"{pipeline}/", INGEST_ERRORS.of(pipeline)
-    with lake.one_listing():
+    with lake.one_snapshot():
         last, earlier = _READ.get(key, (None, Trail()))
         commits = lake.commits(prefix, last[0] if last else 0)
         if last and commits[:1] == [last]:

@@ -11,8 +11,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from ml_assets.lake.data_files import MOST_FILES
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.reader import MOST_BATCHES
 from ml_assets.tables.table import Table
 
 Rows = Sequence[dict[str, Any]]
@@ -36,7 +36,7 @@ def rows(lake: Lake, of: Table, pipeline: str, sql: str) -> list[dict[str, Any]]
             return sorted(of.query(lake, pipeline, sql), key=itemgetter("batch"))
         known = {batch: one for batch, one in _READ.get(key, {}).items() if files.get(batch) == one[0]}
         new = [batch for batch in files if batch not in known]
-        found = of.query(lake, pipeline, sql, batches=new if len(new) <= MOST_BATCHES else None) if new else []
+        found = of.query(lake, pipeline, sql, batches=new if len(new) <= MOST_FILES else None) if new else []
     by_batch = {batch: list(its) for batch, its in groupby(sorted(found, key=itemgetter("batch")), itemgetter("batch"))}
     _READ[key] = known = {**known, **{batch: (files[batch], by_batch.get(batch, [])) for batch in new}}
     return [row for batch in files for row in known[batch][1]]
