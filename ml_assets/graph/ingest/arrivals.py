@@ -134,10 +134,9 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
 def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
     """Files that are refused, duplicates or of no batch, and were not so before."""
     found = []
-    for arrival in arrivals:
+    for arrival in (one for one in arrivals if one.status in REJECTED):
         before = earlier.get(arrival.path)
-        same = before is not None and (before.sha256, before.status) == (arrival.sha256, arrival.status)
-        if arrival.status in REJECTED and not same:
+        if before is None or (before.sha256, before.status) != (arrival.sha256, arrival.status):
             found.append(arrival)
     return found
 

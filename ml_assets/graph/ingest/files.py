@@ -148,10 +148,9 @@ def _fault_of_batch(batch: str | None) -> str | None:
 
 
 def _batch(match: re.Match[str], source: Source | Outcomes) -> str | None:
-    groups = match.groupdict()
-    if isinstance(source, Outcomes):
-        return groups.get("batch")
-    return groups["batch"] if "batch" in groups else "-".join(value or "" for value in groups.values())
+    if "batch" in match.re.groupindex:
+        return match["batch"]
+    return None if isinstance(source, Outcomes) else "-".join(value or "" for value in match.groupdict().values())
 
 
 def _folder(relative: str) -> str:
@@ -164,7 +163,7 @@ def _unsettled(
     """Why a file is not taken yet. Its own clock may be ahead of ours, so the time that we have seen it counts too."""
     if source.marker:
         return None if is_marked else f"There is no {source.marker} beside it yet."
-    settled_for = max((now - modified_at).total_seconds(), (now - seen_at).total_seconds())
+    settled_for = (now - min(modified_at, seen_at)).total_seconds()
     return None if settled_for >= source.settle_seconds else f"Changed less than {source.settle_seconds:g} s ago."
 
 
