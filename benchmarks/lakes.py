@@ -19,7 +19,7 @@ from ml_assets.tables.arrivals import Arrival
 from ml_assets.tables.data import QUARANTINE, VALIDATED_DATA
 from ml_assets.tables.decisions import DECISIONS, Gate
 from ml_assets.tables.drift import DRIFT
-from ml_assets.tables.evaluations import EVALUATIONS, Finding
+from ml_assets.tables.evaluations import EVALUATIONS, EvaluatedNumber
 from ml_assets.tables.performance import PERFORMANCE
 from ml_assets.tables.table import Table
 from ml_assets.tables.versions import ALIAS_EVENTS, VERSIONS
@@ -126,7 +126,9 @@ def _versions(lake: Lake, story: Story, moment: dt.datetime) -> list[Put]:
         alias |= {"moved_by": decided["decided_by"], "why": why, "run_id": "r"}
         decided_rows.append({**decided, "gates": json.dumps(decided["gates"])})
         aliases.append(alias)
-        found = [Finding(scope, "roc_auc", TEST, 28_618, TEST - 0.008, TEST + 0.008) for scope in ("test", "train")]
+        found = [
+            EvaluatedNumber(scope, "roc_auc", TEST, 28_618, TEST - 0.008, TEST + 0.008) for scope in ("test", "train")
+        ]
         findings += [{"version": version, "pin_id": "pin", "evaluated_at": at, **asdict(one)} for one in found]
     rows = {VERSIONS: models, DECISIONS: decided_rows, ALIAS_EVENTS: aliases, EVALUATIONS: findings}
     return [_put(table, lake, story.name, made) for table, made in rows.items()]

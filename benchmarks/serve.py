@@ -173,7 +173,7 @@ def _mlflow_models(folder: Path, temporary: Path, name: str, schema: Any) -> lis
         pyfunc_predict_fn="predict_proba",
         pip_requirements=["scikit-learn", "skops"],
     )
-    packed = mlflow_model.Release(name, "0", folder, manifest.sha256(folder / manifest.NAME))
+    packed = mlflow_model.PackedVersion(name, "0", folder, manifest.sha256(folder / manifest.NAME))
     mlflow_model.save(packed, temporary / "pyfunc")
     return [
         ("MLflow, features given", temporary / "sklearn", lambda made: [row[1] for row in made["predictions"]]),

@@ -49,21 +49,21 @@ def is_held(address: str, run_id: str) -> bool:
     Raises:
         LakeError: The database cannot say.
     """
-    from ml_assets.lake.postgres_session import Key, holders, session
+    from ml_assets.lake.postgres_session import LockKey, holders, session
 
     with session(address) as connection:
-        return bool(holders(connection, Key(f"{LOCK}.{run_id}")))
+        return bool(holders(connection, LockKey(f"{LOCK}.{run_id}")))
 
 
 def _hold(address: str, run_id: str, taken: threading.Event, ended: threading.Event) -> None:
     import psycopg2
 
-    from ml_assets.lake.postgres_session import Key, rows, session
+    from ml_assets.lake.postgres_session import LockKey, rows, session
 
     name = f"ml_assets: a run, process {os.getpid()} on {socket.gethostname()}"
     while not ended.is_set():
         with contextlib.suppress(LakeError, psycopg2.Error), session(address, name) as connection:
-            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [Key(f"{LOCK}.{run_id}").number])
+            rows(connection, "SELECT pg_advisory_lock_shared(%s)", [LockKey(f"{LOCK}.{run_id}").number])
             taken.set()
             while not ended.wait(CHECK_S):
                 rows(connection, "SELECT 1")

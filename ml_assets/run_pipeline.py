@@ -19,9 +19,9 @@ from ml_assets.errors import BatchRefused, did_you_mean
 from ml_assets.graph.batches import ranges
 from ml_assets.graph.deployment.backlog import backlog
 from ml_assets.graph.retraining.sensors import Decided, decide_now
-from ml_assets.graph.staleness.facts import Facts, Files, read_facts
+from ml_assets.graph.staleness.facts import Files, PipelineFacts, read_facts
 from ml_assets.graph.staleness.nodes import nodes_of
-from ml_assets.graph.staleness.states import Node, Verdict, evaluate
+from ml_assets.graph.staleness.states import AssetState, Node, evaluate
 from ml_assets.home import prepare_home
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
@@ -141,13 +141,13 @@ class PipelineRunner:
     def _instance(self) -> AbstractContextManager[dg.DagsterInstance]:
         return open_instance(self.home)
 
-    def _is_due(self, one: Verdict, facts: Facts) -> bool:
+    def _is_due(self, one: AssetState, facts: PipelineFacts) -> bool:
         if one.redo:
             return True
         is_there = bool(facts.files.get(str(one.batch), Files()).ready)
         return one.asset_name == RAW_DATA.name and one.state in ("missing", "stale") and is_there
 
-    def _verdicts(self) -> tuple[list[Verdict], Facts]:
+    def _verdicts(self) -> tuple[list[AssetState], PipelineFacts]:
         with Lake.of(self.paths, read_only=True) as lake:
             facts = read_facts(lake, self.pipeline)
         return evaluate(self.nodes, facts), facts

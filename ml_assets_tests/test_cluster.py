@@ -30,7 +30,7 @@ from ml_assets.graph.scoring import prediction_log
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
 from ml_assets.graph.staleness.states import evaluate
-from ml_assets.graph.training.candidates import Outcome, compete
+from ml_assets.graph.training.candidates import CandidateResult, compete
 from ml_assets.graph.training.pinning import make_pin
 from ml_assets.home import DRIVER, prepare_home
 from ml_assets.lake.lake import Commit, Lake
@@ -345,7 +345,7 @@ SLOW = spec_of(
 )
 
 
-def competed(root: Path) -> Outcome:
+def competed(root: Path) -> CandidateResult:
     """The search of a candidate, by a machine whose project is in this folder."""
     paths = Paths(root, root / "data")
     with Lake.of(paths) as lake:

@@ -139,7 +139,7 @@ def test_a_page_in_another_layout_is_not_taken_for_safe() -> None:
 
 
 def test_our_own_reports_run_no_script_at_all() -> None:
-    shown = html.Table(["x", HOSTILE], [[HOSTILE, TEMPLATE]])
+    shown = html.ReportTable(["x", HOSTILE], [[HOSTILE, TEMPLATE]])
     plot = Figure(HOSTILE, b"png", TEMPLATE)
     page = html.render(
         "replay.html",

@@ -16,7 +16,7 @@ from ml_assets.errors import ModelError, SpecError
 if TYPE_CHECKING:
     from ml_assets.lake.lake import Lake
     from ml_assets.spec import PipelineSpec
-    from ml_assets.tables.experiments import Evidence
+    from ml_assets.tables.experiments import ComparedVersions
 
 SOURCES = ("batches", "shadow", "routes")
 WHAT = {
@@ -104,7 +104,7 @@ def _check_versions(lake: Lake, pipeline: str, first: str, second: str) -> None:
         raise ModelError("An experiment needs two versions.", found=f"{first} twice")
 
 
-def _result(one: Evidence, smallest: float | None) -> dict[str, Any]:
+def _result(one: ComparedVersions, smallest: float | None) -> dict[str, Any]:
     """What a source says, with what is still needed."""
     from ml_assets.ml import sequential
 

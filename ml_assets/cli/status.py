@@ -22,7 +22,7 @@ from ml_assets.tables import versions
 if TYPE_CHECKING:
     import dagster as dg
 
-    from ml_assets.graph.staleness.states import Verdict
+    from ml_assets.graph.staleness.states import AssetState
 
 
 @click.command(short_help="What is fresh, stale, missing or failed, and why.")
@@ -94,19 +94,19 @@ def _pipelines(run: dg.DagsterRun) -> set[str]:
     return {run.tags.get("ml_assets/pipeline", ""), *(key.path[0] for key in run.asset_selection or ())}
 
 
-def broken_pipelines(defs: dg.Definitions) -> dict[str, Verdict]:
+def broken_pipelines(defs: dg.Definitions) -> dict[str, AssetState]:
     """Pipeline -> a verdict about its only asset, of those that cannot be loaded."""
     from ml_assets.broken import ASSET_NAME, problems_of
-    from ml_assets.graph.staleness.states import Verdict
+    from ml_assets.graph.staleness.states import AssetState
 
     todo = "correct it; `ml-assets validate` checks it"
     return {
-        name: Verdict(f"{name}/{ASSET_NAME}", None, "failed", why=problem, todo=todo)
+        name: AssetState(f"{name}/{ASSET_NAME}", None, "failed", why=problem, todo=todo)
         for name, problem in problems_of(defs).items()
     }
 
 
-def print_status(pipeline: str, verdicts: Sequence[Verdict], batches: Sequence[str]) -> None:
+def print_status(pipeline: str, verdicts: Sequence[AssetState], batches: Sequence[str]) -> None:
     """A row for each asset, and one for each reason why some of it is not fresh."""
     from ml_assets.graph.staleness.states import STATES
 
@@ -131,11 +131,11 @@ def print_newest(lake: Lake, pipeline: str) -> None:
         console.print(f"version {newest.version} {newest.decision} ({charge}): {newest.why}", markup=False)
 
 
-def reasons(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[str]:
+def reasons(verdicts: Iterable[AssetState], batches: Sequence[str]) -> list[str]:
     """What is not fresh, a line for all that share state, batches, reason and remedy."""
     from ml_assets.graph.staleness.states import spans
 
-    by_asset: dict[tuple[str, str, str, str], list[Verdict]] = {}
+    by_asset: dict[tuple[str, str, str, str], list[AssetState]] = {}
     for verdict in verdicts:
         if verdict.state not in ("fresh", "frozen"):
             by_asset.setdefault((verdict.state, verdict.why, verdict.todo, verdict.asset_name), []).append(verdict)

@@ -21,9 +21,9 @@ from ml_assets.lake.catalog_copy import DATA, Standing, standing
 from ml_assets.lake.copying import (
     CATALOG_FILE,
     FILES_LOCK,
+    CatalogExport,
     Copied,
-    Exported,
-    Place,
+    LakeFiles,
     Tell,
     check_apart,
     copy_files,
@@ -55,7 +55,7 @@ class Backup:
     removed: int
 
 
-def backup(source: Place, target: Storage, tell: Tell, lock_timeout_s: float) -> Backup:
+def backup(source: LakeFiles, target: Storage, tell: Tell, lock_timeout_s: float) -> Backup:
     """Bring the backup at a place up to date.
 
     Raises:
@@ -77,7 +77,7 @@ def backup(source: Place, target: Storage, tell: Tell, lock_timeout_s: float) ->
     return Backup(export.standing.newest, len(export.standing.snapshots), copied, removed)
 
 
-def exported_now(catalog: Catalog, folder: Path, lock_timeout_s: float) -> Exported:
+def exported_now(catalog: Catalog, folder: Path, lock_timeout_s: float) -> CatalogExport:
     """A copy of a catalog between two writes."""
     with catalog.write_lock((), lock_timeout_s):
         export = exported(catalog, folder)
@@ -86,7 +86,7 @@ def exported_now(catalog: Catalog, folder: Path, lock_timeout_s: float) -> Expor
     return export
 
 
-def _check_earlier(target: Storage, ledger: Ledger, export: Exported, folder: Path) -> None:
+def _check_earlier(target: Storage, ledger: Ledger, export: CatalogExport, folder: Path) -> None:
     """Refuse a place that holds anything but an earlier backup of this lake."""
     if not ledger.lake and next(target.every_file(), None) is None:
         return

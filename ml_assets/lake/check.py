@@ -19,10 +19,10 @@ import duckdb
 
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog_copy import DATA, DataFile
-from ml_assets.lake.copying import THREADS, Exported, Place, Progress, Tell, exported, temporary_folder
+from ml_assets.lake.copying import THREADS, CatalogExport, LakeFiles, Progress, Tell, exported, temporary_folder
 from ml_assets.lake.database import borrow_for, release
 from ml_assets.lake.faults import PUT_BACK, make_again, no_lake, one_line
-from ml_assets.lake.ledger import Entry, Ledger
+from ml_assets.lake.ledger import Ledger, LedgerFile
 from ml_assets.lake.sqlite_files import RECOVERED, rows
 from ml_assets.lake.storage import File, Storage, sha256
 
@@ -57,7 +57,7 @@ UNSOUND = {
 
 
 @dataclass(frozen=True)
-class Fault:
+class LakeFault:
     """Something that is wrong.
 
     Args:
@@ -80,7 +80,7 @@ class Fault:
 
 
 @dataclass
-class Checked:
+class CheckedLake:
     """What a check has found, and what it has really looked at.
 
     Args:
@@ -100,11 +100,11 @@ class Checked:
     compared: int = 0
     read: int = 0
     new_files: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[LakeFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def check(place: Place, is_fast: bool, tell: Tell, by_batch: Collection[str] = ()) -> Checked:
+def check(place: LakeFiles, is_fast: bool, tell: Tell, by_batch: Collection[str] = ()) -> CheckedLake:
     """Check a lake's catalog and files.
 
     Args:
@@ -116,7 +116,7 @@ def check(place: Place, is_fast: bool, tell: Tell, by_batch: Collection[str] = (
     Raises:
         LakeError: There is no lake, or its place cannot be reached.
     """
-    checked = Checked()
+    checked = CheckedLake()
     with temporary_folder() as name:
         export = _sound(place, Path(name), checked)
         if export is not None:
@@ -156,7 +156,7 @@ def folder_fault(files: Storage, folder: str, digest: str, is_fast: bool) -> str
     return ""
 
 
-def _sound(place: Place, folder: Path, checked: Checked) -> Exported | None:
+def _sound(place: LakeFiles, folder: Path, checked: CheckedLake) -> CatalogExport | None:
     """A copy of the catalog, which is checked; None where it cannot be read."""
     try:
         export = exported(place.catalog, folder)
@@ -168,22 +168,22 @@ def _sound(place: Place, folder: Path, checked: Checked) -> Exported | None:
         raise
     except LakeError as error:
         found = f"{error.rule} {error.found}" if error.found else error.rule
-        checked.faults.append(Fault(found, place.files.url, error.fix or CATALOG_FIX))
+        checked.faults.append(LakeFault(found, place.files.url, error.fix or CATALOG_FIX))
         return None
     if export is None:
         raise no_lake(place.files.url)
     return export
 
 
-def _check_catalog(place: Place, export: Exported, checked: Checked) -> None:
+def _check_catalog(place: LakeFiles, export: CatalogExport, checked: CheckedLake) -> None:
     said = [str(row[0]) for row in rows(export.file, "PRAGMA integrity_check")]
     if said != ["ok"]:
-        checked.faults.append(Fault(f"the catalog is damaged: {said[0]}", place.catalog.data.url, CATALOG_FIX))
+        checked.faults.append(LakeFault(f"the catalog is damaged: {said[0]}", place.catalog.data.url, CATALOG_FIX))
     for what, sql in UNSOUND.items():
-        checked.faults += [Fault(what, str(row[0]), CATALOG_FIX) for row in rows(export.file, sql)]
+        checked.faults += [LakeFault(what, str(row[0]), CATALOG_FIX) for row in rows(export.file, sql)]
 
 
-def _present(named: list[DataFile], there: dict[str, File], checked: Checked) -> list[DataFile]:
+def _present(named: list[DataFile], there: dict[str, File], checked: CheckedLake) -> list[DataFile]:
     """Files that are there with the size that was written; the others are faults."""
     whole = []
     for file in named:
@@ -197,7 +197,7 @@ def _present(named: list[DataFile], there: dict[str, File], checked: Checked) ->
     return whole
 
 
-def _unnamed(place: Place, export: Exported, there: dict[str, File], checked: Checked) -> None:
+def _unnamed(place: LakeFiles, export: CatalogExport, there: dict[str, File], checked: CheckedLake) -> None:
     """Files that no snapshot needs, and that wait for no removal."""
     waiting = {
         f"{DATA}/{path}" for (path,) in rows(export.file, "SELECT path FROM ducklake_files_scheduled_for_deletion")
@@ -215,10 +215,10 @@ def _unnamed(place: Place, export: Exported, there: dict[str, File], checked: Ch
             fix = (
                 "It is older than the lake or its recovery, so maintenance keeps it. Remove it if you know what it is."
             )
-        checked.faults.append(Fault("no snapshot needs it", f"{place.files.url}/{name}", fix))
+        checked.faults.append(LakeFault("no snapshot needs it", f"{place.files.url}/{name}", fix))
 
 
-def _doubled(export: Exported, by_batch: Collection[str]) -> Iterator[Fault]:
+def _doubled(export: CatalogExport, by_batch: Collection[str]) -> Iterator[LakeFault]:
     """Batches that do not have the rows of their newest write: two writers at once would leave those of both."""
     newest: dict[tuple[str, str], tuple[int, int]] = {}
     sql = "SELECT snapshot_id, commit_extra_info FROM ducklake_snapshot_changes ORDER BY snapshot_id"
@@ -236,7 +236,7 @@ def _doubled(export: Exported, by_batch: Collection[str]) -> Iterator[Fault]:
         if snapshot == max(file.begin for file in files) and count != expected:
             schema, _, table_name = name.partition(".")
             what = f"the batch has {count:,} rows, and its newest write had {expected:,}"
-            yield Fault(what, name, make_again(schema, table_name, batch), name, batch, (snapshot, None))
+            yield LakeFault(what, name, make_again(schema, table_name, batch), name, batch, (snapshot, None))
 
 
 def _since(copy: Path) -> dt.datetime:
@@ -247,7 +247,9 @@ def _since(copy: Path) -> dt.datetime:
     return max(dt.datetime.fromisoformat(text) for text in texts)
 
 
-def _content(place: Place, export: Exported, files: list[tuple[DataFile, File]], checked: Checked, tell: Tell) -> None:
+def _content(
+    place: LakeFiles, export: CatalogExport, files: list[tuple[DataFile, File]], checked: CheckedLake, tell: Tell
+) -> None:
     """Read every file: against its known hash, or as Parquet where there is none yet."""
     ledger = Ledger.of(place.files)
     all_bytes, seen = sum(file.size for file, _ in files), 0
@@ -263,7 +265,7 @@ def _content(place: Place, export: Exported, files: list[tuple[DataFile, File]],
                 wrong = _unreadable(con, place.files, file)
                 if not wrong:
                     checked.read += 1
-                    ledger.add(file.name, Entry(file.size, digest, found.written_at))
+                    ledger.add(file.name, LedgerFile(file.size, digest, found.written_at))
             if wrong:
                 checked.faults.append(_fault(file, wrong))
             seen += file.size
@@ -306,10 +308,10 @@ def _unreadable(con: duckdb.DuckDBPyConnection, place: Storage, file: DataFile) 
     return "" if count == file.rows else f"has {count:,} rows, and was written with {file.rows:,}"
 
 
-def _fault(file: DataFile, what: str) -> Fault:
+def _fault(file: DataFile, what: str) -> LakeFault:
     schema, _, table_name = file.table.partition(".")
     fix = make_again(schema, table_name, file.batch)
     if file.end is not None:
         fix = f"Only earlier snapshots read it, so no batch needs it: {PUT_BACK}."
     last = None if file.end is None else file.end - 1
-    return Fault(what, file.name, fix, file.table, file.batch, (file.begin, last))
+    return LakeFault(what, file.name, fix, file.table, file.batch, (file.begin, last))

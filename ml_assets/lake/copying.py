@@ -23,7 +23,7 @@ from ml_assets.lake.artifacts import MANIFEST
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.catalog_copy import DATA, DataFile, Standing, data_files, standing
 from ml_assets.lake.faults import lake_error
-from ml_assets.lake.ledger import Entry, Ledger
+from ml_assets.lake.ledger import Ledger, LedgerFile
 from ml_assets.lake.storage import File, Storage, is_of_storage, sha256
 
 ARTIFACTS = ("bundles", "releases", "reports")
@@ -36,7 +36,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class LakeFiles:
     """A lake and its files.
 
     Args:
@@ -96,7 +96,7 @@ class Copied:
 
 
 @dataclass(frozen=True)
-class Exported:
+class CatalogExport:
     """A copy of a catalog, and what it says."""
 
     file: Path
@@ -104,18 +104,18 @@ class Exported:
     files: list[DataFile]
 
 
-def exported(catalog: Catalog, folder: Path, name: str = "catalog.sqlite") -> Exported | None:
+def exported(catalog: Catalog, folder: Path, name: str = "catalog.sqlite") -> CatalogExport | None:
     """A copy of a catalog in a folder; None where there is none."""
     file = folder / name
     if not catalog.export(file):
         return None
-    return Exported(file, standing(file), data_files(file))
+    return CatalogExport(file, standing(file), data_files(file))
 
 
 def copy_files(
     source: Storage,
     target: Storage,
-    export: Exported,
+    export: CatalogExport,
     known: Ledger,
     ledger: Ledger,
     tell: Tell,
@@ -158,7 +158,7 @@ def copy_files(
     return done
 
 
-def restore_files(backup: Storage, target: Storage, export: Exported, ledger: Ledger, tell: Tell) -> Copied:
+def restore_files(backup: Storage, target: Storage, export: CatalogExport, ledger: Ledger, tell: Tell) -> Copied:
     """Put back from a backup every file of a lake that is lost or has other bytes.
 
     A report that is there is left as it is, and so is a bundle that was made again since.
@@ -205,13 +205,13 @@ def _in_manifests(place: Storage, files: Iterable[File]) -> dict[str, str]:
     return found
 
 
-def put_file(target: Storage, name: str, file: Path) -> Entry:
+def put_file(target: Storage, name: str, file: Path) -> LedgerFile:
     """Put a local file at a place, and read it back."""
     with target.put(name) as new:
         shutil.copyfile(file, new)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     _read_back(target, name, digest)
-    return Entry(file.stat().st_size, digest, file.stat().st_mtime)
+    return LedgerFile(file.stat().st_size, digest, file.stat().st_mtime)
 
 
 def fetched(source: Storage, name: str, file: Path) -> bool:
@@ -251,7 +251,7 @@ def _listed(place: Storage, folders: Sequence[str] = ARTIFACTS) -> Iterable[File
 
 def _copied(
     source: Storage, target: Storage, files: list[File], expected: Mapping[str, str], tell: Tell, done: Copied
-) -> Iterator[tuple[str, Entry]]:
+) -> Iterator[tuple[str, LedgerFile]]:
     """Copy files and count them; each one's name, with what is known of it then."""
     all_bytes, seen = sum(file.size for file in files), 0
     with ThreadPoolExecutor(THREADS) as pool:
@@ -270,7 +270,7 @@ def _copied(
             raise
 
 
-def _copy(source: Storage, target: Storage, file: File, expected: str | None) -> Entry | Damaged | None:
+def _copy(source: Storage, target: Storage, file: File, expected: str | None) -> LedgerFile | Damaged | None:
     """None for a file that nothing names, and that is gone meanwhile or that a server writes."""
     try:
         with source.opened(file.name) as opened, target.put(file.name) as new:
@@ -288,7 +288,7 @@ def _copy(source: Storage, target: Storage, file: File, expected: str | None) ->
         if isinstance(error, LakeError) or not is_of_storage(error):
             raise
         raise lake_error(error, "A file cannot be copied.", file=file.name, source=source.url, to=target.url) from error
-    return Entry(file.size, digest, file.written_at)
+    return LedgerFile(file.size, digest, file.written_at)
 
 
 class _Refused(Exception):

@@ -20,7 +20,7 @@ SAVE_S = 10  # what a process that is killed has done since is done again
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerFile:
     """One file.
 
     Args:
@@ -50,7 +50,7 @@ class Ledger:
 
     place: Storage
     lake: str = ""
-    files: dict[str, Entry] = field(default_factory=dict)
+    files: dict[str, LedgerFile] = field(default_factory=dict)
     _saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -65,7 +65,7 @@ class Ledger:
                 found = json.loads(file.read())
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']!r}; known is {FORMAT}")
-            return cls(place, found["lake"], {name: Entry(*entry) for name, entry in found["files"].items()})
+            return cls(place, found["lake"], {name: LedgerFile(*entry) for name, entry in found["files"].items()})
         except FileNotFoundError:
             return cls(place)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -76,7 +76,7 @@ class Ledger:
                 fix="Remove the file: the next check or backup reads every file once more, and writes it anew.",
             ) from error
 
-    def add(self, name: str, entry: Entry) -> None:
+    def add(self, name: str, entry: LedgerFile) -> None:
         """Keep what is known of a file; it is saved from time to time."""
         self.files[name] = entry
         if time.monotonic() - self._saved_at > SAVE_S:

@@ -30,7 +30,7 @@ GRACE = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Maintenance:
+class MaintenanceResult:
     """What a run did, or with `dry_run` would do.
 
     Args:
@@ -72,7 +72,7 @@ def maintain(
     commit: Commit,
     dry_run: bool = False,
     grace: dt.timedelta = GRACE,
-) -> Maintenance:
+) -> MaintenanceResult:
     """Do the maintenance of a schema's tables.
 
     Args:
@@ -95,7 +95,7 @@ def maintain(
         expired = _expire(lake, schema, keep_days, needs, commit)
         lake.publish()  # readers without write permission must not be left with the files that go now
         removed = _remove(lake, grace, commit)
-    return Maintenance(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
+    return MaintenanceResult(expired, merged, removed, before, _bytes(lake), time.monotonic() - started)
 
 
 def _make_indexes(lake: Lake, commit: Commit) -> None:

@@ -16,9 +16,9 @@ from ml_assets.lake.copying import (
     ARTIFACTS,
     FILES_LOCK,
     LOG,
+    CatalogExport,
     Copied,
-    Exported,
-    Place,
+    LakeFiles,
     Tell,
     check_apart,
     copy_files,
@@ -50,7 +50,7 @@ class Moved:
     aside: list[Path]
 
 
-def move(source: Place, target: Place, tell: Tell, lock_timeout_s: float) -> Moved:
+def move(source: LakeFiles, target: LakeFiles, tell: Tell, lock_timeout_s: float) -> Moved:
     """Copy a lake to another place, and compare.
 
     Nobody can write the source meanwhile. Afterwards whoever still has the old settings can: stop them before.
@@ -79,7 +79,7 @@ def move(source: Place, target: Place, tell: Tell, lock_timeout_s: float) -> Mov
     return Moved(export.standing.newest, len(export.standing.snapshots), copied, aside)
 
 
-def _check_free(target: Place, ledger: Ledger, state: Standing, folder: Path) -> None:
+def _check_free(target: LakeFiles, ledger: Ledger, state: Standing, folder: Path) -> None:
     """Refuse a place that holds another lake, or later writes of this one."""
     there = exported(target.catalog, folder, "there.sqlite")
     if there is None or there.standing.is_empty:
@@ -97,7 +97,7 @@ def _check_free(target: Place, ledger: Ledger, state: Standing, folder: Path) ->
         )
 
 
-def _files(source: Place, target: Place, export: Exported, ledger: Ledger, tell: Tell) -> Copied:
+def _files(source: LakeFiles, target: LakeFiles, export: CatalogExport, ledger: Ledger, tell: Tell) -> Copied:
     ledger.lake = export.standing.lake
     ledger.save()
     copied = copy_files(source.files, target.files, export, Ledger.of(source.files), ledger, tell, MOVED)
@@ -112,7 +112,7 @@ def _files(source: Place, target: Place, export: Exported, ledger: Ledger, tell:
     return copied
 
 
-def _check_equal(target: Place, file: Path, folder: Path) -> None:
+def _check_equal(target: LakeFiles, file: Path, folder: Path) -> None:
     arrived = exported(target.catalog, folder, "arrived.sqlite")
     differing = ["the catalog"] if arrived is None else difference(file, arrived.file)
     if differing:

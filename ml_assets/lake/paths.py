@@ -10,7 +10,7 @@ from ml_assets.errors import LakeError
 from ml_assets.lake.artifacts import Artifacts, Stores, artifacts_at
 from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.catalog_copy import DATA
-from ml_assets.lake.copying import Place
+from ml_assets.lake.copying import LakeFiles
 from ml_assets.lake.sqlite import SqliteCatalog
 from ml_assets.lake.storage import storage_at
 from ml_assets.settings import settings
@@ -56,14 +56,14 @@ class Paths:
         return self.place.catalog
 
     @property
-    def place(self) -> Place:
+    def place(self) -> LakeFiles:
         """The lake with all its files, where the settings say that it is."""
         return self.place_at(self._setting("catalog"), self._setting("data"))
 
-    def place_at(self, address: str | None, data: str | None) -> Place:
+    def place_at(self, address: str | None, data: str | None) -> LakeFiles:
         """Where the lake is with these settings: without an address, in the project's data folder."""
         if not address:
-            return Place(SqliteCatalog(self.lake), storage_at(self.data))
+            return LakeFiles(SqliteCatalog(self.lake), storage_at(self.data))
         try:
             from ml_assets.lake.postgres import PostgresCatalog
         except ImportError as error:
@@ -73,7 +73,7 @@ class Paths:
                 fix="pip install 'ml-assets[postgres]'",
             ) from error
         catalog = PostgresCatalog(address, self.lake, data and f"{data.rstrip('/')}/{DATA}")
-        return Place(catalog, storage_at(data or self.data))
+        return LakeFiles(catalog, storage_at(data or self.data))
 
     @property
     def artifacts(self) -> Stores:

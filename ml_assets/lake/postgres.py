@@ -27,7 +27,7 @@ from ml_assets.lake.catalog_copy import copy_tables
 from ml_assets.lake.data_files import METADATA, make_indexes
 from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, is_lost_connection, lake_error, no_lake
-from ml_assets.lake.postgres_session import CONNECT_S, Key, locked, refused, rows, session, shortened
+from ml_assets.lake.postgres_session import CONNECT_S, LockKey, locked, refused, rows, session, shortened
 from ml_assets.lake.sql import literal
 from ml_assets.lake.sqlite_files import PUBLISHED, RECOVERED, remove_database, utc_now
 from ml_assets.lake.storage import Storage, storage_at
@@ -166,11 +166,14 @@ class PostgresCatalog:
 
     def lock(self, name: str, timeout_s: float, doing: str) -> AbstractContextManager[Callable[[], None]]:
         """The advisory lock of a name."""
-        return locked(self.address, [Key(f"name {name}")], timeout_s, doing)
+        return locked(self.address, [LockKey(f"name {name}")], timeout_s, doing)
 
     def write_lock(self, tables: Collection[str], timeout_s: float) -> AbstractContextManager[Callable[[], None]]:
         """One lock for each table, in the order of their names; without tables one that excludes all writers."""
-        keys = [Key(EVERY_TABLE, is_shared=bool(tables)), *(Key(f"table {name}") for name in sorted(set(tables)))]
+        keys = [
+            LockKey(EVERY_TABLE, is_shared=bool(tables)),
+            *(LockKey(f"table {name}") for name in sorted(set(tables))),
+        ]
         return locked(self.address, keys, timeout_s, "writing to the lake")
 
     def is_transient(self, error: BaseException) -> bool:

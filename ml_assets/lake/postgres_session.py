@@ -28,7 +28,7 @@ KEEPALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keep
 
 
 @dataclass(frozen=True)
-class Key:
+class LockKey:
     """One lock: of a name, or of all names of a kind.
 
     Args:
@@ -87,7 +87,7 @@ def rows(connection: Any, sql: str, values: Sequence[object] = ()) -> list[tuple
 
 
 @contextlib.contextmanager
-def locked(address: str, keys: Sequence[Key], timeout_s: float, doing: str) -> Iterator[Callable[[], None]]:
+def locked(address: str, keys: Sequence[LockKey], timeout_s: float, doing: str) -> Iterator[Callable[[], None]]:
     """Hold these locks, taken in their order; yields a function that fails where the server has freed them since.
 
     Raises:
@@ -122,7 +122,7 @@ def locked(address: str, keys: Sequence[Key], timeout_s: float, doing: str) -> I
                 rows(connection, "SELECT pg_advisory_unlock_all()")  # the end of a session is noticed later
 
 
-def _take(connection: Any, key: Key, deadline: float, timeout_s: float, doing: str) -> None:
+def _take(connection: Any, key: LockKey, deadline: float, timeout_s: float, doing: str) -> None:
     if not _taken(connection, key, deadline - time.monotonic()):
         raise LakeBusy(
             f"Another process has been {doing} for over {timeout_s:g} s.",
@@ -132,7 +132,7 @@ def _take(connection: Any, key: Key, deadline: float, timeout_s: float, doing: s
         )
 
 
-def _taken(connection: Any, key: Key, seconds: float) -> bool:
+def _taken(connection: Any, key: LockKey, seconds: float) -> bool:
     suffix = "_shared" if key.is_shared else ""
     if rows(connection, f"SELECT pg_try_advisory_lock{suffix}(%s)", [key.number])[0][0]:
         return True
@@ -147,7 +147,7 @@ def _taken(connection: Any, key: Key, seconds: float) -> bool:
     return True
 
 
-def holders(connection: Any, key: Key) -> list[str]:
+def holders(connection: Any, key: LockKey) -> list[str]:
     """Who holds a lock: the names of their sessions."""
     number = key.number & 0xFFFF_FFFF_FFFF_FFFF
     found = rows(

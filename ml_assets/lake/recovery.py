@@ -12,9 +12,9 @@ from ml_assets.lake.catalog import Catalog
 from ml_assets.lake.catalog_copy import data_files
 from ml_assets.lake.copying import (
     FILES_LOCK,
+    CatalogExport,
     Copied,
-    Exported,
-    Place,
+    LakeFiles,
     Tell,
     check_apart,
     exported,
@@ -81,7 +81,7 @@ def recover(place: Catalog, source: Path | None, lock_timeout_s: float) -> Recov
     return _described(place, source, aside, lock_timeout_s)
 
 
-def recover_backup(place: Place, backup: Storage, tell: Tell, lock_timeout_s: float) -> Recovered:
+def recover_backup(place: LakeFiles, backup: Storage, tell: Tell, lock_timeout_s: float) -> Recovered:
     """Put back from a backup what is lost or damaged: files, and the catalog where it is lost, broken or older.
 
     What is in order stays as it is: writes that are newer than the backup are never lost.
@@ -96,7 +96,7 @@ def recover_backup(place: Place, backup: Storage, tell: Tell, lock_timeout_s: fl
         if state is None:
             raise LakeError("There is no backup.", where={"place": backup.url}, fix="Name the TARGET of a backup.")
         copy = folder / "earlier.sqlite"
-        taken = Exported(copy, state, data_files(copy))
+        taken = CatalogExport(copy, state, data_files(copy))
         with place.catalog.write_lock((), lock_timeout_s):
             there = _usable(place.catalog, folder)
             if there is not None and there.standing.lake != state.lake and not there.standing.is_empty:
@@ -112,7 +112,7 @@ def recover_backup(place: Place, backup: Storage, tell: Tell, lock_timeout_s: fl
     return _described(place.catalog, backup.url if is_lost else None, aside, lock_timeout_s, files)
 
 
-def _usable(catalog: Catalog, folder: Path) -> Exported | None:
+def _usable(catalog: Catalog, folder: Path) -> CatalogExport | None:
     """A copy of the catalog that is in place; None where it is lost or broken."""
     try:
         return exported(catalog, folder, "there.sqlite")

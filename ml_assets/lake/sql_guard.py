@@ -123,7 +123,7 @@ def bind(sql: str, relations: Mapping[str, Mapping[str, str]]) -> dict[str, str]
 
 
 @dataclass(frozen=True)
-class Problem:
+class SelectProblem:
     """What DuckDB says of a SELECT that stands in another one (`embedded`).
 
     Args:
@@ -139,7 +139,7 @@ class Problem:
     near: str | None
 
     @classmethod
-    def of(cls, error: duckdb.Error) -> Problem:
+    def of(cls, error: duckdb.Error) -> SelectProblem:
         """The parts of DuckDB's text."""
         text = str(error)
         message = text.partition("\n")[0]

@@ -39,7 +39,7 @@ JUDGED = "judged"
 
 
 @dataclass(frozen=True)
-class Facts:
+class ServingFacts:
     """What the server must know beside the bundle's schema.
 
     Args:
@@ -94,7 +94,7 @@ class Golden:
     decisions: list[str]
 
 
-def write(folder: Path, facts: Facts, golden: Golden) -> None:
+def write(folder: Path, facts: ServingFacts, golden: Golden) -> None:
     """Write both files."""
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=2))
     (folder / GOLDEN).write_text(json.dumps(asdict(golden), default=_text))
@@ -106,13 +106,13 @@ def _text(value: Any) -> str:
     raise TypeError(f"a {type(value).__name__} is no value of a request")
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path) -> ServingFacts:
     """The facts of a release whose files were verified.
 
     Raises:
         ModelError: They cannot be read, or name files that the release does not have.
     """
-    facts = documents.read(folder / FACTS, Facts)
+    facts = documents.read(folder / FACTS, ServingFacts)
     needed = [f"bundle/{facts.sql}"] if facts.sql is not None else []
     needed += [f"lookups/{name}.parquet" for name in facts.lookups]
     needed += [f"references/{name}.parquet" for name in facts.references]

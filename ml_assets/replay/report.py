@@ -8,7 +8,7 @@ from typing import Any
 from ml_assets.lake.artifacts import Artifacts
 from ml_assets.replay.result import ALWAYS, FROZEN, LOOP, Replay, ReplayedTraining
 from ml_assets.reporting import html
-from ml_assets.reporting.html import Table, Tile
+from ml_assets.reporting.html import ReportTable, Tile
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, ORANGE, Figure, as_png, new_figure
 
 NAMES = {LOOP: "the loop", FROZEN: "frozen first champion", ALWAYS: "training after every batch"}
@@ -122,7 +122,7 @@ def _cost_plot(replay: Replay) -> Figure:
     )
 
 
-def _scores(replay: Replay) -> Table:
+def _scores(replay: Replay) -> ReportTable:
     head = ["batch", "rows", "frozen", "loop", "gain", "version", "every batch", "version", "training of the loop"]
     rows: list[list[str]] = []
     for row in replay.rows():
@@ -145,17 +145,17 @@ def _scores(replay: Replay) -> Table:
     means = [_number(replay.mean(arm)) for arm in (FROZEN, LOOP, ALWAYS)]
     gain = replay.metric.gain(replay.mean(LOOP), replay.mean(FROZEN))
     rows.append(["mean", "", means[0], means[1], _signed(gain), "", means[2], "", ""])
-    return Table(head, rows)
+    return ReportTable(head, rows)
 
 
-def _trainings(replay: Replay) -> Table:
+def _trainings(replay: Replay) -> ReportTable:
     rows = [
         [NAMES[arm], one.batch, one.trigger, one.version or "", one.decision, f"{one.seconds:.1f} s", one.why]
         for arm in (LOOP, ALWAYS)
         for one in replay.outcomes[arm].trainings
         if arm == LOOP or one.batch in replay.later
     ]
-    return Table(["rule", "after", "trigger", "version", "decision", "time", "why"], rows)
+    return ReportTable(["rule", "after", "trigger", "version", "decision", "time", "why"], rows)
 
 
 def _method(replay: Replay) -> list[str]:

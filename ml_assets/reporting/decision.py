@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_assets.reporting.html import Cell, Table
+from ml_assets.reporting.html import Cell, ReportTable
 from ml_assets.tables.decisions import Decision, Gate
 
 MOVES_CHAMPION = ("promoted", "rolled_back")
@@ -15,7 +15,7 @@ WORDS = {"rolled_back": "rolled back to", "kept": "kept as champion"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VersionState:
     """The state of a version.
 
     Args:
@@ -35,11 +35,11 @@ class Verdict:
     why: str = ""
     commands: Sequence[str] = ()
     newest: Decision | None = None
-    gates: Table | None = None
-    history: Table | None = None
+    gates: ReportTable | None = None
+    history: ReportTable | None = None
 
 
-def verdict(pipeline: str, version: str, made: Sequence[Decision], champion: str | None) -> Verdict:
+def verdict(pipeline: str, version: str, made: Sequence[Decision], champion: str | None) -> VersionState:
     """The state of a version by all decisions of its pipeline, oldest first.
 
     Args:
@@ -50,13 +50,13 @@ def verdict(pipeline: str, version: str, made: Sequence[Decision], champion: str
     """
     about = [one for one in made if one.version == version or _takes_from(one, version)]
     if not about:
-        return Verdict(
+        return VersionState(
             "none", "Not decided yet", f"The asset {pipeline}/champion decides about version {version} next."
         )
     newest = about[-1]
     own = next((one for one in reversed(about) if one.version == version), newest)
     style, word, sentence = _state(newest, version, champion)
-    return Verdict(
+    return VersionState(
         style,
         word,
         sentence,
@@ -114,7 +114,7 @@ def _commands(pipeline: str, version: str, newest: Decision) -> list[str]:
     return []
 
 
-def gates_table(gates: Sequence[Gate]) -> Table:
+def gates_table(gates: Sequence[Gate]) -> ReportTable:
     """Each gate with its limit, what was found, and whether it passed; those that failed first."""
     ordered = sorted(gates, key=lambda gate: gate.passed)
     rows: list[list[str | Cell]] = [
@@ -127,10 +127,10 @@ def gates_table(gates: Sequence[Gate]) -> Table:
         ]
         for gate in ordered
     ]
-    return Table(["result", "gate", "limit", "value", "detail"], rows, "Gates", stacks=True)
+    return ReportTable(["result", "gate", "limit", "value", "detail"], rows, "Gates", stacks=True)
 
 
-def _history(version: str, about: Sequence[Decision]) -> Table:
+def _history(version: str, about: Sequence[Decision]) -> ReportTable:
     rows: list[list[str | Cell]] = [
         [
             when(one.decided_at),
@@ -140,7 +140,7 @@ def _history(version: str, about: Sequence[Decision]) -> Table:
         ]
         for one in reversed(about)
     ]
-    return Table(["when", "decision", "by", "why"], rows, f"Decisions about version {version}", stacks=True)
+    return ReportTable(["when", "decision", "by", "why"], rows, f"Decisions about version {version}", stacks=True)
 
 
 def when(moment: dt.datetime) -> str:

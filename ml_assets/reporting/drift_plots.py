@@ -11,7 +11,7 @@ from ml_assets.ml.drift_measures import DISTANCES
 from ml_assets.ml.judged import Array
 from ml_assets.reporting.plots import BLUE, GREY, RED, as_markdown, new_figure
 from ml_assets.reporting.svg import Axis, Plot, Row, Series, lines, rows
-from ml_assets.tables.drift import ColumnDrift, Drift
+from ml_assets.tables.drift import BatchDrift, MeasuredColumn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ BINS = 24
 CATEGORIES = 8  # the most frequent ones of both sides
 
 
-def drift_plot(columns: Sequence[ColumnDrift]) -> str:
+def drift_plot(columns: Sequence[MeasuredColumn]) -> str:
     """A Markdown image: how far each column has moved beside how much the model rests on it."""
     shown = list(columns)[:SHOWN]
     figure = new_figure(8, 1 + 0.25 * len(shown))
@@ -38,7 +38,7 @@ def drift_plot(columns: Sequence[ColumnDrift]) -> str:
     return as_markdown(figure, "drift by column")
 
 
-def distances(found: Drift) -> list[Plot]:
+def distances(found: BatchDrift) -> list[Plot]:
     """How far each column has moved, in multiples of its limit, and how much the model rests on it."""
     ranked = sorted(found.columns, key=lambda column: -column.far)[:SHOWN]
     if not ranked:
@@ -81,11 +81,11 @@ def distances(found: Drift) -> list[Plot]:
     ]
 
 
-def _style(column: ColumnDrift) -> str:
+def _style(column: MeasuredColumn) -> str:
     return "baseline" if column.ignored else "bad" if column.drifted else "version"
 
 
-def compared(found: Drift, name: str, current: pd.DataFrame, reference: pd.DataFrame) -> Plot:
+def compared(found: BatchDrift, name: str, current: pd.DataFrame, reference: pd.DataFrame) -> Plot:
     """The distribution of a column in the batch and in the training data."""
     column = next(one for one in found.columns if one.column == name)
     by, than = ("moved by", "") if column.method in DISTANCES else ("p-value", " at least")

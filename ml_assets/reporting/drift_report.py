@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.ml.drift_measures import PRESENCE, Measure, quiet
 from ml_assets.ml.reference import PREDICTION
 from ml_assets.reporting import drift_plots, html
-from ml_assets.reporting.html import Cell, Section, Table, Tile
-from ml_assets.tables.drift import Drift
+from ml_assets.reporting.html import Cell, ReportTable, Section, Tile
+from ml_assets.tables.drift import BatchDrift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ VERDICT = "share of the importance in drifted columns"
 def run(
     current: pd.DataFrame,
     reference: pd.DataFrame,
-    found: Drift,
+    found: BatchDrift,
     how: Mapping[str, Measure],
     batch: str,
     version: str,
@@ -78,7 +78,7 @@ def run(
         )
 
 
-def plotted(found: Drift) -> list[str]:
+def plotted(found: BatchDrift) -> list[str]:
     """The columns with plots, the prediction first."""
     there = [column for column in found.columns if column.method != PRESENCE]
     ranked = sorted(there, key=lambda c: (c.column != PREDICTION, not c.drifted, -c.importance * c.far, -c.far))
@@ -95,7 +95,13 @@ def write_evidently(saved: str, file: Path) -> None:
 
 
 def page(
-    found: Drift, current: pd.DataFrame, reference: pd.DataFrame, pipeline: str, batch: str, version: str, figures: str
+    found: BatchDrift,
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    pipeline: str,
+    batch: str,
+    version: str,
+    figures: str,
 ) -> str:
     """Our report on a batch: the verdict, how far each column has moved, and where to.
 
@@ -138,7 +144,7 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _tiles(found: Drift) -> list[Tile]:
+def _tiles(found: BatchDrift) -> list[Tile]:
     share, counted = found.weighted_share, [column for column in found.columns if not column.ignored]
     if share is None:
         return [Tile(f"{found.rows:,}", "rows of the batch")]
@@ -149,7 +155,7 @@ def _tiles(found: Drift) -> list[Tile]:
     ]
 
 
-def _columns(found: Drift) -> list[str | Table]:
+def _columns(found: BatchDrift) -> list[str | ReportTable]:
     """Every column, the drifted ones first; very many are cut, so that the page stays small."""
     names = ("column", "result", "distance", "limit", "direction", "importance", "rows", "training rows", "method")
     ordered = sorted(found.columns, key=lambda column: not column.drifted)
@@ -169,4 +175,4 @@ def _columns(found: Drift) -> list[str | Table]:
     ]
     left_out = len(ordered) - len(rows)
     more = [f"{left_out} more columns are in the table drift_report of the lake."] if left_out else []
-    return [Table(names, rows, "All columns", stacks=True), *more]
+    return [ReportTable(names, rows, "All columns", stacks=True), *more]

@@ -17,7 +17,7 @@ from typing import Any
 from ml_assets.errors import MLAssetsError
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import EvaluatedNumber, Evaluation
 
 FORMAT = 1
 
@@ -36,7 +36,7 @@ class Document:
 
     spec: PipelineSpec
     suspects: Sequence[str] = ()
-    shown: Sequence[Finding] = ()
+    shown: Sequence[EvaluatedNumber] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     searches: Sequence[Figure] = ()
 
@@ -75,7 +75,10 @@ def read(file: Path) -> Document | None:
         return Document(
             PipelineSpec.model_validate(found["spec"]),
             found["suspects"],
-            [Finding(**{**one, "value": math.nan if one["value"] is None else one["value"]}) for one in found["shown"]],
+            [
+                EvaluatedNumber(**{**one, "value": math.nan if one["value"] is None else one["value"]})
+                for one in found["shown"]
+            ],
             found["figures"],
             [Figure(one["title"], base64.b64decode(one["png"]), one["reading"]) for one in found["searches"]],
         )

@@ -10,7 +10,7 @@ from ml_assets import metrics
 from ml_assets.reporting.evaluation_plots import SHOWN, shown
 from ml_assets.reporting.svg import Axis, Plot, Point, Row, Series, bars, lines, rows
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 Figures = Mapping[str, Any]
 SHARE = {"low": 0.0, "high": 1.0}
@@ -275,7 +275,7 @@ def _dependence(one: Mapping[str, Any], up: Axis) -> Plot:
     )
 
 
-def scores(found: Sequence[Finding], scores_of: Mapping[str, Mapping[str, float]], names: Names) -> list[Plot]:
+def scores(found: Sequence[EvaluatedNumber], scores_of: Mapping[str, Mapping[str, float]], names: Names) -> list[Plot]:
     """The metrics between 0 and 1 on one axis, each other one on its own, beside those of the other models."""
     every = [f for f in found if f.scope == "test"]
     test = [f for f in every if metrics.METRICS[f.metric].is_bounded]
@@ -298,7 +298,7 @@ def scores(found: Sequence[Finding], scores_of: Mapping[str, Mapping[str, float]
     return [rows("Metrics on test rows", Axis("value"), shown_rows, reading, (), legend), *alone]
 
 
-def _alone(finding: Finding, scores_of: Mapping[str, Mapping[str, float]], names: Names) -> Plot:
+def _alone(finding: EvaluatedNumber, scores_of: Mapping[str, Mapping[str, float]], names: Names) -> Plot:
     """A metric that has an axis of its own: the models below each other."""
     others = [
         Row(names.of[name], of[finding.metric], style=name) for name, of in scores_of.items() if finding.metric in of
@@ -309,7 +309,7 @@ def _alone(finding: Finding, scores_of: Mapping[str, Mapping[str, float]], names
     return rows(f"Metrics on test rows: {finding.metric}", Axis(finding.metric), [own, *others], reading)
 
 
-def slices(found: Sequence[Finding], scope: str, names: Names) -> list[Plot]:
+def slices(found: Sequence[EvaluatedNumber], scope: str, names: Names) -> list[Plot]:
     """The largest and the worst slices or groups, beside all rows and the other models."""
     parts = [f for f in found if f.scope == scope]
     chosen, left_out = shown(parts, parts[0].metric) if parts else ([], 0)
@@ -344,7 +344,7 @@ def slices(found: Sequence[Finding], scope: str, names: Names) -> list[Plot]:
     return [rows(title, Axis(metric), shown_rows, reading, verticals, legend)]
 
 
-def worse_than_baseline(found: Sequence[Finding]) -> set[tuple[str | None, str | None]]:
+def worse_than_baseline(found: Sequence[EvaluatedNumber]) -> set[tuple[str | None, str | None]]:
     """Slices in which a model that ignores every feature scores better."""
     baseline = {(f.slice_by, f.slice): f.value for f in found if f.scope == "slice_baseline"}
     return {
@@ -355,7 +355,7 @@ def worse_than_baseline(found: Sequence[Finding]) -> set[tuple[str | None, str |
     }
 
 
-def importance(spec: PipelineSpec, found: Sequence[Finding]) -> list[Plot]:
+def importance(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> list[Plot]:
     """Permutation importance of each feature."""
     return _bars(
         [f for f in found if f.scope == "importance"],
@@ -366,7 +366,7 @@ def importance(spec: PipelineSpec, found: Sequence[Finding]) -> list[Plot]:
     )
 
 
-def missing(found: Sequence[Finding]) -> list[Plot]:
+def missing(found: Sequence[EvaluatedNumber]) -> list[Plot]:
     """What changes without each feature."""
     return _bars(
         [f for f in found if f.scope == "missing" and f.slice_by],
@@ -376,7 +376,7 @@ def missing(found: Sequence[Finding]) -> list[Plot]:
     )
 
 
-def _bars(found: Sequence[Finding], title: str, axis: str, reading: str) -> list[Plot]:
+def _bars(found: Sequence[EvaluatedNumber], title: str, axis: str, reading: str) -> list[Plot]:
     chosen = sorted((f for f in found if not math.isnan(f.value)), key=lambda f: -f.value)[:SHOWN]
     if not chosen:
         return []
@@ -385,6 +385,6 @@ def _bars(found: Sequence[Finding], title: str, axis: str, reading: str) -> list
     return [rows(title, Axis(axis), [Row(str(f.slice), f.value, *_ends(f)) for f in chosen], reading, as_bars=True)]
 
 
-def _ends(finding: Finding) -> tuple[float | None, float | None]:
+def _ends(finding: EvaluatedNumber) -> tuple[float | None, float | None]:
     ends = finding.low, finding.high
     return (None, None) if any(end is None or math.isnan(end) for end in ends) else ends

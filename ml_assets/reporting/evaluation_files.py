@@ -16,13 +16,13 @@ from ml_assets.lake.artifacts import Artifacts
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.reporting import evaluation_document, html
-from ml_assets.reporting.decision import Verdict, verdict
+from ml_assets.reporting.decision import VersionState, verdict
 from ml_assets.reporting.evaluation_document import Document
 from ml_assets.reporting.evaluation_report import Contents, report
 from ml_assets.reporting.model_card import model_card
 from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.decisions import decisions
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 log = logging.getLogger("ml_assets.reporting")
 
@@ -115,7 +115,7 @@ def _contents(lake: Lake, paths: Paths, pipeline: str, version: str) -> Contents
     )
 
 
-def _verdict(lake: Lake, pipeline: str, version: str) -> Verdict:
+def _verdict(lake: Lake, pipeline: str, version: str) -> VersionState:
     champion = versions.alias(lake, pipeline, "champion")
     return verdict(pipeline, version, decisions(lake, pipeline), champion.version if champion else None)
 
@@ -163,7 +163,7 @@ def _render_decision(lake: Lake, paths: Paths, pipeline: str, version: str, erro
         log.warning("%s is not up to date: %s", paths.artifacts.reports.link(name), second)
 
 
-def plotted(found: Sequence[Finding]) -> dict[str, float]:
+def plotted(found: Sequence[EvaluatedNumber]) -> dict[str, float]:
     """Numbers that Dagster plots over the versions; those that are not defined are left out."""
     scopes = ("gain_over_baseline", "gain_over_champion", "cost", "saved_over_baseline", "saved_over_champion")
     of_metric = ("train", "noise", "missing", "calibration", "identical")

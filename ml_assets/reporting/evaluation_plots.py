@@ -12,7 +12,7 @@ from ml_assets import metrics
 from ml_assets.ml import calibration
 from ml_assets.ml.judged import Judged
 from ml_assets.reporting.plots import BLUE, GREEN, GREY, as_markdown, new_figure
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import EvaluatedNumber, Evaluation
 
 SHOWN = 15  # of slices, features or classes; a plot of more cannot be read
 DOTS = 3000
@@ -35,7 +35,7 @@ def evaluation_plot(evaluation: Evaluation) -> str:
     return as_markdown(figure, f"evaluation of version {judged.version}")
 
 
-def shown(found: Sequence[Finding], metric: str) -> tuple[list[Finding], int]:
+def shown(found: Sequence[EvaluatedNumber], metric: str) -> tuple[list[EvaluatedNumber], int]:
     """The largest and the worst slices that have a value, by column from worst to best; how many are left out."""
     sign = 1 if metric == "selection_rate" else metrics.METRICS[metric].sign
     defined = [f for f in found if not math.isnan(f.value)]
@@ -45,7 +45,7 @@ def shown(found: Sequence[Finding], metric: str) -> tuple[list[Finding], int]:
     return chosen, len(found) - len(chosen)
 
 
-def _ends(found: Sequence[Finding]) -> tuple[list[float], list[float]]:
+def _ends(found: Sequence[EvaluatedNumber]) -> tuple[list[float], list[float]]:
     """Both ends of each interval; of a missing one, the value."""
     pairs = [(f.value if _open(f.low) else f.low, f.value if _open(f.high) else f.high) for f in found]
     return [float(low or 0) for low, _ in pairs], [float(high or 0) for _, high in pairs]
@@ -69,7 +69,7 @@ def _against_outcome(axes: Any, judged: Judged) -> None:
     axes.set(title="Test rows", xlabel="outcome", ylabel="prediction")
 
 
-def _forest(axes: Any, found: Sequence[Finding], judged: Judged) -> None:
+def _forest(axes: Any, found: Sequence[EvaluatedNumber], judged: Judged) -> None:
     metric = found[0].metric
     chosen, _ = shown(found, metric)
     places = range(len(chosen))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from ml_assets.reporting import evaluation_figures as plots
 from ml_assets.reporting import evaluation_tables as tables
 from ml_assets.reporting import html, narrative
-from ml_assets.reporting.decision import Verdict, when
+from ml_assets.reporting.decision import VersionState, when
 from ml_assets.reporting.evaluation_document import Document
 from ml_assets.reporting.html import Section, Tile
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets.tables.versions import ModelVersion
 
@@ -42,14 +42,14 @@ class Contents:
     pipeline: str
     model: ModelVersion
     pin: Pin
-    found: Sequence[Finding]
+    found: Sequence[EvaluatedNumber]
     evaluated_at: dt.datetime | None
     trained: Mapping[str, object]
-    verdict: Verdict
+    verdict: VersionState
     document: Document | None
 
     @property
-    def all_found(self) -> list[Finding]:
+    def all_found(self) -> list[EvaluatedNumber]:
         """The findings, and those that the report alone shows."""
         return [*self.found, *(self.document.shown if self.document else ())]
 
@@ -92,7 +92,7 @@ def report(contents: Contents, links: Mapping[str, str]) -> str:
     )
 
 
-def _headline(spec: PipelineSpec, found: Sequence[Finding]) -> str:
+def _headline(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> str:
     test = narrative.one(found, "test", spec.metric)
     if test is None:
         return ""
@@ -137,7 +137,7 @@ def _rows(pin: Pin, parts: Sequence[str]) -> str:
     return f"{sum(pin.rows[part] for part in parts):,} rows of {named}"
 
 
-def _tiles(spec: PipelineSpec, found: Sequence[Finding]) -> list[Tile]:
+def _tiles(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> list[Tile]:
     shown = [
         ("test", spec.metric, f"{spec.metric} on test rows"),
         ("gain_over_champion", spec.metric, "gain over the champion"),
@@ -209,7 +209,7 @@ _READING = (
 )
 
 
-def _robustness(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+def _robustness(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> list[str]:
     noise, missing = narrative.one(found, "noise", "flips"), narrative.one(found, "missing", "flips")
     share = (spec.gates.sensitivity or SensitivityGate()).missing
     moved = spec.target.kind == "regression"
@@ -232,7 +232,7 @@ def _robustness(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
     return sentences
 
 
-def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> str:
+def _leakage(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> str:
     sentences = ["How well each feature alone predicts the target on test rows; close to 1 is suspicious."]
     weaker = len([f for f in found if f.scope == "single"]) - len(tables.single_features(found).rows)
     if weaker:
@@ -243,7 +243,7 @@ def _leakage(spec: PipelineSpec, found: Sequence[Finding]) -> str:
     return " ".join(sentences)
 
 
-def _training(model: ModelVersion, pin: Pin) -> html.Table:
+def _training(model: ModelVersion, pin: Pin) -> html.ReportTable:
     params = ", ".join(f"{name}: {value}" for name, value in sorted(model.params.items())) or "defaults"
     rows = [
         ["candidate", f"{model.candidate} ({model.estimator})"],
@@ -255,7 +255,7 @@ def _training(model: ModelVersion, pin: Pin) -> html.Table:
         ["label", pin.target],
         ["bundle", f"{model.bundle}, SHA-256 {model.bundle_sha256}"],
     ]
-    return html.Table(["what", "value"], rows, "Training")
+    return html.ReportTable(["what", "value"], rows, "Training")
 
 
 def _batches(pin: Pin, part: str) -> str:

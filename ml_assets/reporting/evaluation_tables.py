@@ -9,9 +9,9 @@ from typing import Any
 from ml_assets import metrics
 from ml_assets.reporting import narrative
 from ml_assets.reporting.evaluation_figures import Names
-from ml_assets.reporting.html import Cell, Table
+from ml_assets.reporting.html import Cell, ReportTable
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.versions import ModelVersion
 
 STRONGEST = 10  # features of the table of leakage
@@ -19,7 +19,7 @@ MOST_SLICES = 40
 DEEPEST = 0.45  # how much of the accent colour is behind a cell at most: text on it stays readable
 
 
-def scores(found: Sequence[Finding], others: Mapping[str, Mapping[str, float]]) -> Table:
+def scores(found: Sequence[EvaluatedNumber], others: Mapping[str, Mapping[str, float]]) -> ReportTable:
     """Every metric on the test rows, beside the other models' ones."""
     rows = [
         [
@@ -31,10 +31,12 @@ def scores(found: Sequence[Finding], others: Mapping[str, Mapping[str, float]]) 
         for f in found
         if f.scope == "test"
     ]
-    return Table(["metric", "this version", "95% CI", *others], rows, "Test scores")
+    return ReportTable(["metric", "this version", "95% CI", *others], rows, "Test scores")
 
 
-def decided(spec: PipelineSpec, model: ModelVersion, figures: Mapping[str, Any], names: Names) -> list[str | Table]:
+def decided(
+    spec: PipelineSpec, model: ModelVersion, figures: Mapping[str, Any], names: Names
+) -> list[str | ReportTable]:
     """The confusion matrix at the threshold, and what the decisions of each model cost (binary)."""
     if spec.target.kind != "binary" or "confusion" not in figures:
         return []
@@ -42,7 +44,7 @@ def decided(spec: PipelineSpec, model: ModelVersion, figures: Mapping[str, Any],
     threshold = 0.5 if model.threshold is None else model.threshold
     return [
         f"Rows whose probability is {threshold:.4g} or more are predicted {target}=1.{_prices(spec)}",
-        Table(
+        ReportTable(
             [f"observed {target}", "predicted 1", "predicted 0"],
             [
                 ["1", _cell(spec, cells, "true_positives"), _cell(spec, cells, "false_negatives")],
@@ -72,7 +74,7 @@ def _cell(spec: PipelineSpec, cells: Mapping[str, Any], name: str) -> Cell:
     return Cell(text, strength=DEEPEST * count / rows)
 
 
-def _compared(spec: PipelineSpec, of: Mapping[str, Mapping[str, Any]], names: Names) -> Table:
+def _compared(spec: PipelineSpec, of: Mapping[str, Mapping[str, Any]], names: Names) -> ReportTable:
     """Each model's decisions, as shares: the champion may have been compared on fewer rows."""
     rows = []
     for name, cells in of.items():
@@ -90,10 +92,10 @@ def _compared(spec: PipelineSpec, of: Mapping[str, Mapping[str, Any]], names: Na
             ]
         )
     costs = ["cost", "cost per row"] if spec.costs else []
-    return Table(["model", "rows", "predicted 1", "precision", "recall", *costs], rows, "Decisions of each model")
+    return ReportTable(["model", "rows", "predicted 1", "precision", "recall", *costs], rows, "Decisions of each model")
 
 
-def confusion(spec: PipelineSpec, figures: Mapping[str, Any]) -> list[str | Table]:
+def confusion(spec: PipelineSpec, figures: Mapping[str, Any]) -> list[str | ReportTable]:
     """The confusion matrix, and each class (multiclass)."""
     if spec.target.kind != "multiclass" or "classes" not in figures:
         return []
@@ -107,8 +109,8 @@ def confusion(spec: PipelineSpec, figures: Mapping[str, Any]) -> list[str | Tabl
     left_out = f" The {figures['left_out']} rarest classes are left out." if figures["left_out"] else ""
     return [
         f"Each row is a true {spec.target.name}; the shares say what it is predicted as.{left_out}",
-        Table([f"true {spec.target.name}", *names], shares, "Confusion matrix"),
-        Table(
+        ReportTable([f"true {spec.target.name}", *names], shares, "Confusion matrix"),
+        ReportTable(
             ["class", "rows", "predicted", "precision", "recall"],
             [
                 [
@@ -124,7 +126,7 @@ def confusion(spec: PipelineSpec, figures: Mapping[str, Any]) -> list[str | Tabl
     ]
 
 
-def slices_text(found: Sequence[Finding], marked: Collection[Any]) -> list[str]:
+def slices_text(found: Sequence[EvaluatedNumber], marked: Collection[Any]) -> list[str]:
     """How many slices are worse than the baseline."""
     total = sum(f.scope == "slice" and not math.isnan(f.value) for f in found)
     if not marked:
@@ -135,7 +137,7 @@ def slices_text(found: Sequence[Finding], marked: Collection[Any]) -> list[str]:
     ]
 
 
-def slices(found: Sequence[Finding], marked: Collection[tuple[str | None, str | None]]) -> Table:
+def slices(found: Sequence[EvaluatedNumber], marked: Collection[tuple[str | None, str | None]]) -> ReportTable:
     """The slices, those that are worse than the baseline first, then the largest."""
     of_other = {
         name: {(f.slice_by, f.slice): f.value for f in found if f.scope == f"slice_{name}"}
@@ -156,11 +158,11 @@ def slices(found: Sequence[Finding], marked: Collection[tuple[str | None, str | 
         for f in ordered
     ]
     metric = parts[0].metric if parts else ""
-    return Table(["slice", "rows", metric, "95% CI", *others, "note"], rows, "Slices")
+    return ReportTable(["slice", "rows", metric, "95% CI", *others, "note"], rows, "Slices")
 
 
 def _mark(
-    finding: Finding, baseline: Mapping[tuple[str | None, str | None], float], marked: Collection[Any]
+    finding: EvaluatedNumber, baseline: Mapping[tuple[str | None, str | None], float], marked: Collection[Any]
 ) -> Cell | str:
     place = (finding.slice_by, finding.slice)
     if place not in marked:
@@ -172,17 +174,17 @@ def _mark(
     return Cell(f"{text}; {finding.note}" if finding.note else text, "bad")
 
 
-def gaps(found: Sequence[Finding]) -> Table:
+def gaps(found: Sequence[EvaluatedNumber]) -> ReportTable:
     """The largest gap between groups of each column."""
     rows = [
         [f.slice_by or "", f.metric, narrative.number(f.value), narrative.interval(f), f.note or ""]
         for f in found
         if f.scope == "fairness"
     ]
-    return Table(["column", "metric", "largest gap", "95% CI", "between"], rows, "Fairness")
+    return ReportTable(["column", "metric", "largest gap", "95% CI", "between"], rows, "Fairness")
 
 
-def worst(figures: Mapping[str, Any]) -> list[str | Table]:
+def worst(figures: Mapping[str, Any]) -> list[str | ReportTable]:
     """The test rows with the highest loss."""
     found = figures.get("worst")
     if not found or not found["rows"]:
@@ -190,11 +192,11 @@ def worst(figures: Mapping[str, Any]) -> list[str | Table]:
     return [
         f"The {len(found['rows'])} test rows with the highest {found['loss']}: where the model is surest and wrong. "
         "Look for wrong labels, broken values, and cases that no feature tells apart.",
-        Table(found["columns"], found["rows"], "Worst rows"),
+        ReportTable(found["columns"], found["rows"], "Worst rows"),
     ]
 
 
-def single_features(found: Sequence[Finding]) -> Table:
+def single_features(found: Sequence[EvaluatedNumber]) -> ReportTable:
     """The features that predict the target best alone."""
     notes = {f.slice: f.note for f in found if f.scope == "target_proxy"}
     ranked = sorted((f for f in found if f.scope == "single"), key=lambda f: -f.value if f.value == f.value else 1.0)
@@ -203,4 +205,4 @@ def single_features(found: Sequence[Finding]) -> Table:
         for place, f in enumerate(ranked)
         if place < STRONGEST or f.slice in notes
     ]
-    return Table(["feature", "metric", "alone", "suspicious because it"], rows, "Target leakage")
+    return ReportTable(["feature", "metric", "alone", "suspicious because it"], rows, "Target leakage")

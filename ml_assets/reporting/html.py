@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from ml_assets.atomic import write_text
 from ml_assets.escaping import script_data
+from ml_assets.reporting.svg import Plot
 
 TEMPLATES = Path(__file__).with_name("templates")
 POLICY = (
@@ -46,7 +47,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of a report.
 
     Args:
@@ -60,6 +61,9 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     label: str = ""
     stacks: bool = False
+
+
+KINDS = ((str, "text"), (ReportTable, "table"), (Plot, "plots"))  # all others are figures, which need numpy
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Section:
         """(text, table, plots or figures; the block or blocks), without what is empty."""
         parts: list[tuple[str, Any]] = []
         for block in self.blocks:
-            kind = {"str": "text", "Table": "table", "Plot": "plots", "Figure": "figures"}[type(block).__name__]
+            kind = next((kind for of, kind in KINDS if isinstance(block, of)), "figures")
             if kind in ("plots", "figures") and parts and parts[-1][0] == kind:
                 parts[-1][1].append(block)
             elif kind in ("plots", "figures"):

@@ -13,7 +13,7 @@ from ml_assets.escaping import Marked, markdown
 from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import PARTS, TRAINING_SETS, Pin
 from ml_assets.tables.versions import ModelVersion
@@ -25,7 +25,7 @@ def model_card(
     spec: PipelineSpec,
     model: ModelVersion,
     pin: Pin,
-    findings: Sequence[Finding],
+    findings: Sequence[EvaluatedNumber],
     suspects: Sequence[str],
     served: Served | None = None,
     gates: Sequence[Mapping[str, object]] = (),
@@ -73,7 +73,7 @@ def _section(title: str, parts: Iterable[str]) -> list[str]:
     return [f"## {title}", *text] if text else []
 
 
-def _champion(findings: Sequence[Finding]) -> str | None:
+def _champion(findings: Sequence[EvaluatedNumber]) -> str | None:
     champion = next((f for f in findings if f.scope == "champion"), None)
     return champion.note if champion else None
 
@@ -129,7 +129,7 @@ def _evaluation(pin: Pin) -> list[str]:
     ]
 
 
-def _metrics(findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _metrics(findings: Sequence[EvaluatedNumber]) -> list[dict[str, object]]:
     scopes = ("test", "train", "baseline", "gain_over_baseline", "champion", "gain_over_champion", "calibration")
     return [
         {
@@ -144,7 +144,7 @@ def _metrics(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def _decision(spec: PipelineSpec, model: ModelVersion, findings: Sequence[Finding]) -> list[str]:
+def _decision(spec: PipelineSpec, model: ModelVersion, findings: Sequence[EvaluatedNumber]) -> list[str]:
     if spec.target.kind == "regression":
         return ["The decision is the predicted number."]
     if spec.target.kind == "multiclass":
@@ -175,7 +175,7 @@ def _decision(spec: PipelineSpec, model: ModelVersion, findings: Sequence[Findin
     ]
 
 
-def _parts(findings: Sequence[Finding], scope: str) -> list[dict[str, object]]:
+def _parts(findings: Sequence[EvaluatedNumber], scope: str) -> list[dict[str, object]]:
     parts = sorted((f for f in findings if f.scope == scope), key=lambda f: -f.rows)
     rows: list[dict[str, object]] = [
         {
@@ -192,7 +192,7 @@ def _parts(findings: Sequence[Finding], scope: str) -> list[dict[str, object]]:
     return rows
 
 
-def _fairness(findings: Sequence[Finding]) -> list[str]:
+def _fairness(findings: Sequence[EvaluatedNumber]) -> list[str]:
     gaps = [
         {
             "column": f.slice_by,
@@ -207,7 +207,7 @@ def _fairness(findings: Sequence[Finding]) -> list[str]:
     return [_table(gaps), _table(_parts(findings, "group"))]
 
 
-def _robustness(findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _robustness(findings: Sequence[EvaluatedNumber]) -> list[dict[str, object]]:
     flips = [f for f in findings if f.metric == "flips"]
     ranked = sorted((f for f in flips if f.slice_by), key=lambda f: -f.value if f.value == f.value else -1.0)
     return [
@@ -221,7 +221,7 @@ def _robustness(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def _importance(findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _importance(findings: Sequence[EvaluatedNumber]) -> list[dict[str, object]]:
     ranked = sorted((f for f in findings if f.scope == "importance"), key=lambda f: -f.value)
     return [
         {"feature": f.slice, f"loss of {f.metric} when shuffled": f.value, "shuffles": narrative.interval(f)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ml_assets import metrics
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 NO_CHAMPION = "This is the first champion: there is nothing to compare it with yet."
 # Number of slices that are small or weak, beyond which they are counted, not named.
@@ -15,7 +15,7 @@ NAMED = 5
 
 
 def summary(
-    spec: PipelineSpec, version: str, champion: str | None, found: Sequence[Finding], suspects: Sequence[str]
+    spec: PipelineSpec, version: str, champion: str | None, found: Sequence[EvaluatedNumber], suspects: Sequence[str]
 ) -> list[str]:
     """What a manager asks: what is predicted, is it better, what does it save, what is suspicious."""
     return [
@@ -27,14 +27,14 @@ def summary(
     ]
 
 
-def _predicted(spec: PipelineSpec, version: str, found: Sequence[Finding]) -> str:
+def _predicted(spec: PipelineSpec, version: str, found: Sequence[EvaluatedNumber]) -> str:
     test = one(found, "test", spec.metric)
     kinds = {"binary": "yes or no", "multiclass": "one of several classes", "regression": "a number"}
     rows = f"{test.rows:,} test rows that neither training nor search has seen" if test else "no test rows"
     return f"Version {version} predicts {spec.target.name} ({kinds[spec.target.kind]}). It was evaluated on {rows}."
 
 
-def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str) -> str:
+def _against(spec: PipelineSpec, found: Sequence[EvaluatedNumber], name: str, whom: str) -> str:
     gain, other, own = (one(found, scope, spec.metric) for scope in (f"gain_over_{name}", name, "test"))
     if gain is None or other is None or own is None:
         why = next((f.note for f in found if f.scope == "not_compared"), None)
@@ -54,7 +54,7 @@ def _against(spec: PipelineSpec, found: Sequence[Finding], name: str, whom: str)
     return f"It does not differ significantly from {whom}: {compared}, a difference of {size}."
 
 
-def _saved(spec: PipelineSpec, found: Sequence[Finding], champion: str | None) -> list[str]:
+def _saved(spec: PipelineSpec, found: Sequence[EvaluatedNumber], champion: str | None) -> list[str]:
     cost = one(found, "cost", "cost")
     if cost is None:
         return []
@@ -81,7 +81,7 @@ def _leaks(suspects: Sequence[str]) -> str:
     return f"Suspected target leakage, to be checked before anything else: {'; '.join(suspects)}."
 
 
-def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+def limitations(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> list[str]:
     """Where the version must not be trusted, by its numbers."""
     sentences = []
     rule = spec.gates.slices
@@ -108,21 +108,21 @@ def limitations(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
     return sentences
 
 
-def _significantly_worse(finding: Finding, test: Finding) -> bool:
+def _significantly_worse(finding: EvaluatedNumber, test: EvaluatedNumber) -> bool:
     end = finding.high if metrics.METRICS[test.metric].is_higher_better else finding.low
     return end is not None and not math.isnan(end) and metrics.METRICS[test.metric].gain(end, test.value) < 0
 
 
-def _named(found: Sequence[Finding]) -> str:
+def _named(found: Sequence[EvaluatedNumber]) -> str:
     names = [f"{f.slice_by}={f.slice} ({number(f.value)}, {f.rows:,} rows)" if f.slice_by else f.metric for f in found]
     return ", ".join(names[:NAMED]) + _more(found)
 
 
-def _more(found: Sequence[Finding]) -> str:
+def _more(found: Sequence[EvaluatedNumber]) -> str:
     return f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
 
 
-def one(found: Sequence[Finding], scope: str, metric: str) -> Finding | None:
+def one(found: Sequence[EvaluatedNumber], scope: str, metric: str) -> EvaluatedNumber | None:
     """The finding of a scope and metric that is about all rows."""
     return next((f for f in found if f.scope == scope and f.metric == metric and f.slice_by is None), None)
 
@@ -134,7 +134,7 @@ def number(value: float | None) -> str:
     return "not defined" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def interval(finding: Finding) -> str:
+def interval(finding: EvaluatedNumber) -> str:
     """Both ends in words; empty where there are none."""
     if finding.low is None or finding.high is None or math.isnan(finding.low):
         return ""

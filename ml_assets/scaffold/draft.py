@@ -17,7 +17,7 @@ from ml_assets.ml.feature_types import NO_FEATURES
 from ml_assets.scaffold import evidence, files, reading
 from ml_assets.scaffold.files import SourceFiles
 from ml_assets.scaffold.profile import profile
-from ml_assets.scaffold.reading import ROWS, Read
+from ml_assets.scaffold.reading import ROWS, ReadTable
 from ml_assets.scaffold.suggest import (
     Suggestion,
     TargetSuggestion,
@@ -72,7 +72,7 @@ class Draft:
     columns: list[Suggestion]
     target_column: str
     target: TargetSuggestion
-    read: Read
+    read: ReadTable
     suspects: dict[str, str]
     features: list[Feature]
     skipped: dict[str, str]
@@ -127,7 +127,7 @@ def _inferred(
     con: duckdb.DuckDBPyConnection,
     name: str,
     source: SourceFiles,
-    read: Read,
+    read: ReadTable,
     target: str,
     root: Path,
     say: Callable[[str], None],
@@ -196,7 +196,7 @@ def _rules(styles: Mapping[str, Style]) -> dict[str, str]:
     return rules
 
 
-def _existing(target: str, read: Read) -> str:
+def _existing(target: str, read: ReadTable) -> str:
     names = list(read.types)
     same = [name for name in names if name.strip().lower() == target.strip().lower()]  # DuckDB strips a CSV's names
     if target in names or same:

@@ -31,7 +31,7 @@ WORDS = ("boolean", "integer", "number", "date", "timestamp")
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadTable:
     """What reading gave.
 
     Args:
@@ -60,7 +60,7 @@ def read(
     source: SourceFiles,
     target: str | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Read:
+) -> ReadTable:
     """Read all files into the table `rows_`, typed as a pipeline would read them.
 
     A column has a type when every one of its values can be read so; numbers that begin with a zero are codes, so text.
@@ -120,7 +120,7 @@ def _left_out(found: Mapping[str, str], target: str) -> dict[str, str]:
     return left_out | {name: "its name has a line break" for name in found if not name.isprintable()}
 
 
-def _understood(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], target: str) -> Read:
+def _understood(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], target: str) -> ReadTable:
     """Types, words for missing values, which become NULL in `found`, and how other texts are written."""
     texts = [name for name, kind in kept.items() if kind == "VARCHAR"]
     types = {name: _word(kind) or "string" for name, kind in kept.items()} | _read_as(con, texts)
@@ -132,7 +132,7 @@ def _understood(con: duckdb.DuckDBPyConnection, kept: Mapping[str, str], target:
     types |= _read_as(con, list(missing))
     texts = [name for name in texts if types[name] == "string"]
     styles = {name: style for name in texts if (style := style_of(con, "found", name)) is not None}
-    return Read(types, styles, {}, missing, exempt)
+    return ReadTable(types, styles, {}, missing, exempt)
 
 
 def _keep(

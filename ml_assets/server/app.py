@@ -21,7 +21,7 @@ from ml_assets.server import docs_page, openapi, page, problems
 from ml_assets.server.bodies import Bodies
 from ml_assets.server.counting import Counting
 from ml_assets.server.describe import describe
-from ml_assets.server.keeping import Feedback
+from ml_assets.server.keeping import FeedbackRequest
 from ml_assets.server.keys import Keys
 from ml_assets.server.problems import Problem
 from ml_assets.server.prometheus import Metrics, shared
@@ -113,7 +113,7 @@ class Routes:
             raise Problem(
                 409, "not-logged", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
             )
-        found = msgspec.json.decode(body, type=Feedback)
+        found = msgspec.json.decode(body, type=FeedbackRequest)
         request_id = new_id()
         await asyncio.to_thread(pipeline.keeper.feedback, found.outcomes, request_id)
         return JSONResponse({"id": request_id, "pipeline": pipeline.name, "outcomes": len(found.outcomes)})

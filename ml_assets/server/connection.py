@@ -24,12 +24,12 @@ def most_connections() -> int:
     return max(8, min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES))
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """uvicorn's connection, with deadlines. Where there are too many, the one whose request has been arriving for
     longest makes room for the newest.
     """
 
-    arriving: ClassVar[dict[Connection, None]] = {}  # those whose request is not complete, the oldest first
+    arriving: ClassVar[dict[HttpConnection, None]] = {}  # those whose request is not complete, the oldest first
     most: ClassVar[int] = MAX_CONNECTIONS
     _pending = 0
     _deadline: asyncio.TimerHandle | None = None

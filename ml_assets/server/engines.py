@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import Facts
+from ml_assets.ml.release import ServingFacts
 from ml_assets.server.features import Features
 from ml_assets.server.features_sqlite import NotHeld, SqliteFeatures
 
@@ -15,7 +15,7 @@ log = logging.getLogger("ml_assets.server")
 
 
 def opened(
-    folder: Path, facts: Facts, schema: Schema, tables: Path | None = None, beside: Engine | None = None
+    folder: Path, facts: ServingFacts, schema: Schema, tables: Path | None = None, beside: Engine | None = None
 ) -> Engine:
     """The engine that the release names, for one thread at a time.
 

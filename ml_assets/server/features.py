@@ -23,7 +23,7 @@ from ml_assets.lake.database import in_memory
 from ml_assets.lake.faults import named
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SOURCES, Facts, table_file
+from ml_assets.ml.release import SOURCES, ServingFacts, table_file
 from ml_assets.server.one_row import OneRow
 from ml_assets.server.requests import RowRefused
 from ml_assets.server.stored_casts import with_stored_casts
@@ -45,7 +45,7 @@ class ValuesRefused(Exception):
     """DuckDB or pyarrow cannot compute with the values of some rows."""
 
 
-class Source:
+class RequestRows:
     """The rows of the current request, as DuckDB reads them; filled anew for each."""
 
     def __init__(self, schema: Schema) -> None:
@@ -90,11 +90,16 @@ class Features:
     inline = False  # do a few rows cost so little that they are computed where they arrive?
 
     def __init__(
-        self, folder: Path, facts: Facts, schema: Schema, tables: Path | None = None, beside: Features | None = None
+        self,
+        folder: Path,
+        facts: ServingFacts,
+        schema: Schema,
+        tables: Path | None = None,
+        beside: Features | None = None,
     ) -> None:
         self._schema, self._facts = schema, facts
         self.row_wise = facts.row_wise  # features of a row depend on that row alone: requests are computed together
-        self._source = Source(schema)
+        self._source = RequestRows(schema)
         self.con = in_memory() if beside is None else _taken(beside)
         self.spare: duckdb.DuckDBPyConnection | None = None  # the connection of an engine beside this one
         try:

@@ -20,7 +20,7 @@ from ml_assets.errors import FeatureError, ServingError
 from ml_assets.lake.database import in_memory
 from ml_assets.lake.sql import identifier, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line, table_file
+from ml_assets.ml.release import SQLITE_SELECT, ServingFacts, source_line, table_file
 from ml_assets.ml.sql_functions import callables, stored
 from ml_assets.server.features import Columns
 from ml_assets.server.requests import RowRefused
@@ -53,7 +53,7 @@ class SqliteFeatures:
 
     row_wise, inline = True, True
 
-    def __init__(self, folder: Path, facts: Facts, schema: Schema, tables: Path | None = None) -> None:
+    def __init__(self, folder: Path, facts: ServingFacts, schema: Schema, tables: Path | None = None) -> None:
         self._schema, self._version = schema, facts.version
         self._times = [word in ("date", "timestamp") for word in schema.columns.values()]
         self._select = _select(folder, facts)
@@ -154,7 +154,7 @@ class SqliteFeatures:
         self.con.set_authorizer(authorize)
 
 
-def _select(folder: Path, facts: Facts) -> str:
+def _select(folder: Path, facts: ServingFacts) -> str:
     """The SELECT, translated from the one that the bundle has."""
     file = folder / "bundle" / str(facts.sql)
     line, _, text = (folder / SQLITE_SELECT).read_text(encoding="utf-8").partition("\n")
@@ -164,7 +164,7 @@ def _select(folder: Path, facts: Facts) -> str:
 
 
 def _tables(
-    folder: Path, tables: Path | None, facts: Facts
+    folder: Path, tables: Path | None, facts: ServingFacts
 ) -> Iterator[tuple[tuple[str, str], duckdb.DuckDBPyConnection]]:
     """Lookups and references, each as (kind, name) and its rows; without the columns that SQLite cannot hold."""
     total = 0

@@ -20,7 +20,7 @@ from ml_assets.errors import ModelError, SpecError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.server.counting import Counting
-from ml_assets.server.keeping import Keeper
+from ml_assets.server.keeping import RecordWriter
 from ml_assets.server.loading import Loading, LocalRelease
 from ml_assets.server.prediction_log import PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Settings, Versions
@@ -118,7 +118,7 @@ class Follower:
                 continue
             keeper = None
             if settings.log is not None:
-                keeper = Keeper(self._log, name, settings.log, settings.outcomes, settings.key)
+                keeper = RecordWriter(self._log, name, settings.log, settings.outcomes, settings.key)
             dropped = partial(counting.add, "ml_assets_shadow_dropped_total", name)
             pipeline = Pipeline(name, settings, reload, keeper, counting.scored, dropped)
             self._followed[name] = Followed(pipeline)

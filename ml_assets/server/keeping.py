@@ -19,7 +19,7 @@ TYPES: dict[str, Any] = {"string": str, "integer": int, "number": int | float, "
 Values = Annotated[dict[str, Any], msgspec.Meta(min_length=1)]
 
 
-class Outcome(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class ObservedRow(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What was observed for a row that was scored: found by the request's id, or by the pipeline's key."""
 
     values: Values
@@ -28,13 +28,13 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     key: dict[str, Any] | None = None
 
 
-class Feedback(msgspec.Struct, forbid_unknown_fields=True):
+class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request with outcomes."""
 
-    outcomes: Annotated[list[Outcome], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
+    outcomes: Annotated[list[ObservedRow], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
 
 
-class Keeper:
+class RecordWriter:
     """Writes the records of one pipeline; from any thread.
 
     Args:
@@ -87,7 +87,7 @@ class Keeper:
             positions=job.positions,
         )
 
-    def feedback(self, outcomes: Sequence[Outcome], request_id: str) -> None:
+    def feedback(self, outcomes: Sequence[ObservedRow], request_id: str) -> None:
         """Write outcomes that were sent back.
 
         Raises:
@@ -107,7 +107,7 @@ class Keeper:
         except (OSError, MLAssetsError) as error:
             raise _not_kept(error) from error
 
-    def _mistakes(self, row: int, outcome: Outcome) -> list[dict[str, Any]]:
+    def _mistakes(self, row: int, outcome: ObservedRow) -> list[dict[str, Any]]:
         found = []
         if (outcome.id is None) == (outcome.key is None):
             found.append(("id", "an outcome has one of `id` and `key`"))

@@ -27,7 +27,7 @@ LOOPBACK_NET = re.compile(r"127(\.\d{1,3}){3}")
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """A key that is known.
 
     Args:
@@ -47,7 +47,7 @@ class Keys:
         is_local: Only this machine may ask, and it needs no key.
     """
 
-    def __init__(self, known: Iterable[Key] = (), is_local: bool = False) -> None:
+    def __init__(self, known: Iterable[ApiKey] = (), is_local: bool = False) -> None:
         self._known, self.is_local = tuple(known), is_local
 
     def __bool__(self) -> bool:
@@ -111,7 +111,7 @@ def read_keys(file: Path | None, environment: Mapping[str, str] = os.environ) ->
     return Keys(keys)
 
 
-def _key(place: str, words: list[str]) -> Key:
+def _key(place: str, words: list[str]) -> ApiKey:
     scopes = frozenset(words[1].split(",")) if len(words) > 1 else frozenset()
     is_digest = len(words[0]) == 64 and not set(words[0].lower()) - set("0123456789abcdef")
     if not is_digest or not scopes or scopes - set(SCOPES):
@@ -121,7 +121,7 @@ def _key(place: str, words: list[str]) -> Key:
             where={"in": place},
             fix="`ml-assets key` prints a line.",
         )
-    return Key(bytes.fromhex(words[0]), scopes)
+    return ApiKey(bytes.fromhex(words[0]), scopes)
 
 
 def new_key(scopes: Collection[str], name: str) -> tuple[str, str]:

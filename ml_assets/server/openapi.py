@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ml_assets.server.keeping import Feedback
+from ml_assets.server.keeping import FeedbackRequest
 from ml_assets.server.keys import SCOPES
 from ml_assets.server.registry import Pipeline, Registry
 from ml_assets.server.requests import PredictResponse
@@ -53,7 +53,7 @@ def document(registry: Registry, with_keys: bool) -> dict[str, Any]:
     """
     refused = {**REFUSED, **(KEYS if with_keys else {})}
     ready = [one for one in registry.pipelines.values() if one.versions is not None]
-    types = [PredictResponse, Feedback, *(one.need().champion.request for one in ready)]
+    types = [PredictResponse, FeedbackRequest, *(one.need().champion.request for one in ready)]
     (response, feedback, *requests), components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_assets.errors import FeatureError, ServingError
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import Facts
+from ml_assets.ml.release import ServingFacts
 from ml_assets.server.features import Columns, Features
 from ml_assets.server.features_sqlite import NotHeld, SqliteFeatures
 from ml_assets.server.requests import RowRefused
@@ -39,7 +39,7 @@ EXTREMES: dict[str, tuple[Any, ...]] = {
 REFUSED = "refused"
 
 
-def difference(folder: Path, facts: Facts, schema: Schema, rows: Columns, count: int) -> str:
+def difference(folder: Path, facts: ServingFacts, schema: Schema, rows: Columns, count: int) -> str:
     """Why SQLite must not compute the release's features; empty where it computes the same.
 
     Args:

@@ -116,13 +116,13 @@ def work(
     import uvicorn
 
     from ml_assets.server.app import app
-    from ml_assets.server.connection import Connection, most_connections
+    from ml_assets.server.connection import HttpConnection, most_connections
     from ml_assets.server.counting import Counting
     from ml_assets.server.prometheus import Metrics
     from ml_assets.server.service import words
 
     service = make()
-    Connection.most = most_connections()
+    HttpConnection.most = most_connections()
 
     class Server(uvicorn.Server):
         """Loads what is to be served: as soon as the port is open, or before, where others answer meanwhile."""
@@ -158,7 +158,7 @@ def work(
         counting = Counting(Metrics(memory, part))
         registry = service.open(counting)
         application = app(registry, keys, counting)
-        server = Server(registry, uvicorn.Config(application, http=Connection, **UVICORN))
+        server = Server(registry, uvicorn.Config(application, http=HttpConnection, **UVICORN))
         try:
             await server.serve(sockets=[bound])
         finally:

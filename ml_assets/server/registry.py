@@ -16,7 +16,7 @@ import msgspec
 from ml_assets.errors import did_you_mean
 from ml_assets.ml import routing
 from ml_assets.server import explain, lanes, problems
-from ml_assets.server.keeping import Keeper
+from ml_assets.server.keeping import RecordWriter
 from ml_assets.server.lanes import QUICK_ROWS, Job, Lane, Seen, Turns
 from ml_assets.server.prediction_log import LogRules
 from ml_assets.server.problems import Problem
@@ -91,7 +91,7 @@ class Pipeline:
         name: str,
         settings: Settings | None = None,
         reload: Callable[[], Awaitable[None]] | None = None,
-        keeper: Keeper | None = None,
+        keeper: RecordWriter | None = None,
         seen: Seen = lanes.nothing_done,
         dropped: Callable[[int], None] = lambda _: None,
     ) -> None:

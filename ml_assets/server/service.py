@@ -11,7 +11,7 @@ from typing import Protocol
 from ml_assets.errors import ServingError
 from ml_assets.ml import manifest, release
 from ml_assets.server.counting import Counting
-from ml_assets.server.keeping import Keeper
+from ml_assets.server.keeping import RecordWriter
 from ml_assets.server.prediction_log import LogRules, PredictionLog
 from ml_assets.server.registry import CHAMPION, Pipeline, Registry, Versions
 from ml_assets.server.scorer import Scorer
@@ -70,7 +70,7 @@ class Folder:
             raise ServingError("There is no such release.", where={"folder": self._folder}, fix=fix)
         manifest.verify(self._folder, self._sha256, "release")
         name = release.read_facts(self._folder).pipeline
-        keeper = Keeper(self._log, name, LogRules()) if self._log is not None else None
+        keeper = RecordWriter(self._log, name, LogRules()) if self._log is not None else None
         self._pipeline = Pipeline(name, keeper=keeper, seen=counting.scored)
         return Registry([self._pipeline])
 

@@ -18,7 +18,7 @@ SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
-class Fault:
+class CsvFault:
     """One fault.
 
     Args:
@@ -30,7 +30,7 @@ class Fault:
     fix: str
 
 
-def explain(error: Exception, path: str, fix: str) -> Fault:
+def explain(error: Exception, path: str, fix: str) -> CsvFault:
     """Why DuckDB cannot read a file: the fault of a CSV, else what DuckDB says of the data.
 
     Args:
@@ -40,10 +40,10 @@ def explain(error: Exception, path: str, fix: str) -> Fault:
     """
     fault = find_fault(path) if format_of([path]) == "csv" else None
     told = str(error).partition("\n\n")[0].splitlines()  # what follows are DuckDB's options and our SQL
-    return fault or Fault(" ".join(line.strip()[:200] for line in told[:4]), fix)
+    return fault or CsvFault(" ".join(line.strip()[:200] for line in told[:4]), fix)
 
 
-def find_fault(path: str) -> Fault | None:
+def find_fault(path: str) -> CsvFault | None:
     """The first fault of a CSV file, or None where there is none that can be told.
 
     Args:
@@ -55,7 +55,7 @@ def find_fault(path: str) -> Fault | None:
         return None
 
 
-def _of_encoding(path: str) -> Fault | None:
+def _of_encoding(path: str) -> CsvFault | None:
     with opened(path) as file:
         start = file.read(400)
     encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), None)
@@ -74,7 +74,7 @@ def _of_encoding(path: str) -> Fault | None:
     return None
 
 
-def _undecodable(data: bytes, line: int) -> Fault:
+def _undecodable(data: bytes, line: int) -> CsvFault:
     """What has no letters between 0x80 and 0x9f is Latin-1; Windows has its dashes and quotes there."""
     is_windows = any(0x80 <= code < 0xA0 for code in data)
     encoding, name = ("WINDOWS-1252", "Windows-1252") if is_windows else ("ISO-8859-1", "Latin-1 (ISO-8859-1)")
@@ -83,11 +83,11 @@ def _undecodable(data: bytes, line: int) -> Fault:
     )
 
 
-def _not_utf8(found: str, encoding: str) -> Fault:
-    return Fault(found, f"Deliver it as UTF-8: iconv -f {encoding} -t UTF-8 OLD.csv > NEW.csv")
+def _not_utf8(found: str, encoding: str) -> CsvFault:
+    return CsvFault(found, f"Deliver it as UTF-8: iconv -f {encoding} -t UTF-8 OLD.csv > NEW.csv")
 
 
-def _of_rows(path: str) -> Fault | None:
+def _of_rows(path: str) -> CsvFault | None:
     """An open quote, or a line with another number of columns than the header."""
     with opened(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -100,28 +100,28 @@ def _of_rows(path: str) -> Fault | None:
             for row in rows:
                 header = header or len(row)
                 if row and len(row) != header:
-                    return Fault(
+                    return CsvFault(
                         f"line {begins:,} has {len(row):,} columns, the header has {header:,} "
                         f"(separated by {_shown(separator)})",
                         "Correct the line, or put values that hold the separator in double quotes.",
                     )
                 begins = rows.line_num + 1
         except csv.Error as error:
-            return Fault(
+            return CsvFault(
                 f"a quoted value that begins in line {begins:,} does not end as it should ({error})",
                 "Close the quote; a quote inside a quoted value is written twice.",
             )
     return None
 
 
-def _of_line_ends(path: str) -> Fault | None:
+def _of_line_ends(path: str) -> CsvFault | None:
     windows = both = 0
     with opened(path) as file:
         while chunk := file.read(CHUNK):
             windows, both = windows + chunk.count(b"\r\n"), both + chunk.count(b"\n")
     if 0 < windows < both:
         found = f"{windows:,} lines end with CR LF and {both - windows:,} with LF alone"
-        return Fault(found, "End all lines alike: tr -d '\\r' < OLD.csv > NEW.csv")
+        return CsvFault(found, "End all lines alike: tr -d '\\r' < OLD.csv > NEW.csv")
     return None
 
 

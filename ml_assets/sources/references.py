@@ -13,7 +13,7 @@ from ml_assets.lake.faults import first_line
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal
-from ml_assets.sources.csv_faults import Fault, explain
+from ml_assets.sources.csv_faults import CsvFault, explain
 from ml_assets.sources.formats import reader
 from ml_assets.sources.packed import check_whole
 from ml_assets.sources.remote import Place, is_url
@@ -43,7 +43,7 @@ def load_references(lake: Lake, spec: PipelineSpec, paths: Paths, names: Iterabl
             place.discard(address, version)
         except (duckdb.Error, SourceError, OSError) as error:
             fix = f"Put the file there, or correct references.{name}.path in defs.yaml."
-            fault = explain(error, local, fix) if isinstance(error, duckdb.Error) else Fault(first_line(error), fix)
+            fault = explain(error, local, fix) if isinstance(error, duckdb.Error) else CsvFault(first_line(error), fix)
             raise SourceError(
                 f"The reference {name!r} cannot be read.",
                 found=fault.found,

@@ -45,7 +45,7 @@ SUMMARY = "* EXCLUDE (columns), len(list_filter(columns, lambda c: c.drifted)) A
 
 
 @dataclass(frozen=True)
-class ColumnDrift:
+class MeasuredColumn:
     """How far one column has moved.
 
     Args:
@@ -82,7 +82,7 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
-class Drift:
+class BatchDrift:
     """The verdict on a batch.
 
     Args:
@@ -94,7 +94,7 @@ class Drift:
         lost: Columns of which most values are gone: one is drift, whatever its importance.
     """
 
-    columns: Sequence[ColumnDrift]
+    columns: Sequence[MeasuredColumn]
     limit: float
     rows: int
     reference_rows: int
@@ -102,7 +102,7 @@ class Drift:
     lost: Sequence[str] = ()
 
     @property
-    def drifted_columns(self) -> list[ColumnDrift]:
+    def drifted_columns(self) -> list[MeasuredColumn]:
         """Those that count."""
         return [column for column in self.columns if column.drifted and not column.ignored]
 
@@ -156,7 +156,7 @@ class Drift:
         }
 
 
-def _sentence(column: ColumnDrift) -> str:
+def _sentence(column: MeasuredColumn) -> str:
     what = "moved by" if column.method in DISTANCES or column.method == PRESENCE else "has p ="
     return (
         f"{column.column} ({column.importance:.0%}) {what} {column.score:.2g} (limit {column.threshold:.2g}), "

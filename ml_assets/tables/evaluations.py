@@ -39,7 +39,7 @@ EARLIER_SCOPES = {"disguise": "target_proxy"}  # what release 0.1 called a scope
 
 
 @dataclass(frozen=True)
-class Finding:
+class EvaluatedNumber:
     """One number of an evaluation.
 
     Args:
@@ -79,13 +79,13 @@ class Evaluation:
         shown: Findings that the report alone shows.
     """
 
-    found: list[Finding]
+    found: list[EvaluatedNumber]
     suspects: list[str]
     judged: Judged
     baseline: Judged
     champion: Judged | None
     figures: dict[str, Any] = field(default_factory=dict)
-    shown: list[Finding] = field(default_factory=list)
+    shown: list[EvaluatedNumber] = field(default_factory=list)
 
 
 def report_name(pipeline: str, version: str, end: str = "html") -> str:
@@ -93,7 +93,9 @@ def report_name(pipeline: str, version: str, end: str = "html") -> str:
     return f"{pipeline}/evaluation/{version}.{end}"
 
 
-def record(lake: Lake, pipeline: str, found: Sequence[Finding], version: str, pin_id: str, commit: Commit) -> None:
+def record(
+    lake: Lake, pipeline: str, found: Sequence[EvaluatedNumber], version: str, pin_id: str, commit: Commit
+) -> None:
     """Write the evaluation of a version."""
     shared = {"version": version, "pin_id": pin_id, "evaluated_at": now()}
     lake.append([EVALUATIONS.rows(pipeline, [{**shared, **asdict(finding)} for finding in found])], commit)
@@ -139,7 +141,7 @@ def need_newest(lake: Lake, pipeline: str, version: str) -> list[dict[str, Any]]
     return rows
 
 
-def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
+def findings(lake: Lake, pipeline: str, version: str) -> list[EvaluatedNumber]:
     """The newest evaluation of a version.
 
     Raises:
@@ -148,11 +150,11 @@ def findings(lake: Lake, pipeline: str, version: str) -> list[Finding]:
     return [finding_of(row) for row in need_newest(lake, pipeline, version)]
 
 
-def finding_of(row: dict[str, Any]) -> Finding:
+def finding_of(row: dict[str, Any]) -> EvaluatedNumber:
     """A row as a finding; the lake keeps no NaN but NULL."""
-    known = {name: row[name] for name in Finding.__dataclass_fields__}
+    known = {name: row[name] for name in EvaluatedNumber.__dataclass_fields__}
     known["scope"] = EARLIER_SCOPES.get(row["scope"], row["scope"])
-    return Finding(**{**known, "value": math.nan if row["value"] is None else row["value"]})
+    return EvaluatedNumber(**{**known, "value": math.nan if row["value"] is None else row["value"]})
 
 
 def test_scores(lake: Lake, pipeline: str, versions: Sequence[str]) -> dict[tuple[str, str], float]:

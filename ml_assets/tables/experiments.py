@@ -26,7 +26,7 @@ PAIRED = "count(*) AS rows, avg(a) AS first, avg(b) AS second, avg(a - b) AS mea
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ComparedVersions:
     """What a source says of two versions.
 
     Args:
@@ -66,16 +66,16 @@ def loss_sql(spec: PipelineSpec) -> str:
     return "(decision != label)::INT::DOUBLE" if spec.target.kind == "multiclass" else "abs(score - label)"
 
 
-def evidence(lake: Lake, spec: PipelineSpec, first: str, second: str) -> list[Evidence]:
+def evidence(lake: Lake, spec: PipelineSpec, first: str, second: str) -> list[ComparedVersions]:
     """What each source says, the strongest first: paired rows of batches, then shadow, then divided keys."""
     return [in_batches(lake, spec, first, second), *in_log(lake, spec, first, second)]
 
 
-def in_batches(lake: Lake, spec: PipelineSpec, first: str, second: str) -> Evidence:
+def in_batches(lake: Lake, spec: PipelineSpec, first: str, second: str) -> ComparedVersions:
     """Rows of batches that both versions predicted, without the batches that one of them was trained on."""
     relation = PREDICTIONS.relation(lake, spec.name)
     if relation is None:
-        return Evidence("batches")
+        return ComparedVersions("batches")
     known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
     labels = _labels(lake, spec, f"SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {known}", "batch, row_id")
     (found,) = lake.rows(
@@ -94,11 +94,11 @@ def in_batches(lake: Lake, spec: PipelineSpec, first: str, second: str) -> Evide
     return _paired("batches", found, found["left_out"])
 
 
-def in_log(lake: Lake, spec: PipelineSpec, first: str, second: str) -> list[Evidence]:
+def in_log(lake: Lake, spec: PipelineSpec, first: str, second: str) -> list[ComparedVersions]:
     """Logged rows: those that both versions predicted, and those that were divided between them."""
     log = PREDICTION_LOG.relation(lake, spec.name)
     if log is None:
-        return [Evidence("shadow"), Evidence("routes")]
+        return [ComparedVersions("shadow"), ComparedVersions("routes")]
     _open_log(lake, spec, log, first, second)
     numbers = {"first": first, "second": second}
     (shadow,) = lake.rows(
@@ -122,9 +122,11 @@ def in_log(lake: Lake, spec: PipelineSpec, first: str, second: str) -> list[Evid
         {"first": first},
     )
     if len(routed) < 2:
-        return [_paired("shadow", shadow), Evidence("routes")]
+        return [_paired("shadow", shadow), ComparedVersions("routes")]
     one, other = (Sample(row["rows"], row["mean"], row["variance"]) for row in routed)
-    divided = Evidence("routes", (one.rows, other.rows), (one.mean, other.mean), sequential.two_sample(one, other))
+    divided = ComparedVersions(
+        "routes", (one.rows, other.rows), (one.mean, other.mean), sequential.two_sample(one, other)
+    )
     return [_paired("shadow", shadow), divided]
 
 
@@ -164,9 +166,9 @@ def _labels(lake: Lake, spec: PipelineSpec, sql: str, others: str) -> str:
     return f"(SELECT {others}, {label} AS label FROM ({sql}) WHERE label IS NOT NULL)"
 
 
-def _paired(source: Source, found: dict[str, float], left_out: int = 0) -> Evidence:
+def _paired(source: Source, found: dict[str, float], left_out: int = 0) -> ComparedVersions:
     rows = int(found["rows"])
     if not rows:
-        return Evidence(source, left_out=left_out)
+        return ComparedVersions(source, left_out=left_out)
     effect = sequential.paired(Sample(rows, found["mean"], found["variance"]))
-    return Evidence(source, (rows, rows), (found["first"], found["second"]), effect, left_out)
+    return ComparedVersions(source, (rows, rows), (found["first"], found["second"]), effect, left_out)

@@ -46,7 +46,7 @@ BY_CHANCE = 1e-6  # a rare value may be in no row of a small batch
 
 
 @dataclass(frozen=True)
-class Broken:
+class UnusualFeature:
     """A feature of a batch that is not as usual.
 
     Args:
@@ -114,7 +114,7 @@ def put(lake: Lake, pipeline: str, rows: Sequence[Mapping[str, Any]], batch: str
     return FEATURE_STATISTICS.put(pipeline, lake.values(FEATURE_STATISTICS.types, rows), batch)
 
 
-def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> list[Broken]:
+def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> list[UnusualFeature]:
     """The broken features of batches, in their order; none where nothing says what is usual."""
     name = FEATURE_STATISTICS.of(pipeline)
     if not batches or not lake.exists(name):
@@ -129,7 +129,7 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
         earlier = names[max(end - COMPARED, 0) : end]
         sides[batch] = earlier, earlier if batch in trained or not fitted else fitted
     kept = _read(lake, pipeline, {*sides, *(name for two in sides.values() for side in two for name in side)}, rules)
-    found: list[Broken] = []
+    found: list[UnusualFeature] = []
     for batch, (earlier, usual) in sides.items():
         for feature, row in kept.get(batch, {}).items():
             if feature not in rules.ignored:
@@ -157,7 +157,9 @@ def _of(feature: str, batches: Sequence[Mapping[str, Row]]) -> list[Row]:
     return [features[feature] for features in batches if feature in features]
 
 
-def _broken(lake: Lake, pipeline: str, row: Row, earlier: Sequence[Row], compared: Sequence[Row]) -> Broken | None:
+def _broken(
+    lake: Lake, pipeline: str, row: Row, earlier: Sequence[Row], compared: Sequence[Row]
+) -> UnusualFeature | None:
     fault = _fault(lake, pipeline, row, compared) if compared else None
     if fault is None:
         return None
@@ -167,7 +169,7 @@ def _broken(lake: Lake, pipeline: str, row: Row, earlier: Sequence[Row], compare
             break
         since = one["batch"]
     only = row["only_value"] if fault == "constant" else None
-    return Broken(row["batch"], row["feature"], _missing(row), median(map(_missing, compared)), since, only)
+    return UnusualFeature(row["batch"], row["feature"], _missing(row), median(map(_missing, compared)), since, only)
 
 
 def _missing(row: Row) -> float:

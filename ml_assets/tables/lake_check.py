@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ml_assets.errors import MLAssetsError
 from ml_assets.lake import check as engine
-from ml_assets.lake.check import Checked, Fault
-from ml_assets.lake.copying import Place, Tell
+from ml_assets.lake.check import CheckedLake, LakeFault
+from ml_assets.lake.copying import LakeFiles, Tell
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.data import FEATURES, QUARANTINE, RAW_DATA, VALIDATED_DATA
@@ -29,7 +29,7 @@ FIXES = {
 Models = dict[int, dict[str, set[str]]]  # snapshot -> version -> batches of its training set
 
 
-def check(place: Place, lake: Lake, is_fast: bool, tell: Tell) -> Checked:
+def check(place: LakeFiles, lake: Lake, is_fast: bool, tell: Tell) -> CheckedLake:
     """Check the catalog, every file of every living snapshot, and every artifact that a table names.
 
     Args:
@@ -51,7 +51,9 @@ def check(place: Place, lake: Lake, is_fast: bool, tell: Tell) -> Checked:
             checked.faults += _artifacts(place, lake, pipeline, is_fast)
     except MLAssetsError as error:
         what = f"models and artifacts could not be checked: {error.rule} {error.found or ''}".strip()
-        checked.faults.append(Fault(what, place.files.url, error.fix or "Do what the other faults say; check again."))
+        checked.faults.append(
+            LakeFault(what, place.files.url, error.fix or "Do what the other faults say; check again.")
+        )
     return checked
 
 
@@ -68,7 +70,7 @@ def _models(lake: Lake) -> Models:
     return found
 
 
-def _touched(fault: Fault, models: Models) -> list[str]:
+def _touched(fault: LakeFault, models: Models) -> list[str]:
     """Model versions whose training set reads the file of a fault."""
     if fault.table is None or fault.snapshots is None:
         return []
@@ -85,7 +87,7 @@ def _touched(fault: Fault, models: Models) -> list[str]:
     )
 
 
-def _artifacts(place: Place, lake: Lake, pipeline: str, is_fast: bool) -> Iterator[Fault]:
+def _artifacts(place: LakeFiles, lake: Lake, pipeline: str, is_fast: bool) -> Iterator[LakeFault]:
     """Bundles, releases and reports that a table names, and that are lost or have other bytes."""
     folders: dict[tuple[str, str], tuple[str, str]] = {}
     for model in versions.versions(lake, pipeline):
@@ -109,6 +111,6 @@ def _artifacts(place: Place, lake: Lake, pipeline: str, is_fast: bool) -> Iterat
             yield _fault("evaluation report", name, "is lost", pipeline, [f"{pipeline}@{row['version']}"])
 
 
-def _fault(kind: str, name: str, wrong: str, pipeline: str, models: list[str]) -> Fault:
+def _fault(kind: str, name: str, wrong: str, pipeline: str, models: list[str]) -> LakeFault:
     folder = f"{kind.rpartition(' ')[2]}s"
-    return Fault(f"the {kind} {wrong}", f"{folder}/{name}", FIXES[kind].format(pipeline), models=models)
+    return LakeFault(f"the {kind} {wrong}", f"{folder}/{name}", FIXES[kind].format(pipeline), models=models)

@@ -6,7 +6,7 @@ import datetime as dt
 
 from ml_assets.errors import LakeError, did_you_mean
 from ml_assets.lake.lake import Commit, Lake
-from ml_assets.lake.maintenance import GRACE, Maintenance, Needs, maintain
+from ml_assets.lake.maintenance import GRACE, MaintenanceResult, Needs, maintain
 from ml_assets.tables.audit import keep_writes
 from ml_assets.tables.table import Column, Table
 from ml_assets.tables.training_sets import pinned
@@ -37,7 +37,7 @@ OWN = (MAINTENANCE.name, MAINTENANCE.earlier_name)  # under which its writes are
 
 def run_maintenance(
     lake: Lake, pipeline: str, keep_days: int, run_id: str = "", dry_run: bool = False, grace: dt.timedelta = GRACE
-) -> Maintenance:
+) -> MaintenanceResult:
     """Do the maintenance of a pipeline, and record it.
 
     Args:

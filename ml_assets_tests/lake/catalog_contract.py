@@ -6,16 +6,13 @@ A catalog is handed to other processes by pickling the value, so it must say whe
 from __future__ import annotations
 
 import abc
-import multiprocessing
 import os
-import pickle
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import duckdb
@@ -27,19 +24,7 @@ from ml_assets.lake.lake import Commit, Lake, Put, Rows
 from ml_assets.lake.sql import literal
 from ml_assets.tables import audit, remembered
 from ml_assets.tables.table import Column, Table
-
-WAITER = """
-import pickle, sys
-name, number, out = sys.argv[1:4]
-catalog = pickle.loads(bytes.fromhex(sys.argv[4]))  # of our own test
-print("ready", flush=True)
-sys.stdin.readline()
-with catalog.lock(name, 30, "testing"):
-    with open(out, "a") as file:
-        file.write(number + "\\n")
-    if number == "dies":
-        sys.stdin.readline()
-"""
+from ml_assets_tests.processes import FORKED, eventually, exit_codes, killed, started
 
 
 def assert_as_read(lake: Lake, batch: str | None, is_named: bool) -> None:
@@ -56,34 +41,30 @@ class Waiter:
     """A process that asks for a lock when it is told, and writes its number into a file when it has it."""
 
     def __init__(self, catalog: Catalog, name: str, number: str, out: Path) -> None:
-        command = [sys.executable, "-c", WAITER, name, number, str(out), pickle.dumps(catalog).hex()]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pipe, its_end = FORKED.Pipe()
+        self.process = started(_wait, catalog, name, number, out, its_end)
 
     def is_ready(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n"
+        assert self.pipe.recv() == "ready"
 
     def ask(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def ended(self) -> int:
-        self.process.communicate(timeout=30)
-        return self.process.returncode
+        self.pipe.send("ask")
 
 
-def _create(catalog: Catalog, start: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
+def _wait(catalog: Catalog, name: str, number: str, out: Path, pipe: Connection) -> None:
+    pipe.send("ready")
+    pipe.recv()
+    with catalog.lock(name, 30, "testing"):
+        with out.open("a") as file:
+            file.write(number + "\n")
+        if number == "dies":
+            pipe.recv()
+
+
+def _create(catalog: Catalog, start: Barrier) -> None:
+    start.wait()
     catalog.create(30)
     catalog.connect(False, None, 30).close()
-
-
-def eventually(happens: object, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not happens():  # type: ignore[operator]
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def write(catalog: Catalog, folder: Path, value: int, table: str = "t.x") -> int:
@@ -143,14 +124,8 @@ class CatalogContract(abc.ABC):
         assert Lake(folder, catalog=catalog).count("t.x") == 1
 
     def test_many_at_once_make_one(self, catalog: Catalog, folder: Path) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        start = spawn.Barrier(3)
-        workers = [spawn.Process(target=_create, args=(catalog, start)) for _ in range(3)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+        start = FORKED.Barrier(3)
+        assert exit_codes([started(_create, catalog, start) for _ in range(3)]) == [0, 0, 0]
         with Lake(folder, catalog=catalog) as lake:
             assert lake.snapshot() == 0
             assert lake.tables() == []
@@ -329,7 +304,7 @@ class CatalogContract(abc.ABC):
         # Who asks again and again does not come before those that wait.
         with catalog.lock("t.train", 30, "testing"):
             assert out.read_text().split() == ["0", "1", "2", "3", "4"]
-        assert [waiter.ended() for waiter in waiters] == [0] * 5
+        assert exit_codes([waiter.process for waiter in waiters]) == [0] * 5
 
     def test_threads_wait_their_turn_too(self, catalog: Catalog) -> None:
         order: list[int] = []
@@ -391,9 +366,9 @@ class CatalogContract(abc.ABC):
             waiter.ask()
             time.sleep(0.1)
         for waiter in (waiting, holder):
-            waiter.process.send_signal(signal.SIGKILL)
-            waiter.process.communicate()
-        assert last.ended() == 0
+            waiter.process.kill()
+            assert killed(waiter.process)
+        assert exit_codes([last.process]) == [0]
         assert out.read_text().split() == ["dies", "last"]
         with catalog.lock("t.train", 0, "testing"):
             pass

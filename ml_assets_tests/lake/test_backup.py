@@ -14,7 +14,7 @@ from ml_assets.errors import LakeError
 from ml_assets.lake import copying, ledger
 from ml_assets.lake.backup import Backup, backup
 from ml_assets.lake.check import check
-from ml_assets.lake.copying import Place, Progress
+from ml_assets.lake.copying import LakeFiles, Progress
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.recovery import Recovered, recover_backup
@@ -217,4 +217,4 @@ def test_a_copy_that_arrives_with_other_bytes_is_refused(
 
 
 def test_places_are_equal_by_what_they_are(project: Paths) -> None:
-    assert project.place == Place(project.catalog, FolderStorage(project.data))
+    assert project.place == LakeFiles(project.catalog, FolderStorage(project.data))

@@ -16,7 +16,7 @@ from ml_assets.cli import main
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import evaluations
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets_tests.conftest import shared
 from ml_assets_tests.lake import kept
 from ml_assets_tests.lake.history_helpers import rows, write
@@ -180,7 +180,9 @@ def test_artifacts_that_tables_name(project: Paths) -> None:
 
 def test_a_report_of_an_evaluation(project: Paths) -> None:
     with Lake.of(project) as lake:
-        evaluations.record(lake, "t", [Finding("test", "roc_auc", 0.7, 9)], "1.0.0", "p", Commit("t/evaluation_report"))
+        evaluations.record(
+            lake, "t", [EvaluatedNumber("test", "roc_auc", 0.7, 9)], "1.0.0", "p", Commit("t/evaluation_report")
+        )
     found = fault("--fast")
     assert (found["what"], found["models"]) == ("the evaluation report is lost", ["t@1.0.0"])
     assert found["where"] == "reports/t/evaluation/1.0.0.html"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +24,8 @@ from ml_assets.errors import LakeBusy, LakeError, SchemaChange, SourceError
 from ml_assets.lake import database
 from ml_assets.lake.database import sqlite_file
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
-from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG
+from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, largest_snapshot
+from ml_assets_tests.processes import eventually, exit_codes, killed, started
 
 BY = Commit(asset="t/x", run_id="run", code_version="v1", batch="a")
 
@@ -351,15 +350,8 @@ def _write_many(folder: Path, table: str, batch: str, times: int) -> None:
 def test_parallel_writers_lose_and_double_nothing(tmp_path: Path, same_batch: bool) -> None:
     """Without the lock they meet conflicts that only retries save, and on PostgreSQL two first writes both survive."""
     folder = tmp_path / "lake"
-    spawn = multiprocessing.get_context("spawn")
-    workers = [
-        spawn.Process(target=_write_many, args=(folder, "t.x", "a" if same_batch else str(n), 6)) for n in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    batches = ["a"] * 3 if same_batch else ["0", "1", "2"]
+    assert exit_codes([started(_write_many, folder, "t.x", batch, 6) for batch in batches]) == [0, 0, 0]
     with Lake(folder, read_only=True) as lake:
         counts = dict(lake.con.execute("SELECT batch, count(*) FROM lake.t.x GROUP BY 1").fetchall())
         assert counts == ({"a": 50} if same_batch else {"0": 50, "1": 50, "2": 50})
@@ -371,14 +363,13 @@ def test_a_killed_writer_leaves_whole_batches_and_no_lock(tmp_path: Path) -> Non
     folder = tmp_path / "lake"
     with Lake(folder) as lake:
         put(lake, "SELECT 'a' AS batch, -1 AS v FROM range(50)")
-    spawn = multiprocessing.get_context("spawn")
-    for delay in (0.9, 1.1, 1.3, 1.5):
-        worker = spawn.Process(target=_write_many, args=(folder, "t.x", "a", 10_000))
-        worker.start()
+    for delay in (0.1, 0.2, 0.3, 0.4):
+        before = largest_snapshot(folder / CATALOG)
+        worker = started(_write_many, folder, "t.x", "a", 10_000)
+        eventually(lambda before=before: largest_snapshot(folder / CATALOG) > before)  # type: ignore[misc]
         time.sleep(delay)
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
+        worker.kill()
+        assert killed(worker)
         with Lake(folder, lock_timeout_s=5) as lake:
             rows, distinct = lake.con.execute("SELECT count(*), count(DISTINCT v) FROM lake.t.x").fetchall()[0]
             assert (rows, distinct) == (50, 1)

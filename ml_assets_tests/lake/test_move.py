@@ -11,7 +11,7 @@ import pytest
 from ml_assets.errors import LakeError
 from ml_assets.lake import copying
 from ml_assets.lake.backup import backup
-from ml_assets.lake.copying import Place
+from ml_assets.lake.copying import LakeFiles
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.move import move
 from ml_assets.lake.paths import Paths
@@ -81,7 +81,7 @@ def test_rows_in_the_catalog_are_backed_up_and_moved_to_a_server_once_they_are_i
     target = FolderStorage(there.root / "backup")
     backup(project.place, target, quiet, 5)
     assert states(Paths(project.root, target.folder)) == before
-    server = Place(PostgresCatalog(running.database(), there.lake), FolderStorage(there.data))
+    server = LakeFiles(PostgresCatalog(running.database(), there.lake), FolderStorage(there.data))
     with pytest.raises(
         LakeError, match=r"rows of the lake are in the catalog itself(.|\n)*ducklake_flush_inlined_data"
     ):

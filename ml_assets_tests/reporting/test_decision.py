@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml_assets.reporting.decision import Verdict, verdict
+from ml_assets.reporting.decision import VersionState, verdict
 from ml_assets.reporting.html import Cell
 from ml_assets.tables.decisions import Decision, Gate, Word
 
@@ -21,7 +21,7 @@ def made(
     return Decision(version, word, why, list(gates), before, "ana", dt.datetime(2026, 1, day, 8, 30))
 
 
-def of(version: str, *decisions: Decision, champion: str | None = None) -> Verdict:
+def of(version: str, *decisions: Decision, champion: str | None = None) -> VersionState:
     return verdict("loans", version, decisions, champion)
 
 

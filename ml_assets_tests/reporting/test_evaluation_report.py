@@ -25,7 +25,7 @@ from ml_assets.reporting.narrative import interval, number, summary
 from ml_assets.reporting.plots import Figure
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.decisions import Decision, Gate
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import EvaluatedNumber, Evaluation
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.graph.release.made import PIN, TYPES, VERSION, examined, of, spec_of
 
@@ -141,10 +141,10 @@ def test_slices_that_are_worse_than_the_baseline_are_marked_and_come_first() -> 
     values = {"A": (0.70, 0.6, 0.8, 300), "B": (0.45, 0.3, 0.6, 20), "C": (0.40, 0.35, 0.45, 200)}
     found = [
         *(
-            Finding("slice", "roc_auc", v, rows, low, high, "region", name)
+            EvaluatedNumber("slice", "roc_auc", v, rows, low, high, "region", name)
             for name, (v, low, high, rows) in values.items()
         ),
-        *(Finding("slice_baseline", "roc_auc", 0.5, 9, slice_by="region", slice=name) for name in values),
+        *(EvaluatedNumber("slice_baseline", "roc_auc", 0.5, 9, slice_by="region", slice=name) for name in values),
     ]
     marked = worse_than_baseline(found)
     assert marked == {("region", "B"), ("region", "C")}
@@ -156,12 +156,12 @@ def test_slices_that_are_worse_than_the_baseline_are_marked_and_come_first() -> 
     assert slices_text(found, marked)[0].startswith("In 2 of 3 slices")
 
 
-def gains(low: float, high: float) -> list[Finding]:
+def gains(low: float, high: float) -> list[EvaluatedNumber]:
     middle = (low + high) / 2
     return [
-        Finding("test", "roc_auc", 0.8, 400, 0.7, 0.9),
-        Finding("champion", "roc_auc", 0.8 - middle, 400),
-        Finding("gain_over_champion", "roc_auc", middle, 400, low, high),
+        EvaluatedNumber("test", "roc_auc", 0.8, 400, 0.7, 0.9),
+        EvaluatedNumber("champion", "roc_auc", 0.8 - middle, 400),
+        EvaluatedNumber("gain_over_champion", "roc_auc", middle, 400, low, high),
     ]
 
 
@@ -183,9 +183,9 @@ def test_better_is_said_only_when_the_interval_says_so(low: float, high: float, 
 
 
 def test_a_plot_shows_the_worst_and_the_largest() -> None:
-    many = [Finding("slice", "roc_auc", 0.5 + n / 1000, 10 + n, slice_by="dest", slice=f"D{n}") for n in range(200)] + [
-        Finding("slice", "roc_auc", float("nan"), 999, slice_by="dest", slice="undefined")
-    ]
+    many = [
+        EvaluatedNumber("slice", "roc_auc", 0.5 + n / 1000, 10 + n, slice_by="dest", slice=f"D{n}") for n in range(200)
+    ] + [EvaluatedNumber("slice", "roc_auc", float("nan"), 999, slice_by="dest", slice="undefined")]
     chosen, left_out = shown(many, "roc_auc")
     names = {f.slice for f in chosen}
     assert {"D0", "D1", "D199"} <= names

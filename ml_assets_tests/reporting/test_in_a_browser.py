@@ -12,7 +12,7 @@ from ml_assets.reporting.evaluation_report import report
 from ml_assets.reporting.html import markdown_page
 from ml_assets.reporting.model_card import model_card
 from ml_assets.tables.decisions import Decision, Gate
-from ml_assets.tables.drift import Drift
+from ml_assets.tables.drift import BatchDrift
 from ml_assets_tests.browser import needs_browser, opened, problems, running
 from ml_assets_tests.graph.release.made import PIN, VERSION, examined, spec_of
 from ml_assets_tests.reporting.test_drift_report import column, shown
@@ -40,7 +40,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in {
         "evaluation": report(contents(spec, evaluation, made=made), {"model card": "card.html"}),
         "card": markdown_page(card, "Model card", {"evaluation": "evaluation.html"}),
-        "drift": shown(Drift([column("a"), column("b", drifted=False, score=0.02)], 0.5, 600, 1000)),
+        "drift": shown(BatchDrift([column("a"), column("b", drifted=False, score=0.02)], 0.5, 600, 1000)),
     }.items():
         (folder / f"{name}.html").write_text(text)
     return folder

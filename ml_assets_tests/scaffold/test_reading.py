@@ -11,10 +11,10 @@ import pytest
 
 from ml_assets.errors import SourceError
 from ml_assets.scaffold.files import find
-from ml_assets.scaffold.reading import Read, read
+from ml_assets.scaffold.reading import ReadTable, read
 
 
-def read_all(folder: Path, pattern: str = "*.csv", target: str = "") -> Read:
+def read_all(folder: Path, pattern: str = "*.csv", target: str = "") -> ReadTable:
     with duckdb.connect() as con:
         return read(con, find(pattern, folder), target)
 

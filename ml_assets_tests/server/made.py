@@ -11,7 +11,7 @@ import duckdb
 
 from ml_assets.graph.release.packaging.sqlite_select import translate
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line
+from ml_assets.ml.release import SQLITE_SELECT, ServingFacts, source_line
 
 COLUMNS = {"k": "string", "n": "integer", "x": "number", "ok": "boolean", "day": "date", "at": "timestamp"}
 NULLABLE = ["k", "x", "at"]
@@ -28,7 +28,9 @@ REFERENCE = """SELECT * FROM (VALUES (TIMESTAMPTZ '2013-01-06 05:00:00+00', 'a',
     (TIMESTAMPTZ '2013-01-06 06:00:00+00', 'a', 41.5, false, NULL)) t("hour", k, temp, dry, since)"""
 
 
-def release_of(folder: Path, sql: str, features: dict[str, str], reference: str = REFERENCE) -> tuple[Facts, Schema]:
+def release_of(
+    folder: Path, sql: str, features: dict[str, str], reference: str = REFERENCE
+) -> tuple[ServingFacts, Schema]:
     """A folder with what features are computed from, and what a release says about it."""
     for place in ("bundle", "lookups", "references"):
         (folder / place).mkdir(parents=True)
@@ -39,7 +41,9 @@ def release_of(folder: Path, sql: str, features: dict[str, str], reference: str 
         con.execute(f"COPY ({reference}) TO '{folder}/references/weather.parquet'")
     schema = Schema("binary", "late", COLUMNS, features, [], 0.5, "a.B", NULLABLE)
     (folder / "bundle" / "schema.json").write_text(json.dumps(asdict(schema)))
-    return Facts("p", "1.0.0", "7", "features.sql", None, [], {"history": ["k"]}, ["weather"], row_wise=True), schema
+    return ServingFacts(
+        "p", "1.0.0", "7", "features.sql", None, [], {"history": ["k"]}, ["weather"], row_wise=True
+    ), schema
 
 
 def types(folder: Path) -> dict[str, dict[str, str]]:
@@ -50,7 +54,7 @@ def types(folder: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def for_sqlite(folder: Path, facts: Facts, schema: Schema) -> Facts:
+def for_sqlite(folder: Path, facts: ServingFacts, schema: Schema) -> ServingFacts:
     """The facts with SQLite as the engine, its SELECT written."""
     sql = (folder / "bundle" / "features.sql").read_text()
     made = translate(sql, facts.batch, schema.columns, schema.features, types(folder))

@@ -39,11 +39,13 @@ def port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch, socket.socket() as bound:
         for name in ("HEAD_S", "BODY_S", "READ_S"):
             patch.setattr(connection, name, 0.6)
-        patch.setattr(connection.Connection, "most", 80)
+        patch.setattr(connection.HttpConnection, "most", 80)
         patch.setattr(bodies, "MAX_HELD", 2**20)
         bound.bind(("127.0.0.1", 0))
         bound.listen()
-        config = uvicorn.Config(Starlette(routes=routes), http=connection.Connection, ws="none", log_level="critical")
+        config = uvicorn.Config(
+            Starlette(routes=routes), http=connection.HttpConnection, ws="none", log_level="critical"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
@@ -60,7 +62,7 @@ def all_held(rows: list[server_attacks.Row]) -> bool:
 
 def test_slow_clients_are_closed_and_nobody_waits_for_them(port: int) -> None:
     assert all_held(server_attacks.slow_clients(port, within_s=4, clients=4))
-    assert connection.Connection.arriving == {}
+    assert connection.HttpConnection.arriving == {}
 
 
 def test_requests_without_end_are_closed(port: int) -> None:

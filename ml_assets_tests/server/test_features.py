@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.errors import ServingError
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import Facts
+from ml_assets.ml.release import ServingFacts
 from ml_assets.server.features import REQUEST_MIB, Features
 from ml_assets.server.requests import RowRefused
 
@@ -22,7 +22,7 @@ def features(folder: Path, sql: str) -> Features:
     (folder / "bundle" / "features.sql").write_text(sql)
     (folder / "references").mkdir()
     duckdb.sql(f"COPY (SELECT 7 AS k) TO '{folder / 'references' / 'sevens.parquet'}'")
-    return Features(folder, Facts("p", "1.0.0", "1", "features.sql", None, [], {}, ["sevens"]), SCHEMA)
+    return Features(folder, ServingFacts("p", "1.0.0", "1", "features.sql", None, [], {}, ["sevens"]), SCHEMA)
 
 
 def test_a_value_that_cannot_be_computed_with_is_told_with_its_row(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ EVERY_KIND = Schema(
 def of_every_kind(folder: Path, sql: str) -> Features:
     features(folder, "SELECT row_id, 1 AS y, 2 AS z FROM batch").close()
     (folder / "bundle" / "features.sql").write_text(sql)
-    return Features(folder, Facts("p", "1.0.0", "20'1", "features.sql", None, [], {}, ["sevens"]), EVERY_KIND)
+    return Features(folder, ServingFacts("p", "1.0.0", "20'1", "features.sql", None, [], {}, ["sevens"]), EVERY_KIND)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ def function_release(folder: Path) -> Path:
     bundle.save(folder / "bundle", model, schema, {}, features)
     (folder / "references").mkdir()
     pd.DataFrame({"c": ["r", "p", "q"], "factor": [3.0, 1.0, 2.0]}).to_parquet(folder / "references/factors.parquet")
-    facts = release.Facts("hand", "1.2.3", "7", None, "ml_release_features:make", ["batch", "factors"], {}, ["factors"])
+    facts = release.ServingFacts(
+        "hand", "1.2.3", "7", None, "ml_release_features:make", ["batch", "factors"], {}, ["factors"]
+    )
     scores = model.predict(features).tolist()
     release.write(folder, facts, release.Golden(rows.to_dict("records"), scores, list(map(str, scores))))
     sources = {"ml_release_features.py": FUNCTION, "ml_release_helper.py": "def half(x):\n    return x / 2\n"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import multiprocessing
 import os
 import signal
 import threading
@@ -24,6 +23,7 @@ from ml_assets.tables import training_sets
 from ml_assets.tables.audit import all_writes, last_writes
 from ml_assets.tables.maintenance import run_maintenance
 from ml_assets_tests.lake.history_helpers import content, log, model, rows, write
+from ml_assets_tests.processes import killed, started
 
 NOW = dt.timedelta(0)
 
@@ -193,7 +193,7 @@ def test_the_lock_is_taken_for_one_step_at_a_time(lake: Lake) -> None:
     assert len(turns) >= 8
 
 
-def _upkeep_until_killed(folder: Path, after_s: float) -> None:
+def _maintained_until_killed(folder: Path, after_s: float) -> None:
     with Lake(folder) as lake:
         history(lake, 2, start=1000)
         threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -201,19 +201,15 @@ def _upkeep_until_killed(folder: Path, after_s: float) -> None:
             run_maintenance(lake, "t", 0, grace=NOW)
 
 
-def test_a_killed_upkeep_loses_nothing(tmp_path: Path) -> None:
+def test_killed_maintenance_loses_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
-    spawn = multiprocessing.get_context("spawn")
     pinned: dict[int, dict[str, tuple[object, ...]]] = {}
     written = None
     for number, after_s in enumerate((0.03, 0.1, 0.25)):
         with Lake(folder) as lake:
             write(lake, "raw_data", f"once-{number}", rows({1: 1}), code="once")
             pinned |= history(lake, SMALL_FILES, start=100 * number)
-        worker = spawn.Process(target=_upkeep_until_killed, args=(folder, after_s))
-        worker.start()
-        worker.join()
-        assert worker.exitcode == -signal.SIGKILL
+        assert killed(started(_maintained_until_killed, folder, after_s))
         with Lake(folder, lock_timeout_s=5) as lake:
             check(lake, pinned)
             writes = last_writes(lake, "t")

@@ -9,7 +9,7 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.cli.lake.progress import megabytes, progress
 from ml_assets.cli.listing import json_option, print_json
-from ml_assets.lake.check import Checked, Fault
+from ml_assets.lake.check import CheckedLake, LakeFault
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import lake_check
@@ -34,7 +34,7 @@ def check(is_fast: bool, as_json: bool) -> None:
     sys.exit(1 if checked.faults else 0)
 
 
-def _print(checked: Checked, is_fast: bool) -> None:
+def _print(checked: CheckedLake, is_fast: bool) -> None:
     for fault in checked.faults:
         console.print(f"FAULT  {fault.what}: {fault.where}")
         touched = _touched(fault)
@@ -59,7 +59,7 @@ def _print(checked: Checked, is_fast: bool) -> None:
         )
 
 
-def _touched(fault: Fault) -> str:
+def _touched(fault: LakeFault) -> str:
     parts = [f"{fault.table} {fault.batch or ''}".strip() if fault.table else fault.batch or ""]
     if fault.snapshots is not None:
         first, last = fault.snapshots

@@ -33,7 +33,7 @@ PAUSES_S = (1.0, 4.0)  # between the attempts at the webhook
 
 
 @dataclass(frozen=True)
-class Release:
+class ChampionRelease:
     """The champion's release folder, verified."""
 
     folder: Path
@@ -79,7 +79,7 @@ def deploy(lake: Lake, paths: Paths, spec: PipelineSpec, move: Move) -> list[Ste
     return steps
 
 
-def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Release:
+def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> ChampionRelease:
     """The newest release of a version, after every file of it and of the bundle was compared with its manifest.
 
     Raises:
@@ -90,7 +90,7 @@ def find_release(lake: Lake, paths: Paths, pipeline: str, version: str) -> Relea
         bundle.verify(paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
     found = releases.need(lake, pipeline, version)
     manifest.verify(paths.artifacts.releases.fetch(found.folder), found.sha256, "release")
-    return Release(paths.artifacts.releases.fetch(found.folder), found.sha256)
+    return ChampionRelease(paths.artifacts.releases.fetch(found.folder), found.sha256)
 
 
 def _place(spec: PipelineSpec, paths: Paths) -> str | None:
@@ -113,7 +113,7 @@ def _configured(spec: PipelineSpec, place: str | None) -> Iterator[tuple[Any, st
         yield "webhook", host_of(spec.deploy.webhook)
 
 
-def _publish(release: Release, place: str, pipeline: str, move: Move) -> Step:
+def _publish(release: ChampionRelease, place: str, pipeline: str, move: Move) -> Step:
     champion = {
         "pipeline": pipeline,
         "version": move.version,

@@ -105,7 +105,7 @@ def check_select(
 
 
 def _explained(error: duckdb.Error, file: str, hidden: Iterable[str]) -> FeatureError:
-    found = sql_guard.Problem.of(error)
+    found = sql_guard.SelectProblem.of(error)
     for name in hidden:
         if name.lower() == (found.column or "").lower():
             return leaks(file, name, file=file, line=found.line)

@@ -69,14 +69,14 @@ class Relation:
 
 
 @dataclass
-class Scope:
+class LineageScope:
     """What names mean in one query: the relations of its FROM clause, then those around it."""
 
     relations: list[tuple[str, Relation]] = field(default_factory=list)
     merged: dict[str, Origins | None] = field(default_factory=dict)  # of USING, lower case
     aliases: dict[str, Origins | None] = field(default_factory=dict)  # of the SELECT's own list, lower case
     conditions: list[Node] = field(default_factory=list)
-    outer: Scope | None = None
+    outer: LineageScope | None = None
 
     def relation(self, alias: str) -> Relation | None:
         """A relation of this scope."""
@@ -160,7 +160,7 @@ def _view(name: str, columns: Iterable[str] | None) -> Relation:
     return Relation({column: frozenset({(name, column)}) for column in columns}, True)
 
 
-def _query(node: Node, ctes: Mapping[str, Relation], outer: Scope | None) -> Relation:
+def _query(node: Node, ctes: Mapping[str, Relation], outer: LineageScope | None) -> Relation:
     """The result of a query, whose FROM clauses may name these relations."""
     inside = dict(ctes)
     for entry in node.get("cte_map", {}).get("map", []):
@@ -200,7 +200,7 @@ def _union(parts: Iterable[Origins | None]) -> Origins | None:
     return found
 
 
-def _select(node: Node, ctes: Mapping[str, Relation], outer: Scope | None) -> tuple[Relation, Scope]:
+def _select(node: Node, ctes: Mapping[str, Relation], outer: LineageScope | None) -> tuple[Relation, LineageScope]:
     scope = _from(node["from_table"], ctes, outer)
     made, repeated = Relation(complete=True), set()
     for item in node["select_list"]:
@@ -219,7 +219,7 @@ def _select(node: Node, ctes: Mapping[str, Relation], outer: Scope | None) -> tu
     return made, scope
 
 
-def _item(item: Node, scope: Scope, ctes: Mapping[str, Relation]) -> list[tuple[str, Origins | None]] | None:
+def _item(item: Node, scope: LineageScope, ctes: Mapping[str, Relation]) -> list[tuple[str, Origins | None]] | None:
     """The columns that an item of a SELECT's list gives, "" for a name of DuckDB's; None where nobody can tell."""
     if item["class"] == "STAR":
         return _star(item, scope, ctes)
@@ -241,7 +241,7 @@ def _parts(node: Any) -> Iterator[Node]:
                 yield from _parts(part)
 
 
-def _star(star: Node, scope: Scope, ctes: Mapping[str, Relation]) -> list[tuple[str, Origins | None]] | None:
+def _star(star: Node, scope: LineageScope, ctes: Mapping[str, Relation]) -> list[tuple[str, Origins | None]] | None:
     if star["columns"] or star.get("expr"):
         return None
     given = _all_columns(scope, star["relation_name"])
@@ -259,7 +259,7 @@ def _star(star: Node, scope: Scope, ctes: Mapping[str, Relation]) -> list[tuple[
     ]
 
 
-def _all_columns(scope: Scope, alias: str) -> list[tuple[str, Origins | None]] | None:
+def _all_columns(scope: LineageScope, alias: str) -> list[tuple[str, Origins | None]] | None:
     """The columns of one relation, or of all; a column of USING once. None where they are not known."""
     if alias:
         relation = scope.relation(alias)
@@ -278,10 +278,10 @@ def _all_columns(scope: Scope, alias: str) -> list[tuple[str, Origins | None]] |
     return found
 
 
-def _from(node: Node, ctes: Mapping[str, Relation], outer: Scope | None) -> Scope:
+def _from(node: Node, ctes: Mapping[str, Relation], outer: LineageScope | None) -> LineageScope:
     """The scope of a FROM clause."""
     if node["type"] == "EMPTY":
-        return Scope(outer=outer)
+        return LineageScope(outer=outer)
     if node["type"] == "JOIN":
         left = _from(node["left"], ctes, outer)
         right = _from(node["right"], ctes, left)
@@ -292,34 +292,34 @@ def _from(node: Node, ctes: Mapping[str, Relation], outer: Scope | None) -> Scop
         relation = ctes.get(node["table_name"].lower(), relation)
     elif node["type"] == "SUBQUERY":
         relation = _query(node["subquery"]["node"], ctes, outer)
-    return Scope([(name, relation.renamed(node.get("column_name_alias", [])))], outer=outer)
+    return LineageScope([(name, relation.renamed(node.get("column_name_alias", [])))], outer=outer)
 
 
-def _join(node: Node, left: Scope, right: Scope, outer: Scope | None) -> Scope:
+def _join(node: Node, left: LineageScope, right: LineageScope, outer: LineageScope | None) -> LineageScope:
     right.outer = None
     using = [name.lower() for name in node["using_columns"]]
     if node["ref_type"] == "NATURAL":
         if not all(relation.certain for _, relation in (*left.relations, *right.relations)):
-            return Scope([(name, Relation()) for name, _ in (*left.relations, *right.relations)], outer=outer)
+            return LineageScope([(name, Relation()) for name, _ in (*left.relations, *right.relations)], outer=outer)
         using = [name for name in _names(left) if name in _names(right)]
     merged = {name: _merged(name, left, right, node["join_type"]) for name in using}
     conditions = _conditions(node, left, right)
     if node["join_type"] in CHOOSES_ROWS:
-        return Scope(left.relations, left.merged, conditions=conditions, outer=outer)
+        return LineageScope(left.relations, left.merged, conditions=conditions, outer=outer)
     merged = {**right.merged, **left.merged, **merged}
-    return Scope([*left.relations, *right.relations], merged, conditions=conditions, outer=outer)
+    return LineageScope([*left.relations, *right.relations], merged, conditions=conditions, outer=outer)
 
 
-def _conditions(node: Node, left: Scope, right: Scope) -> list[Node]:
+def _conditions(node: Node, left: LineageScope, right: LineageScope) -> list[Node]:
     own = [node["condition"]] if node.get("condition") else []
     return [*left.conditions, *right.conditions, *own]
 
 
-def _names(scope: Scope) -> list[str]:
+def _names(scope: LineageScope) -> list[str]:
     return [name.lower() for _, relation in scope.relations for name in relation.columns]
 
 
-def _merged(name: str, left: Scope, right: Scope, join_type: str) -> Origins | None:
+def _merged(name: str, left: LineageScope, right: LineageScope, join_type: str) -> Origins | None:
     """A column of USING: of the side that keeps its rows, of both in a FULL join."""
     sides = {"RIGHT": (right,), "FULL": (left, right), "OUTER": (left, right)}.get(join_type, (left,))
     try:
@@ -328,7 +328,7 @@ def _merged(name: str, left: Scope, right: Scope, join_type: str) -> Origins | N
         return None
 
 
-def _origins(expression: Node, scope: Scope, ctes: Mapping[str, Relation]) -> Origins | None:
+def _origins(expression: Node, scope: LineageScope, ctes: Mapping[str, Relation]) -> Origins | None:
     """What an expression is computed from; None where the tree cannot tell."""
     try:
         return _mentioned(expression, scope, ctes, frozenset())
@@ -336,7 +336,7 @@ def _origins(expression: Node, scope: Scope, ctes: Mapping[str, Relation]) -> Or
         return None
 
 
-def _mentioned(node: Any, scope: Scope, ctes: Mapping[str, Relation], parameters: frozenset[str]) -> Origins:
+def _mentioned(node: Any, scope: LineageScope, ctes: Mapping[str, Relation], parameters: frozenset[str]) -> Origins:
     """The columns that a part of an expression mentions, where the parameters of lambdas are no columns."""
     if isinstance(node, list):
         return _all(_mentioned(part, scope, ctes, parameters) for part in node)
@@ -362,7 +362,7 @@ def _all(parts: Iterable[Origins]) -> Origins:
     return frozenset().union(*parts)
 
 
-def _of_subquery(node: Node, scope: Scope, ctes: Mapping[str, Relation]) -> Origins:
+def _of_subquery(node: Node, scope: LineageScope, ctes: Mapping[str, Relation]) -> Origins:
     """All that a subquery mentions: what it gives, unless only its rows matter, and what chooses its rows."""
     query = node["subquery"]["node"]
     if query["type"] != "SELECT_NODE" or query["cte_map"]["map"]:

@@ -108,7 +108,7 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(name[:80] for name in listed[:SHOWN]) + more
 
 
-def _fault(delivery: Delivery) -> csv_faults.Fault | None:
+def _fault(delivery: Delivery) -> csv_faults.CsvFault | None:
     is_csv = format_of(delivery.local) == "csv"
     return next((fault for path in delivery.local if is_csv and (fault := csv_faults.find_fault(path))), None)
 

@@ -217,4 +217,4 @@ def check_sql(spec: PipelineSpec) -> None:
         try:
             sql_guard.bind(f"SELECT ({sql}\n) FROM row_", {"row_": row})
         except duckdb.Error as error:
-            raise sql_guard.no_expression(place, sql, str(sql_guard.Problem.of(error))) from error
+            raise sql_guard.no_expression(place, sql, str(sql_guard.SelectProblem.of(error))) from error

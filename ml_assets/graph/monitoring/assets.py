@@ -74,7 +74,7 @@ def kept_run(
     batch: str,
     by: samples.Watched,
     how: Mapping[str, Measure],
-    found: drift.Drift,
+    found: drift.BatchDrift,
     current: Any,
     names: Sequence[str],
 ) -> declare.Metadata:
@@ -103,7 +103,7 @@ def _reported_run(
     batch: str,
     by: samples.Watched,
     how: Mapping[str, Measure],
-    found: drift.Drift,
+    found: drift.BatchDrift,
     current: Any,
     names: Sequence[str],
     moment: dt.datetime,
@@ -119,7 +119,7 @@ def _reported_run(
     return run
 
 
-def drift_metadata(found: drift.Drift, version: str) -> declare.Metadata:
+def drift_metadata(found: drift.BatchDrift, version: str) -> declare.Metadata:
     """What Dagster shows of a verdict."""
     # Dagster shows Markdown at once only below 1,000 characters; the report and the lake have every column.
     rows = [

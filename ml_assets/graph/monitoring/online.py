@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.graph.monitoring import performance, samples
-from ml_assets.graph.monitoring.performance import Source
+from ml_assets.graph.monitoring.performance import MeasuredRows
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifier, literal
@@ -89,7 +89,7 @@ def performance_rows(lake: Lake, paths: Paths, spec: PipelineSpec, day: Day) -> 
     for version in day.versions:
         predicted = f"(SELECT * FROM {PREDICTED} WHERE model_version = {literal(version.number)})"
         when = {"measured_at": now(), "outcomes_until": None}
-        lines += performance.report_of(lake, paths, spec, day.batch, [version], Source(predicted, labels), when)
+        lines += performance.report_of(lake, paths, spec, day.batch, [version], MeasuredRows(predicted, labels), when)
     return lines
 
 

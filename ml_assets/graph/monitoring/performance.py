@@ -59,7 +59,7 @@ class StoredPredictions:
 
 
 @dataclass(frozen=True)
-class Source:
+class MeasuredRows:
     """Where predictions and labels are read from, each as SQL that can follow FROM.
 
     Args:
@@ -100,10 +100,12 @@ def report(lake: Lake, paths: Paths, spec: PipelineSpec, batch: str) -> list[dic
     return report_of(lake, paths, spec, batch, versions, of_batches(lake, spec), when)
 
 
-def of_batches(lake: Lake, spec: PipelineSpec) -> Source:
+def of_batches(lake: Lake, spec: PipelineSpec) -> MeasuredRows:
     """The predictions of batches, and the outcomes that are known."""
     known = outcomes.known_sql(spec.name, outcomes.late(lake, spec))
-    return Source(PREDICTIONS.sql(spec.name), f"(SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {known})")
+    return MeasuredRows(
+        PREDICTIONS.sql(spec.name), f"(SELECT batch, row_id, ({spec.target.sql}\n) AS label FROM {known})"
+    )
 
 
 def report_of(
@@ -112,7 +114,7 @@ def report_of(
     spec: PipelineSpec,
     batch: str,
     versions: Sequence[ScoredBy],
-    source: Source,
+    source: MeasuredRows,
     when: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The rows of a report on these versions, scored on the rows that all of them predicted; `when` is on each."""
@@ -158,7 +160,7 @@ def as_row(
     }
 
 
-def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int, source: Source | None = None) -> int:
+def open_rows(lake: Lake, spec: PipelineSpec, batch: str, versions: int, source: MeasuredRows | None = None) -> int:
     """The rows of a batch with a known outcome that all its versions have scored; returns how many.
 
     They are the temporary table `measured`: row_id, label, and whether it is in the sample for the intervals.
@@ -192,7 +194,7 @@ def measure(
     batch: str,
     versions: Sequence[ScoredBy],
     rows: int,
-    source: Source,
+    source: MeasuredRows,
 ) -> dict[tuple[str, str], Score]:
     """(version, metric) -> its score over the rows of `measured`. One version's predictions are in memory at a time."""
     kind, values, samples, size = spec.target.kind, {}, {}, 0

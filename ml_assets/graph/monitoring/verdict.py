@@ -9,7 +9,7 @@ from ml_assets.graph.monitoring.measuring import FEWEST_VALUES, measured
 from ml_assets.ml.drift_measures import PRESENCE, Measure, Measured
 from ml_assets.ml.reference import PREDICTION, Reference
 from ml_assets.spec.operation import Monitoring
-from ml_assets.tables.drift import ColumnDrift, Drift
+from ml_assets.tables.drift import BatchDrift, MeasuredColumn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def judged(
     importance: Mapping[str, float],
     rules: Monitoring,
     rows: int,
-) -> Drift:
+) -> BatchDrift:
     """Measure every column of a batch's sample and judge it; a batch of too few rows is not measured.
 
     Args:
@@ -38,7 +38,7 @@ def judged(
     old = reference.rows
     if rows < rules.min_rows:
         unjudged = f"{rows:,} rows are fewer than monitoring.min_rows ({rules.min_rows:,})"
-        return Drift([], rules.drift_share, rows, len(old), unjudged)
+        return BatchDrift([], rules.drift_share, rows, len(old), unjudged)
     found = {name: measured(current[name], old[name], measure) for name, measure in how.items()}
     to = {name: direction(current[name], old[name], one, reference.facts.get(name)) for name, one in found.items()}
     return judge(found, to, importance, rules.drift_share, rows, len(old))
@@ -51,7 +51,7 @@ def judge(
     limit: float,
     rows: int,
     reference_rows: int,
-) -> Drift:
+) -> BatchDrift:
     """The verdict on measured columns.
 
     Args:
@@ -64,7 +64,7 @@ def judge(
     """
     share = weights([name for name, one in found.items() if not one.measure.ignored], importance)
     columns = [
-        ColumnDrift(
+        MeasuredColumn(
             column=name,
             method=one.measure.method,
             score=one.score,
@@ -83,7 +83,7 @@ def judge(
     )
     unjudged = "" if share else "monitoring.columns ignores every column"
     lost = [name for name, one in found.items() if one.is_lost and not one.measure.ignored]
-    return Drift(columns, limit, rows, reference_rows, unjudged, lost)
+    return BatchDrift(columns, limit, rows, reference_rows, unjudged, lost)
 
 
 def weights(columns: Sequence[str], importance: Mapping[str, float]) -> dict[str, float]:

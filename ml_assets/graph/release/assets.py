@@ -20,7 +20,7 @@ from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import evaluations, releases, training_sets, versions
 from ml_assets.tables.decisions import DECISIONS
-from ml_assets.tables.evaluations import EVALUATIONS, Finding
+from ml_assets.tables.evaluations import EVALUATIONS, EvaluatedNumber
 from ml_assets.tables.releases import RELEASES
 from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.versions import VERSIONS
@@ -91,7 +91,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
     return evaluation_report
 
 
-def _metrics_table(found: list[Finding]) -> str:
+def _metrics_table(found: list[EvaluatedNumber]) -> str:
     scopes = ("test", "train", "baseline", "champion", "gain_over_champion")
     return markdown_table(
         [
@@ -102,7 +102,7 @@ def _metrics_table(found: list[Finding]) -> str:
     )
 
 
-def _slices_table(found: list[Finding]) -> str:
+def _slices_table(found: list[EvaluatedNumber]) -> str:
     """The worst and the largest slices."""
     slices = [f for f in found if f.scope == "slice"]
     chosen, left_out = shown(slices, slices[0].metric) if slices else ([], 0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ml_assets.graph.retraining.situation import Evidence, Situation, Training
+from ml_assets.graph.retraining.situation import Situation, StartedTraining, TrainingReason
 from ml_assets.graph.retraining.triggers import TRIGGERS
 from ml_assets.lake.lake import Lake
 from ml_assets.spec import PipelineSpec
@@ -35,7 +35,7 @@ class UnderWay(NamedTuple):
 
 
 def read_situation(
-    lake: Lake, spec: PipelineSpec, handed_in: Sequence[Evidence], under_way: Mapping[str, UnderWay]
+    lake: Lake, spec: PipelineSpec, handed_in: Sequence[TrainingReason], under_way: Mapping[str, UnderWay]
 ) -> Situation:
     """All that a decision depends on.
 
@@ -73,7 +73,7 @@ def read_situation(
     )
 
 
-def _newest(found: Iterable[feature_statistics.Broken]) -> list[feature_statistics.Broken]:
+def _newest(found: Iterable[feature_statistics.UnusualFeature]) -> list[feature_statistics.UnusualFeature]:
     """Each feature once, as it is in the newest batch."""
     return list({one.feature: one for one in found}.values())
 
@@ -102,13 +102,15 @@ def _arrivals(lake: Lake, pipeline: str) -> dict[str, int]:
     return {batch: written.get((asset, batch), ([0], []))[0][0] for batch in lake.batches(FEATURES.of(pipeline))}
 
 
-def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]) -> list[Training]:
+def _trainings(
+    lake: Lake, pipeline: str, events: Sequence[Event], under_way: Mapping[str, UnderWay]
+) -> list[StartedTraining]:
     """Every training set, and every training that was requested and has none, oldest first."""
     decided = decisions.decisions(lake, pipeline)
     pin_of = {model.version: model.pin_id for model in versions.versions(lake, pipeline)}
     of_run = {event.run_id: event.event_id for event in events if event.run_id}
     requested = {one.event_id for one in under_way.values()}
-    made: list[tuple[dt.datetime, Training]] = []
+    made: list[tuple[dt.datetime, StartedTraining]] = []
     for row in training_sets.made(lake, pipeline):
         of_it = [
             one
@@ -118,7 +120,7 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
         ]
         event_id = of_run.get(row["run_id"])
         goes_on = row["run_id"] in under_way or (event_id and event_id in requested)  # a retry is another run
-        training = Training(
+        training = StartedTraining(
             snapshot=row["snapshot_id"],
             state="done" if of_it else "running" if goes_on else "failed",
             run_id=row["run_id"],
@@ -135,5 +137,5 @@ def _trainings(lake: Lake, pipeline: str, events: Sequence[Event], under_way: Ma
         if event.decision == "train" and event.event_id not in pinned:
             runs = event.run_id in under_way or event.event_id in requested
             state: Any = "running" if runs else "failed"
-            made.append((event.decided_at, Training(event.snapshot, state, event.run_id, event.event_id)))
+            made.append((event.decided_at, StartedTraining(event.snapshot, state, event.run_id, event.event_id)))
     return [training for _, training in sorted(made, key=lambda pair: pair[0])]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ml_assets.graph.retraining.situation import Evidence, Situation, Training
+from ml_assets.graph.retraining.situation import Situation, StartedTraining, TrainingReason
 from ml_assets.graph.retraining.triggers import TRIGGERS
 from ml_assets.spec.operation import Retrain
 from ml_assets.tables.retrain_events import Event, Word
@@ -26,7 +26,7 @@ EARLIER: Mapping[str, Status] = {"answered": "settled", "unwanted": "not_configu
 
 
 @dataclass(frozen=True)
-class Decision:
+class TrainingDecision:
     """What to do about some evidence.
 
     Args:
@@ -39,7 +39,7 @@ class Decision:
 
     word: Word
     why: str
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[TrainingReason, ...]
     status: Status = "open"
     is_recorded: bool = False
 
@@ -63,7 +63,7 @@ class Decision:
         return replace(event, run_key=event.event_id) if self.word == "train" else event
 
 
-def decide(rules: Retrain, needed_batches: int, now: Situation) -> list[Decision]:
+def decide(rules: Retrain, needed_batches: int, now: Situation) -> list[TrainingDecision]:
     """What to do now: at most one training, or the reason why it waits, and what is skipped for good.
 
     Args:
@@ -74,7 +74,7 @@ def decide(rules: Retrain, needed_batches: int, now: Situation) -> list[Decision
     found = [*now.evidence, *(one for trigger in TRIGGERS.values() for one in trigger.derive(rules, now))]
     known = {one.key for one in found}
     found += [one for one in _carried(now) if one.key not in known]
-    by_status: dict[Status, list[Evidence]] = {}
+    by_status: dict[Status, list[TrainingReason]] = {}
     requested = _requested(now)
     for one in found:
         by_status.setdefault(_status(rules, now, one, requested), []).append(one)
@@ -82,11 +82,11 @@ def decide(rules: Retrain, needed_batches: int, now: Situation) -> list[Decision
     asking = _in_order(by_status.get("open", ()))
     if asking:
         held = _held(rules, needed_batches, now, asking)
-        decisions.append(_wait(now, held, asking) if held else Decision("train", _why(asking, now), asking))
+        decisions.append(_wait(now, held, asking) if held else TrainingDecision("train", _why(asking, now), asking))
     return decisions
 
 
-def _in_order(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+def _in_order(evidence: Sequence[TrainingReason]) -> tuple[TrainingReason, ...]:
     """By trigger."""
     names = list(TRIGGERS)
     return tuple(sorted(evidence, key=lambda one: names.index(one.trigger)))
@@ -95,7 +95,7 @@ def _in_order(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
 # -- evidence that lives on in earlier decisions ----------------------------------------------------------------
 
 
-def _carried(now: Situation) -> list[Evidence]:
+def _carried(now: Situation) -> list[TrainingReason]:
     """What waits, or started a training that failed, and cannot be read from another table again."""
     newest = _newest(now)
     failed = {training.event_id for training in now.trainings if training.state == "failed"}
@@ -105,8 +105,8 @@ def _carried(now: Situation) -> list[Evidence]:
     return [_fact(fact) for fact in newest.facts if fact["trigger"] in carried]
 
 
-def _fact(fact: Mapping[str, Any]) -> Evidence:
-    return Evidence(**{**fact, "batches": tuple(fact["batches"])})
+def _fact(fact: Mapping[str, Any]) -> TrainingReason:
+    return TrainingReason(**{**fact, "batches": tuple(fact["batches"])})
 
 
 def _newest(now: Situation) -> Event | None:
@@ -123,7 +123,7 @@ def _requested(now: Situation) -> set[str]:
     return {fact["key"] for event in trained for fact in event.facts}
 
 
-def _status(rules: Retrain, now: Situation, one: Evidence, requested: set[str]) -> Status:
+def _status(rules: Retrain, now: Situation, one: TrainingReason, requested: set[str]) -> Status:
     trigger = TRIGGERS[one.trigger]
     if one.error:
         return "unreadable"
@@ -137,7 +137,7 @@ def _status(rules: Retrain, now: Situation, one: Evidence, requested: set[str]) 
     return "open"
 
 
-def _skips(now: Situation, by_status: Mapping[Status, list[Evidence]]) -> list[Decision]:
+def _skips(now: Situation, by_status: Mapping[Status, list[TrainingReason]]) -> list[TrainingDecision]:
     """Evidence that starts nothing, recorded once."""
     recorded = {
         (_recorded_status(event), fact["key"])
@@ -156,7 +156,7 @@ def _skips(now: Situation, by_status: Mapping[Status, list[Evidence]]) -> list[D
         new = tuple(one for one in by_status.get(status, ()) if (status, one.key) not in recorded)
         if new:
             why = f"{reason}: {_texts(new)}" if reason else _texts(new)
-            decisions.append(Decision("skip", why, new, status))
+            decisions.append(TrainingDecision("skip", why, new, status))
     return decisions
 
 
@@ -168,15 +168,15 @@ def _recorded_status(event: Event) -> str:
 # -- what holds a training back ---------------------------------------------------------------------------------
 
 
-def _wait(now: Situation, held: str, asking: tuple[Evidence, ...]) -> Decision:
+def _wait(now: Situation, held: str, asking: tuple[TrainingReason, ...]) -> TrainingDecision:
     why = f"{held} ({_texts(asking)})"
     newest = _newest(now)
     is_same = newest is not None and newest.decision == "wait" and newest.why == why
     is_same = is_same and newest is not None and {fact["key"] for fact in newest.facts} == {one.key for one in asking}
-    return Decision("wait", why, asking, is_recorded=is_same)
+    return TrainingDecision("wait", why, asking, is_recorded=is_same)
 
 
-def _held(rules: Retrain, needed_batches: int, now: Situation, asking: Sequence[Evidence]) -> str:
+def _held(rules: Retrain, needed_batches: int, now: Situation, asking: Sequence[TrainingReason]) -> str:
     """Why no training can start now; empty where one can."""
     return (
         now.running
@@ -204,7 +204,7 @@ def _broken(now: Situation) -> str:
     )
 
 
-def _cooling(rules: Retrain, now: Situation, asking: Sequence[Evidence]) -> str:
+def _cooling(rules: Retrain, now: Situation, asking: Sequence[TrainingReason]) -> str:
     last = now.last
     if last is not None and last.state == "failed" and not now.new_batches(last):
         return f"the last training failed {_where(last)}; the next new batch starts another"
@@ -227,7 +227,7 @@ def _cooling(rules: Retrain, now: Situation, asking: Sequence[Evidence]) -> str:
     )
 
 
-def _where(training: Training) -> str:
+def _where(training: StartedTraining) -> str:
     return f"(run {training.run_id})" if training.run_id else "before its first step"
 
 
@@ -235,7 +235,7 @@ def _come(come: int, needed: int) -> str:
     return f"{come} of {needed} new batches have arrived"
 
 
-def _is_new(now: Situation, one: Evidence) -> bool:
+def _is_new(now: Situation, one: TrainingReason) -> bool:
     """Is a cause that was trained for without promotion clearly worse than then, or back after a calm batch?"""
     attempt = now.fruitless(one.trigger)
     if attempt is None:
@@ -264,12 +264,12 @@ def _too_few_labels(rules: Retrain, needed_batches: int, now: Situation) -> str:
     return ""
 
 
-def _why(asking: Sequence[Evidence], now: Situation) -> str:
+def _why(asking: Sequence[TrainingReason], now: Situation) -> str:
     last = now.last
     failed = f"; the training before failed {_where(last)}" if last and last.state == "failed" else ""
     return _texts(asking) + failed
 
 
-def _texts(evidence: Sequence[Evidence]) -> str:
+def _texts(evidence: Sequence[TrainingReason]) -> str:
     more = f"; {len(evidence) - SHOWN} more" if len(evidence) > SHOWN else ""
     return "; ".join(one.text for one in evidence[:SHOWN]) + more

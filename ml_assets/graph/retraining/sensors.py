@@ -12,8 +12,8 @@ from ml_assets.graph import sensing
 from ml_assets.graph.batches import UNFINISHED, WILL_RETRY
 from ml_assets.graph.retraining import observed
 from ml_assets.graph.retraining.observed import UnderWay
-from ml_assets.graph.retraining.rules import Decision, decide
-from ml_assets.graph.retraining.situation import Evidence, Situation
+from ml_assets.graph.retraining.rules import TrainingDecision, decide
+from ml_assets.graph.retraining.situation import Situation, TrainingReason
 from ml_assets.graph.retraining.triggers import Cron, Report
 from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.lake import Commit
@@ -115,7 +115,7 @@ def _decide(
     spec: PipelineSpec,
     paths: Paths,
     triggered_by: str,
-    handed_in: Sequence[Evidence],
+    handed_in: Sequence[TrainingReason],
     under_way: Mapping[str, UnderWay],
 ) -> Decided:
     """Read the lake, decide, write what is new of the decision, and only then request the run.
@@ -161,13 +161,13 @@ def _request(event: Event) -> dg.RunRequest:
     return dg.RunRequest(run_key=event.run_key, tags=event.tags())
 
 
-def _why(spec: PipelineSpec, decisions: Sequence[Decision]) -> str:
+def _why(spec: PipelineSpec, decisions: Sequence[TrainingDecision]) -> str:
     if decisions:
         return "; ".join(f"{one.word}: {one.why}" for one in decisions)
     return "nothing triggers a training" if spec.retrain.on else "retrain.on is empty: trainings are started by hand"
 
 
-def _new_reports(tick: Tick, stamps: dict[str, object]) -> tuple[list[Evidence], dict[str, object]]:
+def _new_reports(tick: Tick, stamps: dict[str, object]) -> tuple[list[TrainingReason], dict[str, object]]:
     """Evidence in the reports that have come since, and the stamps of all that were ever read.
 
     A report that waits for its training lives on in the row that says so.

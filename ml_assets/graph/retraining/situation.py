@@ -11,7 +11,7 @@ from ml_assets.tables.retrain_events import Event
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrainingReason:
     """A reason for a training.
 
     Args:
@@ -32,7 +32,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Training:
+class StartedTraining:
     """A training that was started, or requested.
 
     Args:
@@ -75,10 +75,10 @@ class Situation:
         broken: Broken features of labelled batches that the last training did not have, one sentence each.
     """
 
-    evidence: Sequence[Evidence] = ()
+    evidence: Sequence[TrainingReason] = ()
     arrivals: Mapping[str, int] = field(default_factory=dict)
     labelled: Mapping[str, int] = field(default_factory=dict)
-    trainings: Sequence[Training] = ()
+    trainings: Sequence[StartedTraining] = ()
     events: Sequence[Event] = ()
     calm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     champion: str | None = None
@@ -86,23 +86,23 @@ class Situation:
     running: str = ""
     broken: Sequence[str] = ()
 
-    def new_batches(self, training: Training | None) -> list[str]:
+    def new_batches(self, training: StartedTraining | None) -> list[str]:
         """Batches whose features came after a training had read the lake."""
         return [batch for batch, came in self.arrivals.items() if training is None or came > training.snapshot]
 
     @property
-    def last(self) -> Training | None:
+    def last(self) -> StartedTraining | None:
         """The newest training, whatever came of it."""
         return self.trainings[-1] if self.trainings else None
 
     @property
-    def last_good(self) -> Training | None:
+    def last_good(self) -> StartedTraining | None:
         """The newest training that has a training set and did not fail."""
         good = [one for one in self.trainings if one.state != "failed" and one.batches is not None]
         return good[-1] if good else None
 
     @property
-    def without_promotion(self) -> list[Training]:
+    def without_promotion(self) -> list[StartedTraining]:
         """Trainings that were decided about since the champion changed, and so did not change it."""
         return [one for one in self.trainings if one.decided_at is not None and self._since_champion(one.decided_at)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ml_assets.errors import SourceError
-from ml_assets.graph.retraining.situation import Evidence, Situation
+from ml_assets.graph.retraining.situation import Situation, TrainingReason
 from ml_assets.lake.lake import Lake
 from ml_assets.sources import evidently_reports
 from ml_assets.sources.evidently_reports import ForeignReport
@@ -38,11 +38,11 @@ class Trigger:
         """Does the YAML turn it on?"""
         return self.word is None or self.word in rules.on
 
-    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:  # noqa: ARG002
+    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[TrainingReason], Calm]:  # noqa: ARG002
         """Its evidence in the lake's tables, settled or not, and the batches that were judged and found calm."""
         return [], frozenset()
 
-    def derive(self, rules: Retrain, now: Situation) -> list[Evidence]:  # noqa: ARG002
+    def derive(self, rules: Retrain, now: Situation) -> list[TrainingReason]:  # noqa: ARG002
         """Its evidence that follows from what was done so far."""
         return []
 
@@ -52,14 +52,14 @@ class First(Trigger):
 
     name = "first"
 
-    def derive(self, rules: Retrain, now: Situation) -> list[Evidence]:
+    def derive(self, rules: Retrain, now: Situation) -> list[TrainingReason]:
         last = now.last
         if now.champion is not None or not rules.on or not now.arrivals:
             return []
         if last is not None and (last.state == "running" or last.decision == "pending"):
             return []
         text = "no version has been trained yet" if last is None else "no version has become champion yet"
-        return [Evidence(self.name, f"first {max(now.arrivals.values())}", text)]
+        return [TrainingReason(self.name, f"first {max(now.arrivals.values())}", text)]
 
 
 class Drift(Trigger):
@@ -68,7 +68,7 @@ class Drift(Trigger):
     name = word = "drift"
     settled_by_batches = True
 
-    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:
+    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[TrainingReason], Calm]:
         """A batch without a verdict is neither evidence nor calm.
 
         Nor is a day of real-time use that an earlier champion was asked: no training set ever has it, which would
@@ -88,7 +88,7 @@ class Drift(Trigger):
                 limit = "" if row["share_limit"] is None else f", limit {row['share_limit']:.0%}"
                 text = f"batch {row['batch']} has drifted ({measure or 0:.0%} {of}{limit})"
                 key = f"drift {row['batch']} {row['model_version']}"
-                found.append(Evidence(self.name, key, text, (row["batch"],), measure))
+                found.append(TrainingReason(self.name, key, text, (row["batch"],), measure))
         return found, frozenset(row["batch"] for row in rows if not row["drifted"])
 
 
@@ -98,11 +98,11 @@ class Decay(Trigger):
     name = word = "decay"
     settled_by_batches = True
 
-    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[Evidence], Calm]:
+    def read(self, lake: Lake, pipeline: str, champion: str | None) -> tuple[list[TrainingReason], Calm]:
         verdicts = performance.verdicts(lake, pipeline, champion) if champion else []
         rows = [row for row in verdicts if row["decayed"] is not None]
         found = [
-            Evidence(
+            TrainingReason(
                 self.name,
                 f"decay {row['batch']} {row['model_version']}",
                 f"{row['model_version']} scores {row['metric']} {row['value'] or 0:.4g} on batch {row['batch']}"
@@ -121,7 +121,7 @@ class EnoughBatches(Trigger):
 
     name = "new_batches"
 
-    def derive(self, rules: Retrain, now: Situation) -> list[Evidence]:
+    def derive(self, rules: Retrain, now: Situation) -> list[TrainingReason]:
         configured = [one.new_batches for one in rules.on if isinstance(one, NewBatches)]
         last = now.last_good
         if not configured or last is None:
@@ -130,7 +130,7 @@ class EnoughBatches(Trigger):
         if len(new) < min(configured):
             return []
         text = f"{len(new)} new batches since the last training"
-        return [Evidence(self.name, f"new_batches {last.snapshot}", text, tuple(sorted(new)))]
+        return [TrainingReason(self.name, f"new_batches {last.snapshot}", text, tuple(sorted(new)))]
 
 
 class Report(Trigger):
@@ -141,7 +141,7 @@ class Report(Trigger):
     carried = True
 
     @classmethod
-    def scan(cls, folder: Path, stamps: Mapping[str, Any]) -> tuple[list[Evidence], dict[str, Any]]:
+    def scan(cls, folder: Path, stamps: Mapping[str, Any]) -> tuple[list[TrainingReason], dict[str, Any]]:
         """Evidence in the reports that are new in a folder, and the stamps of all that were ever read.
 
         Args:
@@ -153,23 +153,23 @@ class Report(Trigger):
         except SourceError as error:
             if str(folder) in stamps:
                 return [], dict(stamps)
-            missing = Evidence(cls.name, f"report {folder}", str(error), error=True)
+            missing = TrainingReason(cls.name, f"report {folder}", str(error), error=True)
             return [missing], {**stamps, str(folder): [0, 0, ""]}
         there = {name: stamp for name, stamp in stamps.items() if name != str(folder)}
         return cls.evidence(found), there | {report.file: list(report.stamp) for report in found}
 
     @classmethod
-    def evidence(cls, found: Iterable[ForeignReport]) -> list[Evidence]:
+    def evidence(cls, found: Iterable[ForeignReport]) -> list[TrainingReason]:
         """Reports that say drift, or that cannot be read; calm ones are no evidence."""
         evidence = []
         for report in found:
             key = f"report {report.sha256 or report.file}"
             if report.error:
-                evidence.append(Evidence(cls.name, key, f"{report.file}: {report.error}", error=True))
+                evidence.append(TrainingReason(cls.name, key, f"{report.file}: {report.error}", error=True))
             elif report.drifted:
                 share = "" if report.share is None else f" ({report.share:.0%} of its columns)"
                 text = f"report {report.file} says drift{share}"
-                evidence.append(Evidence(cls.name, key, text, measure=report.share))
+                evidence.append(TrainingReason(cls.name, key, text, measure=report.share))
         return evidence
 
 
@@ -180,10 +180,10 @@ class Cron(Trigger):
     carried = True
 
     @classmethod
-    def evidence(cls, moment: dt.datetime) -> Evidence:
+    def evidence(cls, moment: dt.datetime) -> TrainingReason:
         """That the schedule's moment has come."""
         text = moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return Evidence(cls.name, f"cron {text}", f"the schedule of {text}")
+        return TrainingReason(cls.name, f"cron {text}", f"the schedule of {text}")
 
 
 # In the order in which a decision names them.

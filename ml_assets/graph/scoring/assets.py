@@ -99,7 +99,7 @@ def _say_there_is_no_champion(context: dg.AssetExecutionContext, spec: PipelineS
     context.log_event(dg.AssetObservation(declare.asset_key(spec, PREDICTIONS), description=text))
 
 
-def _numbers(lake: Lake, by: list[scoring.Scorer]) -> declare.Metadata:
+def _numbers(lake: Lake, by: list[scoring.BatchScorer]) -> declare.Metadata:
     """The first version, and what each has said on average, to plot."""
     said = lake.rows(
         f"SELECT model_version, role, avg(score) AS mean, bool_or(seen) AS seen FROM {SCORED} GROUP BY ALL"

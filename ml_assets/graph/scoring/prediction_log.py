@@ -28,7 +28,7 @@ LOCK_S = 300
 
 
 @dataclass
-class Read:
+class ReadSegments:
     """What some bytes of segments hold.
 
     Args:
@@ -87,9 +87,9 @@ def ingest(lake: Lake, paths: Paths, pipeline: str, hour: str, commit: Commit) -
     return Ingested(written, rows, outcomes, len(touched), removed)
 
 
-def read_new(places: Segments, hour: str, known: Mapping[str, Segment]) -> Read:
+def read_new(places: Segments, hour: str, known: Mapping[str, Segment]) -> ReadSegments:
     """The whole lines of an hour's segments that have not been read, at most about `READ_BYTES`."""
-    read, room = Read(), READ_BYTES
+    read, room = ReadSegments(), READ_BYTES
     for name, size in places.sizes().items():
         before = known.get(name, Segment(name, hour))
         if hour_of(name) != hour or size <= before.bytes:
@@ -106,7 +106,7 @@ def read_new(places: Segments, hour: str, known: Mapping[str, Segment]) -> Read:
     return read
 
 
-def _parse(data: bytes, before: Segment, read: Read) -> Segment:
+def _parse(data: bytes, before: Segment, read: ReadSegments) -> Segment:
     """Add the records of a segment's next lines; returns how far it is read then."""
     end, number, rejected = before.bytes, before.lines, list(before.rejected)
     rows, outcomes = len(read.predicted["hour"]), len(read.feedback["hour"])
@@ -177,7 +177,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str | None) else msgspec.json.encode(value).decode()
 
 
-def _write(lake: Lake, pipeline: str, read: Read, commit: Commit) -> Written:
+def _write(lake: Lake, pipeline: str, read: ReadSegments, commit: Commit) -> Written:
     """Rows and how far they go, in one snapshot; also where there are none, which the audit trail then says.
 
     The trail keeps every change of content for ever: a log's is its growth, and one entry says it.

@@ -30,7 +30,7 @@ SCORED = "scored"
 
 
 @dataclass(frozen=True)
-class Scorer:
+class BatchScorer:
     """A version at work.
 
     Args:
@@ -46,7 +46,7 @@ class Scorer:
     knows: frozenset[str]
 
 
-def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
+def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[BatchScorer]:
     """The champion, then the versions that `serving` names, each once.
 
     Raises:
@@ -64,15 +64,15 @@ def scorers(lake: Lake, paths: Paths, spec: PipelineSpec) -> list[Scorer]:
     return [load(lake, paths, spec.name, *first[version]) for version in dict.fromkeys(m.version for m, _ in wanted)]
 
 
-def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str) -> Scorer:
+def load(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion, role: str) -> BatchScorer:
     """A version, ready to score."""
     pin = training_sets.newest(lake, pipeline, pin_id=model.pin_id)
     served = releases.served(lake, pipeline, model)
     loaded = bundle.load(paths.artifacts.bundles.fetch(served.bundle), served.bundle_sha256)
-    return Scorer(model, role, loaded, frozenset(pin.all_batches))
+    return BatchScorer(model, role, loaded, frozenset(pin.all_batches))
 
 
-def score_batch(lake: Lake, spec: PipelineSpec, batch: str, by: Sequence[Scorer]) -> None:
+def score_batch(lake: Lake, spec: PipelineSpec, batch: str, by: Sequence[BatchScorer]) -> None:
     """Score every row of a batch into the temporary table `scored`, which has the columns of `PREDICTIONS`.
 
     A row for each row of the batch and each version; one of the versions is that which the row is routed to.
@@ -102,7 +102,7 @@ def score_batch(lake: Lake, spec: PipelineSpec, batch: str, by: Sequence[Scorer]
             _append(lake, batch, scorer, _predicted(rows, scorer.loaded))
 
 
-def keep_others(lake: Lake, pipeline: str, batch: str, rescored: Scorer) -> None:
+def keep_others(lake: Lake, pipeline: str, batch: str, rescored: BatchScorer) -> None:
     """Take the batch's predictions by other versions over into `scored`, beside those of a rescoring version.
 
     The role of the version's rows is settled here: they are the champion's only where the batch has no others. Rows
@@ -153,7 +153,7 @@ def _predicted(rows: pa.Table, loaded: bundle.Bundle) -> pa.Table:
     return pa.table({**predicted, "score": scores.max(axis=1), "probabilities": list(scores)})
 
 
-def _append(lake: Lake, batch: str, scorer: Scorer, predicted: pa.Table) -> None:
+def _append(lake: Lake, batch: str, scorer: BatchScorer, predicted: pa.Table) -> None:
     lake.con.register("predicted", predicted)
     lake.con.execute(
         f"""INSERT INTO {SCORED} BY NAME SELECT predicted.*, $batch AS batch, $version AS model_version, $role AS role,

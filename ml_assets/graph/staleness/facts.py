@@ -41,7 +41,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PipelineFacts:
     """What the lake says about a pipeline.
 
     Args:
@@ -64,11 +64,11 @@ class Facts:
         return sorted(seen | {batch for batch, files in self.files.items() if files.ready or files.refused})
 
 
-def read_facts(lake: Lake, pipeline: str) -> Facts:
+def read_facts(lake: Lake, pipeline: str) -> PipelineFacts:
     """The facts of one pipeline; empty where there is no lake yet."""
     if not lake.catalog.exists():
-        return Facts()
-    return Facts(
+        return PipelineFacts()
+    return PipelineFacts(
         trail=read_trail(lake, pipeline),
         errors=ingest_errors.texts(lake, pipeline),
         files=_files(lake, pipeline),

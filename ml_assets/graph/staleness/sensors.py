@@ -14,7 +14,7 @@ from ml_assets.graph.run_requests import Request, Requests
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.graph.staleness.facts import read_facts
 from ml_assets.graph.staleness.nodes import nodes_of
-from ml_assets.graph.staleness.states import Node, Redo, Verdict, evaluate, plan, spans
+from ml_assets.graph.staleness.states import AssetState, Node, Redo, evaluate, plan, spans
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 
@@ -90,9 +90,9 @@ def _evaluate(tick: Tick, nodes: Mapping[str, Node], now: Mapping[str, object], 
     return Found(runs, reason, json.dumps({**now, "requested": run_requests.as_cells(requested)}), new)
 
 
-def unattended(verdicts: Iterable[Verdict], batches: Sequence[str]) -> list[Stale]:
+def unattended(verdicts: Iterable[AssetState], batches: Sequence[str]) -> list[Stale]:
     """What is stale or missing and waits for a person: no sensor rebuilds it, and no training is still to come."""
-    found: dict[tuple[str, str, str], list[Verdict]] = {}
+    found: dict[tuple[str, str, str], list[AssetState]] = {}
     for one in verdicts:
         is_left = one.state in ("stale", "missing") and not one.redo and not one.todo.startswith(("sensor", "follows"))
         if is_left and one.why != "never made":
@@ -131,7 +131,7 @@ def _what(redo: Redo) -> str:
     return run_requests.named(redo.batches) or "arrivals"
 
 
-def _key(redo: Redo, verdicts: Iterable[Verdict], now: Mapping[str, object]) -> str:
+def _key(redo: Redo, verdicts: Iterable[AssetState], now: Mapping[str, object]) -> str:
     """Names what is stale, since when, and today's code: the same is requested once."""
     causes = sorted(
         (verdict.asset, verdict.batch or "", verdict.why, verdict.since)
@@ -141,7 +141,7 @@ def _key(redo: Redo, verdicts: Iterable[Verdict], now: Mapping[str, object]) -> 
     return "stale-" + sensing.short_hash([causes, now["code"], now["since"], redo.batches])
 
 
-def _nothing_to_do(verdicts: Iterable[Verdict]) -> str:
+def _nothing_to_do(verdicts: Iterable[AssetState]) -> str:
     states = [verdict.state for verdict in verdicts]
     others = {state: states.count(state) for state in ("stale", "missing", "failed") if state in states}
     listed = ", ".join(f"{count} {state}" for state, count in others.items())

@@ -14,7 +14,7 @@ from graphlib import TopologicalSorter
 from typing import Literal
 
 from ml_assets.graph.code_version import is_other_code
-from ml_assets.graph.staleness.facts import Facts, Files
+from ml_assets.graph.staleness.facts import Files, PipelineFacts
 from ml_assets.tables.audit import LastWrite, Place
 from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA, is_online_batch
 from ml_assets.tables.training_sets import TRAINING_SETS
@@ -57,7 +57,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AssetState:
     """The state of an asset, or of one batch of it.
 
     Args:
@@ -87,7 +87,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Cause:
+class StaleCause:
     """Why an earlier attempt no longer counts."""
 
     why: str
@@ -95,7 +95,7 @@ class Cause:
     since: int = 0
 
 
-def evaluate(nodes: Mapping[str, Node], facts: Facts) -> list[Verdict]:
+def evaluate(nodes: Mapping[str, Node], facts: PipelineFacts) -> list[AssetState]:
     """The state of every asset and batch of a pipeline, upstream first.
 
     A frozen asset (predictions, drift reports) without a write is left out: batches that came before the first
@@ -118,11 +118,11 @@ def evaluate(nodes: Mapping[str, Node], facts: Facts) -> list[Verdict]:
 class _Evaluator:
     """The verdicts so far, which those downstream depend on."""
 
-    def __init__(self, nodes: Mapping[str, Node], facts: Facts) -> None:
+    def __init__(self, nodes: Mapping[str, Node], facts: PipelineFacts) -> None:
         self.nodes = nodes
         self.facts = facts
         self.trail = facts.trail
-        self.verdicts: dict[Place, Verdict] = {}
+        self.verdicts: dict[Place, AssetState] = {}
 
     def evaluate(self, node: Node, batch: str | None) -> None:
         if node.kind == "frozen":
@@ -138,7 +138,7 @@ class _Evaluator:
 
     # -- assets with batches ------------------------------------------------------------------------------------
 
-    def _by_batch(self, node: Node, batch: str) -> Verdict:
+    def _by_batch(self, node: Node, batch: str) -> AssetState:
         place = (node.key, batch)
         write, failure = self._attempts(place)
         needs = [(key, batch) for key in node.upstream if self._is_by_batch(key)]
@@ -152,18 +152,18 @@ class _Evaluator:
         newest = failure or write
         if newest is None:
             since = max((self.trail.changed_at(need) for need in needs), default=0)
-            return Verdict(*place, "missing", "never made", since=since, redo=redo, todo=todo)
+            return AssetState(*place, "missing", "never made", since=since, redo=redo, todo=todo)
         inputs = self._inputs(node, batch)
         cause = self._cause(node, newest, inputs, batch)
         if cause is not None:
             state: State = "stale" if write else "missing"
-            return Verdict(*place, state, cause.why, cause.of, cause.since, redo, todo)
+            return AssetState(*place, state, cause.why, cause.of, cause.since, redo, todo)
         will_change = {place[0].partition("/")[2] for place in inputs if self._redo(place)}
         if will_change:
-            return Verdict(*place, "behind", f"{', '.join(sorted(will_change))} will change", redo=redo, todo=todo)
-        return self._failed(place) if failure else Verdict(*place, "fresh")
+            return AssetState(*place, "behind", f"{', '.join(sorted(will_change))} will change", redo=redo, todo=todo)
+        return self._failed(place) if failure else AssetState(*place, "fresh")
 
-    def _raw(self, node: Node, batch: str, files: Files) -> Verdict:
+    def _raw(self, node: Node, batch: str, files: Files) -> AssetState:
         """raw_data reads files: those that have vanished cannot be read again, new ones are the other sensor's."""
         place = (node.key, batch)
         write, failure = self._attempts(place)
@@ -172,24 +172,24 @@ class _Evaluator:
             return self._failed(place, files.refused)
         newest = failure or write
         if newest is None:
-            return Verdict(*place, "missing", "never made", todo=arrival)
+            return AssetState(*place, "missing", "never made", todo=arrival)
         if is_other_code(newest.code_version, node.code_version):
             state: State = "stale" if write else "missing"
             if not _can_be_read(batch, files):
-                return Verdict(*place, state, "code; its files have vanished", todo="bring the files back")
-            return Verdict(*place, state, "code", redo=True, todo=f"sensor {node.pipeline}_stale")
+                return AssetState(*place, state, "code; its files have vanished", todo="bring the files back")
+            return AssetState(*place, state, "code", redo=True, todo=f"sensor {node.pipeline}_stale")
         if failure or files.refused:
             return self._failed(place, files.refused)
         if files.ready - files.read:  # rows of vanished files stay
-            return Verdict(*place, "stale", "data of its files", todo=arrival)
-        return Verdict(*place, "fresh")
+            return AssetState(*place, "stale", "data of its files", todo=arrival)
+        return AssetState(*place, "fresh")
 
-    def _frozen(self, node: Node, batch: str | None) -> Verdict | None:
+    def _frozen(self, node: Node, batch: str | None) -> AssetState | None:
         place = (node.key, batch)
         write, failure = self._attempts(place)
         if failure:
             return self._failed(place)
-        return Verdict(*place, "frozen") if write else None
+        return AssetState(*place, "frozen") if write else None
 
     def _inputs(self, node: Node, batch: str) -> list[Place]:
         """What an asset reads for a batch: the same batch of its upstream, or those before it."""
@@ -202,28 +202,30 @@ class _Evaluator:
 
     # -- assets without batches ---------------------------------------------------------------------------------
 
-    def _whole(self, node: Node) -> Verdict:
+    def _whole(self, node: Node) -> AssetState:
         """arrivals, and what a training makes. New batches make no training stale: the sensor `retrain` decides."""
         place = (node.key, None)
         redo = node.kind == "rebuilt"
         todo = f"sensor {node.pipeline}_stale" if redo else f"job {node.pipeline}_train"
         write = self.trail.writes.get(place)
         if write is None and node.looks_back:
-            return Verdict(*place, "missing", "never made", redo=bool(self.facts.validated), todo=todo)
+            return AssetState(*place, "missing", "never made", redo=bool(self.facts.validated), todo=todo)
         if write is None:
-            return Verdict(*place, "missing", "never made", todo=f"sensor {node.pipeline}_new_data" if redo else todo)
+            return AssetState(
+                *place, "missing", "never made", todo=f"sensor {node.pipeline}_new_data" if redo else todo
+            )
         read = self._newest(node) if node.looks_back else self._read_then(node, write)
         cause = self._cause(node, write, read, None)
         if cause is None and node.kind == "trained" and node.key not in self.facts.of_newest_pin:
-            cause = Cause(
+            cause = StaleCause(
                 f"data of {TRAINING_SETS.name}", since=self.trail.changed_at((TRAINING_SETS.asset(node.pipeline), None))
             )
         if cause is not None:
-            return Verdict(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
+            return AssetState(*place, "stale", cause.why, cause.of, cause.since, redo, todo)
         places = [*read, *((key, None) for key in node.upstream if node.kind == "trained")]
         if any(self._changes(one) for one in places):
-            return Verdict(*place, "behind", "what it was made from will change", redo=redo, todo=todo)
-        return Verdict(*place, "fresh")
+            return AssetState(*place, "behind", "what it was made from will change", redo=redo, todo=todo)
+        return AssetState(*place, "fresh")
 
     def _read_then(self, node: Node, write: LastWrite) -> list[Place]:
         """The batches upstream that were there at a write."""
@@ -242,9 +244,9 @@ class _Evaluator:
 
     # -- what both need ------------------------------------------------------------------------------------------
 
-    def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> Cause | None:
+    def _cause(self, node: Node, attempt: LastWrite, read: Sequence[Place], batch: str | None) -> StaleCause | None:
         if is_other_code(attempt.code_version, node.code_version):
-            return Cause("code")
+            return StaleCause("code")
         later = [place for place in read if self.trail.changed_at(place) > attempt.knew]
         changed = [place for place in later if self.trail.content(place) != self.trail.content(place, attempt.knew)]
         if not changed:
@@ -252,7 +254,7 @@ class _Evaluator:
         asset_names = sorted({key.partition("/")[2] for key, _ in changed})
         others = sorted({name for _, name in changed if name is not None and name != batch})
         since = max(self.trail.changed_at(place) for place in changed)
-        return Cause(f"data of {', '.join(asset_names)}", tuple(others), since)
+        return StaleCause(f"data of {', '.join(asset_names)}", tuple(others), since)
 
     def _attempts(self, place: Place) -> tuple[LastWrite | None, LastWrite | None]:
         """The newest write, and the newest failure if it is newer."""
@@ -267,9 +269,9 @@ class _Evaluator:
         pipeline, _, asset_name = place[0].partition("/")
         return f"{pipeline}/{SAME_STEP.get(asset_name, asset_name)}", place[1]
 
-    def _failed(self, place: Place, error: str | None = None) -> Verdict:
+    def _failed(self, place: Place, error: str | None = None) -> AssetState:
         text = error or self.facts.errors.get(place) or self.facts.errors.get(self._same_step(place), "")
-        return Verdict(*place, "failed", text, todo="fix the error")
+        return AssetState(*place, "failed", text, todo="fix the error")
 
     def _redo(self, place: Place) -> bool:
         verdict = self.verdicts.get(place)
@@ -299,7 +301,7 @@ class Redo:
     batches: tuple[str, ...]
 
 
-def plan(verdicts: Iterable[Verdict], facts: Facts, registered: Sequence[str]) -> list[Redo]:
+def plan(verdicts: Iterable[AssetState], facts: PipelineFacts, registered: Sequence[str]) -> list[Redo]:
     """What the sensor requests: one run from the first stale batch to the last.
 
     Where raw_data is read again and files between them have vanished, it is a run on each side of the gap.

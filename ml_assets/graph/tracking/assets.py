@@ -8,7 +8,7 @@ from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.mlflow_server import shown
 from ml_assets.graph.step_errors import user_errors
-from ml_assets.graph.tracking.mlflow_model import Release, register
+from ml_assets.graph.tracking.mlflow_model import PackedVersion, register
 from ml_assets.graph.tracking.mlflow_runs import export
 from ml_assets.graph.tracking.record import collect
 from ml_assets.ml import bundle
@@ -70,7 +70,7 @@ def _mlflow_model(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
             model = versions.of_pin(store, spec.name, pin.pin_id)
             packed = releases.need(store, spec.name, model.version)
             folder = paths.artifacts.releases.fetch(packed.folder)
-            release = Release(spec.name, model.version, folder, packed.sha256)
+            release = PackedVersion(spec.name, model.version, folder, packed.sha256)
             number = register(uri, release, lambda: versions.alias(store, spec.name, "champion"))
         return dg.MaterializeResult(metadata={"version": model.version, "mlflow_version": number, "server": shown(uri)})
 

@@ -39,7 +39,7 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Release:
+class PackedVersion:
     """A version that is packed.
 
     Args:
@@ -55,7 +55,7 @@ class Release:
     sha256: str
 
 
-def register(uri: str, packed: Release, find_champion: Callable[[], ModelVersion | None]) -> str:
+def register(uri: str, packed: PackedVersion, find_champion: Callable[[], ModelVersion | None]) -> str:
     """Register a release, once, and let the alias name the champion. Returns MLflow's number of the version.
 
     Args:
@@ -77,7 +77,7 @@ def register(uri: str, packed: Release, find_champion: Callable[[], ModelVersion
     return number
 
 
-def _register(client: Any, packed: Release) -> str:
+def _register(client: Any, packed: PackedVersion) -> str:
     run = _run(client, packed)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow warns of itself
@@ -94,7 +94,7 @@ def _register(client: Any, packed: Release) -> str:
     return str(made.version)
 
 
-def _run(client: Any, packed: Release) -> Any:
+def _run(client: Any, packed: PackedVersion) -> Any:
     experiment = client.get_experiment_by_name(packed.pipeline)
     wanted = f"tags.`{VERSION}` = '{packed.version}' and attributes.status = 'FINISHED'"
     runs = client.search_runs([experiment.experiment_id], wanted) if experiment else []
@@ -117,7 +117,7 @@ def _make_registered_model(client: Any, name: str) -> None:
             raise
 
 
-def save(packed: Release, target: Path) -> None:
+def save(packed: PackedVersion, target: Path) -> None:
     """Write the release as an MLflow model.
 
     Raises:

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from ml_assets.graph.mlflow_server import VERSION, connected
-from ml_assets.graph.tracking.record import Entry
+from ml_assets.graph.tracking.record import TrackedRun
 
 
-def export(uri: str, experiment: str, entry: Entry, model: Any) -> str:
+def export(uri: str, experiment: str, entry: TrackedRun, model: Any) -> str:
     """Tell an MLflow server about a version; returns the id of its run, the earlier one where it was told before.
 
     Args:
@@ -46,7 +46,7 @@ def _remove(client: Any, experiment: str, run_id: str) -> None:
     client.delete_run(run_id)
 
 
-def _log(client: Any, experiment: str, entry: Entry, parent: str | None) -> str:
+def _log(client: Any, experiment: str, entry: TrackedRun, parent: str | None) -> str:
     """Log an entry with all that is in it; only children are ended here."""
     from mlflow.entities import Metric, Param, RunTag
 

@@ -25,7 +25,7 @@ NUMBERS = {
 
 
 @dataclass
-class Entry:
+class TrackedRun:
     """One run of a tracker.
 
     Args:
@@ -42,17 +42,17 @@ class Entry:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)
-    children: list[Entry] = field(default_factory=list)
+    children: list[TrackedRun] = field(default_factory=list)
 
 
-def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> Entry:
+def collect(lake: Lake, paths: Paths, pipeline: str, model: ModelVersion) -> TrackedRun:
     """A version with its scores, its bundle, its report, its candidates and their trials."""
     tuned = list(candidates.newest(lake, pipeline, model.pin_id).values())
     tried = trials.newest(lake, pipeline, model.pin_id)
     winner = next((row for row in tuned if row["candidate"] == model.candidate), {})
     folder, reports = f"{pipeline}/evaluation", paths.artifacts.reports
     report = [name for name in reports.names(folder) if name.startswith(f"{model.version}.")]
-    return Entry(
+    return TrackedRun(
         name=f"{pipeline} {model.version}",
         tags={
             "ml_assets.version": model.version,
@@ -77,9 +77,9 @@ def _evaluated(lake: Lake, pipeline: str, version: str) -> dict[str, float]:
     return _defined({NUMBERS[row["scope"]] + row["metric"]: row["value"] for row in rows if row["slice_by"] is None})
 
 
-def _candidate(row: Mapping[str, Any], trials: list[dict[str, Any]]) -> Entry:
+def _candidate(row: Mapping[str, Any], trials: list[dict[str, Any]]) -> TrackedRun:
     scores = ("cv_score", "cv_std", "validation_score", "train_score", "baseline_score", "seconds")
-    return Entry(
+    return TrackedRun(
         name=row["candidate"],
         tags={"ml_assets.estimator": row["estimator"], "ml_assets.metric": row["metric"]},
         params=_params(row),
@@ -88,9 +88,9 @@ def _candidate(row: Mapping[str, Any], trials: list[dict[str, Any]]) -> Entry:
     )
 
 
-def _trial(row: Mapping[str, Any]) -> Entry:
+def _trial(row: Mapping[str, Any]) -> TrackedRun:
     said = {"error": row["error"], "warning": row["warning"], "state": row.get("state")}
-    return Entry(
+    return TrackedRun(
         name=f"{row['candidate']} {row['trial']}",
         tags={f"ml_assets.{name}": text for name, text in said.items() if text},
         params=_params(row),

@@ -34,7 +34,7 @@ LOCK_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CandidateResult:
     """What a candidate reached, and the journal of its search."""
 
     best: Trial
@@ -58,7 +58,7 @@ def compete(
     code_version: str,
     on_trial: OnTrial,
     compute: Compute | None = None,
-) -> Outcome:
+) -> CandidateResult:
     """Tune a candidate on the train part and score it on the validation part.
 
     One that was killed goes on after its last finished trial, as long as nothing that decides trials has changed.
@@ -90,7 +90,7 @@ def compete(
     known.append((validation.labels, scores))
     threshold = _threshold(spec, *(np.concatenate(side) for side in zip(*known, strict=True)))
     error = selection.validation_error(metric, validation.labels, scores, kind, threshold, names, seed)
-    return Outcome(
+    return CandidateResult(
         best=winner,
         trials=trials,
         cv_se=selection.cv_error(winner.scores, cv_rows, len(validation.labels), error),
@@ -179,7 +179,7 @@ def _version(library: str) -> str:
     return ""
 
 
-def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: Outcome, commit: Commit) -> None:
+def record(lake: Lake, spec: PipelineSpec, name: str, pin: Pin, outcome: CandidateResult, commit: Commit) -> None:
     """Record every trial, and the candidate's own row; the journal has done its work."""
     shared = {
         "pin_id": pin.pin_id,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from ml_assets.graph.retraining import observed
 from ml_assets.graph.retraining.rules import decide
-from ml_assets.graph.retraining.situation import Evidence, Situation
+from ml_assets.graph.retraining.situation import Situation, TrainingReason
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
 def situation(project: Project) -> Situation:
-    asked = [Evidence("drift", "drift 6 1.0.0", "batch 6 has drifted", ("6",), 1.0)]
+    asked = [TrainingReason("drift", "drift 6 1.0.0", "batch 6 has drifted", ("6",), 1.0)]
     with Lake(project.paths.lake, read_only=True) as lake:
         found = observed.read_situation(lake, project.spec, [], {})
     return replace(found, evidence=asked)

@@ -12,7 +12,7 @@ import pytest
 
 from ml_assets.lake.lake import Lake
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import Facts
+from ml_assets.ml.release import ServingFacts
 from ml_assets.server.features import Features
 from ml_assets.tables import online
 from ml_assets.tables.data import VALIDATED_DATA
@@ -92,7 +92,7 @@ def engine(project: Project, folder: Path, types: dict[str, str]) -> Features:
     (folder / "bundle" / "features.sql").write_text(project.sql["features.sql"])
     spec = project.spec
     lookups = {name: list(lookup.key) for name, lookup in spec.lookups.items()}
-    facts = Facts(spec.name, "1.0.0", "3", "features.sql", None, [], lookups, list(spec.references))
+    facts = ServingFacts(spec.name, "1.0.0", "3", "features.sql", None, [], lookups, list(spec.references))
     request = {column.name: column.type for column in spec.columns if not column.outcome}
     return Features(folder, facts, Schema("binary", "late", dict(request), types, ["0", "1"], 0.5, "a.B"))
 

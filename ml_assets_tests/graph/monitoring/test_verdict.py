@@ -20,7 +20,7 @@ from ml_assets.ml.reference import Reference
 from ml_assets.sources.evidently_reports import read_report
 from ml_assets.spec.operation import Monitoring
 from ml_assets.tables import training_sets, versions
-from ml_assets.tables.drift import Drift
+from ml_assets.tables.drift import BatchDrift
 from ml_assets_tests.conftest import Project, check_results, failure_text, loans
 
 
@@ -28,7 +28,9 @@ def one(drifted: bool, ignored: bool = False, score: float = 0.3) -> Measured:
     return Measured(Measure("number", "wasserstein", 0.1, ignored=ignored), score, drifted, 0.1, 600, 1000)
 
 
-def verdict(found: Mapping[str, Measured], importance: Mapping[str, float] | None = None, limit: float = 0.5) -> Drift:
+def verdict(
+    found: Mapping[str, Measured], importance: Mapping[str, float] | None = None, limit: float = 0.5
+) -> BatchDrift:
     return judge(found, dict.fromkeys(found, "mean up 1 std"), importance or {}, limit, 600, 1000)
 
 
@@ -58,7 +60,7 @@ def test_a_column_that_lost_its_values_is_drift_whatever_its_importance() -> Non
     new = old.assign(b=np.nan)
     reference, importance = Reference(old, {}), {"a": 0.5, "b": 0.0}
 
-    def found(**rules: object) -> Drift:
+    def found(**rules: object) -> BatchDrift:
         monitoring = Monitoring.model_validate(rules)
         how = measures({"a": "number", "b": "number"}, monitoring.columns)
         return judged(new, reference, how, importance, monitoring, 400)

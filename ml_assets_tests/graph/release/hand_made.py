@@ -11,7 +11,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import evaluations, training_sets, versions
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import SPEC
 
@@ -41,7 +41,7 @@ def add_version(
     gain: float | None = None,
     schema: str = "s",
     params: dict[str, Any] | None = None,
-    more: Sequence[Finding] = (),
+    more: Sequence[EvaluatedNumber] = (),
 ) -> None:
     """Save a bundle, register the version, and evaluate it; `gain` is what it gains over the champion."""
     folder = paths.bundles / "loans" / version
@@ -75,14 +75,14 @@ def add_version(
 
 
 def evaluate(
-    lake: Lake, version: str, roc_auc: float = 0.8, gain: float | None = None, more: Sequence[Finding] = ()
+    lake: Lake, version: str, roc_auc: float = 0.8, gain: float | None = None, more: Sequence[EvaluatedNumber] = ()
 ) -> None:
     """Append an evaluation of a version."""
     found = [
-        Finding("test", "roc_auc", roc_auc, 100, roc_auc - 0.05, roc_auc + 0.05),
-        Finding("train", "roc_auc", 0.85, 300),
+        EvaluatedNumber("test", "roc_auc", roc_auc, 100, roc_auc - 0.05, roc_auc + 0.05),
+        EvaluatedNumber("train", "roc_auc", 0.85, 300),
         *more,
     ]
     if gain is not None:
-        found.append(Finding("gain_over_champion", "roc_auc", gain, 100, gain - 0.01, gain + 0.01))
+        found.append(EvaluatedNumber("gain_over_champion", "roc_auc", gain, 100, gain - 0.01, gain + 0.01))
     evaluations.record(lake, "loans", found, version, f"pin-{version}", BY)

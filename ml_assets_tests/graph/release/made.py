@@ -12,7 +12,7 @@ from ml_assets.ml import estimators
 from ml_assets.ml.bundle import Bundle, Schema
 from ml_assets.ml.judged import Judged
 from ml_assets.spec import Candidate, PipelineSpec
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import EvaluatedNumber, Evaluation
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion
 from ml_assets_tests.conftest import SPEC
@@ -80,7 +80,7 @@ def examined(
     return examine(spec, loaded.model, seen, judged, other, 0.0)
 
 
-def of(evaluation: Evaluation, scope: str, name: str | None = None) -> list[Finding]:
+def of(evaluation: Evaluation, scope: str, name: str | None = None) -> list[EvaluatedNumber]:
     return [f for f in evaluation.found if f.scope == scope and name in (None, f.slice)]
 
 

@@ -16,7 +16,7 @@ from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.pipeline_summary import summarize
 from ml_assets.provenance import commit_of
 from ml_assets.tables import decisions, evaluations, versions
-from ml_assets.tables.evaluations import EVALUATIONS, Finding
+from ml_assets.tables.evaluations import EVALUATIONS, EvaluatedNumber
 from ml_assets.tables.training_sets import Pin, share_seen_before
 from ml_assets.tables.versions import now
 from ml_assets_tests.conftest import Project, check_results, failure_text
@@ -85,16 +85,16 @@ def test_an_evaluation_of_before_there_were_notes_is_read(lake: Lake) -> None:
     columns = {name: kind for name, kind in EVALUATIONS.types.items() if name != "note"}
     row = {"version": "1.0.0", "evaluated_at": now(), "scope": "test", "metric": "roc_auc", "value": 0.7, "rows": 9}
     lake.append([Rows("p.evaluation_report", columns, [row])], Commit("t"))
-    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("test", "roc_auc", 0.7, 9)]
+    assert evaluations.findings(lake, "p", "1.0.0") == [EvaluatedNumber("test", "roc_auc", 0.7, 9)]
 
 
 def test_a_scope_of_another_name_is_read(lake: Lake) -> None:
-    evaluations.record(lake, "p", [Finding("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
-    assert evaluations.findings(lake, "p", "1.0.0") == [Finding("target_proxy", "agreement", 1.0, 9)]
+    evaluations.record(lake, "p", [EvaluatedNumber("disguise", "agreement", 1.0, 9)], "1.0.0", "pin", Commit("t"))
+    assert evaluations.findings(lake, "p", "1.0.0") == [EvaluatedNumber("target_proxy", "agreement", 1.0, 9)]
 
 
 def test_what_is_not_defined_stays_so_in_the_lake(lake: Lake) -> None:
-    undefined = Finding("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")
+    undefined = EvaluatedNumber("slice", "roc_auc", math.nan, 9, slice_by="region", slice="A")
     evaluations.record(lake, "p", [undefined], "1.0.0", "pin", Commit("t"))
     (found,) = evaluations.findings(lake, "p", "1.0.0")
     assert math.isnan(found.value)
@@ -208,7 +208,7 @@ def second(copied: Project) -> Project:
         (made,) = decisions.decisions(lake, "loans")
         versions.register(lake, "loans", {**model, "version": "1.0.1", "created_at": versions.now()}, BY)
         found = evaluations.findings(lake, "loans", made.version)
-        found.append(Finding("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
+        found.append(EvaluatedNumber("gain_over_champion", "roc_auc", 0.0, 150, -0.01, 0.01))
         evaluations.record(lake, "loans", found, "1.0.1", pin, BY)
     return copied
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ml_assets.graph.retraining import rules
-from ml_assets.graph.retraining.rules import Decision, decide
-from ml_assets.graph.retraining.situation import Evidence, Situation, Training
+from ml_assets.graph.retraining.rules import TrainingDecision, decide
+from ml_assets.graph.retraining.situation import Situation, StartedTraining, TrainingReason
 from ml_assets.graph.retraining.triggers import TRIGGERS, Trigger
 from ml_assets.spec.operation import Retrain
 from ml_assets.tables.retrain_events import Event
@@ -23,8 +23,8 @@ def at(hours: float) -> dt.datetime:
     return NOON + dt.timedelta(hours=hours)
 
 
-def drift(batch: int, measure: float | None = 0.6, trigger: str = "drift") -> Evidence:
-    return Evidence(trigger, f"{trigger} {batch} 1.0.0", f"batch {batch} has drifted", (str(batch),), measure)
+def drift(batch: int, measure: float | None = 0.6, trigger: str = "drift") -> TrainingReason:
+    return TrainingReason(trigger, f"{trigger} {batch} 1.0.0", f"batch {batch} has drifted", (str(batch),), measure)
 
 
 def arrivals(*batches: int) -> dict[str, int]:
@@ -32,12 +32,12 @@ def arrivals(*batches: int) -> dict[str, int]:
     return {str(batch): 10 * batch for batch in batches}
 
 
-def training(last_batch: int, hour: float = -1, decision: str = "promoted", **more: Any) -> Training:
+def training(last_batch: int, hour: float = -1, decision: str = "promoted", **more: Any) -> StartedTraining:
     """Of the batches up to this one."""
     seen = frozenset(str(batch) for batch in range(1, last_batch + 1))
     facts: dict[str, Any] = {"state": "done", "version": "1.0.0", "decision": decision, "decided_at": at(hour)}
     facts |= {"snapshot": 10 * last_batch + 5, "batches": seen, "rows": 100 * last_batch, "run_id": "r"}
-    return Training(**{**facts, **more})
+    return StartedTraining(**{**facts, **more})
 
 
 def calm(*batches: int, **more: Any) -> Situation:
@@ -47,26 +47,26 @@ def calm(*batches: int, **more: Any) -> Situation:
     return Situation(**{**facts, "arrivals": there, "labelled": dict.fromkeys(there, 100), **more})
 
 
-def asked(hour: float, *evidence: Evidence, snapshot: int = 0, event_id: str = "e") -> Event:
-    event = Decision("train", "why", evidence).as_event("1.0.0", snapshot, "sensor loans_retrain")
+def asked(hour: float, *evidence: TrainingReason, snapshot: int = 0, event_id: str = "e") -> Event:
+    event = TrainingDecision("train", "why", evidence).as_event("1.0.0", snapshot, "sensor loans_retrain")
     return replace(event, event_id=event_id, run_key=event_id, decided_at=at(hour))
 
 
-def words(decisions: list[Decision]) -> list[tuple[str, str]]:
+def words(decisions: list[TrainingDecision]) -> list[tuple[str, str]]:
     return [(one.word, one.trigger) for one in decisions if not one.is_recorded]
 
 
-def decided(now: Situation, needed: int = 3, **rules: Any) -> list[Decision]:
+def decided(now: Situation, needed: int = 3, **rules: Any) -> list[TrainingDecision]:
     return decide(Retrain(**{"min_batches": 3, "min_rows": 100, **rules}), needed, now)
 
 
-def recorded(now: Situation, decisions: list[Decision], hour: float) -> Situation:
+def recorded(now: Situation, decisions: list[TrainingDecision], hour: float) -> Situation:
     """The situation after the rows of a decision were written."""
     events = [replace(one.as_event("1.0.0", 1, "x"), decided_at=at(hour)) for one in decisions if not one.is_recorded]
     return replace(now, events=[*now.events, *events])
 
 
-def only(now: Situation, **rules: Any) -> Decision:
+def only(now: Situation, **rules: Any) -> TrainingDecision:
     (decision,) = decided(now, **rules)
     return decision
 
@@ -149,7 +149,7 @@ def test_no_training_starts_on_broken_inputs_without_a_person() -> None:
         assert decision.why.startswith(f"inputs are broken: {wind}. Correct the data and materialize the batches again")
         assert only(recorded(now, [decision], 1)).is_recorded
         assert only(replace(now, broken=())).word == "train"
-    cron = Evidence("cron", "cron 1", "the schedule of 1")
+    cron = TrainingReason("cron", "cron 1", "the schedule of 1")
     assert only(calm(evidence=[cron], broken=[wind])).word == "wait"
 
 
@@ -193,8 +193,8 @@ class Weekly(Trigger):
     name = "weekly"
     settled_by_batches = True
 
-    def derive(self, rules: Retrain, now: Situation) -> list[Evidence]:
-        return [Evidence(self.name, "weekly 4", "a week has passed", ("4",))]
+    def derive(self, rules: Retrain, now: Situation) -> list[TrainingReason]:
+        return [TrainingReason(self.name, "weekly 4", "a week has passed", ("4",))]
 
 
 def test_a_trigger_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_a_trigger_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_requested_is_not_requested_again_unless_it_failed() -> None:
     event = asked(1, drift(4), snapshot=45)
-    queued = Training(45, "running", event_id="e")
+    queued = StartedTraining(45, "running", event_id="e")
     now = calm(evidence=[drift(4)], events=[event], trainings=[training(3), queued])
     assert decided(now) == []
     done = training(3, 2, "refused", snapshot=45, event_id="e")  # without batch 4: its labels are not known yet
@@ -235,7 +235,7 @@ def test_new_batches_are_counted_since_the_newest_training() -> None:
 
 
 def test_an_unreadable_report_is_said_once_and_hides_nothing() -> None:
-    broken = Evidence("report", "report x", "a.json: no JSON", error=True)
+    broken = TrainingReason("report", "report x", "a.json: no JSON", error=True)
     now = calm(evidence=[broken, drift(4)])
     assert words(decided(now)) == [("skip", "report"), ("train", "drift")]
     assert decided(now)[0].why == "a.json: no JSON"
@@ -243,13 +243,13 @@ def test_an_unreadable_report_is_said_once_and_hides_nothing() -> None:
 
 
 def test_reports_of_other_jobs_count_as_drift() -> None:
-    report = Evidence("report", "report y", "report y says drift", measure=0.8)
+    report = TrainingReason("report", "report y", "report y says drift", measure=0.8)
     assert words(decided(calm(evidence=[report]))) == [("train", "report")]
     assert words(decided(calm(evidence=[report]), on=["decay"])) == [("skip", "report")]
 
 
 def test_the_schedule_needs_no_name_but_keeps_the_rules() -> None:
-    cron = Evidence("cron", "cron 1", "the schedule of 03:00")
+    cron = TrainingReason("cron", "cron 1", "the schedule of 03:00")
     assert words(decided(calm(evidence=[cron]), on=[])) == [("train", "cron")]
     assert words(decided(calm(1, 2, 3, evidence=[cron]), on=[])) == [("wait", "cron")]
 
@@ -279,15 +279,15 @@ def test_the_same_wait_is_written_once_and_not_forgotten() -> None:
 
 
 def test_what_no_table_holds_waits_in_its_row() -> None:
-    cron = Evidence("cron", "cron 1", "the schedule of 03:00")
-    report = Evidence("report", "report y", "report y says drift", measure=0.8)
+    cron = TrainingReason("cron", "cron 1", "the schedule of 03:00")
+    report = TrainingReason("report", "report y", "report y says drift", measure=0.8)
     waiting = recorded(calm(1, 2, 3), decided(calm(1, 2, 3, evidence=[cron, report])), 1)
     assert [(one.word, one.is_recorded) for one in decided(waiting)] == [("wait", True)]
     there = arrivals(1, 2, 3, 4)
     come = replace(waiting, arrivals=there, labelled=dict.fromkeys(there, 100))
     assert words(decided(come)) == [("train", "report, cron")]
     events = [*come.events, asked(2, cron, report)]
-    failed = replace(come, events=events, trainings=[training(3), Training(35, "failed", event_id="e")])
+    failed = replace(come, events=events, trainings=[training(3), StartedTraining(35, "failed", event_id="e")])
     assert words(decided(failed)) == [("train", "report, cron")]
     assert "before its first step" in decided(failed)[0].why
     by_hand = replace(come, events=[*come.events, Event("manual", "train", "", "me", decided_at=at(2))])
@@ -298,7 +298,7 @@ def test_what_no_table_holds_waits_in_its_row() -> None:
 def test_the_cool_down_doubles_with_each_training_without_promotion(fruitless: int, needed: int) -> None:
     trainings = [training(3), *(training(3, hour, "refused") for hour in range(1, fruitless + 1))]
     for come in range(needed + 1):
-        evidence = [drift(3 + come)] if come else [Evidence("cron", "cron", "cron")]
+        evidence = [drift(3 + come)] if come else [TrainingReason("cron", "cron", "cron")]
         now = calm(*range(1, 4 + come), trainings=trainings, evidence=evidence)
         assert decided(now)[-1].word == ("train" if come >= needed else "wait"), come
     promoted = replace(now, champion_since=at(9), arrivals=arrivals(1, 2, 3, 4), evidence=[drift(4)])

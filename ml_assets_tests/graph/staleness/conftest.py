@@ -6,19 +6,19 @@ import copy
 import tempfile
 from pathlib import Path
 
-from ml_assets.graph.staleness.facts import Facts, read_facts
+from ml_assets.graph.staleness.facts import PipelineFacts, read_facts
 from ml_assets.graph.staleness.nodes import pipelines_of
-from ml_assets.graph.staleness.states import Verdict, evaluate
+from ml_assets.graph.staleness.states import AssetState, evaluate
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project
 
 
-def facts_of(project: Project) -> Facts:
+def facts_of(project: Project) -> PipelineFacts:
     with Lake(project.paths.lake, read_only=True) as lake:
         return read_facts(lake, project.spec.name)
 
 
-def verdicts_of(project: Project) -> list[Verdict]:
+def verdicts_of(project: Project) -> list[AssetState]:
     return evaluate(pipelines_of(project.defs())[project.spec.name], facts_of(project))
 
 
@@ -27,7 +27,7 @@ def not_fresh(project: Project) -> dict[str, str]:
     return short(verdicts_of(project))
 
 
-def short(verdicts: list[Verdict]) -> dict[str, str]:
+def short(verdicts: list[AssetState]) -> dict[str, str]:
     found: dict[str, dict[str, list[str]]] = {}
     for verdict in verdicts:
         if verdict.state not in ("fresh", "frozen"):

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ml_assets.graph import code_version
-from ml_assets.graph.staleness.facts import Facts, Files
+from ml_assets.graph.staleness.facts import Files, PipelineFacts
 from ml_assets.graph.staleness.sensors import unattended
-from ml_assets.graph.staleness.states import Node, Verdict, evaluate, plan, spans
+from ml_assets.graph.staleness.states import AssetState, Node, evaluate, plan, spans
 from ml_assets.tables.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
 from ml_assets_tests.graph.staleness.conftest import not_fresh, short, variant, verdicts_of
@@ -171,15 +171,15 @@ class Story:
             self.write(asset_name, batch)
         return self
 
-    def verdicts(self, nodes: dict[str, Node] = NODES) -> list[Verdict]:
+    def verdicts(self, nodes: dict[str, Node] = NODES) -> list[AssetState]:
         return evaluate(nodes, self.facts())
 
     def told(self, nodes: dict[str, Node] = NODES) -> dict[str, str]:
         return short(self.verdicts(nodes))
 
-    def facts(self) -> Facts:
+    def facts(self) -> PipelineFacts:
         validated = sorted(str(batch) for key, batch in self.trail.contents if key == "p/validated_data")
-        return Facts(self.trail, self.errors, self.files, validated)
+        return PipelineFacts(self.trail, self.errors, self.files, validated)
 
     def _place(self, asset_name: str, batch: str | None) -> tuple[str, str | None]:
         self.snapshot += 1
@@ -348,11 +348,11 @@ def test_batches_as_ranges() -> None:
 def test_what_no_sensor_rebuilds_waits_for_a_person() -> None:
     train, sensor = "job p_train", "sensor p_stale"
     verdicts = [
-        Verdict("p/features", "1", "stale", "code", redo=True, todo=sensor),
-        Verdict("p/training_set", None, "missing", "never made", todo=train),
-        Verdict("p/trained_model", None, "stale", "code", todo=train),
-        Verdict("p/candidate_x", None, "stale", "code", todo=train),
-        Verdict("p/raw_data", "2", "stale", "code; its files have vanished", todo="bring the files back"),
+        AssetState("p/features", "1", "stale", "code", redo=True, todo=sensor),
+        AssetState("p/training_set", None, "missing", "never made", todo=train),
+        AssetState("p/trained_model", None, "stale", "code", todo=train),
+        AssetState("p/candidate_x", None, "stale", "code", todo=train),
+        AssetState("p/raw_data", "2", "stale", "code; its files have vanished", todo="bring the files back"),
     ]
     found = [(one.state, one.assets, one.batches, one.todo) for one in unattended(verdicts, ["1", "2"])]
     assert found == [

@@ -23,7 +23,7 @@ from ml_assets.errors import TrackingError
 from ml_assets.graph import mlflow_server
 from ml_assets.graph.deployment import deploy
 from ml_assets.graph.tracking import mlflow_runs
-from ml_assets.graph.tracking.record import Entry
+from ml_assets.graph.tracking.record import TrackedRun
 from ml_assets.ml import bundle
 from ml_assets_tests.conftest import Project, failure_text
 
@@ -127,7 +127,9 @@ def test_a_version_is_told_once(tracked: Project, client: Any) -> None:
 
 
 def test_a_copy_that_broke_off_is_made_again(server: str, client: Any) -> None:
-    entry = Entry("half", {mlflow_runs.VERSION: "1.0.0"}, children=[Entry("tree", children=[Entry("tree 0")])])
+    entry = TrackedRun(
+        "half", {mlflow_runs.VERSION: "1.0.0"}, children=[TrackedRun("tree", children=[TrackedRun("tree 0")])]
+    )
     place = client.create_experiment("half")
     half = mlflow_runs._log(client, place, entry, None)
     mlflow_runs.export(server, "half", entry, _model())
@@ -155,7 +157,7 @@ def test_a_server_that_is_away_is_said(tracked: Project) -> None:
 def test_without_mlflow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(TrackingError, match=r"ml-assets\[mlflow\]"):
-        mlflow_runs.export("http://127.0.0.1:9", "x", Entry("x", {mlflow_runs.VERSION: "1.0.0"}), None)
+        mlflow_runs.export("http://127.0.0.1:9", "x", TrackedRun("x", {mlflow_runs.VERSION: "1.0.0"}), None)
 
 
 def test_without_tracking_there_is_no_such_asset(trained: Project) -> None:

@@ -62,7 +62,7 @@ NODE = {
 
 def ports() -> dict[str, int]:
     """Ports for a node's agents; for those that it has to choose itself it waits 15 s and then gives up."""
-    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+    names = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
     with contextlib.ExitStack() as stack:
         free = [stack.enter_context(socket.socket()) for _ in names]
         for one in free:

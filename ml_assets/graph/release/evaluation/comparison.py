@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ml_assets.lake.lake import Lake
 from ml_assets.ml.judged import Array
 from ml_assets.tables import releases, training_sets
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.releases import Served
 from ml_assets.tables.versions import ModelVersion
 
@@ -38,13 +38,13 @@ class Opponent:
     unseen: Array
     note: str = ""
 
-    def too_few(self, metric: str) -> list[Finding]:
+    def too_few(self, metric: str) -> list[EvaluatedNumber]:
         """Why there is no comparison, as the finding that the gate reads; empty where there are rows enough."""
         rows = int(self.unseen.sum())
         if rows >= MIN_ROWS:
             return []
         note = f"champion {self.served.version} was fitted on all but {rows:,} of the {len(self.unseen):,} test rows"
-        return [Finding("gain_over_champion", metric, float("nan"), rows, note=note)]
+        return [EvaluatedNumber("gain_over_champion", metric, float("nan"), rows, note=note)]
 
 
 def opponent(lake: Lake, pipeline: str, champion: ModelVersion, rows: pd.DataFrame) -> Opponent:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ml_assets.ml import estimators
 from ml_assets.ml.judged import Judged
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ MOST_SECONDS = 4.0  # a slow model predicts fewer rows
 CLASSES = 3  # multiclass: the probabilities of the most frequent ones
 
 
-def dependence(model: Any, judged: Judged, found: Sequence[Finding], seed: int) -> list[dict[str, Any]]:
+def dependence(model: Any, judged: Judged, found: Sequence[EvaluatedNumber], seed: int) -> list[dict[str, Any]]:
     """The most important features, each with its values and the mean prediction at each of them.
 
     Args:

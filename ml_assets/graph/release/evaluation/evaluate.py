@@ -17,7 +17,7 @@ from ml_assets.ml.baseline import dummy_scores, most_frequent
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import training_sets
-from ml_assets.tables.evaluations import Evaluation, Finding
+from ml_assets.tables.evaluations import EvaluatedNumber, Evaluation
 from ml_assets.tables.training_sets import LABEL, Pin
 from ml_assets.tables.versions import ModelVersion
 
@@ -66,7 +66,7 @@ def evaluate(
         seen = training_sets.read(lake, spec.name, pin, ("train", "validation"), tuple(spec.key))
         fitted = predict(loaded, seen, model.version)
         other, why = None, ""
-        too_few: list[Finding] = []
+        too_few: list[EvaluatedNumber] = []
         try:
             if champion is not None and champion.version != model.version:
                 against = opponent(lake, spec.name, champion, judged.rows)
@@ -113,17 +113,17 @@ def examine(
     baseline = replace(judged, scores=guesses, version="baseline")
     found = [
         *_metrics(spec, judged, baseline, champion),
-        Finding("train", spec.metric, fitted.score(spec.metric), len(fitted.labels)),
+        EvaluatedNumber("train", spec.metric, fitted.score(spec.metric), len(fitted.labels)),
         *_calibration(spec, judged),
         *money.savings(spec, judged, champion),
         *slices.slices(spec, judged),
         *slices.fairness(spec, judged),
         *robustness.robustness(spec, model, judged),
         *leakage.leaks(spec, fitted, judged),
-        Finding("identical", "share", known, len(judged.labels)),
+        EvaluatedNumber("identical", "share", known, len(judged.labels)),
     ]
     if incomparable:
-        found.append(Finding("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
+        found.append(EvaluatedNumber("not_compared", spec.metric, float("nan"), len(judged.labels), note=incomparable))
     drawn = {
         **figures.figures(spec, judged, champion, baseline),
         "dependence": dependence.dependence(model, judged, found, spec.tuning.seed),
@@ -160,13 +160,13 @@ def _champion(
     return replace(predict(loaded, rows, champion.version), note=against.note)
 
 
-def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[Finding]:
+def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Judged | None) -> list[EvaluatedNumber]:
     """Every metric, and the gains over baseline and champion on the same resamples of the rows."""
     names, rows = metrics.names(spec.target.kind), len(judged.labels)
     resampled = weighted.bootstrap([judged.statistic(name) for name in names], rows, spec.tuning.seed)
     values = judged.all_scores()
     found = [
-        Finding("test", name, values[name], rows, *weighted.interval(resampled[:, place]))
+        EvaluatedNumber("test", name, values[name], rows, *weighted.interval(resampled[:, place]))
         for place, name in enumerate(names)
     ]
     own = resampled[:, names.index(spec.metric)]
@@ -181,7 +181,7 @@ def _metrics(spec: PipelineSpec, judged: Judged, baseline: Judged, champion: Jud
 
 def _against(
     spec: PipelineSpec, judged: Judged, other: Judged, name: str, own: Array, confidence: float
-) -> list[Finding]:
+) -> list[EvaluatedNumber]:
     """Another model's score on the same rows, and the gain over it.
 
     Args:
@@ -199,19 +199,19 @@ def _against(
     gain = metrics.METRICS[metric].gain(judged.score(metric), value)
     note = other.version if name == "champion" else None
     return [
-        Finding(name, metric, value, rows, *weighted.interval(resampled), note=note),
-        Finding(
+        EvaluatedNumber(name, metric, value, rows, *weighted.interval(resampled), note=note),
+        EvaluatedNumber(
             f"gain_over_{name}", metric, gain, rows, *weighted.interval(gains, confidence), note=other.note or None
         ),
-        Finding(f"gain_over_{name}_95", metric, gain, rows, *weighted.interval(gains)),
+        EvaluatedNumber(f"gain_over_{name}_95", metric, gain, rows, *weighted.interval(gains)),
     ]
 
 
-def _calibration(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+def _calibration(spec: PipelineSpec, judged: Judged) -> list[EvaluatedNumber]:
     """How far predicted probabilities are from observed shares: of 1 (binary), of the likeliest class (multiclass)."""
     if spec.target.kind == "regression":
         return []
     predicted, observed = judged.probabilities()
     by_chance = calibration.error_by_chance(predicted, spec.tuning.seed)
     note = f"perfect calibration would show up to {by_chance:.3f} on these rows"
-    return [Finding("calibration", "ece", calibration.error(predicted, observed), len(observed), note=note)]
+    return [EvaluatedNumber("calibration", "ece", calibration.error(predicted, observed), len(observed), note=note)]

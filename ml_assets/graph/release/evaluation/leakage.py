@@ -13,7 +13,7 @@ from ml_assets.ml import leaks as signs
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import LeakageGate
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SURE_ROWS = 100  # test rows beside the most frequent class, below which a perfect score is no sign
 
 
-def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
+def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[EvaluatedNumber]:
     """What features alone and together explain on test rows, and proxies of target or key.
 
     Args:
@@ -35,18 +35,25 @@ def leaks(spec: PipelineSpec, fitted: Judged, judged: Judged) -> list[Finding]:
     found = []
     for name, type_ in types.items():
         value = signs.explained(kind, type_, train[name], fitted.labels, test[name], judged.labels)
-        found.append(Finding("single", metric, value, len(test), slice_by="feature", slice=name))
+        found.append(EvaluatedNumber("single", metric, value, len(test), slice_by="feature", slice=name))
     for name in types:
         note = _proxy(spec, name, fitted, judged, train[name], test[name])
         if note is not None:
             rows = len(train) + len(test)
-            found.append(Finding("target_proxy", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note))
+            found.append(
+                EvaluatedNumber("target_proxy", "agreement", 1.0, rows, slice_by="feature", slice=name, note=note)
+            )
     return [*found, *_too_good(spec, fitted, judged, found, train, test)]
 
 
 def _too_good(
-    spec: PipelineSpec, fitted: Judged, judged: Judged, found: list[Finding], train: pd.DataFrame, test: pd.DataFrame
-) -> list[Finding]:
+    spec: PipelineSpec,
+    fitted: Judged,
+    judged: Judged,
+    found: list[EvaluatedNumber],
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+) -> list[EvaluatedNumber]:
     """The version's own score, and that of two or three features; NaN where so few rows may reach it by chance."""
     kind = spec.target.kind
     alone = {f.slice: f.value for f in found if f.scope == "single"}
@@ -61,9 +68,11 @@ def _too_good(
     if kind != "regression" and rare < SURE_ROWS:
         note = f"{rare} test rows beside the most frequent class are too few to call a score too good"
         own = together = float("nan")
-    made = [Finding("score", of_own, own, rows, note=note)]
+    made = [EvaluatedNumber("score", of_own, own, rows, note=note)]
     if names:
-        made.append(Finding("together", metric, together, rows, slice_by="feature", slice=" + ".join(names), note=note))
+        made.append(
+            EvaluatedNumber("together", metric, together, rows, slice_by="feature", slice=" + ".join(names), note=note)
+        )
     return made
 
 
@@ -71,7 +80,7 @@ def _metric(kind: str) -> str:
     return "r2" if kind == "regression" else "roc_auc"
 
 
-def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
+def suspects(spec: PipelineSpec, found: Sequence[EvaluatedNumber]) -> list[str]:
     """What may be a leak and needs a person's attention, one sentence each."""
     rule = spec.gates.leakage or LeakageGate()
     sentences = [f"{f.slice} {f.note}" for f in found if f.scope == "target_proxy"]
@@ -89,7 +98,7 @@ def suspects(spec: PipelineSpec, found: Sequence[Finding]) -> list[str]:
     return sentences
 
 
-def too_good(rule: LeakageGate, found: Sequence[Finding]) -> list[str]:
+def too_good(rule: LeakageGate, found: Sequence[EvaluatedNumber]) -> list[str]:
     """Scores that are too good to be true, one sentence each, the features that make them first."""
     if rule.max_score is None:
         return []

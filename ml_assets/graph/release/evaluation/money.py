@@ -6,10 +6,10 @@ from ml_assets.metrics import weighted
 from ml_assets.ml.costs import constant_costs, row_costs
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 
-def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list[Finding]:
+def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list[EvaluatedNumber]:
     """Cost of a version's decisions, and savings against the cheapest constant decision and the champion's decisions.
 
     Savings are paired: the same resamples of the same rows for both sides. Nothing without `costs`.
@@ -30,7 +30,9 @@ def savings(spec: PipelineSpec, judged: Judged, champion: Judged | None) -> list
     return [_total(scope, values, note, spec.tuning.seed) for scope, (values, note) in columns.items()]
 
 
-def _total(scope: str, values: Array, note: str | None, seed: int) -> Finding:
+def _total(scope: str, values: Array, note: str | None, seed: int) -> EvaluatedNumber:
     """An amount with its interval: the same seed draws the same resamples of the same rows."""
     resampled = weighted.bootstrap([weighted.total(values)], len(values), seed)
-    return Finding(scope, "cost", float(values.sum()), len(values), *weighted.interval(resampled[:, 0]), note=note)
+    return EvaluatedNumber(
+        scope, "cost", float(values.sum()), len(values), *weighted.interval(resampled[:, 0]), note=note
+    )

@@ -13,7 +13,7 @@ from ml_assets.ml import estimators
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
 from ml_assets.spec.model import SensitivityGate
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ MOVED = (
 )
 
 
-def robustness(spec: PipelineSpec, model: Any, judged: Judged) -> list[Finding]:
+def robustness(spec: PipelineSpec, model: Any, judged: Judged) -> list[EvaluatedNumber]:
     """Flips under noise and under missing values, overall and for each feature, and permutation importance.
 
     All sampling is seeded. The gate of the YAML says how much noise and how many values; without one, its defaults do.
@@ -45,7 +45,7 @@ class _Probe:
         self.types = judged.schema.features
         self.sample = np.arange(len(features))
 
-    def noise(self, size: float) -> Finding:
+    def noise(self, size: float) -> EvaluatedNumber:
         """Numbers moved by normal noise, in their standard deviations."""
         rng = np.random.default_rng(self.seed)
         changed = self.features.copy()
@@ -56,9 +56,9 @@ class _Probe:
         started = time.monotonic()
         flips = self._flips(changed, self.judged)
         self.sample = _sample(len(changed), len(self.types), time.monotonic() - started, self.seed)
-        return Finding("noise", "flips", flips, len(changed))
+        return EvaluatedNumber("noise", "flips", flips, len(changed))
 
-    def missing(self, share: float) -> list[Finding]:
+    def missing(self, share: float) -> list[EvaluatedNumber]:
         """A share of all values taken away, then all values of one feature after the other."""
         rng = np.random.default_rng(self.seed)
         holes = {name: rng.random(len(self.features)) < share for name in self.types}
@@ -67,7 +67,7 @@ class _Probe:
         everything = np.ones(len(features), dtype=bool)
         return found + [self._without(features, judged, {name: everything}, name) for name in self.types]
 
-    def importance(self, metric: str) -> list[Finding]:
+    def importance(self, metric: str) -> list[EvaluatedNumber]:
         """What the metric loses when a feature's values are shuffled. Breiman 2001, sec. 10."""
         rng = np.random.default_rng(self.seed)
         features, judged = self.features.iloc[self.sample], self.judged.at(self.sample)
@@ -84,20 +84,20 @@ class _Probe:
                 for part in np.split(scores, REPEATS)
             ]
             value, low, high = float(np.mean(lost)), min(lost), max(lost)
-            found.append(Finding("importance", metric, value, rows, low, high, "feature", name))
+            found.append(EvaluatedNumber("importance", metric, value, rows, low, high, "feature", name))
         return found
 
     def _without(
         self, features: pd.DataFrame, judged: Judged, holes: dict[str, Array], name: str | None = None
-    ) -> Finding:
+    ) -> EvaluatedNumber:
         changed = features.assign(**{column: _emptied(features[column], hole) for column, hole in holes.items()})
         by = "feature" if name else None
         try:
             flips = self._flips(changed, judged)
         except ValueError as error:  # such as a linear model without `impute`
             note = f"the model cannot predict: {str(error).splitlines()[0]}"
-            return Finding("missing", "flips", float("nan"), len(features), slice_by=by, slice=name, note=note)
-        return Finding("missing", "flips", flips, len(features), slice_by=by, slice=name)
+            return EvaluatedNumber("missing", "flips", float("nan"), len(features), slice_by=by, slice=name, note=note)
+        return EvaluatedNumber("missing", "flips", flips, len(features), slice_by=by, slice=name)
 
     def _flips(self, changed: pd.DataFrame, judged: Judged) -> float:
         """Share of rows whose prediction flips."""

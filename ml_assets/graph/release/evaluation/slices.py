@@ -13,7 +13,7 @@ from ml_assets.metrics import weighted
 from ml_assets.ml import baseline
 from ml_assets.ml.judged import Array, Judged
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 DOMINANT = 0.95  # a slice where one label has more than this share is named
 WITH_INTERVAL = 100  # the largest slices of a column; the others are reported without an interval
@@ -28,7 +28,7 @@ def columns(spec: PipelineSpec) -> tuple[str, ...]:
     )
 
 
-def slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+def slices(spec: PipelineSpec, judged: Judged) -> list[EvaluatedNumber]:
     """The metric of every slice; a missing value is a slice of its own."""
     rule = spec.gates.slices
     if rule is None:
@@ -40,24 +40,24 @@ def slices(spec: PipelineSpec, judged: Judged) -> list[Finding]:
             low, high = weighted.interval(_resampled(spec, part, metric)) if place < WITH_INTERVAL else (None, None)
             note = _dominance(spec, part)
             value, rows = defined_score(part, metric), len(part.labels)
-            found.append(Finding("slice", metric, value, rows, low, high, column, name, note))
+            found.append(EvaluatedNumber("slice", metric, value, rows, low, high, column, name, note))
     return found
 
 
-def of_other(spec: PipelineSpec, other: Judged, scope: str) -> list[Finding]:
+def of_other(spec: PipelineSpec, other: Judged, scope: str) -> list[EvaluatedNumber]:
     """The metric of another model in the largest slices, for whoever compares."""
     rule = spec.gates.slices
     if rule is None:
         return []
     metric = rule.metric or spec.metric
     return [
-        Finding(scope, metric, defined_score(part, metric), len(part.labels), slice_by=column, slice=name)
+        EvaluatedNumber(scope, metric, defined_score(part, metric), len(part.labels), slice_by=column, slice=name)
         for column in rule.by
         for name, part in islice(_parts(other, column), WITH_INTERVAL)
     ]
 
 
-def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:
+def fairness(spec: PipelineSpec, judged: Judged) -> list[EvaluatedNumber]:
     """The metric of every group, and the gap between the best and the worst of those that are large enough."""
     rule = spec.gates.fairness
     if rule is None:
@@ -72,7 +72,7 @@ def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:
             if place < WITH_INTERVAL:
                 resampled[name] = _resampled(spec, part, metric)
                 ends = weighted.interval(resampled[name])
-            groups.append(Finding("group", metric, value, rows, *ends, column, name, _dominance(spec, part)))
+            groups.append(EvaluatedNumber("group", metric, value, rows, *ends, column, name, _dominance(spec, part)))
         found += groups
         large = [group for group in groups if group.rows >= rule.min_rows and not math.isnan(group.value)]
         if len(large) > 1:
@@ -80,7 +80,7 @@ def fairness(spec: PipelineSpec, judged: Judged) -> list[Finding]:
     return found
 
 
-def _gap(metric: str, groups: list[Finding], resampled: dict[str, Array]) -> Finding:
+def _gap(metric: str, groups: list[EvaluatedNumber], resampled: dict[str, Array]) -> EvaluatedNumber:
     ranked = sorted(groups, key=lambda group: group.value)
     if metric != "selection_rate" and not metrics.METRICS[metric].is_higher_better:
         ranked.reverse()
@@ -93,7 +93,7 @@ def _gap(metric: str, groups: list[Finding], resampled: dict[str, Array]) -> Fin
         f"{word}: {group.slice} ({group.value:.4g})" for word, group in zip(words, (best, worst), strict=True)
     )
     gap, rows = abs(best.value - worst.value), min(best.rows, worst.rows)
-    return Finding("fairness", metric, gap, rows, *ends, best.slice_by, None, note)
+    return EvaluatedNumber("fairness", metric, gap, rows, *ends, best.slice_by, None, note)
 
 
 def defined_score(judged: Judged, metric: str) -> float:

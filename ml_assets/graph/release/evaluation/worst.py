@@ -9,14 +9,14 @@ import numpy as np
 
 from ml_assets.metrics.registry import losses_of
 from ml_assets.ml.judged import Array, Judged
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 
 ROWS = 15
 FEATURES = 12  # the most important ones
 LONGEST = 60  # characters of a value
 
 
-def worst_rows(judged: Judged, key: Sequence[str], found: Sequence[Finding]) -> dict[str, Any]:
+def worst_rows(judged: Judged, key: Sequence[str], found: Sequence[EvaluatedNumber]) -> dict[str, Any]:
     """The rows that the version predicts worst.
 
     Args:

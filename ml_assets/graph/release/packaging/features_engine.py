@@ -12,7 +12,7 @@ from ml_assets.lake.data_files import MOST_FILES
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
-from ml_assets.ml.release import SQLITE_SELECT, Facts, source_line
+from ml_assets.ml.release import SQLITE_SELECT, ServingFacts, source_line
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.data import VALIDATED_DATA
 from ml_assets.tables.training_sets import Pin
@@ -24,13 +24,15 @@ COMPARED_BATCHES = 20  # at least, where there are so many
 class Parity(Protocol):
     """Compares a release's two engines, as `server/parity.py` does."""
 
-    def __call__(self, folder: Path, facts: Facts, schema: Schema, rows: dict[str, list[Any]], count: int) -> str:
+    def __call__(
+        self, folder: Path, facts: ServingFacts, schema: Schema, rows: dict[str, list[Any]], count: int
+    ) -> str:
         """Why SQLite must not compute the features; empty where it computes the same."""
 
 
 def choose(
-    lake: Lake, spec: PipelineSpec, pin: Pin, folder: Path, facts: Facts, schema: Schema, parity: Parity
-) -> Facts:
+    lake: Lake, spec: PipelineSpec, pin: Pin, folder: Path, facts: ServingFacts, schema: Schema, parity: Parity
+) -> ServingFacts:
     """The facts with the engine, and its SELECT in the release where that is SQLite.
 
     Args:
@@ -61,7 +63,7 @@ def choose(
     return replace(facts, row_wise=True, features_why=why)
 
 
-def _types(lake: Lake, folder: Path, facts: Facts) -> dict[str, dict[str, str]]:
+def _types(lake: Lake, folder: Path, facts: ServingFacts) -> dict[str, dict[str, str]]:
     """Lookup or reference -> column -> DuckDB's type."""
     files = {name: folder / "lookups" / f"{name}.parquet" for name in facts.lookups}
     files |= {name: folder / "references" / f"{name}.parquet" for name in facts.references}

@@ -26,7 +26,7 @@ from ml_assets.sources.references import load_references
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
 from ml_assets.tables.data import is_online_batch, lookup
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.releases import Served
 from ml_assets.tables.training_sets import Pin
 from ml_assets.tables.versions import ModelVersion, now
@@ -98,7 +98,7 @@ class Packed:
     folder: Path
     sha256: str
     schema: bundle.Schema
-    facts: release.Facts
+    facts: release.ServingFacts
     golden: release.Golden
     size_bytes: int
 
@@ -109,7 +109,7 @@ def pack(
     spec: PipelineSpec,
     pin: Pin,
     model: ModelVersion,
-    found: Sequence[Finding],
+    found: Sequence[EvaluatedNumber],
     function: FeaturesFunction | None,
     served: Served | None = None,
     parity: Parity | None = None,
@@ -143,7 +143,7 @@ def pack(
                 shutil.copytree(bundles.fetch(model.bundle), new / release.JUDGED)
             batch = max(name for name in pin.all_batches if not is_online_batch(name))  # lookups of its own
             _write_tables(lake, paths, spec, pin, batch, new)
-            facts = release.Facts(
+            facts = release.ServingFacts(
                 pipeline=spec.name,
                 version=model.version,
                 batch=batch,

@@ -13,7 +13,7 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import evaluations, releases, versions
 from ml_assets.tables.decisions import Decision, Gate, Word, decisions, newest_of, record
-from ml_assets.tables.evaluations import Finding, finding_of
+from ml_assets.tables.evaluations import EvaluatedNumber, finding_of
 from ml_assets.tables.versions import ModelVersion
 
 OVER_CHAMPION = ("gain_over_champion", "saved_over_champion", "not_compared")
@@ -82,7 +82,7 @@ def evaluated(lake: Lake, spec: PipelineSpec, model: ModelVersion) -> list[Gate]
 
 def _comparable(
     lake: Lake, pipeline: str, evaluation: list[dict[str, Any]], model: ModelVersion, champion: ModelVersion | None
-) -> tuple[list[Finding], str]:
+) -> tuple[list[EvaluatedNumber], str]:
     """The findings that count today, and why there is no champion to compare with."""
     found = [finding_of(row) for row in evaluation]
     if champion is None:

@@ -19,7 +19,7 @@ from ml_assets.graph.release.evaluation import leakage
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import releases
 from ml_assets.tables.decisions import Gate
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.releases import Release
 
 MOST_NAMED = 5
@@ -40,16 +40,16 @@ class Evidence:
     """
 
     spec: PipelineSpec
-    found: Sequence[Finding] = ()
+    found: Sequence[EvaluatedNumber] = ()
     release: Release | None = None
     incomparable: str = ""
 
-    def one(self, scope: str, metric: str) -> Finding | None:
+    def one(self, scope: str, metric: str) -> EvaluatedNumber | None:
         """The finding of a scope and metric that is about all rows."""
         whole = (f for f in self.found if f.scope == scope and f.metric == metric and f.slice_by is None)
         return next(whole, None)
 
-    def at_most(self, gate: str, limit: str, finding: Finding | None, most: float) -> Gate:
+    def at_most(self, gate: str, limit: str, finding: EvaluatedNumber | None, most: float) -> Gate:
         """The gate on a finding that may not exceed a limit."""
         if finding is None:
             return self.not_evaluated(gate, limit)
@@ -203,7 +203,7 @@ def _slices(evidence: Evidence) -> list[Gate]:
     return [Gate("slices", limit, worst.value, not bad, detail)]
 
 
-def _named(findings: Sequence[Finding]) -> str:
+def _named(findings: Sequence[EvaluatedNumber]) -> str:
     texts = [
         f"{f.slice_by}={f.slice} ({f.value:.4g}, {f.rows:,} rows{', ' + f.note if f.note else ''})"
         for f in findings[:MOST_NAMED]

@@ -14,7 +14,7 @@ from ml_assets.graph.release.evaluation.figures import CLASSES, POINTS, figures
 from ml_assets.graph.release.evaluation.worst import LONGEST, worst_rows
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.judged import Judged
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets_tests.graph.release.made import fitted_on, judged_as, made_rows, spec_of
 
 COSTS = {"false_positive": 1, "false_negative": 4}
@@ -82,8 +82,8 @@ def test_errors_and_deciles_of_a_regression() -> None:
     assert found["deciles"][0] == pytest.approx(first)
 
 
-def important(*names: str) -> list[Finding]:
-    return [Finding("importance", "roc_auc", 0.1, 9, slice_by="feature", slice=name) for name in names]
+def important(*names: str) -> list[EvaluatedNumber]:
+    return [EvaluatedNumber("importance", "roc_auc", 0.1, 9, slice_by="feature", slice=name) for name in names]
 
 
 def test_dependence_says_what_a_feature_does() -> None:

@@ -11,14 +11,14 @@ import pytest
 from ml_assets.graph.release.packaging import features_engine
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.ml import bundle, release
-from ml_assets.ml.release import SQLITE_SELECT, Facts
+from ml_assets.ml.release import SQLITE_SELECT, ServingFacts
 from ml_assets.tables import training_sets
 from ml_assets.tables.data import VALIDATED_DATA
 from ml_assets.tables.training_sets import PARTS, Pin
 from ml_assets_tests.conftest import Project
 
 
-def chosen(trained: Project, tmp_path: Path, sql: str | None, parity: Any) -> Facts:
+def chosen(trained: Project, tmp_path: Path, sql: str | None, parity: Any) -> ServingFacts:
     """What is chosen for the release of the tests' pipeline with another SELECT."""
     shipped = trained.paths.releases / "loans" / "1.0.0"
     folder = tmp_path / "release"
@@ -46,7 +46,7 @@ def never(*_: Any) -> str:
 def test_the_training_rows_are_compared(trained: Project, tmp_path: Path) -> None:
     asked: dict[str, Any] = {}
 
-    def parity(folder: Path, facts: Facts, schema: Any, rows: dict[str, list[Any]], count: int) -> str:
+    def parity(folder: Path, facts: ServingFacts, schema: Any, rows: dict[str, list[Any]], count: int) -> str:
         asked.update(text=(folder / SQLITE_SELECT).read_text(), facts=facts, rows=rows, count=count)
         return ""
 

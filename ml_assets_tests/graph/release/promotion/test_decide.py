@@ -18,7 +18,7 @@ from ml_assets.lake.sql import table
 from ml_assets.tables import decisions, deployments, versions
 from ml_assets.tables.audit import last_writes
 from ml_assets.tables.decisions import Decision, pending
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets_tests.graph.release.hand_made import BY, add_version, evaluate, spec
 
 
@@ -87,7 +87,7 @@ def test_without_a_comparison_a_version_passes_only_where_there_can_be_none(stor
     assert "not compared with today's champion: materialize loans/evaluation_report" in made.why
     add_version(store, paths, "2.0.0", schema="other")  # other features are no way around the comparison
     assert "not compared with today's champion" in decide(store, "2.0.0").why
-    why = Finding("not_compared", "roc_auc", float("nan"), 100, note="Version 1.0.0 needs\n  'income'.")
+    why = EvaluatedNumber("not_compared", "roc_auc", float("nan"), 100, note="Version 1.0.0 needs\n  'income'.")
     add_version(store, paths, "2.0.1", schema="other", more=[why])
     made = decide(store, "2.0.1")
     assert made.decision == "refused"
@@ -193,10 +193,10 @@ def test_a_second_rollback_goes_one_further_back(store: Lake, paths: Paths) -> N
 def test_a_score_that_is_too_good_waits_for_a_person_once(store: Lake, paths: Paths) -> None:
     def add(version: str, schema: str) -> Decision:
         found = [
-            Finding("single", "roc_auc", 0.9, 100, slice_by="feature", slice="a"),
-            Finding("score", "roc_auc", 1, 9),
+            EvaluatedNumber("single", "roc_auc", 0.9, 100, slice_by="feature", slice="a"),
+            EvaluatedNumber("score", "roc_auc", 1, 9),
         ]
-        found.append(Finding("together", "roc_auc", 1.0, 100, slice_by="feature", slice="casual + registered"))
+        found.append(EvaluatedNumber("together", "roc_auc", 1.0, 100, slice_by="feature", slice="casual + registered"))
         add_version(store, paths, version, gain=0.2, schema=schema, more=found)
         return decide(store, version, leakage={})
 
@@ -213,7 +213,7 @@ def test_a_score_that_is_too_good_waits_for_a_person_once(store: Lake, paths: Pa
     assert made.decision == "promoted"
     assert "as that of champion 1.0.1" in {gate.gate: gate.detail for gate in made.gates}["leakage.score"]
     assert add("1.0.3", "s").decision == "promoted"
-    add_version(store, paths, "1.0.4", roc_auc=0.55, gain=0.2, more=[Finding("score", "roc_auc", 1, 9)])
+    add_version(store, paths, "1.0.4", roc_auc=0.55, gain=0.2, more=[EvaluatedNumber("score", "roc_auc", 1, 9)])
     assert decide(store, "1.0.4", leakage={}).decision == "refused"  # another gate failed, too
 
 

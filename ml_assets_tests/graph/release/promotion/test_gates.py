@@ -10,7 +10,7 @@ import pytest
 from ml_assets.graph.release.promotion.gates import Evidence, judge
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables.decisions import Gate
-from ml_assets.tables.evaluations import Finding
+from ml_assets.tables.evaluations import EvaluatedNumber
 from ml_assets.tables.releases import Release
 from ml_assets_tests.conftest import SPEC
 
@@ -47,7 +47,7 @@ NAMES = [
 NAN = float("nan")
 
 
-def findings(**changes: Any) -> list[Finding]:
+def findings(**changes: Any) -> list[EvaluatedNumber]:
     values = {
         "test": 0.70,
         "loss": 0.5,
@@ -68,25 +68,27 @@ def findings(**changes: Any) -> list[Finding]:
     values.update(changes)
     by_region = {"slice_by": "region"}
     return [
-        Finding("test", "roc_auc", values["test"], 1000),
-        Finding("test", "log_loss", values["loss"], 1000),
-        Finding("train", "roc_auc", values["train"], 5000),
-        Finding("gain_over_champion", "roc_auc", values["gain"], 1000, values["low"], values["high"]),
-        Finding("slice", "roc_auc", values["slice"], 500, **by_region, slice="A", note="late=0 in 97% of rows"),
-        Finding("slice", "roc_auc", 0.9, 500, **by_region, slice="B"),
-        Finding("slice", "roc_auc", 0.1, 99, **by_region, slice="rare"),
-        Finding("noise", "flips", values["flips"], 1000),
-        Finding("missing", "flips", values["missing"], 1000),
-        Finding("missing", "flips", 0.9, 1000, slice_by="feature", slice="income"),
-        Finding("fairness", "selection_rate", values["gap"], 500, **by_region, note="A 0.5, B 0.2"),
-        Finding("group", "selection_rate", 0.5, 500, **by_region, slice="A"),
-        Finding("group", "selection_rate", 0.2, 500, **by_region, slice="B"),
-        Finding("calibration", "ece", values["ece"], 1000),
-        Finding("single", "roc_auc", values["single"], 1000, slice_by="feature", slice="income"),
-        Finding("single", "roc_auc", NAN, 1000, slice_by="feature", slice="constant"),
-        Finding("identical", "share", values["identical"], 1000),
-        Finding("score", "roc_auc", values["score"], 1000),
-        Finding("together", "roc_auc", values["together"], 1000, slice_by="feature", slice="casual + registered"),
+        EvaluatedNumber("test", "roc_auc", values["test"], 1000),
+        EvaluatedNumber("test", "log_loss", values["loss"], 1000),
+        EvaluatedNumber("train", "roc_auc", values["train"], 5000),
+        EvaluatedNumber("gain_over_champion", "roc_auc", values["gain"], 1000, values["low"], values["high"]),
+        EvaluatedNumber("slice", "roc_auc", values["slice"], 500, **by_region, slice="A", note="late=0 in 97% of rows"),
+        EvaluatedNumber("slice", "roc_auc", 0.9, 500, **by_region, slice="B"),
+        EvaluatedNumber("slice", "roc_auc", 0.1, 99, **by_region, slice="rare"),
+        EvaluatedNumber("noise", "flips", values["flips"], 1000),
+        EvaluatedNumber("missing", "flips", values["missing"], 1000),
+        EvaluatedNumber("missing", "flips", 0.9, 1000, slice_by="feature", slice="income"),
+        EvaluatedNumber("fairness", "selection_rate", values["gap"], 500, **by_region, note="A 0.5, B 0.2"),
+        EvaluatedNumber("group", "selection_rate", 0.5, 500, **by_region, slice="A"),
+        EvaluatedNumber("group", "selection_rate", 0.2, 500, **by_region, slice="B"),
+        EvaluatedNumber("calibration", "ece", values["ece"], 1000),
+        EvaluatedNumber("single", "roc_auc", values["single"], 1000, slice_by="feature", slice="income"),
+        EvaluatedNumber("single", "roc_auc", NAN, 1000, slice_by="feature", slice="constant"),
+        EvaluatedNumber("identical", "share", values["identical"], 1000),
+        EvaluatedNumber("score", "roc_auc", values["score"], 1000),
+        EvaluatedNumber(
+            "together", "roc_auc", values["together"], 1000, slice_by="feature", slice="casual + registered"
+        ),
     ]
 
 
@@ -115,7 +117,7 @@ def release(**changes: Any) -> Release:
 
 
 def judged(
-    found: list[Finding],
+    found: list[EvaluatedNumber],
     made: Release | None = None,
     incomparable: str = "",
     gates: dict[str, Any] | None = None,
@@ -239,8 +241,8 @@ def test_only_what_the_yaml_demands_is_judged() -> None:
 COSTS = {"false_positive": 1, "false_negative": 4, "unit": "EUR"}
 
 
-def saved(scope: str, value: float, low: float, high: float) -> Finding:
-    return Finding(
+def saved(scope: str, value: float, low: float, high: float) -> EvaluatedNumber:
+    return EvaluatedNumber(
         scope, "cost", value, 1000, low, high, note={"b": "deciding 0 each time", "c": "version 1.0.0"}[scope[11]]
     )
 
@@ -259,7 +261,7 @@ def saved(scope: str, value: float, low: float, high: float) -> Finding:
         ([saved("saved_over_baseline", 500, 300, 700)], {}, False),  # not compared with the champion
     ],
 )
-def test_a_version_that_surely_loses_money_is_refused(found: list[Finding], gates: Any, passed: bool) -> None:
+def test_a_version_that_surely_loses_money_is_refused(found: list[EvaluatedNumber], gates: Any, passed: bool) -> None:
     gate = judged([*findings(), *found], gates={**GATES, **gates}, costs=COSTS)["costs"]
     assert gate.passed is passed
     if len(found) > 1 and not passed:
@@ -323,7 +325,7 @@ def test_fairness_needs_two_groups_and_names_them() -> None:
 
 def test_a_feature_that_is_the_target_never_passes_and_one_that_is_a_key_does() -> None:
     def with_note(note: str | None) -> Gate:
-        found = Finding("target_proxy", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
+        found = EvaluatedNumber("target_proxy", "agreement", 1.0, 1000, slice_by="feature", slice="income", note=note)
         return judged([*findings(), found], gates={**GATES, "leakage": {"max_single": 1.0}})["leakage"]
 
     assert with_note("is in other words the target late").detail == "income is in other words the target late"
@@ -347,13 +349,13 @@ def test_a_score_that_is_too_good_names_what_makes_it() -> None:
         allowed = judged(findings(score=1.0), gates={**GATES, "leakage": {"max_score": limit}})
         assert all(one.passed for name, one in allowed.items() if name.startswith("leakage"))
     few = [f for f in findings(score=NAN, together=NAN) if f.scope != "score"]
-    gate = judged([*few, Finding("score", "roc_auc", NAN, 40, note="12 rows are too few")])["leakage.score"]
+    gate = judged([*few, EvaluatedNumber("score", "roc_auc", NAN, 40, note="12 rows are too few")])["leakage.score"]
     assert (gate.passed, gate.detail) == (True, "12 rows are too few")
 
 
 def test_a_model_that_does_not_bear_missing_values_says_so() -> None:
     found = [f for f in findings() if f.scope != "missing"]
-    found.append(Finding("missing", "flips", NAN, 1000, note="the model cannot predict: NaN"))
+    found.append(EvaluatedNumber("missing", "flips", NAN, 1000, note="the model cannot predict: NaN"))
     gate = judged(found)["sensitivity.missing"]
     assert (gate.passed, gate.detail) == (False, "the model cannot predict: NaN")
 
