@@ -198,7 +198,7 @@ class CatalogContract(abc.ABC):
                 found = {row["batch"]: row["rows"] for row in remembered.rows(lake, t, "s", counted)}
                 assert found == lake.rows_by_batch("s.t")
                 trail = audit.read_trail(lake, "s")
-            audit._READ.clear()
+            remembered.memory(lake).clear()
             assert audit.read_trail(lake, "s") == trail
             sql = f"SELECT max(written_at) AS newest FROM {audit.all_writes(lake, 's')}"
             assert lake.rows(sql, {"prefix": "s/"}) == [{"newest": trail.writes["s/t", None].written_at}]
