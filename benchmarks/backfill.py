@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -140,7 +141,7 @@ def measured(
             raise RuntimeError("A worker has failed.")
         seconds = time.perf_counter() - begun
         cpu_s = sum(float(process.stdout.read()) for process in started if process.stdout is not None)
-        return Result(workers, seconds, cpu_s, batches, rows * batches, *_faults(project, rows * batches))
+        return Result(workers, seconds, cpu_s, batches, rows * batches, *faults(project, rows * batches))
 
 
 def instance_in(folder: Path) -> dg.DagsterInstance:
@@ -151,12 +152,16 @@ def instance_in(folder: Path) -> dg.DagsterInstance:
     return open_instance(home)
 
 
+def declared() -> tuple[dict[str, Any], dict[str, str]]:
+    """The pipeline of the backfill and its SQL files: rows, rules and features, no lookup."""
+    spec = copy.deepcopy(SPEC)
+    del spec["lookups"]
+    return spec, {"features.sql": "SELECT row_id, income, region, hour(signed) AS signed_hour FROM batch"}
+
+
 def project_in(folder: Path, instance: dg.DagsterInstance) -> Project:
-    """The project of the backfill: rows, rules and features, no lookup."""
-    declared = copy.deepcopy(SPEC)
-    del declared["lookups"]
-    sql = "SELECT row_id, income, region, hour(signed) AS signed_hour FROM batch"
-    return Project(folder, instance, declared, {"features.sql": sql})
+    """The project of the backfill."""
+    return Project(folder, instance, *declared())
 
 
 def work(folder: Path, chunks: Sequence[Sequence[str]]) -> None:
@@ -183,7 +188,7 @@ def _ingest(project: Project, chunks: Sequence[Sequence[str]]) -> None:
     print(time.process_time() - begun, flush=True)
 
 
-def _faults(project: Project, expected: int) -> tuple[int, int]:
+def faults(project: Project, expected: int) -> tuple[int, int]:
     """Rows lost and rows doubled, over all tables; a row is a batch and a row id."""
     lost = doubled = 0
     with Lake.of(project.paths, read_only=True) as lake:

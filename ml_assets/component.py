@@ -18,6 +18,7 @@ from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
 from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
 from ml_assets.errors import MLAssetsError, SpecError
 from ml_assets.graph.alerting.sensors import alerts_sensor
+from ml_assets.graph.backfills import policy_of
 from ml_assets.graph.catalog_metadata import Catalogue
 from ml_assets.graph.deployment.job import deploy_job
 from ml_assets.graph.deployment.sensors import release_sensor
@@ -214,9 +215,11 @@ def build_pipeline(
     function = features_function(spec, folder)
     bound = check(spec, texts, paths)
     catalogue = catalogue_of(spec, folder, paths, positions, texts, function, bound)
+    policy = policy_of(paths.root)
 
     def described(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-        return [made.map_asset_specs(lambda one: map_spec(catalogue.described(one))) for made in assets]
+        found = [made.map_asset_specs(lambda one: map_spec(catalogue.described(one))) for made in assets]
+        return [made.with_attributes(backfill_policy=policy) if made.partitions_def else made for made in found]
 
     online = described(online_lookup_assets(spec, texts))
     before_champion = [*described([*ingest_assets(spec), *feature_assets(spec, texts, function)]), *online]

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from ml_assets.graph.backfills import ALL
 from ml_assets.lake.paths import Paths, private_folder
 from ml_assets.project import module_name
 
@@ -50,7 +51,7 @@ def _run(paths: Paths, console: Console, command: Sequence[str], log_name: str) 
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-W", "ignore", "-m", *command],
         cwd=paths.root,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **ALL, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

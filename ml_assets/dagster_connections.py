@@ -27,6 +27,18 @@ def kept_open(instance: dg.DagsterInstance) -> Iterator[None]:
         yield
 
 
+def server_of(instance: dg.DagsterInstance) -> str | None:
+    """The PostgreSQL database of an instance's records, as libpq takes it; None where they are elsewhere.
+
+    The instance knows it also on a machine that has no dagster.yaml.
+    """
+    url = getattr(instance.run_storage, "postgres_url", None)
+    if url is None:
+        return None
+    scheme, _, rest = str(url).partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}"
+
+
 def _opens_each_time(storage: Any) -> bool:
     from sqlalchemy.pool import NullPool
 

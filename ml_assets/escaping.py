@@ -94,16 +94,25 @@ def without_secrets(text: str, *addresses: str | None) -> str:
     for address in addresses:
         if address:
             text = text.replace(address, host_of(address))
-    return URL.sub(_public, text)
+    logins = {login for _, rest in URL.findall(text) if ":" in (login := _login(rest))}
+    text = URL.sub(_public, text)
+    for login in logins:  # libraries name it on its own, too
+        text = text.replace(login, "")
+    return text
+
+
+def _login(rest: str) -> str:
+    """User and password of an address, from after its scheme up to their `@`."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return authority[: authority.rindex("@") + 1]
+    if "@" in rest and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", authority):  # a password with a slash in it
+        return rest[: rest.rindex("@") + 1]
+    return ""
 
 
 def _public(found: re.Match[str]) -> str:
     scheme, rest = found.groups()
     rest, end = re.fullmatch(r"(.*?)([)\]>'\"`,.;]*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        rest = rest[authority.rindex("@") + 1 :]
-    elif "@" in rest and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", authority):  # a password with a slash in it
-        rest = rest.rpartition("@")[2]
-    path, query, _ = rest.partition("?")
+    path, query, _ = rest.removeprefix(_login(rest)).partition("?")
     return f"{scheme}{path}{'?...' if query else ''}{end}"

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ml_assets.atomic import write_text
 from ml_assets.errors import SpecError
 from ml_assets.lake.paths import Paths, private_folder
@@ -25,6 +27,12 @@ OURS = Path(__file__).parent / "dagster.yaml"
 # suddenly elsewhere would be a surprise.
 STORAGE = f"storage: {{postgres: {{postgres_url: {{env: {ENV_DATABASE}}}}}}}\n"
 DRIVER = "postgresql+psycopg2://"
+ON_RAY_MODULE = "ml_assets.ray_launcher"
+ON_RAY = (
+    f"run_launcher: {{module: {ON_RAY_MODULE}, class: RayRunLauncher, "
+    'config: {ray: {address: "http://127.0.0.1:8265", num_cpus: 1}}}'
+)
+HOW_TO = "See docs/how-to/several-machines.md."
 # Of the dagster.yaml of earlier versions: a home with one of these has not been edited, and gets today's.
 EARLIER = frozenset(
     {
@@ -44,7 +52,7 @@ def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
         say: Takes a line for people, where something of theirs needs a look or was corrected.
 
     Raises:
-        SpecError: The database cannot be used.
+        SpecError: The database cannot be used, or the run launcher of dagster.yaml.
     """
     _check_database()
     env = paths.root / ".env"
@@ -57,6 +65,7 @@ def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
         named = own
     folder = private_folder((named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve())
     _settle(folder / "dagster.yaml", say)
+    _check_launcher(folder / "dagster.yaml")
     if not env.exists():
         env.write_text(f"{ENV_HOME}={folder}\n", encoding="utf-8")
     return folder
@@ -146,6 +155,42 @@ def _check_database() -> None:
             "Dagster's records are on PostgreSQL, and the library for that is not installed.",
             where={"variable": ENV_DATABASE},
             fix="pip install 'ml-assets[postgres]'",
+        )
+
+
+def _check_launcher(file: Path) -> None:
+    """Refuse a launcher on Ray that Dagster would fail with when it launches the first run."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SpecError("dagster.yaml cannot be read.", found=error, where={"file": file}) from error
+    launcher = found.get("run_launcher") if isinstance(found, dict) else None
+    if not isinstance(launcher, dict):
+        return
+    module = str(launcher.get("module"))
+    if module.split(".")[0] == "dagster_ray":
+        raise SpecError(
+            "That launcher would fail the runs of a terminal, because Ray does not know them.",
+            found=module,
+            where={"file": file, "setting": "run_launcher"},
+            fix=f"Write {ON_RAY}. {HOW_TO}",
+        )
+    if module != ON_RAY_MODULE:
+        return
+    missing = [name for name in ("dagster_ray", "ray", "aiohttp_cors") if find_spec(name) is None]
+    if missing:
+        raise SpecError(
+            "Runs are launched on Ray, and the libraries for that are not installed.",
+            found=f"missing: {', '.join(missing)}",
+            where={"file": file, "setting": "run_launcher"},
+            fix="pip install 'ml-assets[ray]'",
+        )
+    ray = (launcher.get("config") or {}).get("ray")
+    if not isinstance(ray, dict) or not ray.get("address"):
+        raise SpecError(
+            "The launcher of runs on Ray needs the address of the cluster's jobs.",
+            where={"file": file, "setting": "run_launcher.config.ray.address"},
+            fix=f"Write {ON_RAY}. {HOW_TO}",
         )
 
 

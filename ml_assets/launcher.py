@@ -1,7 +1,8 @@
 """Dagster's run launcher, which also knows whether the process of a run still lives.
 
 Dagster's own asks the code server, so a run that was lost together with it stays started for ever. The daemon's run
-monitoring asks this one every few seconds, for runs of a terminal too. `dagster.yaml` names the class.
+monitoring asks this one every few seconds, for runs of a terminal too. `dagster.yaml` names the class; the one whose
+runs are on a Ray cluster is in ray_launcher.py.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import dagster as dg
 import psutil
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, RunLauncher, WorkerStatus
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, MAX_RETRIES_TAG, WILL_RETRY_TAG
 
 from ml_assets import run_locks
-from ml_assets.dagster_connections import kept_open
-from ml_assets.dagster_records import database, heartbeat
+from ml_assets.dagster_connections import kept_open, server_of
+from ml_assets.dagster_records import heartbeat
 from ml_assets.errors import LakeError
 from ml_assets.liveness import ENV_SOCKETS, Worker, boot_id, holding, is_held, listens, lock_file
 
@@ -37,25 +38,30 @@ UNMARKED_S = 86_400  # a run that no process has marked may be of another machin
 STARTED = [dg.DagsterRunStatus.STARTED]
 
 
-class LockingRunLauncher(DefaultRunLauncher):
-    """Launches runs as Dagster does, and finds those whose process is gone."""
+class FindsLostRuns(RunLauncher):
+    """Finds the runs whose process is gone; how a run is launched says a class beside it."""
 
     supports_check_run_worker_health = True
     supports_resume_run = False
 
+    def lost(self, run: dg.DagsterRun) -> str | None:
+        """What happened to a started run whose process is gone; None where it lives, or may."""
+        return lost(self._instance, run)
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Gone is what is found gone for `GRACE_S` seconds, with code servers that could retry it."""
-        why = lost(self._instance, run)
+        why = self.lost(run)
         since = self.__dict__.setdefault("_gone_since", {})
         if why is None or not are_served():
             since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         now = time.monotonic()
-        if now - since.setdefault(run.run_id, now) < self._grace_s(run):
+        if now - since.setdefault(run.run_id, now) < self.grace_s(run):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it may just be ending")
         return CheckRunHealthResult(WorkerStatus.FAILED, self._fail(run, why))
 
-    def _grace_s(self, run: dg.DagsterRun) -> float:
+    def grace_s(self, run: dg.DagsterRun) -> float:
+        """How long a run has to be found gone."""
         worker = worker_of(run)
         return GRACE_S if worker is None or worker.is_in_sight(home(self._instance)) else AWAY_S
 
@@ -79,6 +85,10 @@ class LockingRunLauncher(DefaultRunLauncher):
         return text
 
 
+class LockingRunLauncher(FindsLostRuns, DefaultRunLauncher):
+    """Launches runs as Dagster does, and finds those whose process is gone."""
+
+
 def open_instance(home: Path) -> dg.DagsterInstance:
     """Dagster's instance of a home.
 
@@ -99,7 +109,7 @@ def are_served() -> bool:
 def at_work(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Hold the locks of a run in this process, mark the run with it, and keep Dagster's records at hand."""
     folder = home(instance)
-    with holding(folder, run_id) as worker, run_locks.holding(database(folder), run_id) as has_server:
+    with holding(folder, run_id) as worker, run_locks.holding(server_of(instance), run_id) as has_server:
         mark(instance, replace(worker, has_server=has_server))
         with kept_open(instance):
             yield
@@ -130,6 +140,20 @@ def lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     if any(map(psutil.pid_exists, others)) and worker.boot == boot_id():
         return None
     return _gone(worker)
+
+
+def is_at_work(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Is a process known to hold a lock of the run? Also where the server that would know is away."""
+    worker = worker_of(run)
+    if worker is None:
+        return False
+    if worker.is_in_sight(home(instance)):
+        return is_held(home(instance), run.run_id)
+    address = server_of(instance)
+    try:
+        return worker.has_server and address is not None and run_locks.is_held(address, run.run_id)
+    except LakeError:
+        return True
 
 
 def lost_runs(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, str]]:
@@ -174,7 +198,7 @@ def _gone(worker: Worker) -> str:
 
 def _is_lost_elsewhere(instance: dg.DagsterInstance, run: dg.DagsterRun, worker: Worker) -> bool:
     """Has a run lost its lock at Dagster's database? Processes of a step each do not have it between two steps."""
-    address = database(home(instance))
+    address = server_of(instance)
     if not worker.has_server or address is None or pids(instance, run) - {worker.pid}:
         return False
     try:

@@ -110,8 +110,10 @@ def _find(lake: Lake, pipeline: str, batch: str, row: str) -> tuple[Table, int]:
 
 def _condition(lake: Lake, pipeline: str, row: str) -> tuple[str, dict[str, str]]:
     """SQL that says which row is meant, and its values."""
-    if row.isdecimal():
-        return "row_id = CAST($row AS BIGINT)", {"row": row}
+    if row.isascii() and row.isdecimal():
+        return "CAST(row_id AS VARCHAR) = $row", {
+            "row": row.lstrip("0") or "0"
+        }  # as text: it may be larger than any BIGINT
     parts = [part.partition("=") for part in row.split(",")]
     columns = lake.columns(VALIDATED_DATA.sql(pipeline))
     for name, sign, _ in parts:

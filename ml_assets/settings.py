@@ -36,7 +36,7 @@ def settings(root: Path, table: str, keys: dict[str, type]) -> dict[str, Any]:
         if key not in keys:
             raise SpecError("A setting does not exist.", found=key, where=where, fix=did_you_mean(key, keys))
         if not isinstance(value, keys[key]):
-            expected = "a string" if keys[key] is str else "a table"
+            expected = {str: "a string", int: "a whole number", dict: "a table"}[keys[key]]
             raise SpecError(f"The setting {key!r} must be {expected}.", found=repr(value), where=where)
     return dict(found)
 

@@ -94,8 +94,8 @@ class Running:
         return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found["runs"]]
 
 
-def project_without_sensors(root: Path) -> Path:
-    written_project(root)
+def project_without_sensors(root: Path, spec: dict[str, Any] | None = None, sql: dict[str, str] | None = None) -> Path:
+    written_project(root, spec, sql)
     (root / "credit/definitions.py").write_text(textwrap.dedent(DEFINITIONS))
     return root
 

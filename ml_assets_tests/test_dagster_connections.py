@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from ml_assets import home, launcher
+from ml_assets import home, launcher, run_locks
 from ml_assets.dagster_connections import kept_open
 from ml_assets.graph import declare
 from ml_assets_tests import postgres
@@ -61,6 +61,21 @@ def test_a_run_keeps_its_connections_until_it_ends(server: postgres.Server, inst
     wait_until(lambda: sessions(server) == [], 10, "the end of the sessions", 0.1)
     report()
     assert len(instance.all_logs(run.run_id)) == 5
+
+
+def test_a_run_holds_its_lock_at_the_server_also_on_a_machine_without_dagster_yaml(
+    server: postgres.Server, instance: dg.DagsterInstance
+) -> None:
+    """As a run on Ray gets its instance: with its command."""
+    run = create_run_for_test(instance, job_name="parcels_ingest", status=dg.DagsterRunStatus.STARTED)
+    (launcher.home(instance) / "dagster.yaml").unlink()
+    with dg.DagsterInstance.from_ref(instance.get_ref()) as elsewhere, launcher.at_work(elsewhere, run.run_id):
+        assert run_locks.is_held(server.address(DATABASE), run.run_id)
+        marked = elsewhere.get_run_by_id(run.run_id)
+        assert marked is not None
+        worker = launcher.worker_of(marked)
+        assert worker is not None
+        assert worker.has_server
 
 
 def test_the_pool_of_a_pipeline_that_looks_back_is_limited_before_its_first_run_is_queued(

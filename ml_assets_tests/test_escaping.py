@@ -193,6 +193,14 @@ def test_an_address_shows_no_user_password_or_query(address: str, shown: str) ->
     assert without_secrets(f"read {address} twice") == f"read {shown} twice"
 
 
+def test_a_login_that_a_library_names_on_its_own_is_not_shown_either() -> None:
+    error = SourceError(
+        "It is away.", found='bad bucket name "key:word@bucket"', where={"url": "s3://key:word@bucket/x"}
+    )
+    assert "word" not in str(error)
+    assert 'bad bucket name "bucket"' in str(error)
+
+
 def test_an_error_shows_no_secret_and_no_control_character() -> None:
     error = SourceError("It is away.", found="\x1b[31mred", where={"url": "sftp://user:p@ss@host/in?sig=1"})
     assert str(error) == "It is away.\n  found: \\x1b[31mred\n  where: url sftp://host/in?..."

@@ -109,3 +109,26 @@ def test_a_persons_own_settings_are_told_of_the_database(paths: Paths, monkeypat
     prepare_home(paths, said.append)
     assert file.read_text() == "telemetry: {enabled: false}\n"
     assert home.STORAGE.strip() in said[1]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "missing", "text"),
+    [
+        (home.ON_RAY, "", None),
+        (home.ON_RAY, "aiohttp_cors", r"missing: aiohttp_cors(.|\n)*ml-assets\[ray\]"),
+        ("run_launcher: {module: ml_assets.ray_launcher, class: RayRunLauncher}", "", "address of the cluster's jobs"),
+        ("run_launcher: {module: dagster_ray, class: RayRunLauncher}", "", "fail the runs of a terminal"),
+    ],
+)
+def test_a_launcher_on_ray_that_cannot_work_is_refused(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, launcher: str, missing: str, text: str | None
+) -> None:
+    file = prepare_home(paths) / "dagster.yaml"
+    lines = [launcher if line.startswith("run_launcher") else line for line in file.read_text().splitlines()]
+    file.write_text("\n".join(lines))
+    monkeypatch.setattr(home, "find_spec", lambda name: None if name == missing else object())
+    if text is None:
+        assert prepare_home(paths, str) == file.parent
+        return
+    with pytest.raises(SpecError, match=text):
+        prepare_home(paths, str)

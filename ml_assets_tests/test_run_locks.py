@@ -87,7 +87,7 @@ def test_a_run_of_a_lost_machine_fails_once_its_lock_is_free(
     server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = server.database()
-    monkeypatch.setattr(launcher, "database", lambda home: address)
+    monkeypatch.setattr(launcher, "server_of", lambda _: address)
     with dg.instance_for_test(overrides=SETTINGS, temp_dir=str(tmp_path)) as instance:
         assert isinstance(instance.run_launcher, LockingRunLauncher)
         run = create_run_for_test(instance, job_name="parcels_ingest", status=dg.DagsterRunStatus.STARTED)
@@ -116,7 +116,7 @@ def test_a_run_of_a_lost_machine_fails_once_its_lock_is_free(
         monkeypatch.setattr(run_locks, "is_held", nothing_known)
         assert found() == []
         monkeypatch.undo()
-        monkeypatch.setattr(launcher, "database", lambda home: address)
+        monkeypatch.setattr(launcher, "server_of", lambda _: address)
         monkeypatch.setattr(launcher, "AWAY_S", 0)
         assert check() is WorkerStatus.FAILED
         assert current(instance, run).status is dg.DagsterRunStatus.FAILURE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,10 @@ def _drop(key: str) -> Callable[[dict[str, Any]], None]:
         (_set("expect", {"newest": {"column": "income", "max_age_days": 1}}), "", "it is a number"),
         (_set("source.pattern", "(?P<batch>"), "source.pattern", "not a regular expression"),
         (_set("columns.1.regex", "x"), "columns.1", "regex is for string columns; 'income' is a number"),
+        (_set("columns.2.regex", "(?=a)b"), "columns.2", "not one that DuckDB knows (RE2): invalid perl operator"),
         (_set("columns.1.max", -1), "columns.1", "min 0 is greater than max -1"),
+        (_set("columns.1.min", math.nan), "columns.1.min", "finite number; found nan"),
+        (_set("tuning", {"seconds": math.inf}), "tuning.seconds", "finite number; found inf"),
         (_set("columns.1.name", "LOAN"), "", "column 'loan' is declared twice"),
         (_set("columns.1.name", "row_id"), "", "'row_id' has a name that ml_assets uses itself"),
         (_set("target.name", "income"), "", "target.name 'income' is also a column"),

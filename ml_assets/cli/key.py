@@ -22,6 +22,10 @@ def key(scopes: tuple[str, ...], name: str) -> None:
     """Print a new API key, and the line by which a server knows it. The key is shown this once."""
     from ml_assets.server.keys import ENV_KEYS, new_key
 
+    if ";" in name or not name.isprintable():
+        raise click.BadParameter(
+            "it ends up in a line of keys, so it has neither ; nor a line break.", param_hint="--name"
+        )
     secret, line = new_key(scopes, name)
     click.echo(f"key   {secret}")
     click.echo(f"line  {line}")

@@ -207,9 +207,12 @@ class _Served:
             return self._problem(request, "There is no such report.", 404)
         try:
             file = store.fetch(name).resolve()
+            is_report = file.is_file() and file.suffix in REPORT_TYPES
         except MLAssetsError as error:
             return self._problem(request, str(error), 404)
-        if not file.is_file() or file.suffix not in REPORT_TYPES:
+        except (OSError, ValueError):  # no file system takes such a name
+            is_report = False
+        if not is_report:
             return self._problem(request, "There is no such report.", 404)
         return FileResponse(file, headers=OF_REPORTS, media_type=REPORT_TYPES[file.suffix])
 

@@ -133,7 +133,7 @@ def _different(
         return len(counts), f"{len(counts):,} different"
     if known is not None:
         return known, f"{'' if exact else 'about '}{known:,} different"
-    most = max(row["distinct_count"] or 0 for row in rows)
+    most = max(min(row["distinct_count"] or 0, row["row_count"]) for row in rows)  # the count is an estimate
     return most, f"about {most:,} different" + (" in one batch" if len(rows) > 1 else "")
 
 

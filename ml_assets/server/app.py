@@ -43,7 +43,7 @@ def app(registry: Registry, keys: Keys | None = None, counting: Counting | None 
         keys: Who may ask for what; by default everybody for everything.
         counting: Counts requests; by default in memory of its own.
     """
-    routes = Routes(registry, keys or Keys(), counting or Counting(Metrics(shared(1))))
+    routes = Routes(registry, Keys() if keys is None else keys, counting or Counting(Metrics(shared(1))))
     return Starlette(routes=routes.all(), exception_handlers={HTTPException: _no_route})
 
 
@@ -64,10 +64,10 @@ class Routes:
             self._route("/v1/{name}", self.pipeline, "GET", "predict"),
             self._route("/v1", self.pipelines, "GET", "predict"),
             self._route("/metrics", self.metrics, "GET", None),
-            Route("/health/live", self.live),
-            Route("/health/ready", self.ready),
-            Route("/openapi.json", self.openapi),
-            Route("/docs", self.docs),
+            self._open("/health/live", self.live),
+            self._open("/health/ready", self.ready),
+            self._open("/openapi.json", self.openapi),
+            self._open("/docs", self.docs),
             *page.routes(),
         ]
 
@@ -97,6 +97,18 @@ class Routes:
             return response
 
         return Route(path, answer, methods=[method])
+
+    def _open(self, path: str, handler: Handler) -> Route:
+        """A route that needs no key, and is not counted."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                self._keys.check_host(request.headers.get("host"))
+            except Problem as problem:
+                return problem.response()
+            return await handler(request)
+
+        return Route(path, answer)
 
     async def predict(self, request: Request) -> Response:
         """Score rows."""

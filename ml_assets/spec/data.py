@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import duckdb
 from pydantic import Field, field_validator, model_validator
 
 from ml_assets.metrics import Kind
@@ -138,7 +140,21 @@ class Column(Strict):
                 re.compile(self.regex)
             except re.error as error:
                 raise ValueError(f"regex of column {self.name!r} is not a regular expression: {error}") from None
+            if (wrong := _wrong_in_duckdb(self.regex)) is not None:
+                raise ValueError(f"regex of column {self.name!r} is not one that DuckDB knows (RE2): {wrong}")
         return self
+
+
+@cache
+def _wrong_in_duckdb(regex: str) -> str | None:
+    """What DuckDB, which checks the values, says against a regular expression; it knows no look-ahead, for one."""
+    text = regex.replace("'", "''")  # a parameter would have DuckDB import pandas
+    with duckdb.connect() as con:
+        try:
+            con.execute(f"SELECT regexp_full_match('', '{text}')")
+        except duckdb.Error as error:
+            return str(error).partition("\n")[0].removeprefix("Invalid Input Error: ")
+    return None
 
 
 class Tolerate(Strict):

@@ -193,8 +193,8 @@ def _fault(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> str 
 def _is_stuck(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> bool:
     """Has the feature one value in all rows, where it usually varies, and not by chance?"""
     value, there = row["only_value"], row["rows"] - row["missing"]
-    if value is None or sum(one["only_value"] == value for one in compared) * 2 >= len(compared):
-        return False
+    if value is None or sum(one["only_value"] is not None for one in compared) * 2 >= len(compared):
+        return False  # as the month, where a batch is a month
     name, rows = identifier(row["feature"]), lake.relation(FEATURES.of(pipeline), [one["batch"] for one in compared])
     ((share,),) = lake.con.execute(
         f"SELECT avg(({name}::VARCHAR = ?)::INT) FROM {rows} WHERE {name} IS NOT NULL",

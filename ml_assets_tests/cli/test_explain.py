@@ -52,6 +52,8 @@ def test_a_row_by_its_key(trained: Project, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["55", "1"], "did you mean '5'?"),
         (["5", "1000000"], "found: 150 rows"),
+        (["5", "9" * 5000], "found: 150 rows"),
+        (["5", "٣"], "names no row"),
         (["5", "first"], "'first' names no row"),
         (["5", "laon=1"], "did you mean 'loan'?"),
         (["4", "1"], "`ml-assets score loans 4`"),

@@ -116,7 +116,18 @@ def test_a_report_may_show_itself_and_nothing_else(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "loans", "loans/", "loans/evaluation", "../lake/catalog.sqlite", "%2e%2e/lake/catalog.sqlite", ".hidden"],
+    [
+        "",
+        "loans",
+        "loans/",
+        "loans/evaluation",
+        "../lake/catalog.sqlite",
+        "%2e%2e/lake/catalog.sqlite",
+        ".hidden",
+        "a%00.html",
+        f"{'a' * 300}.html",
+    ],
+    ids=lambda name: name[:30],
 )
 def test_there_is_no_listing_and_no_way_out_of_the_reports(client: Client, paths: Paths, name: str) -> None:
     (paths.reports / ".hidden").write_text("x")

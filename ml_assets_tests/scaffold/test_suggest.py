@@ -104,6 +104,8 @@ def test_different_values_are_counted_over_all_rows() -> None:
     assert "in one batch" in suggest_columns(rows)[0].seen
     (counted,) = suggest_columns(rows, distinct={"x": 350}, exact=True)
     assert (counted.distinct, counted.seen) == (350, "350 different")
+    rows = [{**row, "distinct_count": 446} for row in rows]  # an estimate may be larger than the number of rows
+    assert suggest_columns(rows)[0].seen == "about 200 different in one batch"
 
 
 def test_codes_only_where_it_is_clear() -> None:

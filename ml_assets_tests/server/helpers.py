@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ class Server:
     log: Path
     port: int
 
-    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and answer; a body that is no text is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
             sent = body if isinstance(body, str | bytes | None) else json.dumps(body)
-            connection.request("GET" if body is None else "POST", path, sent)
+            connection.request("GET" if body is None else "POST", path, sent, dict(headers or {}))
             response = connection.getresponse()
             return response.status, json.loads(response.read())
 

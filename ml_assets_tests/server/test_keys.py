@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ml_assets.cli import main
 from ml_assets.errors import ServingError
 from ml_assets.server.keys import ENV_KEYS, Keys, check_address, new_key, read_keys
 from ml_assets.server.problems import Problem
@@ -72,3 +74,9 @@ def test_a_name_that_resolves_to_this_machine_may_not(host: str) -> None:
     with pytest.raises(Problem) as caught:
         Keys(is_local=True).check_host(host)
     assert (caught.value.status, "Host header" in caught.value.detail) == (403, True)
+
+
+@pytest.mark.parametrize("name", ["ana; eve", "ana\neve"])
+def test_a_name_that_would_end_its_line_is_refused(name: str) -> None:
+    found = CliRunner().invoke(main, ["key", "--name", name])
+    assert (found.exit_code, "neither ; nor a line break" in found.output) == (2, True)

@@ -106,6 +106,14 @@ def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
     assert {"Row_loans", "Request_loans", "PredictResponse", "Problem"} <= openapi["components"]["schemas"].keys()
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v1/loans", "/metrics", "/health/ready", "/openapi.json", "/docs"])
+def test_a_name_that_resolves_to_this_machine_is_told_nothing(server: Server, path: str) -> None:
+    status, found = server.ask(path, headers={"Host": "rebound.example:8000"})
+    assert (status, "Host header" in found["detail"]) == (403, True)
+    rows = {"rows": [{}]}
+    assert server.ask("/v1/loans/predict", rows, {"Host": "rebound.example:8000"})[0] == 403
+
+
 def test_it_imports_no_dagster_no_pandas_and_no_pydantic(server: Server) -> None:
     assert server.ask("/v1/loans/predict", {"rows": [ROW]})[0] == 200
     lines = re.findall(r"^import time:[^|]+\|[^|]+\|\s+([\w.]+)$", server.log.read_text(), re.MULTILINE)
@@ -187,7 +195,7 @@ def test_mistakes_end_with_a_text_and_no_traceback(folder: Path, tmp_path: Path)
         port = str(taken.getsockname()[1])
         for arguments, words in (
             ([str(folder), "--port", port], "cannot be used"),
-            ([str(tmp_path / "no")], "no such"),
+            ([str(tmp_path / "no"), "--port", "0"], "no such"),
             ([str(folder), "--port", "0", "--sha256", "0" * 64], "not the one that was registered"),
         ):
             command = [sys.executable, "-m", "ml_assets.server", *arguments]

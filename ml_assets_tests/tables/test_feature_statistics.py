@@ -64,11 +64,15 @@ def test_a_batch_says_since_when(lake: Lake) -> None:
 
 
 def test_a_feature_that_stands_still_is_broken_unless_that_is_chance(lake: Lake) -> None:
-    rows = [{"batch": b, "row_id": n, "heat": n % 7, "rare": n == 3} for b in BATCHES[:4] for n in range(200)]
-    rows += [{"batch": "5", "row_id": n, "heat": 4, "rare": False} for n in range(200)]
-    types = {"batch": "VARCHAR", "row_id": "BIGINT", "heat": "BIGINT", "rare": "BOOLEAN"}
+    rows = [
+        {"batch": b, "row_id": n, "heat": n % 7, "rare": n == 3, "month": int(b)}
+        for b in BATCHES[:4]
+        for n in range(200)
+    ]
+    rows += [{"batch": "5", "row_id": n, "heat": 4, "rare": False, "month": 5} for n in range(200)]
+    types = {"batch": "VARCHAR", "row_id": "BIGINT", "heat": "BIGINT", "rare": "BOOLEAN", "month": "BIGINT"}
     lake.append([Rows("p.features", types, rows)], Commit("p/features"))
-    kinds = {"heat": "BIGINT", "rare": "BOOLEAN"}
+    kinds = {"heat": "BIGINT", "rare": "BOOLEAN", "month": "BIGINT"}  # the month is another one in each batch, as ever
     of_batch = "(FROM lake.p.features WHERE batch = '{}')"
     write(lake, [row for batch in BATCHES for row in describe(lake.con, of_batch.format(batch), kinds, batch)])
     assert said(lake) == ["5: heat is '4' in every row, usually it varies (since batch 5)"]
