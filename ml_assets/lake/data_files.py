@@ -140,12 +140,12 @@ class DataFiles:
 
         Their files are named, so that no other is looked for. It takes DuckLake to read very many files, rows of which
         some are deleted, files from before the table's columns changed, types that Parquet lacks, and rows in the
-        catalog itself.
+        catalog itself. All batches are left to it, too: it knows which of their files a condition needs.
         """
         columns = self._columns(name)
         there = [column for column in columns if column[4] is None]
         is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
-        if not columns or not is_plain or self._is_inlined() or not (batches is None or self._is_by_batch(name)):
+        if not columns or not is_plain or self._is_inlined() or (batches is None) == self._is_by_batch(name):
             return None
         changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
         found = self._paths(name, batches, changed)

@@ -211,7 +211,7 @@ class CatalogContract(abc.ABC):
                 sql = f"(SELECT {literal(batch)} AS batch, range AS row_id, {value} AS v FROM range(3))"
                 lake.replace([Put("s.t", sql, batch)], Commit("s/t", batch=batch))
             for batch in ("a'b", "old", None):
-                assert_as_read(lake, batch, is_named=True)
+                assert_as_read(lake, batch, is_named=batch is not None)
             written = lake.snapshot()
             assert (lake.has_changed("s.t", written), lake.has_changed("s.t", written - 1)) == (False, True)
             lake.con.execute("DELETE FROM lake.s.t WHERE batch = 'cut' AND row_id = 1")
