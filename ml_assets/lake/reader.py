@@ -231,7 +231,7 @@ class Reader:
             return self._files(self._read_at()).commits(prefix, since)
 
     def has_changed(self, name: str, since: int) -> bool:
-        """Were rows of a table written after a snapshot? Also within a write, so DuckDB's errors are left as they are."""
+        """Were rows of a table written after a snapshot? Errors stay DuckDB's: a write may ask, and is tried again."""
         return self._files().has_changed(name, since)
 
     def may_have(self, name: str, batch: str) -> bool:
@@ -253,7 +253,7 @@ class Reader:
             return int(self.fetch(f"SELECT count(*) FROM {relation}", name=name)[0][0])
 
     def relation(self, name: str, batches: Sequence[str] | None = None, snapshot: int | None = None) -> str:
-        """The rows of a table, or of some batches, as SQL that can follow FROM; some cost the same however many there are.
+        """The rows of a table, or of some batches, as SQL for FROM; some batches cost the same however many there are.
 
         They are as they were at a snapshot; by default as they are now, or within `one_snapshot` as they were then.
         """
