@@ -3,8 +3,9 @@
     python -m benchmarks.scale batches [--sizes 100 1_000 10_000]
 
 Thousands of real ingests would take hours. So one batch is ingested by its real assets, and copied (copies.py): rows,
-files, statistics and snapshots are there as if each copy had been ingested. Batches are real partitions of Dagster with
-real files. What is measured is real: runs of new batches.
+files, statistics and snapshots are there as if each copy had been ingested, one in each hour. Batches are real
+partitions of Dagster with real files. What is measured is real: runs of new batches, after a run of the maintenance, as
+its schedule starts one every night: the snapshots that nobody needs any more have expired.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def measure(folder: Path, sizes: Sequence[int], new: int = NEW, repeats: int = R
     table, there = [], 1
     for size in sizes:
         filled_s = in_other_process(fill, folder, there, size)
+        in_other_process(maintained, folder)
         found = in_other_process(costs, folder, size, new, repeats)
         found |= in_other_process(maintained, folder)
         there = size + repeats
@@ -124,7 +126,8 @@ def fill(folder: Path, there: int, size: int) -> float:
         like = next(one for one in known if one.batch == TEMPLATE)
         known += [copied_arrival(folder, like, name, sha256) for name, sha256 in hashes.items()]
         lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
-    copies.add(paths.lake, TEMPLATE, [{str(like.sha256): hashes[name], TEMPLATE: name} for name in names])
+    words = [{str(like.sha256): hashes[name], TEMPLATE: name} for name in names]
+    copies.add(paths.lake, TEMPLATE, words, dt.datetime.now(dt.UTC))
     with instance_of(folder) as instance:
         instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
     return time.monotonic() - began

@@ -6,6 +6,7 @@ another name and hash in them, byte by byte: so they are written without compres
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,13 +37,14 @@ class DataFile:
     folder: Path
 
 
-def add(lake: Path, batch: str, copies: Sequence[Words]) -> None:
+def add(lake: Path, batch: str, copies: Sequence[Words], until: dt.datetime) -> None:
     """Add copies of a batch to a lake that nobody has opened.
 
     Args:
         lake: Its folder.
         batch: The batch.
         copies: For each copy, text of the batch's files -> text of the same length: its name, its file, its hash.
+        until: When the last one was written; one in each hour before it.
     """
     with sqlite3.connect(lake / "catalog.sqlite") as con:
         con.row_factory = sqlite3.Row
@@ -55,12 +57,13 @@ def add(lake: Path, batch: str, copies: Sequence[Words]) -> None:
         files = list(_files(con, lake / "data", batch))
         (newest,) = _rows(con, NEWEST)
         made = _Made(newest, [one["snapshot_id"] for one in snapshots])
-        for words in copies:
+        for hours, words in zip(range(len(copies) - 1, -1, -1), copies, strict=True):
+            moment = until - dt.timedelta(hours=hours)
             for one in snapshots:
                 extra = {**json.loads(one["commit_extra_info"]), "batch": words[batch]}
                 if "read_at" in extra:
                     extra["read_at"] = made.newest["snapshot_id"]
-                made.snapshot({**one, "commit_extra_info": json.dumps(extra)})
+                made.snapshot({**one, "commit_extra_info": json.dumps(extra)}, moment)
             for file in files:
                 made.file(file, words)
         made.write(con)
@@ -77,9 +80,10 @@ class _Made:
         self.totals: dict[int, list[int]] = {}  # table -> rows, bytes
         self.limits: dict[tuple[int, int], tuple[str, str]] = {}  # table and column -> least and greatest value
 
-    def snapshot(self, change: dict[str, Any]) -> None:
+    def snapshot(self, change: dict[str, Any], moment: dt.datetime) -> None:
         """A snapshot of a copy."""
-        self.newest = {**self.newest, "snapshot_id": self.newest["snapshot_id"] + 1}
+        said = f"{moment:%Y-%m-%d %H:%M:%S.%f}+00"
+        self.newest = {**self.newest, "snapshot_id": self.newest["snapshot_id"] + 1, "snapshot_time": said}
         self.ids[change["snapshot_id"]] = self.newest["snapshot_id"]
         self._add("ducklake_snapshot", self.newest)
         self._add("ducklake_snapshot_changes", {**change, "snapshot_id": self.newest["snapshot_id"]})

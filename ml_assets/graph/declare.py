@@ -1,6 +1,6 @@
 """How an asset of any stage is declared, and what every materialization says: names, keys, commits, metadata."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -25,6 +25,13 @@ TRIGGERED_BY = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_n
 def batches_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:
     """The partitions of a pipeline: one per batch."""
     return dg.DynamicPartitionsDefinition(name=f"{spec.name}_batches")
+
+
+def register_batches(spec: PipelineSpec, instance: dg.DagsterInstance, batches: Sequence[str]) -> None:
+    """Make partitions of batches that have none. Dagster's statement takes long for very many that have one."""
+    registered = set(instance.get_dynamic_partitions(f"{spec.name}_batches"))
+    if new := [batch for batch in batches if batch not in registered]:
+        instance.add_dynamic_partitions(f"{spec.name}_batches", new)
 
 
 def hours_of(spec: PipelineSpec) -> dg.DynamicPartitionsDefinition:

@@ -17,6 +17,7 @@ from ml_assets.lake.sql import identifier, identifiers, literal, table
 # Rows of a statement that the catalog's engine runs, with parameters $1, $2, ... in the order of their first use.
 Ask = Callable[[str, Sequence[str]], list[tuple[Any, ...]]]
 
+MOST_FILES = 200  # that a statement names
 METADATA = "'__ducklake_metadata_lake'"  # the attached lake's catalog, as DuckLake names it
 # What the statements below filter by, and DuckLake's own; DuckLake makes no index.
 INDEXES = {
@@ -129,41 +130,73 @@ class DataFiles:
             return None  # a file that maintenance has merged holds the rows of several snapshots
         return int(rows or 0)
 
-    def of_batches(self, name: str, batches: Sequence[str]) -> str | None:
-        """The rows of some batches, as SQL that can follow FROM; None where only DuckLake can read them.
+    def columns(self, name: str) -> list[str]:
+        """Names of a table's columns, in order; none where there is no such table."""
+        top = [column for column in self._columns(name) if column[2] is None]
+        return [column for column, _, _, began, ended in top if self._is(began, ended)]
 
-        Their files are named, so that no other is looked for. It takes DuckLake to read rows of which some are deleted,
-        files from before the table's columns changed, types that Parquet lacks, and rows in the catalog itself.
+    def rows(self, name: str, batches: Sequence[str] | None) -> str | None:
+        """The rows of a table, or of some batches, as SQL that can follow FROM; None where only DuckLake can read them.
+
+        Their files are named, so that no other is looked for. It takes DuckLake to read very many files, rows of which
+        some are deleted, files from before the table's columns changed, types that Parquet lacks, and rows in the
+        catalog itself. All batches are left to it, too: it knows which of their files a condition needs.
         """
-        columns = self.ask(
+        columns = self._columns(name)
+        there = [column for column in columns if column[4] is None]
+        is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
+        if not columns or not is_plain or self._is_inlined() or (batches is None) == self._is_by_batch(name):
+            return None
+        changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
+        found = self._paths(name, batches, changed)
+        if not found:
+            return f"(SELECT * FROM {table(name)} WHERE false)"
+        if len(found) > MOST_FILES or not all(int(is_plain) for *_, is_plain in found):
+            return None
+        files = ", ".join(literal(f"{self.url}/{schema}{folder}{file}") for schema, folder, file, _ in found)
+        names = identifiers([column for column, _, parent, *_ in there if parent is None])
+        return f"(SELECT {names} FROM read_parquet([{files}], hive_partitioning = false))"
+
+    def _columns(self, name: str) -> list[tuple[Any, ...]]:
+        """Name, type, parent, first snapshot and the one that ended it, of all columns that a table ever had."""
+        return self.ask(
             f"""SELECT c.column_name AS name, c.column_type AS type, c.parent_column AS parent,
             c.begin_snapshot AS began, c.end_snapshot AS ended
             FROM {self._table} JOIN ducklake_column c ON c.table_id = t.table_id ORDER BY c.column_order""",
             _parts(name),
         )
-        there = [column for column in columns if column[4] is None]
-        is_plain = all(kind in PLAIN or kind.startswith("decimal(") for _, kind, *_ in there)
-        if not is_plain or not self._is_by_batch(name) or self._is_inlined():
-            return None
-        changed = max(int(moment) for *_, began, ended in columns for moment in (began, ended) if moment is not None)
-        marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))
-        found = self.ask(
+
+    def _paths(self, name: str, batches: Sequence[str] | None, changed: int) -> list[tuple[Any, ...]]:
+        """The paths of the files of some batches or, with one more than are named, of all; and whether a file is plain.
+
+        Args:
+            name: The table.
+            batches: The batches.
+            changed: The snapshot since which the table has its columns.
+        """
+        among, values = self._files, list[str]()
+        if batches is not None:
+            marks = ", ".join(f"${number}" for number in range(3, 3 + len(batches)))
+            among, values = f"{self._of_batches} WHERE v.partition_value IN ({marks})", list(batches)
+        merged = "" if self.snapshot is None else f"AND (f.partial_max IS NULL OR f.partial_max <= {self.snapshot})"
+        return self.ask(
             f"""SELECT s.path AS schema_path, t.path AS table_path, f.path AS file_path,
             CASE WHEN s.path_is_relative AND t.path_is_relative AND f.path_is_relative AND f.mapping_id IS NULL
-                AND f.partial_max IS NULL AND f.encryption_key IS NULL AND f.begin_snapshot >= {changed}
+                AND f.encryption_key IS NULL AND f.begin_snapshot >= {changed} {merged}
                 AND NOT EXISTS (SELECT 1 FROM ducklake_delete_file d
                     WHERE d.data_file_id = f.data_file_id AND {self._lives("d")})
             THEN 1 ELSE 0 END AS is_plain
-            {self._of_batches} WHERE v.partition_value IN ({marks}) ORDER BY f.data_file_id""",
-            [*_parts(name), *batches],
+            {among} ORDER BY f.data_file_id LIMIT {MOST_FILES + 1}""",
+            [*_parts(name), *values],
         )
-        if not found:
-            return f"(SELECT * FROM {table(name)} WHERE false)"
-        if not all(int(is_plain) for *_, is_plain in found):
-            return None
-        files = ", ".join(literal(f"{self.url}/{schema}{folder}{file}") for schema, folder, file, _ in found)
-        names = identifiers([column for column, _, parent, *_ in there if parent is None])
-        return f"(SELECT {names} FROM read_parquet([{files}], hive_partitioning = false))"
+
+    def has_changed(self, name: str, since: int) -> bool:
+        """Were rows of a table written or deleted after a snapshot? It may say so where none were."""
+        sql = f"""SELECT {INLINED} + count(*) AS n FROM {self._table} JOIN ducklake_data_file f
+            ON f.table_id = t.table_id LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id
+            WHERE f.begin_snapshot > {since} OR f.end_snapshot > {since} OR d.begin_snapshot > {since}"""
+        ((changes,),) = self.ask(sql, _parts(name))
+        return bool(int(changes))
 
     def may_have(self, name: str, batch: str) -> bool:
         """May a table have rows of a batch? False only where the catalog knows that there are none."""
@@ -189,6 +222,12 @@ class DataFiles:
     def _is_inlined(self) -> bool:
         ((found,),) = self.ask(f"SELECT {INLINED} AS inlined", [])
         return bool(int(found))
+
+    def _is(self, began: Any, ended: Any) -> bool:
+        """Is what began and ended at these snapshots of the snapshot?"""
+        if self.snapshot is None:
+            return ended is None
+        return int(began) <= self.snapshot and (ended is None or int(ended) > self.snapshot)
 
     def _lives(self, alias: str) -> str:
         """Is a row of the catalog of the snapshot?"""

@@ -17,13 +17,13 @@ import duckdb
 from ml_assets.errors import LakeError
 from ml_assets.lake import damaged_files, data_files
 from ml_assets.lake.catalog import Catalog, Connection
+from ml_assets.lake.data_files import MOST_FILES
 from ml_assets.lake.faults import cause, lake_error
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.shape import columns_of, no_such_table, table_columns, table_exists
 from ml_assets.lake.sql import at, identifier, literal, table
 from ml_assets.lake.sqlite import SqliteCatalog
 
-MOST_BATCHES = 200  # whose files a statement names
 T = TypeVar("T")
 
 
@@ -47,7 +47,6 @@ class Reader:
     _connection: Connection | None = field(default=None, repr=False)
     _is_in_snapshot: bool = field(default=False, repr=False)
     _is_writing: bool = field(default=False, repr=False)
-    _newest: int | None = field(default=None, repr=False)
     _found: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -92,22 +91,6 @@ class Reader:
             yield self
         finally:
             self.refresh()
-
-    @contextlib.contextmanager
-    def one_listing(self) -> Iterator[None]:
-        """What `exists`, `count` and `of_batches` say within is of one snapshot, as in `one_snapshot`, and costs less.
-
-        DuckLake reads the list of all snapshots for each transaction. Here the catalog is asked for the newest one.
-        """
-        if self._is_in_snapshot or self._is_writing or self._newest is not None:
-            yield
-            return
-        with self._reading():
-            self._newest = self._files().newest()
-        try:
-            yield
-        finally:
-            self._newest = None
 
     def refresh(self) -> None:
         """End `one_snapshot`: what is read next is of the newest one. After an error nothing could be read within."""
@@ -178,7 +161,7 @@ class Reader:
                 if batches is None:
                     return self.con.sql(sql)
                 if snapshot is None:
-                    return self.con.sql(f"FROM {self.of_batches(name, batches)}")
+                    return self.con.sql(f"FROM {self.relation(name, batches)}")
                 return self.con.sql(f"{sql} WHERE batch IN (SELECT unnest(?))", params=[list(batches)])
             except (duckdb.InvalidInputException, duckdb.CatalogException) as error:  # it was not there yet, or expired
                 if snapshot is None:
@@ -199,12 +182,14 @@ class Reader:
         with self._reading(name):
             if self._is_in_snapshot or self._is_writing:
                 return self.once(("exists", name), lambda: table_exists(self.con, name))
-            return self._files(self._read_at()).exists(name) or table_exists(self.con, name)
+            return self._files().exists(name) or table_exists(self.con, name)
 
-    def columns_of_table(self, name: str) -> dict[str, str] | None:
-        """Column name -> SQL type of a table, as of the snapshot that is read; None where there is no such table."""
+    def column_names(self, name: str, snapshot: int | None = None) -> list[str]:
+        """Names of a table's columns, in order, read from the catalog alone; none where there is no such table."""
         with self._reading(name):
-            return self.once(("columns", name), lambda: table_columns(self.con, name))
+            if self._is_writing and snapshot is None:
+                return list(table_columns(self.con, name) or ())
+            return self._files(snapshot or self._read_at()).columns(name)
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column name -> SQL type of a relation, such as `lake."flights"."features"` or a temporary table."""
@@ -231,7 +216,7 @@ class Reader:
                 mixed.update([batch] if low is None or low != high else [])
         value = identifier(column)
         sql = f"SELECT DISTINCT batch, {value} FROM {{}} WHERE {value} IS NOT NULL"
-        for batch, text in self.fetch(sql.format(self.of_batches(name, sorted(mixed))), name=name) if mixed else ():
+        for batch, text in self.fetch(sql.format(self.relation(name, sorted(mixed))), name=name) if mixed else ():
             found[batch].add(text)
         return found
 
@@ -245,39 +230,49 @@ class Reader:
         with self._reading():
             return self._files(self._read_at()).commits(prefix, since)
 
+    def has_changed(self, name: str, since: int) -> bool:
+        """Were rows of a table written after a snapshot? Errors stay DuckDB's: a write may ask, and is tried again."""
+        return self._files().has_changed(name, since)
+
+    def may_have(self, name: str, batch: str) -> bool:
+        """May a table have rows of a batch? False only where the catalog knows that there are none."""
+        with self._reading(name):
+            return self._files().may_have(name, batch)
+
     def count(self, name: str, batch: str | None = None) -> int:
         """Rows of a table, or of one batch of it; 0 where there is no such table yet."""
-        with self.one_listing():
-            if not self.exists(name):
-                return 0
+        if batch is None and not self._is_writing:
             with self._reading(name):
-                known = None if batch is not None or self._is_writing else self._files(self._read_at()).count(name)
+                known = self._files(self._read_at()).count(name)
             if known is not None:
                 return known
-            relation = table(name) + at(self._newest) if batch is None else self.of_batches(name, [batch])
+        with self.one_snapshot():
+            if not self.exists(name):
+                return 0
+            relation = table(name) if batch is None else self.relation(name, [batch])
             return int(self.fetch(f"SELECT count(*) FROM {relation}", name=name)[0][0])
 
-    def of_batches(self, name: str, batches: Sequence[str], snapshot: int | None = None) -> str:
-        """The rows of some batches of a table, as SQL that can follow FROM: it costs the same however many others are.
+    def relation(self, name: str, batches: Sequence[str] | None = None, snapshot: int | None = None) -> str:
+        """The rows of a table, or of some batches, as SQL for FROM; some batches cost the same however many there are.
 
         They are as they were at a snapshot; by default as they are now, or within `one_snapshot` as they were then.
         """
-        if not batches:
+        if batches is not None and not batches:
             return f"(SELECT * FROM {table(name)} WHERE false)"
-        if not self._is_writing and len(batches) <= MOST_BATCHES:
+        if not self._is_writing and len(batches or ()) <= MOST_FILES:
             with self._reading(name):
-                found = self._files(snapshot or self._read_at()).of_batches(name, batches)
+                found = self._files(snapshot or self._read_at()).rows(name, batches)
             if found is not None:
                 return found
-        named = f"batch IN ({', '.join(map(literal, batches))})"
-        return f"(SELECT * FROM {table(name)}{at(snapshot or self._newest)} WHERE {named})"
+        named = "" if batches is None else f" WHERE batch IN ({', '.join(map(literal, batches))})"
+        return f"(SELECT * FROM {table(name)}{at(snapshot)}{named})"
 
     def row_ids(self, name: str, batch: str) -> tuple[int, int]:
         """How many row ids a batch of a table has, and a hash of them in any order: equal sets, equal answers."""
-        with self.one_listing():
+        with self.one_snapshot():
             if not self.exists(name):
                 return 0, 0
-            sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {self.of_batches(name, [batch])}"
+            sql = f"SELECT count(row_id), coalesce(sum(hash(row_id)::HUGEINT), 0) FROM {self.relation(name, [batch])}"
             count, total = self.fetch(sql, name=name)[0]
             return int(count), int(total)
 
@@ -288,8 +283,8 @@ class Reader:
         return self.once(("catalog", sql, *values), lambda: self.catalog.ask(self.con, sql, values))
 
     def _read_at(self) -> int | None:
-        """The snapshot that is read within `one_snapshot` or `one_listing`."""
-        return self.snapshot() if self._is_in_snapshot else self._newest
+        """The snapshot that is read within `one_snapshot`."""
+        return self.snapshot() if self._is_in_snapshot else None
 
     def damaged_files(self, pipeline: str) -> list[damaged_files.DamagedFile]:
         """Data files of a pipeline that are lost or cut short, each with what makes it again."""

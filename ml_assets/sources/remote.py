@@ -196,7 +196,7 @@ def _looked_at(item: os.DirEntry[str], prefix: str) -> Entry | os.stat_result | 
         return stat
     if not S_ISREG(stat.st_mode):
         return _faulty(item.path, relative, "It is a pipe, socket or device, not a file.")
-    if relative != _printable(relative):
+    if not relative.isprintable() and relative != _printable(relative):
         return _faulty(item.path, relative, "Its name is not UTF-8, or holds control characters.")
     return _local_entry(item.path, relative, stat)
 

@@ -1,14 +1,18 @@
-"""Arrivals: every file that was seen in a source folder, and what became of it. Each scan replaces the whole table."""
+"""Arrivals: every file that was seen in a source folder, and what became of it.
+
+A scan adds the new files. Where something is said otherwise of a known one, it replaces the whole table.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ml_assets.errors import SourceError
-from ml_assets.lake.lake import Lake, Put
+from ml_assets.lake.lake import Commit, Lake, Put, Written
+from ml_assets.lake.sql import identifier
 from ml_assets.tables import data
 from ml_assets.tables.table import Column, Table
 
@@ -98,7 +102,11 @@ def known(lake: Lake, pipeline: str, listed: Table = ARRIVALS) -> dict[str, Arri
         pipeline: The pipeline.
         listed: `ARRIVALS` or `OUTCOME_FILES`.
     """
-    return {one.path: one for one in _arrivals(listed, listed.query(lake, pipeline, "SELECT * FROM {t}"))}
+    columns = ", ".join(map(identifier, listed.types))
+    with lake.one_snapshot():
+        relation = listed.relation(lake, pipeline)
+        rows = lake.fetch(f"SELECT {columns} FROM {relation}", name=listed.of(pipeline)) if relation else []
+    return {one.path: one for one in (Arrival(*row) for row in rows)}
 
 
 def states(lake: Lake, pipeline: str) -> list[tuple[str, str, str | None, str | None]]:
@@ -112,11 +120,54 @@ def _arrivals(listed: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[Arri
     return (Arrival(**{name: row[name] for name in names}) for row in rows)
 
 
-def put(lake: Lake, pipeline: str, arrivals: Iterable[Arrival], listed: Table = ARRIVALS) -> Put:
-    """The write of what a scan found."""
+def write(
+    lake: Lake, pipeline: str, found: Sequence[Arrival], earlier: Mapping[str, Arrival], read_at: int, commit: Commit
+) -> Written:
+    """Record what a scan found; of two scans at once, the whole of what the later one found.
+
+    Args:
+        lake: The lake.
+        pipeline: The pipeline.
+        found: Every file.
+        earlier: Files as they were recorded, by path,
+        read_at: at this snapshot.
+        commit: Who writes.
+    """
+
+    def check_latest() -> None:
+        if lake.has_changed(ARRIVALS.of(pipeline), read_at):
+            raise _Overtaken
+
+    try:
+        (written,) = lake.replace([put(lake, pipeline, found, earlier=earlier)], commit, before_commit=check_latest)
+    except _Overtaken:
+        (written,) = lake.replace([put(lake, pipeline, found)], commit)
+    return replace(written, rows=len(found))
+
+
+class _Overtaken(Exception):
+    """Another scan has written since the known files were read."""
+
+
+def put(
+    lake: Lake,
+    pipeline: str,
+    found: Sequence[Arrival],
+    listed: Table = ARRIVALS,
+    earlier: Mapping[str, Arrival] | None = None,
+) -> Put:
+    """The write of what a scan found: of the new files alone, where all recorded `earlier` are as they were."""
+    known = earlier or {}
+    new = [one for one in found if one.path not in known]
+    grows = len(found) - len(new) == len(known) and all(known.get(one.path) in (one, None) for one in found)
+    stored = listed.relation(lake, pipeline) if known and grows else None
     names = list(listed.types)
-    rows = [{name: getattr(arrival, name) for name in names} for arrival in arrivals]
-    return listed.put(pipeline, lake.values(listed.types, rows))
+    rows = [{name: getattr(one, name) for name in names} for one in (new if stored else found)]
+    source = lake.values(listed.types, rows)
+    if not stored:
+        return listed.put(pipeline, source)
+    whole = listed.put(pipeline, f"(FROM {source} UNION ALL BY NAME FROM {stored})")
+    return listed.put(pipeline, source, append=True, version=lake.data_version(whole))
 
 
 def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVALS) -> list[Arrival]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_assets.lake.lake import Commit, Lake
+from ml_assets.tables import remembered
 from ml_assets.tables.ingest_errors import INGEST_ERRORS
 from ml_assets.tables.table import Column, Table
 
@@ -111,18 +112,15 @@ def since(lake: Lake, pipeline: str, moment: dt.datetime) -> list[LastWrite]:
     return [write for write in found if set(write.data_versions) != {INGEST_ERRORS.of(pipeline)}]
 
 
-# Data folder of a lake and pipeline -> its last write that this process has read, and the trail up to that one.
-_READ: dict[tuple[str, str], tuple[CommitFacts, Trail]] = {}
-
-
 def read_trail(lake: Lake, pipeline: str) -> Trail:
     """Every write of a pipeline, oldest first, folded into what is known of each asset and batch. Not to be changed.
 
     What this process has read before is not read again, unless its last write is no longer there as it was.
     """
-    key, prefix, failures = (lake.catalog.data.url, pipeline), f"{pipeline}/", INGEST_ERRORS.of(pipeline)
-    with lake.one_listing():
-        last, earlier = _READ.get(key, (None, Trail()))
+    memory, key = remembered.memory(lake), ("trail", pipeline)  # with its last write
+    prefix, failures = f"{pipeline}/", INGEST_ERRORS.of(pipeline)
+    with lake.one_snapshot():
+        last, earlier = memory.get(key, (None, Trail()))
         commits = lake.commits(prefix, last[0] if last else 0)
         if last and commits[:1] == [last]:
             trail, commits = Trail(dict(earlier.writes), dict(earlier.failures), dict(earlier.contents)), commits[1:]
@@ -134,7 +132,7 @@ def read_trail(lake: Lake, pipeline: str) -> Trail:
     for _, write in sorted(writes.items()):
         _fold(trail, write, failures)
     if commits:
-        _READ[key] = commits[-1], trail
+        memory[key] = commits[-1], trail
     return trail
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import duckdb
 
+from ml_assets.lake.data_files import MOST_FILES
 from ml_assets.lake.lake import Lake, Put
-from ml_assets.lake.reader import MOST_BATCHES
 from ml_assets.lake.sql import identifier
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import remembered, versions
@@ -142,7 +142,7 @@ def broken(lake: Lake, pipeline: str, batches: Sequence[str], rules: Rules) -> l
 def _read(lake: Lake, pipeline: str, batches: Collection[str], rules: Rules) -> dict[str, dict[str, Row]]:
     """Batch -> feature -> its statistics, of batches with enough rows."""
     sql = "SELECT * FROM {t}"
-    if len(batches) <= MOST_BATCHES:
+    if len(batches) <= MOST_FILES:
         rows = FEATURE_STATISTICS.query(lake, pipeline, sql, batches=sorted(batches))
     else:
         rows = remembered.rows(lake, FEATURE_STATISTICS, pipeline, sql)
@@ -195,7 +195,7 @@ def _is_stuck(lake: Lake, pipeline: str, row: Row, compared: Sequence[Row]) -> b
     value, there = row["only_value"], row["rows"] - row["missing"]
     if value is None or sum(one["only_value"] is not None for one in compared) * 2 >= len(compared):
         return False  # as the month, where a batch is a month
-    name, rows = identifier(row["feature"]), lake.of_batches(FEATURES.of(pipeline), [one["batch"] for one in compared])
+    name, rows = identifier(row["feature"]), lake.relation(FEATURES.of(pipeline), [one["batch"] for one in compared])
     ((share,),) = lake.con.execute(
         f"SELECT avg(({name}::VARCHAR = ?)::INT) FROM {rows} WHERE {name} IS NOT NULL",
         [value],

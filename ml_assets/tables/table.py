@@ -105,17 +105,15 @@ class Table:
             lake: The lake.
             pipeline: Its schema.
             snapshot: As it was at this snapshot.
-            batches: Only the rows of these batches, as they are now.
+            batches: Only the rows of these batches.
         """
-        found = self._stored(lake, pipeline)
+        found = self._stored(lake, pipeline, snapshot)
         if found is None:
             return None
         stored, there = found
-        source = quoted(stored) + at(snapshot) if batches is None else lake.of_batches(stored, batches)
+        source = lake.relation(stored, batches, snapshot)
         if self.format == 1:
             return source
-        if snapshot is not None:
-            there = lake.columns(f"(SELECT * FROM {source})")
         before = {column.earlier: column.name for column in self.columns if column.name not in there}
         renamed = [f"{identifier(old)} AS {identifier(new)}" for old, new in before.items() if old in there]
         missing = [
@@ -128,13 +126,11 @@ class Table:
         star = f"* RENAME ({', '.join(renamed)})" if renamed else "*"
         return f"(SELECT {', '.join([star, *missing])} FROM {source})"
 
-    def _stored(self, lake: Lake, pipeline: str) -> tuple[str, dict[str, str]] | None:
+    def _stored(self, lake: Lake, pipeline: str, snapshot: int | None) -> tuple[str, list[str]] | None:
         """The name under which the lake has the table, and its columns."""
-        for name in filter(None, (self.name, self.earlier_name)):
-            columns = lake.columns_of_table(f"{pipeline}.{name}")
-            if columns is not None:
-                return f"{pipeline}.{name}", columns
-        return None
+        names = [f"{pipeline}.{name}" for name in (self.name, self.earlier_name) if name]
+        found = ((name, lake.column_names(name, snapshot)) for name in names)
+        return next((one for one in found if one[1]), None)
 
     def query(
         self,
@@ -149,7 +145,7 @@ class Table:
         What an earlier version of ml_assets has written has today's columns, with NULL where it knew none. With
         `batches`, {t} has their rows alone: it costs far less than a condition in a lake of many batches.
         """
-        with lake.one_snapshot() if batches is None else lake.one_listing():
+        with lake.one_snapshot():
             relation = self.relation(lake, pipeline, batches=batches)
             if relation is None:
                 return []

@@ -68,7 +68,9 @@ class TestPostgresCatalog(CatalogContract):
         assert isinstance(catalog, PostgresCatalog)
         holder = psycopg2.connect(catalog.address)
         with holder.cursor() as cursor:
-            cursor.execute("LOCK TABLE ducklake_snapshot, ducklake_snapshot_changes IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(
+                "LOCK TABLE ducklake_snapshot, ducklake_snapshot_changes, ducklake_data_file IN ACCESS EXCLUSIVE MODE"
+            )
             try:
                 yield
             finally:

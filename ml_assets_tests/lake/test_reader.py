@@ -70,14 +70,14 @@ def test_a_table_of_a_snapshot_is_there_or_not_whatever_is_made_meanwhile(tmp_pa
         writer.append([GAUGES.rows("tides", [{"place": "Brest"}])], BY)
         with reader.one_snapshot():
             assert not reader.exists("locks.gauges")
-            before = reader.columns_of_table("tides.gauges")
+            before = reader.column_names("tides.gauges")
             writer.append([GAUGES.rows("locks", [{"place": "Brunsbüttel"}])], BY)
             assert not reader.exists("locks.gauges")
             assert GAUGES.query(reader, "locks", "SELECT * FROM {t}") == []
             reader.refresh()
             assert reader.exists("locks.gauges")
-        assert before == {"place": "VARCHAR"}
-        assert reader.columns_of_table("tides.locks") is None
+        assert before == ["place"]
+        assert reader.column_names("tides.locks") == []
 
 
 def test_the_newest_row_is_found_by_reading_the_table_once(lake: Lake) -> None:
@@ -90,7 +90,7 @@ def test_the_newest_row_is_found_by_reading_the_table_once(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_files_of_one_listing_are_of_one_snapshot(tmp_path: Path, is_named: bool) -> None:
+def test_files_within_one_snapshot_are_of_it(tmp_path: Path, is_named: bool) -> None:
     """Also where only DuckLake can read them, here because a row was deleted."""
     with Lake(tmp_path / "lake") as writer, Lake(tmp_path / "lake") as reader:
         rows = "(SELECT 'spring' AS batch, unnest([1, 2]) AS row_id)"
@@ -99,13 +99,14 @@ def test_files_of_one_listing_are_of_one_snapshot(tmp_path: Path, is_named: bool
             delete = "DELETE FROM lake.tides.gauges WHERE row_id = 2"
             writer.maintain(lambda: writer.con.execute(delete).fetchall(), Commit("tides/gauges"))
         kept = 2 if is_named else 1
-        with reader.one_listing():
+        with reader.one_snapshot():
+            assert reader.exists("tides.gauges")
             writer.replace(
                 [Put("tides.gauges", "(SELECT 'spring' AS batch, 9 AS row_id)", "spring")], Commit("tides/gauges")
             )
             writer.replace([Put("tides.buoys", "(SELECT 'spring' AS batch)", "spring")], Commit("tides/buoys"))
             assert reader.count("tides.gauges", "spring") == reader.count("tides.gauges") == kept
-            assert reader.fetch(f"SELECT max(row_id) FROM {reader.of_batches('tides.gauges', ['spring'])}") == [(kept,)]
-            assert ("read_parquet" in reader.of_batches("tides.gauges", ["spring"])) == is_named
+            assert reader.fetch(f"SELECT max(row_id) FROM {reader.relation('tides.gauges', ['spring'])}") == [(kept,)]
+            assert ("read_parquet" in reader.relation("tides.gauges", ["spring"])) == is_named
         assert reader.count("tides.gauges", "spring") == 1
-        assert reader.of_batches("tides.gauges", []).endswith("WHERE false)")
+        assert reader.relation("tides.gauges", []).endswith("WHERE false)")

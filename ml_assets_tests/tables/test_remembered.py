@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,14 +111,26 @@ def test_a_trail_is_read_on_from_its_last_write(lake: Lake, monkeypatch: pytest.
     assert len(folded) == 3
     place = ("tides/gauges", "spring")
     assert [len(trail.contents[place][0]) for trail in (before, after)] == [1, 2]
-    audit._READ.clear()
+    remembered.memory(lake).clear()
     assert audit.read_trail(lake, "tides") == after
 
 
 def test_a_trail_is_read_anew_where_its_last_write_is_another(lake: Lake) -> None:
     write(lake, "neap", 1)
     trail = audit.read_trail(lake, "tides")
-    (key,) = (key for key in audit._READ if key[0] == lake.catalog.data.url)
-    last, _ = audit._READ[key]
-    audit._READ[key] = (*last[:3], last[3].replace("neap", "ebb")), audit.Trail()
+    kept = remembered.memory(lake)
+    ((key, (last, _)),) = kept.items()
+    kept[key] = (*last[:3], last[3].replace("neap", "ebb")), audit.Trail()
     assert audit.read_trail(lake, "tides") == trail
+
+
+def test_a_lake_that_was_not_used_for_long_is_forgotten(lake: Lake, tmp_path: Path) -> None:
+    kept = remembered.memory(lake)
+    others = [Lake(tmp_path / str(number)) for number in range(remembered.MOST_LAKES)]
+    for other in others[:-1]:
+        remembered.memory(other)["what"] = "read"
+    assert remembered.memory(lake) is kept
+    remembered.memory(others[-1])
+    assert remembered.memory(lake) is kept
+    assert remembered.memory(others[1]) == {"what": "read"}
+    assert remembered.memory(others[0]) == {}

@@ -28,7 +28,7 @@ def _lookup_checks(spec: PipelineSpec, name: str, columns: list[str]) -> dg.Asse
 
 def _key_is_unique(lake: Lake, name: str, columns: list[str], batch: str) -> Verdict:
     repeated = lake.con.execute(
-        f"""SELECT count(*) FROM (SELECT 1 FROM {lake.of_batches(name, [batch])}
+        f"""SELECT count(*) FROM (SELECT 1 FROM {lake.relation(name, [batch])}
         GROUP BY {identifiers(columns)} HAVING count(*) > 1)"""
     ).fetchall()[0][0]
     return Verdict(repeated == 0, {"repeated_keys": repeated})
@@ -84,7 +84,7 @@ def _no_broken_feature(lake: Lake, spec: PipelineSpec, batch: str) -> Verdict:
 def _no_empty_feature(lake: Lake, name: str, batch: str) -> Verdict:
     columns = [column for column in lake.columns(table(name)) if column not in ("batch", "row_id")]
     counts = lake.con.execute(
-        f"SELECT {', '.join(f'count({identifier(c)})' for c in columns)} FROM {lake.of_batches(name, [batch])}"
+        f"SELECT {', '.join(f'count({identifier(c)})' for c in columns)} FROM {lake.relation(name, [batch])}"
     ).fetchall()[0]
     empty = [column for column, filled in zip(columns, counts, strict=True) if not filled]
     return Verdict(not empty, {"empty_features": ", ".join(empty) or "none"})

@@ -31,7 +31,7 @@ def open_batch(lake: Lake, spec: PipelineSpec, batch: str) -> None:
     views = {"batch": (identifiers(visible_columns(spec)), VALIDATED_DATA)}
     views |= {name: ("* EXCLUDE (batch)", lookup(name)) for name in spec.lookups}
     for name, (columns, of) in views.items():
-        rows = lake.of_batches(of.of(spec.name), [batch])
+        rows = lake.relation(of.of(spec.name), [batch])
         lake.con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS SELECT {columns} FROM {rows}")
 
 
@@ -51,7 +51,7 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str | None, most: int) -
     """
     earlier, late = validated_batches(lake, spec.name, batch, most), outcomes.late(lake, spec)
     if late is None:
-        rows = lake.of_batches(VALIDATED_DATA.of(spec.name), earlier)
+        rows = lake.relation(VALIDATED_DATA.of(spec.name), earlier)
     else:
         first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
         # A range of names rather than a list: the lake then skips the files of all other batches.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import duckdb
 
@@ -72,7 +73,7 @@ def scan_source(
             if arrival.sha256 and arrival.status in ("ready", "vanished"):
                 originals.setdefault(arrival.sha256, arrival)
             judged.append(arrival)
-    return sorted(judged, key=lambda arrival: arrival.path)
+    return sorted(judged, key=attrgetter("path"))
 
 
 def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
@@ -133,10 +134,9 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
 def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
     """Files that are refused, duplicates or of no batch, and were not so before."""
     found = []
-    for arrival in arrivals:
+    for arrival in (one for one in arrivals if one.status in REJECTED):
         before = earlier.get(arrival.path)
-        same = before is not None and (before.sha256, before.status) == (arrival.sha256, arrival.status)
-        if arrival.status in REJECTED and not same:
+        if before is None or (before.sha256, before.status) != (arrival.sha256, arrival.status):
             found.append(arrival)
     return found
 
@@ -196,8 +196,10 @@ class Superseded:
     names: list[str]
 
 
-def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded:
-    """What the newest scan says of a batch's earlier rows."""
+def superseded(lake: Lake, spec: PipelineSpec, place: Place, batch: str) -> Superseded | None:
+    """What the newest scan says of a batch's earlier rows; None where it has none."""
+    if not lake.may_have(data.RAW_DATA.of(spec.name), batch):
+        return None
     found = known(lake, spec.name).values()
     moved = [a for a in found if a.batch != batch or a.status == "unmatched"]
     return Superseded(

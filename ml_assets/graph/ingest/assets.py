@@ -53,14 +53,15 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
         started = time.monotonic()
         with user_errors(pipeline=spec.name):
             store = lake.open()
-            earlier = arrived.known(store, spec.name)
+            with store.one_snapshot():
+                earlier, read_at = arrived.known(store, spec.name), store.snapshot()
             found = scanned.scan_source(spec, files.place_of(spec, lake.paths), earlier)
             ingest_errors.record(
                 store, spec.name, scanned.failed(scanned.newly_rejected(found, earlier)), declare.commit(context, key)
             )
-            (written,) = store.replace([arrived.put(store, spec.name, found)], declare.commit(context, key))
+            written = arrived.write(store, spec.name, found, earlier, read_at, declare.commit(context, key))
         batches = list(arrived.by_batch(found))
-        context.instance.add_dynamic_partitions(f"{spec.name}_batches", batches)
+        declare.register_batches(spec, context.instance, batches)
         declare.limit_ingest_pool(spec, context.instance)
         for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):
             context.log.warning(f"{arrival.path} is {arrival.status}:\n{arrival.error}")
@@ -113,12 +114,11 @@ def _raw_data(spec: PipelineSpec) -> dg.AssetsDefinition:
         def work(batch: str) -> Mapping[dg.AssetKey, Result]:
             if data.is_online_batch(batch):
                 return {key: _from_log(store, spec, batch, declare.commit(context, key, batch))}
-            listed = arrived.files_of(store, spec.name, spec.source.path, batch)
-            delivery = files.deliver(place, listed)
             here = declare.commit(context, key, batch)
-            superseded = scanned.Superseded([], [])
-            if batch in store.batches(RAW_DATA.of(spec.name)):
+            with store.one_snapshot():
+                listed = arrived.files_of(store, spec.name, spec.source.path, batch)
                 superseded = scanned.superseded(store, spec, place, batch)
+            delivery = files.deliver(place, listed)
             made = reading.write_batch(store, spec, batch, delivery, superseded, here)
             ingest_errors.record(store, spec.name, made.bad, here)
             for arrival in listed:

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from ml_assets.errors import SourceError
@@ -22,6 +23,7 @@ from ml_assets.tables.arrivals import Arrival as Arrival
 
 WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")
+NO_DATA = re.compile("(^|/)_")  # as in Hadoop and Spark
 LONGEST_BATCH = 200
 Stamp = tuple[int, int, int]  # size in bytes, times of the content's and of any change in ns; zeros: it is gone
 GONE: Stamp = (0, 0, 0)
@@ -85,55 +87,53 @@ def scan(
     Raises:
         SourceError: The folder does not exist or cannot be listed.
     """
-    marker = source.marker
-    entries = sorted(place.entries(deep="/" in source.pattern), key=lambda entry: entry.path)
+    marker, pattern, now = source.marker, re.compile(source.pattern), _now()
+    entries = sorted(place.entries(deep="/" in source.pattern), key=attrgetter("path"))
     complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
     for entry in entries:
-        if any(part.startswith("_") for part in entry.relative.split("/")):
-            continue  # as in Hadoop and Spark, such names are not data
-        found[entry.path] = _seen(source, place, entry, known.get(entry.path), complete, deadline)
+        if not NO_DATA.search(entry.relative):
+            is_marked = bool(complete) and _folder(entry.relative) in complete
+            match = pattern.fullmatch(entry.relative)
+            found[entry.path] = _seen(source, place, entry, match, known.get(entry.path), is_marked, now, deadline)
     gone = [
         replace(arrival, status="vanished", error=None)
         for path, arrival in known.items()
         if path not in found and arrival.status in ("ready", "vanished")
     ]
-    return sorted([*found.values(), *gone], key=lambda arrival: arrival.path)
+    return sorted([*found.values(), *gone], key=attrgetter("path"))
 
 
 def _seen(
     source: Source | Outcomes,
     place: Place,
     entry: Entry,
+    match: re.Match[str] | None,
     earlier: Arrival | None,
-    complete: set[str],
+    is_marked: bool,
+    now: dt.datetime,
     deadline: float | None,
 ) -> Arrival:
-    """One file: hashed where it is new or has changed, and has settled."""
-    now, match = _now(), re.fullmatch(source.pattern, entry.relative)
-    arrival = Arrival(
-        path=entry.path,
-        batch=_batch(match, source) if match else None,
-        sha256=None,
-        size_bytes=entry.size_bytes,
-        modified_at=entry.modified_at,
-        seen_at=earlier.seen_at if earlier and earlier.is_as(entry) else now,
-        tag=entry.tag,
-    )
+    """One file: hashed where it is new or has changed, and has settled; what was known, where all is as it was."""
+    batch = _batch(match, source) if match else None
+    known = earlier if earlier is not None and earlier.is_as(entry) else None
+    seen_at = known.seen_at if known else now
+    fault = entry.fault or _fault_of_batch(batch if isinstance(source, Outcomes) else batch or "")
+    wait = _unsettled(source, entry.modified_at, seen_at, now, is_marked)
+    if match and not fault and not wait and known and known.status == "ready" and known.batch == batch:
+        return known
+    arrival = Arrival(entry.path, batch, None, entry.size_bytes, entry.modified_at, seen_at, tag=entry.tag)
     if not match:
         reason = f"The name does not match {type(source).__name__.lower()}.pattern {source.pattern!r}."
         return replace(arrival, status="unmatched", error=reason)
-    fault = entry.fault or _fault_of_batch(arrival.batch if isinstance(source, Outcomes) else arrival.batch or "")
     if fault:
         fix = "Rename or remove it; it is picked up under its new name."
         return replace(arrival, status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
-    wait = _unsettled(source, arrival, now, _folder(entry.relative) in complete)
-    is_read = earlier is not None and earlier.sha256 is not None and arrival.is_as(earlier)
-    if wait is None and not is_read and is_past(deadline):
-        wait = WAITS
     if wait:
         return replace(arrival, status="settling", error=wait)
-    return _hashed(place, entry, arrival, earlier)
+    if known and known.sha256:
+        return replace(arrival, sha256=known.sha256, tag=known.tag)  # the tag that it was hashed under
+    return replace(arrival, status="settling", error=WAITS) if is_past(deadline) else _hashed(place, entry, arrival)
 
 
 def _fault_of_batch(batch: str | None) -> str | None:
@@ -148,27 +148,26 @@ def _fault_of_batch(batch: str | None) -> str | None:
 
 
 def _batch(match: re.Match[str], source: Source | Outcomes) -> str | None:
-    groups = match.groupdict()
-    if isinstance(source, Outcomes):
-        return groups.get("batch")
-    return groups["batch"] if "batch" in groups else "-".join(value or "" for value in groups.values())
+    if "batch" in match.re.groupindex:
+        return match["batch"]
+    return None if isinstance(source, Outcomes) else "-".join(value or "" for value in match.groupdict().values())
 
 
 def _folder(relative: str) -> str:
     return relative.rpartition("/")[0]
 
 
-def _unsettled(source: Source | Outcomes, arrival: Arrival, now: dt.datetime, is_marked: bool) -> str | None:
+def _unsettled(
+    source: Source | Outcomes, modified_at: dt.datetime, seen_at: dt.datetime, now: dt.datetime, is_marked: bool
+) -> str | None:
     """Why a file is not taken yet. Its own clock may be ahead of ours, so the time that we have seen it counts too."""
     if source.marker:
         return None if is_marked else f"There is no {source.marker} beside it yet."
-    settled_for = max((now - arrival.modified_at).total_seconds(), (now - arrival.seen_at).total_seconds())
+    settled_for = (now - min(modified_at, seen_at)).total_seconds()
     return None if settled_for >= source.settle_seconds else f"Changed less than {source.settle_seconds:g} s ago."
 
 
-def _hashed(place: Place, entry: Entry, arrival: Arrival, earlier: Arrival | None) -> Arrival:
-    if earlier and earlier.sha256 and arrival.is_as(earlier):
-        return replace(arrival, sha256=earlier.sha256, tag=earlier.tag)  # the tag that it was hashed under
+def _hashed(place: Place, entry: Entry, arrival: Arrival) -> Arrival:
     try:
         return replace(arrival, sha256=_sha256(place.local(entry.path, entry.relative, arrival.version)))
     except Exception as error:

@@ -71,7 +71,7 @@ def take(lake: Lake, spec: PipelineSpec, source: Outcomes, paths: Paths, commit:
             late.OUTCOMES.put(
                 spec.name, ROWS, None, data.descriptions(spec), append=True, version=_data_version(found)
             ),
-            put(lake, spec.name, found, OUTCOME_FILES),
+            put(lake, spec.name, found, OUTCOME_FILES, earlier),
         ]
         written, _ = lake.replace(puts, commit)
     return Taken(written, found, is_new(found, earlier, check_refused=True), rejected)

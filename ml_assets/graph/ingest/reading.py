@@ -14,7 +14,6 @@ from ml_assets.graph.ingest.arrivals import Superseded
 from ml_assets.graph.ingest.files import Delivery
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Commit, Lake, Written
-from ml_assets.lake.sql import table
 from ml_assets.spec import OWN_COLUMNS, PipelineSpec
 from ml_assets.tables import data, schema_events
 from ml_assets.tables.data import RAW_DATA
@@ -38,7 +37,7 @@ class RawBatch:
 
 
 def write_batch(
-    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, superseded: Superseded, commit: Commit
+    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, superseded: Superseded | None, commit: Commit
 ) -> RawBatch:
     """Replace a batch of raw_data by the rows of its files, typed as declared.
 
@@ -69,7 +68,7 @@ def _write(
     spec: PipelineSpec,
     batch: str,
     delivery: Delivery,
-    superseded: Superseded,
+    superseded: Superseded | None,
     commit: Commit,
     bad: list[FailedIngest],
 ) -> RawBatch:
@@ -98,12 +97,19 @@ def _data_version(batch: str, delivery: Delivery, staying: list[tuple[str, str]]
 
 
 def _staying(
-    lake: Lake, spec: PipelineSpec, batch: str, delivery: Delivery, superseded: Superseded, bad: list[FailedIngest]
+    lake: Lake,
+    spec: PipelineSpec,
+    batch: str,
+    delivery: Delivery,
+    superseded: Superseded | None,
+    bad: list[FailedIngest],
 ) -> list[tuple[str, str]]:
     """Name and SHA-256 of the files whose earlier rows stay: those that nothing takes the place of.
 
     The bytes of a rejected file replace nothing.
     """
+    if superseded is None:
+        return []
     moved = {*delivery.names, *superseded.names}
     elsewhere = set(superseded.sha256) - {one.sha256 for one in bad}
     sql = "SELECT DISTINCT source_file AS f, source_sha256 AS s FROM {t} WHERE batch = $batch"
@@ -155,7 +161,7 @@ def _check_columns(lake: Lake, spec: PipelineSpec, found: Mapping[str, str], del
     if spec.tolerate.new_columns != "keep" or not lake.exists(name):
         return
     ours = {*OWN_COLUMNS, *(column.name.lower() for column in spec.columns)}
-    there = {column.lower() for column in lake.columns(table(name))}
+    there = {column.lower() for column in lake.column_names(name)}
     new = [column for column in found if column.lower() not in there | ours]
     if new and len(there - ours) + len(new) > rows.MOST_NEW_COLUMNS:
         raise rows.too_many_columns(len(there - ours) + len(new), new, {"file": ", ".join(delivery.paths)})

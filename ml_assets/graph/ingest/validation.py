@@ -123,7 +123,7 @@ def open_earlier_keys(lake: Lake, spec: PipelineSpec, batch: str) -> None:
         return
     there = lake.exists(VALIDATED_DATA.of(spec.name))
     earlier = validated_batches(lake, spec.name, batch, spec.key_batches) if there else []
-    source = lake.of_batches((VALIDATED_DATA if earlier else RAW_DATA).of(spec.name), earlier)
+    source = lake.relation((VALIDATED_DATA if earlier else RAW_DATA).of(spec.name), earlier)
     lake.con.execute(f"CREATE OR REPLACE TEMP VIEW _earlier_keys AS SELECT {identifiers(spec.key)} FROM {source}")
 
 
@@ -163,7 +163,7 @@ def check_batch(lake: Lake, spec: PipelineSpec, batch: str) -> Checked:
     open_earlier_keys(lake, spec, batch)
     # `reasons` may stand in a lake of an earlier version, from a file that had such a column.
     columns = [column for column in lake.columns(table(raw)) if column.lower() != "reasons"]
-    source = f"(SELECT {identifiers(columns)} FROM {lake.of_batches(raw, [batch])})"
+    source = f"(SELECT {identifiers(columns)} FROM {lake.relation(raw, [batch])})"
     sql, values = checked_select(spec, source)
     lake.con.execute(
         f"CREATE OR REPLACE TEMP TABLE _broken AS SELECT row_id, reasons FROM ({sql}) WHERE len(reasons) > 0", values

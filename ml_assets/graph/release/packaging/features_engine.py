@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from ml_assets.graph.release.packaging.row_wise import is_row_wise
 from ml_assets.graph.release.packaging.sqlite_select import Untranslatable, translate
+from ml_assets.lake.data_files import MOST_FILES
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.reader import MOST_BATCHES
 from ml_assets.lake.sql import identifier, identifiers, literal
 from ml_assets.ml.bundle import Schema
 from ml_assets.ml.release import SQLITE_SELECT, ServingFacts, source_line
@@ -95,13 +95,13 @@ def _rows(lake: Lake, spec: PipelineSpec, pin: Pin, schema: Schema) -> dict[str,
     there = lake.rows_by_batch(named, pin.snapshot_id)
     batches = [batch for batch in pin.all_batches if there.get(batch)]
     needed = COMPARED_ROWS * len(batches) // max(sum(there[batch] for batch in batches), 1) + 1
-    chosen = _spread(batches, min(max(needed, COMPARED_BATCHES), MOST_BATCHES))
+    chosen = _spread(batches, min(max(needed, COMPARED_BATCHES), MOST_FILES))
     each = COMPARED_ROWS // max(len(chosen), 1)
     rows = []
     for number, batch in enumerate(chosen):
         first = max(there[batch] - each, 0) * number // max(len(chosen) - 1, 1)
         rows += lake.fetch(
-            f"""SELECT {identifiers(columns)} FROM {lake.of_batches(named, [batch], pin.snapshot_id)}
+            f"""SELECT {identifiers(columns)} FROM {lake.relation(named, [batch], pin.snapshot_id)}
             WHERE row_id > ? AND {finite} ORDER BY row_id LIMIT ?""",
             [first, each],
             name=named,
