@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
 from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
-from ml_assets.errors import MLAssetsError, SpecError
+from ml_assets.errors import MLAssetsError, SpecError, did_you_mean
 from ml_assets.graph.alerting.sensors import alerts_sensor
 from ml_assets.graph.backfills import policy_of
 from ml_assets.graph.catalog_metadata import Catalogue
@@ -57,6 +57,7 @@ from ml_assets.io_manager import LakeIOManager
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.ml import bundle, signatures
+from ml_assets.ml.reference import PREDICTION
 from ml_assets.project import YAML_FILE
 from ml_assets.resources import LakeResource, memory_limit
 from ml_assets.scaffold.scaffolder import PipelineScaffolder
@@ -378,7 +379,7 @@ def earlier_features(
 
 
 def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> Bound:
-    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators.
+    """Refuse what can be known to be wrong without data: rules, target, SELECTs, estimators, names of features.
 
     Returns:
         What is known of the SELECTs.
@@ -386,7 +387,27 @@ def check(spec: PipelineSpec, texts: dict[str, str], paths: Paths) -> Bound:
     check_sql(spec)
     for name in spec.candidates:
         check_candidate(spec, name)
-    return check_selects(spec, texts, paths, files_count=checking())
+    bound = check_selects(spec, texts, paths, files_count=checking())
+    check_monitored(spec, bound.features)
+    return bound
+
+
+def check_monitored(spec: PipelineSpec, features: Mapping[str, str] | None) -> None:
+    """Refuse a name under `monitoring.columns` that is no feature, where the features are known.
+
+    Raises:
+        SpecError: With the `key` of the name.
+    """
+    if features is None:
+        return
+    known = [*(name for name in features if name != "row_id"), PREDICTION]
+    for name in spec.monitoring.columns:
+        if name not in known:
+            raise SpecError(
+                f"monitoring.columns names {name!r}, which is no feature.",
+                where={"key": f"monitoring.columns.{name}"},
+                fix=did_you_mean(name, known),
+            )
 
 
 def check_candidate(spec: PipelineSpec, name: str) -> None:

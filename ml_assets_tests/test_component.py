@@ -175,6 +175,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (tree(params={"maxdepth": 3}), "maxdepth", "has no parameter 'maxdepth'; did you mean 'max_depth'?"),
     (tree(search={"min_leaf": {"low": 1, "high": 3}}), "min_leaf", "has no parameter 'min_leaf'"),
     (tree(estimator="sklearn.svm.LinearSVC", params={}, search={}), "LinearSVC", "gives no probabilities"),
+    ({"monitoring": {"columns": {"incme": {"ignore": True}}}}, "incme", "names 'incme', which is no feature"),
 ]  # fmt: skip
 
 

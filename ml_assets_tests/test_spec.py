@@ -65,6 +65,7 @@ def _drop(key: str) -> Callable[[dict[str, Any]], None]:
         (_set("name", "Loans!"), "name", "found 'Loans!'"),
         (_drop("target"), "target", "the key 'target' is missing"),
         (_set("lookups.regions", {"key": ["region"], "sql": "x.sql"}), "", "'regions' names two tables"),
+        (_set("source.path", ""), "source.path", "at least 1 character"),
     ],
 )
 def test_wrong_yaml_is_refused(change: Callable[[dict[str, Any]], None], place: str, text: str) -> None:
@@ -75,6 +76,31 @@ def test_wrong_yaml_is_refused(change: Callable[[dict[str, Any]], None], place: 
     lines = {".".join(map(str, e["loc"])): e["msg"] for e in caught.value.errors()}
     matching = [message for loc, message in lines.items() if loc.startswith(place)]
     assert any(text in message for message in matching), lines
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("retrain", {"on": ["decay", "drfit"]}, {"retrain.on.1": "'drfit' is not a valid word; did you mean 'drift'?"}),
+        ("retrain", {"on": [{"new_batches": 0}]}, {"retrain.on.0.new_batches": "greater than or equal to 1; found 0"}),
+        (
+            "retrain",
+            {"on": [{"new_batchs": 2}]},
+            {"retrain.on.0.new_batchs": "did you mean 'new_batches'?", "retrain.on.0.new_batches": "is missing"},
+        ),
+        ("columns.2.allowed", ["A", ["B"]], {"columns.2.allowed.1": "string, integer, number or boolean; found ['B']"}),
+    ],
+)
+def test_what_may_be_several_things_is_refused_as_the_one_that_was_meant(
+    key: str, value: Any, expected: dict[str, str]
+) -> None:
+    spec = copy.deepcopy(SPEC)
+    _set(key, value)(spec)
+    with pytest.raises(ValidationError) as caught:
+        PipelineSpec.model_validate(spec)
+    found = {".".join(map(str, line["loc"])): line["msg"] for line in caught.value.errors()}
+    assert found.keys() == expected.keys()
+    assert all(text in found[place] for place, text in expected.items()), found
 
 
 def test_yaml_reads_on_as_true_and_so_do_we() -> None:

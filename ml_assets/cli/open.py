@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -17,13 +14,12 @@ from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.pages import addresses
+from ml_assets.pages.serving import served_at
 from ml_assets.tables import drift, versions
 from ml_assets.tables.data import RAW_DATA
 
-LOCAL = "http://127.0.0.1:3001"  # of `ml-assets ui` without --port
 WORDS = ("versions", "batches", "quarantine", "decisions", "alerts")
 STATIC = "pages/index.html"
-PROBE_S = 0.5
 
 
 @click.command("open", short_help="The page of anything: home, pipeline, version, batch.")
@@ -37,7 +33,8 @@ def open_(what: tuple[str, ...], only_print: bool) -> None:
     after the last run. $ML_ASSETS_PAGES_URL names pages elsewhere.
     """
     address, report = _page(what)
-    place = _served(address) or _file(Paths.of(), report)
+    paths = Paths.of()
+    place = _served(paths, address) or _file(paths, report)
     console.print(place)
     if not only_print:
         webbrowser.open(place)
@@ -72,15 +69,10 @@ def _version(lake: Lake, pipeline: str, numbers: Sequence[str]) -> tuple[str, st
     return addresses.version(pipeline, numbers[0]), f"{pipeline}/evaluation/{numbers[0]}.html"
 
 
-def _served(address: str) -> str | None:
-    """The page where it is served; None where nothing answers on this machine."""
-    base = os.environ.get(addresses.ENV_PAGES_URL)
-    if base:
-        return addresses.absolute(address)
-    parts = urlsplit(LOCAL)
-    with socket.socket() as probe:
-        probe.settimeout(PROBE_S)
-        return LOCAL + address if probe.connect_ex((str(parts.hostname), parts.port or 80)) == 0 else None
+def _served(paths: Paths, address: str) -> str | None:
+    """The page where it is served; None where nobody serves this project's pages on this machine."""
+    here = served_at(paths.data)
+    return addresses.absolute(address) or (here and here + address)
 
 
 def _file(paths: Paths, report: str | None) -> str:

@@ -11,6 +11,7 @@ import uvicorn
 from ml_assets.lake.paths import Paths
 from ml_assets.pages.addresses import ENV_PAGES_URL
 from ml_assets.pages.app import make
+from ml_assets.pages.serving import announced
 from ml_assets.server.keys import read_keys
 from ml_assets.ui.guard import Guard, Origins
 
@@ -19,9 +20,10 @@ STOP_S = 2
 
 def serve(host: str, port: int, keys: Path | None = None) -> None:
     """Serve until a signal ends it."""
-    app = make(Paths.of(), read_keys(keys))
-    guarded = Guard(app, Origins.of(port, os.environ.get(ENV_PAGES_URL)))
-    uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_S)
+    paths = Paths.of()
+    guarded = Guard(make(paths, read_keys(keys)), Origins.of(port, os.environ.get(ENV_PAGES_URL)))
+    with announced(paths.data, host, port):
+        uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_S)
 
 
 if __name__ == "__main__":

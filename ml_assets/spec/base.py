@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +22,7 @@ AS_SHARE = ", ".join(name for name, metric in METRICS.items() if metric.drops_as
 OWN_COLUMNS = ("batch", "row_id", "source_file", "source_sha256", "unreadable", "reasons")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+Place = tuple[int | str, ...]  # keys and numbers that lead to a value of the YAML
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,8 +39,57 @@ class Strict(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            lines = [_explained(cls, line) for line in error.errors(include_url=False)]
+            found = _without_alternatives(data, error.errors(include_url=False))
+            lines = [_explained(cls, line) for line in found]
             raise ValidationError.from_exception_data(cls.__name__, lines) from None
+
+
+def _without_alternatives(data: Any, lines: Sequence[Any]) -> list[Any]:
+    """Of a value that may be one of several things, what is wrong with it as the thing that it was meant to be.
+
+    Pydantic gives a line for each, and puts the thing's name, which is no key of the YAML, into the place.
+    """
+    placed = [(line, *_place(data, line["loc"], _is_missing(line))) for line in lines]
+    kept = []
+    for place, group in groupby(placed, key=itemgetter(2)):
+        found = [{**line, "loc": loc} for line, loc, _ in group]
+        if place is not None:
+            deeper = [line for line in found if len(line["loc"]) > len(place)]
+            found = deeper or [line for line in found if line["type"] == "literal_error"] or [_of_all(found)]
+        kept += found
+    return kept
+
+
+def _place(data: Any, loc: Place, is_missing: bool) -> tuple[Place, Place | None]:
+    """Where something is wrong, by keys and numbers alone; and where it may be one of several things, if anywhere."""
+    clean: list[int | str] = []
+    several = None
+    for number, part in enumerate(loc):
+        is_missing_key = is_missing and number == len(loc) - 1
+        if isinstance(data, dict) and (part in data or is_missing_key):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        else:
+            several = several or tuple(clean)
+            continue
+        clean.append(part)
+    return tuple(clean), several
+
+
+class _KeyMissing(ValueError):
+    pass
+
+
+def _is_missing(line: Any) -> bool:
+    return line["type"] == "missing" or isinstance(line.get("ctx", {}).get("error"), _KeyMissing)
+
+
+def _of_all(lines: Sequence[Any]) -> Any:
+    """One line of those that each want another type."""
+    start = "Input should be a valid "
+    words = [line["msg"].removeprefix(start) for line in lines]
+    return {**lines[0], "msg": f"{start}{', '.join(words[:-1])} or {words[-1]}"} if len(words) > 1 else lines[0]
 
 
 def _explained(model: type[BaseModel], line: Any) -> InitErrorDetails:
@@ -53,7 +106,7 @@ def _explained(model: type[BaseModel], line: Any) -> InitErrorDetails:
         valid = re.findall(r"'([^']*)'", line["ctx"]["expected"])
         error = ValueError(f"{found!r} is not a valid word; {did_you_mean(str(found), valid)}")
     elif kind == "missing":
-        error = ValueError(f"the key {loc[-1]!r} is missing")
+        error = _KeyMissing(f"the key {loc[-1]!r} is missing")
     else:
         error = ValueError(f"{message}; found {found!r}")
     return InitErrorDetails(type="value_error", loc=loc, input=found, ctx={"error": error})

@@ -17,7 +17,8 @@ class Source(Strict):
     """Where batches arrive."""
 
     path: str = Field(
-        description="Folder to watch: relative to the project root, absolute, or a URL such as s3://bucket/folder."
+        min_length=1,
+        description="Folder to watch: relative to the project root, absolute, or a URL such as s3://bucket/folder.",
     )
     pattern: str = Field(
         description="Regular expression that a file's whole name must match; with a `/` in it, the path below the "

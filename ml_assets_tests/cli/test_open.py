@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import webbrowser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from ml_assets.cli import main
+from ml_assets.pages.serving import announced
 from ml_assets_tests.conftest import Project
 
 BASE = "https://loop.example.org"
@@ -20,9 +21,6 @@ def opened(trained: Project, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.chdir(trained.root)
     monkeypatch.setattr(webbrowser, "open", found.append)
-    with socket.socket() as free:  # a port where nothing answers
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setattr("ml_assets.cli.open.LOCAL", f"http://127.0.0.1:{free.getsockname()[1]}")
     return found
 
 
@@ -52,14 +50,15 @@ def test_pages_that_are_served(
     assert opened == [f"{BASE}{address}"]
 
 
-def test_a_server_on_this_machine_is_found(opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        local = f"http://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setattr("ml_assets.cli.open.LOCAL", local)
-        assert page("loans").output == f"{local}/pipelines/loans\n"
-    assert opened == [f"{local}/pipelines/loans"]
+def test_a_server_of_this_project_is_found(
+    opened: list[str], copied: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copied.root)
+    with announced(tmp_path, "127.0.0.1", 3001):  # the pages of another project
+        assert page("loans", "1.0.0").output.startswith("file:")
+    with announced(copied.paths.data, "127.0.0.1", 4711):
+        assert page("loans").output == "http://127.0.0.1:4711/pipelines/loans\n"
+    assert opened[1:] == ["http://127.0.0.1:4711/pipelines/loans"]
 
 
 def test_without_a_server_reports_are_opened_as_files(opened: list[str], trained: Project) -> None:
