@@ -51,7 +51,11 @@ def _columns(lake: Lake, name: str) -> set[str]:
 
 
 def known_sql(
-    pipeline: str, late: Late | None, snapshot: int | None = None, online: Sequence[str] | None = None
+    pipeline: str,
+    late: Late | None,
+    snapshot: int | None = None,
+    online: Sequence[str] | None = None,
+    rows: str | None = None,
 ) -> str:
     """The validated rows with their outcomes as far as they are known, as SQL that can follow FROM.
 
@@ -60,8 +64,9 @@ def known_sql(
         late: From `late`; None reads the rows as they came.
         snapshot: As it was known at this snapshot.
         online: Columns by which rows of logged requests are told from those of files; None leaves them out.
+        rows: These rows of validated_data instead, as SQL that can follow FROM.
     """
-    validated = of_files_sql(pipeline, snapshot)
+    validated = rows or of_files_sql(pipeline, snapshot)
     if online is not None:
         validated = with_online_sql(pipeline, online, snapshot)
     if late is None:

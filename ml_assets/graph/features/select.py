@@ -13,7 +13,7 @@ import duckdb
 from ml_assets.errors import FeatureError, did_you_mean
 from ml_assets.lake import sql_guard
 from ml_assets.lake.lake import Lake
-from ml_assets.lake.sql import identifier, identifiers, literal
+from ml_assets.lake.sql import identifier, identifiers
 from ml_assets.ml.feature_types import NO_FEATURES, feature_type
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import outcomes
@@ -49,14 +49,9 @@ def open_history(lake: Lake, spec: PipelineSpec, batch: str | None, most: int) -
     Returns:
         The batches in it.
     """
-    earlier, late = validated_batches(lake, spec.name, batch, most), outcomes.late(lake, spec)
-    if late is None:
-        rows = lake.relation(VALIDATED_DATA.of(spec.name), earlier)
-    else:
-        first, last = (earlier[0], earlier[-1]) if earlier else ("", "")
-        # A range of names rather than a list: the lake then skips the files of all other batches.
-        between = f"batch BETWEEN {literal(first)} AND {literal(last)}"
-        rows = f"(SELECT * FROM {outcomes.known_sql(spec.name, late)} WHERE {between})"
+    earlier = validated_batches(lake, spec.name, batch, most)
+    validated = lake.relation(VALIDATED_DATA.of(spec.name), earlier)
+    rows = outcomes.known_sql(spec.name, outcomes.late(lake, spec), rows=validated)
     lake.con.execute(
         f"""CREATE OR REPLACE TEMP VIEW history AS
         SELECT *, ({spec.target.sql}\n) AS {identifier(spec.target.name)} FROM {rows}"""
