@@ -44,13 +44,13 @@ def measure(folder: Path, sizes: Sequence[int], new: int = NEW, repeats: int = R
     os.environ[ENV_STATIC] = "0"  # pages are written by a process of their own, beside what is measured
     project.make(folder)
     in_other_process(start, folder)
-    table, there = [], 1
+    table, there, like = [], 1, TEMPLATE
     for size in sizes:
-        filled_s = in_other_process(fill, folder, there, size)
+        filled_s = in_other_process(fill, folder, there, size, like)
         in_other_process(maintained, folder)
         found = in_other_process(costs, folder, size, new, repeats)
         found |= in_other_process(maintained, folder)
-        there = size + repeats
+        there, like = size + repeats, f"{size - 1:05}"  # the snapshots of an earlier one may have expired
         table.append({"batches": size, **found, "copied_s": round(filled_s, 1)})
         print(line(table[-1]), flush=True)
     return {"rows_of_a_new_batch": new, "sizes": table}
@@ -106,13 +106,14 @@ def start(folder: Path) -> None:
         lake.con.execute("CALL lake.set_option('parquet_compression', 'snappy')")
 
 
-def fill(folder: Path, there: int, size: int) -> float:
-    """Copy the first batch until there are so many; returns seconds.
+def fill(folder: Path, there: int, size: int, like: str) -> float:
+    """Copy a batch until there are so many; returns seconds.
 
     Args:
         folder: The project.
         there: How many there are.
         size: How many there shall be.
+        like: The batch, the first one or a copy of it.
     """
     from ml_assets.lake.lake import Commit, Lake
     from ml_assets.lake.paths import Paths
@@ -123,11 +124,11 @@ def fill(folder: Path, there: int, size: int) -> float:
     hashes = {name: copy_file(folder, name) for name in names}
     with Lake.of(paths) as lake:
         known = list(arrivals.known(lake, project.NAME).values())
-        like = next(one for one in known if one.batch == TEMPLATE)
-        known += [copied_arrival(folder, like, name, sha256) for name, sha256 in hashes.items()]
+        arrival = next(one for one in known if one.batch == like)
+        known += [copied_arrival(folder, arrival, name, sha256) for name, sha256 in hashes.items()]
         lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
-    words = [{str(like.sha256): hashes[name], TEMPLATE: name} for name in names]
-    copies.add(paths.lake, TEMPLATE, words, dt.datetime.now(dt.UTC))
+    words = [{str(arrival.sha256): hashes[name], like: name} for name in names]
+    copies.add(paths.lake, like, words, dt.datetime.now(dt.UTC))
     with instance_of(folder) as instance:
         instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
     return time.monotonic() - began
@@ -150,7 +151,7 @@ def copied_arrival(folder: Path, like: Any, batch: str, sha256: str) -> Any:
     from dataclasses import replace
 
     file = folder / "data" / "incoming" / f"{project.NAME}_{batch}.parquet"
-    path = like.path.replace(f"_{TEMPLATE}.", f"_{batch}.")
+    path = like.path.replace(f"_{like.batch}.", f"_{batch}.")
     modified = dt.datetime.fromtimestamp(file.stat().st_mtime_ns // 1000 / 1e6, dt.UTC).replace(tzinfo=None)
     return replace(like, path=path, batch=batch, sha256=sha256, modified_at=modified)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NEWEST = "SELECT * FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1"
+EVERY = dt.timedelta(hours=1)  # how long after each other the copies were written
 Words = Mapping[str, str]  # what a copy says instead of what the batch says
 
 
@@ -44,7 +45,7 @@ def add(lake: Path, batch: str, copies: Sequence[Words], until: dt.datetime) -> 
         lake: Its folder.
         batch: The batch.
         copies: For each copy, text of the batch's files -> text of the same length: its name, its file, its hash.
-        until: When the last one was written; one in each hour before it.
+        until: When the last one was written; those before it at equal intervals.
     """
     with sqlite3.connect(lake / "catalog.sqlite") as con:
         con.row_factory = sqlite3.Row
@@ -57,8 +58,8 @@ def add(lake: Path, batch: str, copies: Sequence[Words], until: dt.datetime) -> 
         files = list(_files(con, lake / "data", batch))
         (newest,) = _rows(con, NEWEST)
         made = _Made(newest, [one["snapshot_id"] for one in snapshots])
-        for hours, words in zip(range(len(copies) - 1, -1, -1), copies, strict=True):
-            moment = until - dt.timedelta(hours=hours)
+        for later, words in zip(range(len(copies) - 1, -1, -1), copies, strict=True):
+            moment = until - later * EVERY
             for one in snapshots:
                 extra = {**json.loads(one["commit_extra_info"]), "batch": words[batch]}
                 if "read_at" in extra:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import warnings
 from pathlib import Path
@@ -12,19 +13,20 @@ import pytest
 
 from benchmarks import skeleton
 from benchmarks.cost import Cost
-from benchmarks.scale import batches, model, pipelines, project, rows
+from benchmarks.scale import batches, copies, model, pipelines, project, rows
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.audit import read_trail
 
 
-def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path) -> None:
+def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, files, snapshots and partitions: the sensor finds nothing to do, and the trail has each batch's writes."""
     folder = tmp_path / "project"
     project.make(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batches.start(folder)
-        batches.fill(folder, 1, 4)
+        monkeypatch.setattr(copies, "EVERY", dt.timedelta(days=20))
+        batches.fill(folder, 1, 4, batches.TEMPLATE)
         defs, _, _ = batches.loaded(folder)
         (sensor,) = (one for one in defs.sensors if one.name == "sales_new_data")
         with batches.instance_of(folder) as instance, dg.build_sensor_context(instance=instance) as context:
@@ -43,6 +45,11 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path) -> None
     changed = {place: moments[-1] for place, (moments, _) in trail.contents.items()}
     read = {write.batch: write.knew for (asset, _), write in trail.writes.items() if asset == "sales/features"}
     assert all(read[name] >= changed["sales/validated_data", name] for name in names)
+    batches.maintained(folder)
+    batches.fill(folder, 4, 6, "00003")  # the first one's snapshots have expired
+    with Lake(folder / "data" / "lake", read_only=True) as lake:
+        assert [*lake.rows_by_batch("sales.features")] == [*names, "00004", "00005"]
+        assert lake.fetch("SELECT count(DISTINCT batch), count(*) FROM lake.sales.raw_data") == [(6, 6 * batches.SMALL)]
 
 
 def test_pipelines_are_declared_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
