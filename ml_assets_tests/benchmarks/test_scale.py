@@ -16,6 +16,7 @@ from benchmarks.cost import Cost
 from benchmarks.scale import batches, copies, model, pipelines, project, rows
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.audit import read_trail
+from ml_assets_tests.processes import exit_codes, started
 
 
 def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +46,9 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeyp
     changed = {place: moments[-1] for place, (moments, _) in trail.contents.items()}
     read = {write.batch: write.knew for (asset, _), write in trail.writes.items() if asset == "sales/features"}
     assert all(read[name] >= changed["sales/validated_data", name] for name in names)
-    batches.maintained(folder)
-    batches.fill(folder, 4, 6, "00003")  # the first one's snapshots have expired
+    assert exit_codes([started(batches.maintained, folder)]) == [0]
+    # The first one's snapshots have expired.
+    assert exit_codes([started(batches.fill, folder, 4, 6, "00003")]) == [0]
     with Lake(folder / "data" / "lake", read_only=True) as lake:
         assert [*lake.rows_by_batch("sales.features")] == [*names, "00004", "00005"]
         assert lake.fetch("SELECT count(DISTINCT batch), count(*) FROM lake.sales.raw_data") == [(6, 6 * batches.SMALL)]
