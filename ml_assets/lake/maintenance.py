@@ -134,20 +134,33 @@ def expirable(lake: Lake, schema: str, keep_days: int, pinned: Collection[int]) 
 
 def _expire(lake: Lake, schema: str, keep_days: int, needs: Needs, commit: Commit) -> list[int]:
     expired: list[int] = []
-    while chosen := expirable(lake, schema, keep_days, needs.pinned())[:SNAPSHOTS_A_STEP]:
-        needs.keep(chosen)
-
-        def work(chosen: list[int] = chosen) -> list[tuple[Any, ...]]:
-            # Told again under the lock: a training set may have been pinned since.
-            ids = sorted(set(chosen) & set(expirable(lake, schema, keep_days, needs.pinned())))
-            # A list of numbers, never a moment: that would take what models need along.
-            return lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => {ids})").fetchall()
-
-        gone = [int(row[0]) for row in lake.maintain(work, commit)]
+    while old := expirable(lake, schema, keep_days, needs.pinned()):
+        steps = (old[first : first + SNAPSHOTS_A_STEP] for first in range(0, len(old), SNAPSHOTS_A_STEP))
+        gone = [one for chosen in steps for one in _expire_these(lake, chosen, needs, commit)]
         if not gone:
             break
         expired += gone
     return sorted(expired)
+
+
+def _expire_these(lake: Lake, chosen: list[int], needs: Needs, commit: Commit) -> list[int]:
+    """Expire some snapshots in one step; returns those that are gone by it."""
+    needs.keep(chosen)
+
+    def work() -> list[tuple[Any, ...]]:
+        # Asked under the lock: a training set may have been pinned since, or another run have been faster.
+        ids = sorted(_there(lake, chosen).difference(needs.pinned()))
+        # A list of numbers, never a moment: that would take what models need along.
+        return lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => {ids})").fetchall() if ids else []
+
+    return [int(row[0]) for row in lake.maintain(work, commit)]
+
+
+def _there(lake: Lake, snapshots: list[int]) -> set[int]:
+    """Which of some snapshots the lake still has."""
+    sql = "SELECT snapshot_id FROM __ducklake_metadata_lake.ducklake_snapshot WHERE snapshot_id BETWEEN ? AND ?"
+    found = lake.con.execute(sql, [snapshots[0], snapshots[-1]]).fetchall()
+    return {int(row[0]) for row in found}.intersection(snapshots)
 
 
 def _fragmented(lake: Lake, pipeline: str) -> list[tuple[str, int]]:
