@@ -59,11 +59,6 @@ class DataFiles:
     url: str
     snapshot: int | None = None
 
-    def newest(self) -> int:
-        """Id of the newest snapshot."""
-        ((found,),) = self.ask("SELECT max(snapshot_id) AS id FROM ducklake_snapshot", [])
-        return int(found)
-
     def tables(self) -> list[str]:
         """Names of all tables, in order: ten times as fast as duckdb_tables(), which counts every table's rows."""
         sql = f"""SELECT s.schema_name AS schema_name, t.table_name AS table_name FROM ducklake_schema s

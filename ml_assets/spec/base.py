@@ -71,7 +71,7 @@ def _place(data: Any, loc: Place, is_missing: bool) -> tuple[Place, Place | None
         elif isinstance(data, list) and isinstance(part, int):
             data = data[part]
         else:
-            several = several or tuple(clean)
+            several = tuple(clean) if several is None else several
             continue
         clean.append(part)
     return tuple(clean), several
