@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ml_assets.doctor.finding import Finding, ok, problem, warning
 from ml_assets.errors import MLAssetsError
@@ -27,17 +25,17 @@ def lake(paths: Paths) -> Iterator[Finding]:
         return
     with Lake.of(paths, read_only=True) as opened:
         names, newest = pipelines.names(opened), opened.snapshot()
-        size = _size(paths.lake) / 2**20
-        yield ok("lake", f"opens: pipelines {len(names)}, newest snapshot {newest:,}, {size:,.0f} MiB")
+        size = _size(opened) / 2**20
+        yield ok("lake", f"opens: pipelines {len(names)}, newest snapshot {newest:,}, {size:,.1f} MiB of data")
         yield from _clock(opened)
         yield from _published(opened, paths, newest)
         for name in names:
             yield from _of_pipeline(opened, paths, name)
 
 
-def _size(folder: Path) -> int:
-    """Bytes of all files of a folder."""
-    return sum(Path(root, name).lstat().st_size for root, _, names in os.walk(folder) for name in names)
+def _size(lake: Lake) -> int:
+    """Bytes of the files that the tables have now, wherever they lie."""
+    return int(lake.fetch("SELECT coalesce(sum(file_size_bytes), 0) FROM ducklake_table_info('lake')")[0][0])
 
 
 def _times(lake: Lake, snapshot: int) -> dt.datetime | None:
@@ -62,8 +60,11 @@ def _published(lake: Lake, paths: Paths, newest: int) -> Iterator[Finding]:
         text = "no copy of the catalog was published for readers who may not write"
         yield warning("lake", text, "any run of a pipeline publishes one, such as `ml-assets ingest NAME`")
         return
+    if seen >= newest:
+        yield ok("lake", "readers who may not write see the newest snapshot")
+        return
     now, then = _times(lake, newest), _times(lake, seen)
-    text = f"the published copy is {newest - seen:,} snapshots behind"
+    text = f"readers who may not write are {newest - seen:,} snapshots behind"
     if now is not None and then is not None and now - then > OLD:
         yield warning("lake", text, "any run of a pipeline publishes a new one, such as `ml-assets ingest NAME`")
     else:

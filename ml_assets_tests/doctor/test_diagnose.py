@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ def test_a_lake_that_is_whole_and_one_that_is_damaged(copied: Project) -> None:
     assert "no copy of the catalog was published" in unpublished[2]
     published.publish(catalog.file, catalog.public)
     assert bad(check_lake(paths)) == []
+    texts = [one.text for one in check_lake(paths)]
+    assert "readers who may not write see the newest snapshot" in texts
+    with contextlib.closing(sqlite3.connect(catalog.file)) as con:
+        ((size,),) = con.execute("SELECT sum(file_size_bytes) FROM ducklake_data_file WHERE end_snapshot IS NULL")
+    assert f"{size / 2**20:.1f} MiB of data" in texts[0]  # of the tables alone, wherever the files lie
     assert "champion 1.0.0: its release is the one" in "".join(one.text for one in check_lake(paths))
     lost = next((paths.lake / "data" / "loans" / "raw_data").rglob("*.parquet"))
     lost.unlink()
