@@ -6,6 +6,7 @@ another name and hash in them, byte by byte: so they are written without compres
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import sqlite3
@@ -47,7 +48,7 @@ def add(lake: Path, batch: str, copies: Sequence[Words], until: dt.datetime) -> 
         copies: For each copy, text of the batch's files -> text of the same length: its name, its file, its hash.
         until: When the last one was written; those before it at equal intervals.
     """
-    with sqlite3.connect(lake / "catalog.sqlite") as con:
+    with contextlib.closing(sqlite3.connect(lake / "catalog.sqlite")) as con, con:
         con.row_factory = sqlite3.Row
         snapshots = _rows(
             con,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sqlite3
 import threading
@@ -45,12 +46,12 @@ def test_the_channels_are_told_once_when_the_daemon_goes_down_and_when_it_is_bac
     root = write_project(tmp_path, {**SPEC, "alerts": {"channels": channels}})
     home, said = Paths.of(root).data / "dagster", list[str]()
     (home / "history").mkdir(parents=True)
-    with sqlite3.connect(home / "history" / "runs.db") as found:
+    with contextlib.closing(sqlite3.connect(home / "history" / "runs.db")) as found:
         found.execute("CREATE TABLE daemon_heartbeats (timestamp)")
 
     def beat(minutes_ago: float) -> None:
         moment = dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(minutes=minutes_ago)
-        with sqlite3.connect(home / "history" / "runs.db") as found:
+        with contextlib.closing(sqlite3.connect(home / "history" / "runs.db")) as found, found:
             found.execute("DELETE FROM daemon_heartbeats")
             found.execute("INSERT INTO daemon_heartbeats VALUES (?)", [moment.isoformat(" ")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -158,7 +159,13 @@ def test_a_select_is_bound_and_never_run() -> None:
     assert sql_guard.bind("SELECT row_id, (SELECT sum(x) FROM range(100000000000000) t(x)) AS s FROM batch", VIEWS)
 
 
-@pytest.mark.parametrize(("terms", "text"), [(900, "nested too deeply"), (1100, "expression depth limit")])
+READS_DEEP_JSON = pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python reads JSON of that depth")
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [pytest.param(900, "nested too deeply", marks=READS_DEEP_JSON), (1100, "expression depth limit")],
+)
 def test_what_is_nested_too_deeply_is_a_clear_error(terms: int, text: str) -> None:
     total = " + ".join(["income"] * terms)
     with pytest.raises(FeatureError, match=text):
