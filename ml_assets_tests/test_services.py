@@ -20,7 +20,7 @@ from ml_assets.errors import LakeError
 from ml_assets.graph.scoring import prediction_log
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.sources.segments import segments_of
-from ml_assets_tests import compose, postgres, s3
+from ml_assets_tests import compose, postgres, s3, ui_process
 from ml_assets_tests.conftest import Project, loans, wait_until, written_project
 from ml_assets_tests.test_cluster import EQUAL
 
@@ -43,7 +43,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    web, server, code = compose.neighbours(), compose.neighbours(), compose.neighbours()
+    web = ui_process.free_ports(4)
+    server, code = web + 2, web + 3
     for name in ("lake", "dagster"):
         database.database(name)
     secrets = {"PGPASSWORD": database.password}
