@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from ml_assets.launcher import worker_of
 from ml_assets_tests import postgres, s3, ui_process
 from ml_assets_tests.conftest import TESTS, loans, wait_until
 from ml_assets_tests.graph.training.test_on_ray import NODE, QUICK, ports, started
+from ml_assets_tests.ports import free_port
 from ml_assets_tests.test_backfills import LAUNCH, STATUS, Running, project_without_sensors, under_ui
 
 pytestmark = [
@@ -104,8 +104,7 @@ def cluster(root: Path) -> Iterator[JobCluster]:
 
     assert root
     on_sigterm, nodes = signal.getsignal(signal.SIGTERM), Cluster()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     jobs = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     try:
         nodes.add_node(**{**NODE, **jobs}, **ports(), no_monitor=True, _system_config=QUICK)

@@ -20,8 +20,9 @@ from ml_assets.errors import LakeError
 from ml_assets.graph.scoring import prediction_log
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.sources.segments import segments_of
-from ml_assets_tests import compose, postgres, s3, ui_process
+from ml_assets_tests import compose, postgres, s3
 from ml_assets_tests.conftest import Project, loans, wait_until, written_project
+from ml_assets_tests.ports import free_ports
 from ml_assets_tests.test_cluster import EQUAL
 
 pytestmark = pytest.mark.slow
@@ -43,8 +44,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    web = ui_process.free_ports(4)
-    server, code = web + 2, web + 3
+    web, server, code = free_ports(3, offsets=(0, 1))
     for name in ("lake", "dagster"):
         database.database(name)
     secrets = {"PGPASSWORD": database.password}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from ml_assets_tests.ports import free_ports
 
 ML_ASSETS = str(Path(sys.executable).parent / "ml-assets")
 
@@ -17,7 +18,7 @@ ML_ASSETS = str(Path(sys.executable).parent / "ml-assets")
 @contextlib.contextmanager
 def running(root: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Port of Dagster's web server, which is not open yet, and the process; it writes to ui.log of the project."""
-    port = free_ports(2)  # the pages are on the second one
+    (port,) = free_ports(offsets=(0, 1))  # the pages are on the second one
     modules = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": modules}
     process = started([ML_ASSETS, "ui", "--port", str(port)], root, environment, root / "ui.log")
@@ -44,15 +45,3 @@ def started(command: Sequence[str], root: Path, environment: Mapping[str, str], 
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         )
-
-
-def free_ports(count: int) -> int:
-    """The first of several free ports in a row."""
-    while True:
-        with contextlib.ExitStack() as bound, contextlib.suppress(OSError):
-            first = 0
-            for number in range(count):
-                one = bound.enter_context(socket.socket())
-                one.bind(("127.0.0.1", first and first + number))
-                first = first or int(one.getsockname()[1])
-            return first
