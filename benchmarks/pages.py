@@ -25,6 +25,7 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import decisions
 from ml_assets.tables.decisions import Decision
+from ml_assets_tests.ports import free_port
 
 LATEST_S = 120
 
@@ -32,8 +33,7 @@ LATEST_S = 120
 @contextmanager
 def serving(root: Path) -> Iterator[tuple[int, float]]:
     """A server of the pages while the block runs: its port, and the seconds until it listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     began = time.perf_counter()
     repository = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": repository}

@@ -15,7 +15,6 @@ import os
 import platform
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from benchmarks.cost import MOST_DISTURBED, busy_s, cpu_model
 from ml_assets.graph.tracking import mlflow_model
 from ml_assets.ml import manifest, release
 from ml_assets.server.scorer import Scorer
+from ml_assets_tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 ROWS, PARITY, START_S, WARM_UP_S = 50, 1e-9, 120, 1.0
@@ -226,9 +226,7 @@ def measure(rival: Rival, expected: Sequence[float], connections: Sequence[int],
 @contextlib.contextmanager
 def started(rival: Rival) -> Iterator[tuple[psutil.Process, int, float]]:
     """The server's process, its port and the seconds until its first answer; it ends with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by its name
     environment = {**os.environ, **release.ENVIRONMENT, "PYTHONPATH": str(ROOT), "PATH": programs}
     began = time.monotonic()

@@ -299,7 +299,7 @@ def catalogue_of(
 @cache
 def lake_resource(paths: Paths) -> LakeResource:
     """One resource for all pipelines of a project, so that their definitions can be merged."""
-    return LakeResource(root=str(paths.root), data=str(paths.data), memory_limit=memory_limit())
+    return LakeResource(paths=paths, memory_limit=memory_limit())
 
 
 @cache

@@ -179,12 +179,7 @@ def _check_launcher(file: Path) -> None:
         return
     missing = [name for name in ("dagster_ray", "ray", "aiohttp_cors") if find_spec(name) is None]
     if missing:
-        raise SpecError(
-            "Runs are launched on Ray, and the libraries for that are not installed.",
-            found=f"missing: {', '.join(missing)}",
-            where={"file": file, "setting": "run_launcher"},
-            fix="pip install 'ml-assets[ray]'",
-        )
+        raise without_ray(f"missing: {', '.join(missing)}").at(file=file, setting="run_launcher")
     ray = (launcher.get("config") or {}).get("ray")
     if not isinstance(ray, dict) or not ray.get("address"):
         raise SpecError(
@@ -192,6 +187,15 @@ def _check_launcher(file: Path) -> None:
             where={"file": file, "setting": "run_launcher.config.ray.address"},
             fix=f"Write {ON_RAY}. {HOW_TO}",
         )
+
+
+def without_ray(found: object) -> SpecError:
+    """The error where the libraries are missing with which dagster.yaml launches runs."""
+    return SpecError(
+        "Runs are launched on Ray, and the libraries for that are not installed.",
+        found=found,
+        fix="pip install 'ml-assets[ray]'",
+    )
 
 
 def _digest(text: str) -> str:

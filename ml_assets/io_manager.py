@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from ml_assets.errors import LakeError, SpecError, did_you_mean
 from ml_assets.graph import declare
@@ -19,6 +19,7 @@ from ml_assets.lake import frames
 from ml_assets.lake.lake import Commit, Lake, Put, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifiers
+from ml_assets.resources import MEMORY_LIMIT
 from ml_assets.tables.audit import writer_of
 
 FORMS = "pandas.DataFrame, pyarrow.Table, duckdb.DuckDBPyRelation"
@@ -38,9 +39,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
         `@dg.asset(ins={"features": dg.AssetIn(key=["flights", "features"], input_manager_key="lake_io")})`
     """
 
-    root: str = ""
-    data: str = ""
-    memory_limit: str = "4GiB"
+    root: str = Field(default="", description="The project's folder; otherwise the one around the working directory.")
+    data: str = Field(default="", description="The folder of its lake, reports and releases; otherwise `data`.")
+    memory_limit: str = MEMORY_LIMIT
     _reader: Lake | None = PrivateAttr(default=None)
     _writer: Lake | None = PrivateAttr(default=None)
 

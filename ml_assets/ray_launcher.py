@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import LaunchRunContext
 
-from ml_assets.errors import SpecError
+from ml_assets.home import without_ray
 from ml_assets.launcher import GRACE_S, FindsLostRuns, is_at_work
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported
@@ -21,11 +21,7 @@ try:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobDetails
 except ImportError as error:
-    raise SpecError(
-        "dagster.yaml launches runs on Ray, and the libraries for that are not installed.",
-        found=error,
-        fix="pip install 'ml-assets[ray]'",
-    ) from error
+    raise without_ray(error) from error
 
 
 class RayRunLauncher(FindsLostRuns, dagster_ray.RayRunLauncher):

@@ -1,7 +1,5 @@
 """Dagster resources: thin handles on the stores."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from ml_assets import launcher
 from ml_assets.home import check_home
@@ -21,25 +19,24 @@ from ml_assets.tables import formats
 
 ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
 _writers: list[subprocess.Popen[bytes]] = []
+DEFAULT_LIMIT = "4GiB"
+MEMORY_LIMIT: str = Field(
+    default=DEFAULT_LIMIT,
+    description=f"Memory that DuckDB may use before it spills to disk. {ENV_MEMORY} sets the default.",
+)
 
 
 def memory_limit() -> str:
-    """DuckDB's memory limit, from the environment; beyond it DuckDB spills to disk."""
-    return os.environ.get(ENV_MEMORY) or "4GiB"
+    """DuckDB's memory limit, from the environment."""
+    return os.environ.get(ENV_MEMORY) or DEFAULT_LIMIT
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, as one connection for a run (in-process executor) or a step (any other)."""
 
-    root: str
-    data: str = ""
-    memory_limit: str = "4GiB"
+    paths: dg.ResourceDependency[Paths]  # not config: a run cannot be of another project than its code
+    memory_limit: str = MEMORY_LIMIT
     _lake: Lake | None = PrivateAttr(default=None)
-
-    @property
-    def paths(self) -> Paths:
-        """Folders of the project."""
-        return Paths(Path(self.root), Path(self.data)) if self.data else Paths.of(Path(self.root))
 
     def open(self) -> Lake:
         """The connection; opened at its first use and closed after the run."""
@@ -49,7 +46,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._lake
 
     @contextlib.contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LakeResource]:
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LakeResource"]:
         with _at_work(context, self.paths.root):
             try:
                 yield self

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from ml_assets_tests import ui_process
 from ml_assets_tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -58,21 +59,14 @@ class Platform:
         said = {name: self.here(value or "") for name, value in self.file["services"][service]["environment"].items()}
         said = {name: value.replace("/app", str(root)) for name, value in said.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, **said, "PATH": path, "PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}
+        return {**os.environ, **said, "PATH": path, "PYTHONPATH": str(root)}
 
     def start(self, service: str, root: Path) -> subprocess.Popen[bytes]:
         self.write_configs(service, root)
         command = [self.here(word) for word in self.file["services"][service]["command"]]
-        with (root / f"{service}.log").open("wb") as log:
-            self.running[service] = subprocess.Popen(
-                command,
-                cwd=root,
-                env=self.environment(service, root),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-            )
+        self.running[service] = ui_process.started(
+            command, root, self.environment(service, root), root / f"{service}.log"
+        )
         return self.running[service]
 
     def end(self) -> None:
@@ -100,14 +94,3 @@ def listens(port: int) -> bool:
 
 def wait_for(port: int, what: str) -> None:
     wait_until(lambda: listens(port), 120, what)
-
-
-def neighbours() -> int:
-    """The first of two free ports."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            first = int(one.getsockname()[1])
-            with contextlib.suppress(OSError):
-                other.bind(("127.0.0.1", first + 1))
-                return first

@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from ml_assets_tests.ports import free_port
 
 START_S = 60
 
@@ -89,7 +90,7 @@ def server() -> Iterator[Server]:
     """A running server."""
     with tempfile.TemporaryDirectory(prefix="pg_") as name:
         folder = Path(name)
-        made = Server(folder, _free_port(), secrets.token_hex(8))
+        made = Server(folder, free_port(), secrets.token_hex(8))
         (folder / "password").write_text(made.password)
         if os.geteuid() == 0:
             for path in (folder, folder / "password"):
@@ -126,12 +127,6 @@ def _unprivileged() -> dict[str, Any]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":  # for a look by hand

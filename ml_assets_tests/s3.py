@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets_tests.conftest import wait_until
+from ml_assets_tests.ports import free_ports
 
 
 @dataclass
@@ -82,11 +82,7 @@ class Server:
 def running(folder: Path, bucket: str) -> Iterator[Server]:
     """A running server."""
     folder.mkdir(exist_ok=True)
-    ports = []
-    for _ in range(5):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(str(free.getsockname()[1] % 10_000 + 20_000))  # the server adds 10,000 for its own calls
+    ports = [str(port) for port in free_ports(5, offsets=(0, 10_000))]  # the server adds 10,000 for its own calls
     made = Server(folder, bucket, ports)
     try:
         made.start()

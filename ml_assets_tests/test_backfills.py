@@ -5,10 +5,9 @@ Of the last test, web server, daemon and code server are processes, and each run
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -33,7 +32,7 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from ml_assets import home
-from ml_assets_tests import compose, postgres, s3
+from ml_assets_tests import compose, postgres, s3, ui_process
 from ml_assets_tests.conftest import Project, wait_until, written_project
 
 BATCHES = [str(batch) for batch in range(1, 6)]
@@ -124,33 +123,24 @@ def place(
 def running(place: None, tmp_path: Path) -> Iterator[Running]:
     """The files of five batches are registered, and nothing is ingested."""
     root = project_without_sensors(tmp_path / "project")
-    port = compose.neighbours()
-    environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": str(root)}
-    command = [str(Path(sys.executable).parent / "ml-assets")]
-    subprocess.run([*command, "home"], cwd=root, env=environment, check=True)
+    subprocess.run([ui_process.ML_ASSETS, "home"], cwd=root, check=True)
     with dg.DagsterInstance.from_config(str(root / "data/dagster")) as instance:
         project = Project(root, instance)
         for batch in BATCHES:
             project.write(int(batch))
         assert project.arrive().success
-    with (tmp_path / "ui.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "ui", "--port", str(port)],
-            cwd=root,
-            env={**environment, "PYTHONWARNINGS": "ignore"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-        )
-        try:
-            compose.wait_for(port, "Dagster's web server")
-            made = Running(project, port)
-            wait_until(lambda: bool(made.asked(NODES)["assetNodes"]), 120, "the project's assets", every_s=2)
-            yield made
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(60)
+    with under_ui(project) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def under_ui(project: Project) -> Iterator[Running]:
+    """`ml-assets ui`, once its web server lists the project's assets."""
+    with ui_process.running(project.root) as (port, _):
+        compose.wait_for(port, "Dagster's web server")
+        made = Running(project, port)
+        wait_until(lambda: bool(made.asked(NODES)["assetNodes"]), 120, "the project's assets", every_s=2)
+        yield made
 
 
 @pytest.fixture(scope="module")

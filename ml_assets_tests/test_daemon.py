@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import signal
-import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +17,7 @@ import pytest
 
 from ml_assets.errors import LakeError
 from ml_assets.lake.lake import Lake
+from ml_assets_tests import ui_process
 from ml_assets_tests.conftest import SPEC, loans, wait_until
 
 WAIT_S = 600
@@ -86,37 +83,11 @@ def running(tmp_path: Path, write_project: Callable[..., Path]) -> Iterator[Runn
     spec["monitoring"]["drift_share"] = 0.3
     del spec["candidates"]["tree"]  # a linear model still ranks incomes that have moved: the second version is promoted
     root = write_project(tmp_path, spec)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": str(root / "data/dagster"),
-        "PYTHONPATH": str(root),
-        "PYTHONWARNINGS": "ignore",
-    }
-    with (tmp_path / "ui.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "ml-assets"), "ui", "--port", str(port)],
-            cwd=root,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-        )
-        try:
-            yield Running(root, port, process)
-        finally:
-            below = psutil.Process(process.pid).children(recursive=True)
-            os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
-            try:
-                process.wait(60)
-                psutil.wait_procs(below, timeout=5)
-                assert [one for one in below if one.is_running()] == []
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
+    with ui_process.running(root) as (port, process):
+        yield Running(root, port, process)
+        below = psutil.Process(process.pid).children(recursive=True)
+    psutil.wait_procs(below, timeout=5)
+    assert [one for one in below if one.is_running()] == []
 
 
 def waiting(condition: Callable[[], bool], what: str) -> None:

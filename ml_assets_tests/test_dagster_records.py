@@ -44,10 +44,10 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_server_that_is_away_is_a_need_and_never_a_daemon_that_is_down(tmp_path: Path) -> None:
-    folder = home(tmp_path, "storage: {postgres: {postgres_url: 'postgresql+psycopg2://u:word@127.0.0.1:1/d'}}")
+    folder = home(tmp_path, "storage: {postgres: {postgres_url: 'postgresql+psycopg2://u:pa55word@127.0.0.1:1/d'}}")
     with pytest.raises(LakeBusy, match="cannot be reached"):
         heartbeat(folder)
     (need,) = attention.of_installation(folder)
     assert need.kind == "daemon"
     assert need.text.startswith("nobody knows whether Dagster's daemon is up")
-    assert "word" not in need.text
+    assert "pa55word" not in need.text

@@ -7,7 +7,11 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
+import pytest
 
 import ml_assets.graph
 from ml_assets.definitions import defs
@@ -61,6 +65,13 @@ def test_import_contracts_hold() -> None:
     )
     assert shown.returncode == 0, shown.stdout
     assert "0 broken" in shown.stdout
+
+
+@pytest.mark.parametrize("package", ["ml_assets", "benchmarks"])
+def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
+    """Not even inside functions: what must be imported there for that has no place of its own."""
+    graph = grimp.build_graph(package)
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
 
 
 def test_loading_the_code_location_imports_nothing_heavy_and_nothing_of_an_extra() -> None:

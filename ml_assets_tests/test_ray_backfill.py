@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +20,11 @@ import pytest
 from benchmarks import backfill
 from ml_assets import home
 from ml_assets.launcher import worker_of
-from ml_assets_tests import compose, postgres, s3
+from ml_assets_tests import postgres, s3, ui_process
 from ml_assets_tests.conftest import TESTS, loans, wait_until
 from ml_assets_tests.graph.training.test_on_ray import NODE, QUICK, ports, started
-from ml_assets_tests.test_backfills import LAUNCH, NODES, STATUS, Running, project_without_sensors
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.test_backfills import LAUNCH, STATUS, Running, project_without_sensors, under_ui
 
 pytestmark = [
     pytest.mark.slow,
@@ -104,8 +104,7 @@ def cluster(root: Path) -> Iterator[JobCluster]:
 
     assert root
     on_sigterm, nodes = signal.getsignal(signal.SIGTERM), Cluster()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     jobs = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     try:
         nodes.add_node(**{**NODE, **jobs}, **ports(), no_monitor=True, _system_config=QUICK)
@@ -117,10 +116,9 @@ def cluster(root: Path) -> Iterator[JobCluster]:
 
 
 @pytest.fixture
-def running(root: Path, cluster: JobCluster, tmp_path: Path) -> Iterator[Running]:
+def running(root: Path, cluster: JobCluster) -> Iterator[Running]:
     """Web server, daemon and code server; the files of the batches are registered, and nothing is ingested."""
-    command = str(Path(sys.executable).parent / "ml-assets")
-    subprocess.run([command, "home"], cwd=root, check=True)
+    subprocess.run([ui_process.ML_ASSETS, "home"], cwd=root, check=True)
     file = root / "data/dagster/dagster.yaml"
     launcher = home.ON_RAY.replace("http://127.0.0.1:8265", cluster.address)
     lines = [launcher if line.startswith("run_launcher:") else line for line in file.read_text().splitlines()]
@@ -130,24 +128,8 @@ def running(root: Path, cluster: JobCluster, tmp_path: Path) -> Iterator[Running
         for batch in BATCHES:
             project.write(int(batch), loans(int(batch), ROWS))
         assert project.arrive().success
-        port = compose.neighbours()
-        with (tmp_path / "ui.log").open("w") as log:
-            process = subprocess.Popen(
-                [command, "ui", "--port", str(port)],
-                cwd=root,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-            )
-            try:
-                compose.wait_for(port, "Dagster's web server")
-                made = Running(project, port)
-                wait_until(lambda: bool(made.asked(NODES)["assetNodes"]), 120, "the project's assets", every_s=2)
-                yield made
-            finally:
-                os.killpg(process.pid, signal.SIGINT)
-                process.wait(60)
+        with under_ui(project) as made:
+            yield made
 
 
 def launched(running: Running, batches: list[str]) -> str:

@@ -22,6 +22,7 @@ from ml_assets.lake.lake import Commit, Lake
 from ml_assets.sources.segments import segments_of
 from ml_assets_tests import compose, postgres, s3
 from ml_assets_tests.conftest import Project, loans, wait_until, written_project
+from ml_assets_tests.ports import free_ports
 from ml_assets_tests.test_cluster import EQUAL
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     embedded = {table: trained.rows(sql) for table, sql in EQUAL.items()}
-    web, server, code = compose.neighbours(), compose.neighbours(), compose.neighbours()
+    web, server, code = free_ports(3, offsets=(0, 1))
     for name in ("lake", "dagster"):
         database.database(name)
     secrets = {"PGPASSWORD": database.password}

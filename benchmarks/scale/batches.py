@@ -80,7 +80,7 @@ def ingest(folder: Path, defs: Any, instance: Any, batch: str, first: int, rows:
     keys = [dg.AssetKey([project.NAME, name]) for name in ("arrivals", *project.INGESTED)]
     config = {
         "loggers": {"console": {"config": {"log_level": "ERROR"}}},
-        "resources": {"lake": {"config": {"root": str(folder), "memory_limit": "1GiB"}}},
+        "resources": {"lake": {"config": {"memory_limit": "1GiB"}}},
     }
     wall, cpu = time.perf_counter(), time.process_time()
     job.execute_in_process(partition_key=batch, instance=instance, asset_selection=keys, run_config=config)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import random
-import signal
-import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +19,7 @@ import psutil
 from benchmarks.torture.outcome import Outcome
 from ml_assets.errors import MLAssetsError
 from ml_assets.lake.lake import Lake
+from ml_assets_tests import ui_process
 from ml_assets_tests.conftest import SPEC, loans, written_project
 
 ROWS, BACK_S = 300, 90
@@ -112,29 +109,9 @@ def kill_services(folder: Path, seed: int, kills: int) -> Outcome:
 
 @contextlib.contextmanager
 def running(root: Path) -> Iterator[Project]:
-    """`ml-assets ui` on the project; ends as Ctrl-C ends it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "DAGSTER_HOME": str(root / "data/dagster"), "PYTHONPATH": f"{root}:{Path.cwd()}"}
-    with (root / "ui.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "ml-assets"), "ui", "--port", str(port)],
-            cwd=root,
-            env=environment | {"PYTHONWARNINGS": "ignore"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-        )
-        try:
-            yield Project(root, port, process)
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(60)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    """`ml-assets ui` on the project."""
+    with ui_process.running(root) as (port, process):
+        yield Project(root, port, process)
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -9,8 +9,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from benchmarks import fuzz
-from benchmarks.torture import server_attacks, tampering
+from benchmarks.torture import malformed, server_attacks, tampering
 from benchmarks.torture.outcome import Outcome
 from ml_assets_tests.conftest import Project, failure_text
 from ml_assets_tests.server.helpers import Server, started
@@ -35,7 +34,7 @@ def attacked_server(folder: Path, seed: int, clients: int, requests: int) -> lis
             return process.memory_info().rss / 2**20
 
         rows = {
-            "fuzzed": fuzz.fuzzed(server.port, ROW, requests, seed),
+            "fuzzed": malformed.fuzzed(server.port, ROW, requests, seed),
             "endless": server_attacks.endless(server.port),
             "held": server_attacks.held_bodies(server.port, rss_mib),
             "many": server_attacks.many_connections(server.port),

@@ -8,7 +8,7 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.cli.pipelines import pipeline_argument, reading
-from ml_assets.cli.results import batches_argument, can_be_continued, print_ingested, say_next
+from ml_assets.cli.results import batches_argument, can_be_continued, ingest_due, say_next
 from ml_assets.lake.paths import Paths
 from ml_assets.tables import versions
 
@@ -26,12 +26,8 @@ def ingest(pipeline: str, batches: tuple[str, ...]) -> None:
 
     runner = PipelineRunner(Paths.of(), console, pipeline)
     with can_be_continued():
-        if not runner.register():
-            sys.exit(1)
-        due = runner.arrived(batches) if batches else runner.to_ingest()
-        ok = runner.ingest(due)
+        due, ok = ingest_due(runner, batches)
     with reading(pipeline) as lake:
-        ok &= print_ingested(lake, runner, due)
         step = "score" if versions.alias(lake, pipeline, "champion") else "train"
     say_next(f"ml-assets {step} {pipeline}" if due else f"ml-assets summary {pipeline}   (what needs attention)")
     sys.exit(0 if ok else 1)

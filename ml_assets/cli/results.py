@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid
+from ml_assets.cli.pipelines import reading
 from ml_assets.lake.lake import Lake
 from ml_assets.tables import arrivals, drift, performance, predictions
 from ml_assets.tables.data import QUARANTINE, VALIDATED_DATA
@@ -41,7 +42,20 @@ def say_next(*steps: str) -> None:
         console.print(Text("Next  " if number == 0 else "      ", "bold"), step, sep="")
 
 
-def print_ingested(lake: Lake, runner: PipelineRunner, batches: Sequence[str]) -> bool:
+def ingest_due(runner: PipelineRunner, named: Sequence[str]) -> tuple[list[str], bool]:
+    """Ingest these batches, by default those that are due, and print what came of it; which, and have all succeeded?
+
+    Ends the command where the files cannot be listed.
+    """
+    if not runner.register():
+        sys.exit(1)
+    due = runner.arrived(named) if named else runner.to_ingest()
+    ok = runner.ingest(due)
+    with reading(runner.pipeline) as lake:
+        return due, _print_ingested(lake, runner, due) and ok
+
+
+def _print_ingested(lake: Lake, runner: PipelineRunner, batches: Sequence[str]) -> bool:
     """Rows of the batches, those that failed, files that are not accepted. True where no batch failed."""
     pipeline = runner.pipeline
     for file in arrivals.of_status(lake, pipeline, *arrivals.REJECTED):

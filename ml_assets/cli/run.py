@@ -12,7 +12,7 @@ from ml_assets.cli.pipelines import pipeline_argument, reading
 from ml_assets.cli.results import (
     batches_argument,
     can_be_continued,
-    print_ingested,
+    ingest_due,
     print_scored,
     print_trained,
     say_next,
@@ -38,12 +38,7 @@ def run(pipeline: str, batches: tuple[str, ...], retrain: bool) -> None:
 
     runner = PipelineRunner(Paths.of(), console, pipeline)
     with can_be_continued():
-        if not runner.register():
-            sys.exit(1)
-        due = runner.arrived(batches) if batches else runner.to_ingest()
-        ok = runner.ingest(due)
-        with reading(pipeline) as lake:
-            ok &= print_ingested(lake, runner, due)
+        due, ok = ingest_due(runner, batches)
         ok &= _score(runner, runner.to_score(due))
         ok &= _train(runner, retrain) and _score(runner, runner.to_score())
     say_next(f"ml-assets open {pipeline}", f"ml-assets summary {pipeline}")

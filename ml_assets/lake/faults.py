@@ -50,6 +50,7 @@ BAD_CATALOG = (
     'relation "ducklake_',
 )
 LOST = "The lake's catalog is lost: its files are there, but nothing tells which of them hold what."
+BAD_LIMIT = ("Memory must have a number", "Unknown unit for memory", "Memory value out of range")
 NOT_A_LAKE = "creating a new DuckLake is explicitly disabled"
 AWAY = (" error for HTTP ", "HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504")  # what DuckDB says of a storage server
 REFUSED = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
@@ -115,7 +116,7 @@ def cause(error: BaseException, folder: Path | None = None) -> Cause:
             text,
             "Put the catalog back: `ml-assets lake recover`, or with --from BACKUP.",
         )
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if isinstance(error, duckdb.OutOfMemoryException) or any(word in text for word in BAD_LIMIT):
         return Cause(text, f"Set {ENV_MEMORY}, such as 8GiB, and {AGAIN}")
     found = DATA_FILE.search(text)
     if found and not any(word in text for word in WRITING):

@@ -154,16 +154,16 @@ class Lake(Reader):
 
     def _written_bytes(self, snapshot: int) -> dict[str, int]:
         """Table -> bytes that a write has added. It is done: a catalog that is away for a moment is asked again."""
-        for attempt in range(MAX_RETRIES + 1):
+        retries = 0
+        while True:
             try:
-                if attempt:
+                if retries:
                     self._reattach()
                 return self._files(snapshot).written_bytes()
             except duckdb.Error as error:
-                if attempt == MAX_RETRIES or not self.catalog.is_transient(error):
+                if not self._may_retry(error, retries):
                     raise lake_error(error, "The lake cannot be read.", self.folder) from error
-            time.sleep(0.1 * 2**attempt)
-        raise AssertionError("unreachable")
+            retries += 1
 
     def append(self, tables: Sequence[Rows], commit: Commit) -> list[Written]:
         """Add rows to tables that grow, all in one snapshot, not `sized`. A table is created at its first use."""
@@ -230,11 +230,12 @@ class Lake(Reader):
             raise LakeError("This lake was opened read-only.", fix="Write through a materialization.")
         _ = self.con  # where it is opened now, that makes the catalog, under the same lock
         self.refresh()
-        for attempt in range(MAX_RETRIES + 1):
+        retries = 0
+        while True:
             with self.catalog.write_lock(tables, self.lock_timeout_s) as check_lock:
                 self._check_catalog(commit)
                 try:
-                    if attempt:
+                    if retries:
                         self._reattach()
                     written = self._commit(work, commit, facts or {}, tables, check_lock)
                 except (duckdb.Error, LakeBusy) as error:
@@ -242,11 +243,17 @@ class Lake(Reader):
                 else:
                     if after is not None:
                         after(written)
-                    return written, attempt
-            if attempt == MAX_RETRIES or not (isinstance(failed, LakeBusy) or self.catalog.is_transient(failed)):
+                    return written, retries
+            if not self._may_retry(failed, retries):
                 raise self._write_error(failed, commit) from failed
-            time.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-        raise AssertionError("unreachable")
+            retries += 1
+
+    def _may_retry(self, error: duckdb.Error | LakeBusy, retries: int) -> bool:
+        """Wait, longer each time; False at once where the same would fail again, or has been tried often enough."""
+        if retries == MAX_RETRIES or not (isinstance(error, LakeBusy) or self.catalog.is_transient(error)):
+            return False
+        time.sleep(0.1 * 2**retries * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+        return True
 
     def _commit(
         self,

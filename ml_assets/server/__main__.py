@@ -47,7 +47,8 @@ def main() -> None:
     )
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # end with this process
     given = parser.parse_args()
-    from ml_assets.server.process import Options, end_with, run
+    from ml_assets.server.process import Options, run
+    from ml_assets.server.workers import end_with
 
     if given.parent is not None:
         end_with(given.parent)

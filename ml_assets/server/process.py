@@ -6,12 +6,9 @@ import asyncio
 import contextlib
 import gc
 import mmap
-import os
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +22,7 @@ if TYPE_CHECKING:
     from ml_assets.server.registry import Registry
     from ml_assets.server.service import Service
 
-READY = "ready on http://"
 GRACE_S = 5
-PARENT_S = 0.5  # between two looks at the parent
 UVICORN: dict[str, Any] = {
     "ws": "none",
     "lifespan": "off",
@@ -77,14 +72,16 @@ def run(make: Callable[[], Service], options: Options) -> None:
     keys.is_local = not keys and not options.insecure
     with _bound(options.host, options.port) as bound:
         memory = shared(options.workers)
+        host, port = bound.getsockname()[:2]
+
+        def say(what: str) -> None:
+            print(f"{what} ready on http://{host}:{port}", flush=True)
+
         if options.workers == 1:
-            host, port = bound.getsockname()[:2]
-            work(make, bound, keys, memory, 0, lambda what: print(f"{what} {READY}{host}:{port}", flush=True), False)
+            work(make, bound, keys, memory, 0, say, False)
         else:
             workers.supervise(
-                lambda part, ready: work(make, bound, keys, memory, part, ready, True),
-                options.workers,
-                bound.getsockname(),
+                lambda part, ready: work(make, bound, keys, memory, part, ready, True), options.workers, say
             )
 
 
@@ -173,20 +170,6 @@ def work(
         failed = runner.run(serve())
     if failed is not None:
         raise failed
-
-
-def end_with(parent: int) -> None:
-    """End this process as soon as its parent is another one: then the one that started it is gone.
-
-    That is seen on every POSIX system, and also where the parent was killed before it could say anything.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 def _exit_on_signals() -> None:

@@ -7,15 +7,16 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from ml_assets.errors import MLAssetsError
 
 CHECK_S = 0.1
+PARENT_S = 0.5  # between two looks at the parent
 PAUSE_S = (0.0, 1.0, 5.0, 30.0)  # before a worker is started again, by how often it died before it was ready
 STOP_S = 15.0  # for workers to end, before they are killed
 Work = Callable[[int, Callable[[str], None]], None]
@@ -69,8 +70,6 @@ class Supervisor:
         code = 1
         try:
             os.close(self._reads)
-            from ml_assets.server.process import end_with
-
             end_with(parent)
             self._work(worker, lambda what: _tell(self._writes, worker, what))
             code = 0
@@ -124,16 +123,14 @@ class Supervisor:
             os.waitpid(pid, 0)
 
 
-def supervise(work: Work, count: int, address: tuple[Any, ...]) -> None:
+def supervise(work: Work, count: int, say: Callable[[str], None]) -> None:
     """Serve with several workers until SIGTERM or Ctrl-C.
 
     Args:
         work: Serves in a process of its own.
         count: Number of workers.
-        address: Host and port, for the line that says that all are ready.
+        say: Called with what is served, once all are ready.
     """
-    from ml_assets.server.process import READY
-
     supervisor = Supervisor(work, count)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -141,8 +138,21 @@ def supervise(work: Work, count: int, address: tuple[Any, ...]) -> None:
 
     for word in (signal.SIGTERM, signal.SIGINT):
         signal.signal(word, end)
-    code = supervisor.run(lambda what: print(f"{what} {READY}{address[0]}:{address[1]}", flush=True))
-    sys.exit(code)
+    sys.exit(supervisor.run(say))
+
+
+def end_with(parent: int) -> None:
+    """End this process as soon as its parent is another one: then the one that started it is gone.
+
+    That is seen on every POSIX system, and also where the parent was killed before it could say anything.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 def _tell(pipe: int, worker: int, what: str) -> None:

@@ -16,7 +16,8 @@ from ml_assets.lake.paths import Paths
 from ml_assets.tables import alerts
 from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets_tests.conftest import SPEC
-from ml_assets_tests.receiver import free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import receiving
 
 
 @pytest.fixture

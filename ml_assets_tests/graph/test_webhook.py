@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from ml_assets.graph.webhook import ask
-from ml_assets_tests.receiver import free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import receiving
 
 
 def test_an_answer_is_what_the_receiver_says() -> None:

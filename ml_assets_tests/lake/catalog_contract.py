@@ -78,7 +78,6 @@ class CatalogContract(abc.ABC):
     """The tests; `catalog` and `folder` are fixtures of the class that inherits it."""
 
     has_copy = True  # do readers see what was published, or the catalog itself?
-    asking_s = 0.06  # how long it takes at most until one who asks for a lock stands in its queue
     schema = "main"  # of the tables, as DuckDB names it
 
     @pytest.fixture
@@ -108,6 +107,10 @@ class CatalogContract(abc.ABC):
     @abc.abstractmethod
     def damage(self, catalog: Catalog) -> None:
         """Lose the tables that DuckLake needs, while others may be connected."""
+
+    @abc.abstractmethod
+    def waiting(self, catalog: Catalog) -> int:
+        """How many stand in the queues of its locks."""
 
     # -- existence ----------------------------------------------------------------------------------------------
 
@@ -297,9 +300,9 @@ class CatalogContract(abc.ABC):
         for waiter in waiters:
             waiter.is_ready()
         with catalog.lock("t.train", 5, "testing"):
-            for waiter in waiters:
+            for place, waiter in enumerate(waiters, 1):
                 waiter.ask()
-                time.sleep(self.asking_s)
+                eventually(lambda place=place: self.waiting(catalog) == place)  # type: ignore[misc]
             assert not out.exists()
         # Who asks again and again does not come before those that wait.
         with catalog.lock("t.train", 30, "testing"):
@@ -320,9 +323,9 @@ class CatalogContract(abc.ABC):
 
         threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
         with catalog.lock("t.train", 10, "testing"):
-            for thread in threads:
+            for place, thread in enumerate(threads, 1):
                 thread.start()
-                time.sleep(self.asking_s)
+                eventually(lambda place=place: self.waiting(catalog) == place)  # type: ignore[misc]
         for thread in threads:
             thread.join()
         assert order == [0, 1, 2, 3]
@@ -362,9 +365,9 @@ class CatalogContract(abc.ABC):
             waiter.is_ready()
         holder.ask()
         eventually(out.exists)
-        for waiter in (waiting, last):
+        for place, waiter in enumerate((waiting, last), 1):
             waiter.ask()
-            time.sleep(0.1)
+            eventually(lambda place=place: self.waiting(catalog) == place)  # type: ignore[misc]
         for waiter in (waiting, holder):
             waiter.process.kill()
             assert killed(waiter.process)

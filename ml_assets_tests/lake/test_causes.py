@@ -31,6 +31,7 @@ FILE = "/x/lake/data/loans/features/batch=2024%2F01/ducklake-01a1ff4a-206f-7b73-
         (duckdb.Error('Failed to prepare query "x": file is not a database'), "no", "ml-assets lake recover"),
         (duckdb.Error("attempt to write a readonly database"), "readonly", "Give this user access"),
         (duckdb.OutOfMemoryException("Out of Memory Error: could not allocate"), "allocate", "ML_ASSETS_MEMORY_LIMIT"),
+        (duckdb.ParserException("Memory must have a number (e.g. 1GB)"), "number", "ML_ASSETS_MEMORY_LIMIT"),
         (OSError(28, "No space left on device"), "No space left", "Free some disk space"),
     ],
 )

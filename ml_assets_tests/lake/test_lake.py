@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pandas as pd
@@ -22,6 +23,8 @@ import pytest
 
 from ml_assets.errors import LakeBusy, LakeError, SchemaChange, SourceError
 from ml_assets.lake import database
+from ml_assets.lake import lake as lake_module
+from ml_assets.lake.data_files import DataFiles
 from ml_assets.lake.database import sqlite_file
 from ml_assets.lake.lake import Commit, Lake, Put, Rows
 from ml_assets.lake.sqlite_files import CATALOG, PUBLIC_CATALOG, largest_snapshot
@@ -385,6 +388,27 @@ def test_a_writer_that_waits_too_long_names_the_holder(lake: Lake) -> None:
     ):
         put(lake, "SELECT 'a' AS batch, 2 AS v")
     assert f"process {os.getpid()}" in str(caught.value)
+
+
+def test_the_size_of_a_write_is_asked_again_where_the_catalog_is_busy(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write is done by then: it is not repeated, and what fails for good is an error of ours."""
+    answer, problems = DataFiles.written_bytes, [duckdb.Error("database is locked")] * 2
+
+    def asked(files: DataFiles) -> dict[str, int]:
+        if problems:
+            raise problems.pop()
+        return answer(files)
+
+    monkeypatch.setattr(DataFiles, "written_bytes", asked)
+    monkeypatch.setattr(lake_module, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    written = put(lake, "SELECT 'a' AS batch, 1 AS v")
+    assert written.bytes > 0
+    assert (written.snapshot_id, written.retries) == (lake.snapshot(), 0)
+    problems.append(duckdb.Error("file is not a database"))
+    with pytest.raises(LakeError, match=r"cannot be read(?s:.)*file is not a database"):
+        put(lake, "SELECT 'a' AS batch, 2 AS v")
 
 
 def test_a_conflict_with_a_writer_that_ignores_the_lock_is_redone(lake: Lake) -> None:

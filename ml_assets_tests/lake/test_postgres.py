@@ -36,7 +36,6 @@ def running() -> Iterator[Server]:
 
 
 class TestPostgresCatalog(CatalogContract):
-    asking_s = 0.3  # it connects first
     schema = "public"
     has_copy = False
 
@@ -75,6 +74,9 @@ class TestPostgresCatalog(CatalogContract):
                 yield
             finally:
                 holder.close()
+
+    def waiting(self, catalog: Catalog) -> int:
+        return int(execute(catalog, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0][0])
 
     def damage(self, catalog: Catalog) -> None:
         execute(
@@ -214,10 +216,13 @@ def snapshots(catalog: Catalog, folder: Path) -> list[int]:
         return [lake.fetch(f"SELECT v FROM lake.t.x AT (VERSION => {number})")[0][0] for (number,) in ids]
 
 
-def execute(catalog: Catalog, sql: str) -> None:
+def execute(catalog: Catalog, sql: str) -> list[tuple[Any, ...]]:
+    """Its rows, where it has any."""
     assert isinstance(catalog, PostgresCatalog)
     connection = psycopg2.connect(catalog.address)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(sql)
+        found = cursor.fetchall() if cursor.description else []
     connection.close()
+    return found

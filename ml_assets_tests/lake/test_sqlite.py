@@ -76,6 +76,10 @@ class TestSqliteCatalog(CatalogContract):
         finally:
             holder.communicate("\n")
 
+    def waiting(self, catalog: Catalog) -> int:
+        assert isinstance(catalog, SqliteCatalog)
+        return sum(1 for _ in catalog.folder.rglob("*.queue/[0-9]*"))
+
     def damage(self, catalog: Catalog) -> None:
         assert isinstance(catalog, SqliteCatalog)
         code = """import sqlite3, sys

@@ -13,7 +13,7 @@ from ml_assets.lake.paths import Paths
 from ml_assets.pages.app import make
 from ml_assets.server.keys import Keys
 from ml_assets.ui.guard import Guard, Origins
-from ml_assets_tests.receiver import free_port
+from ml_assets_tests.ports import free_port
 
 
 @contextmanager

@@ -25,7 +25,9 @@ pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(trained: Project) -> Iterator[Browser]:
+    """Started after the training, if that is to come yet: beside Playwright's event loop Dagster cannot end its own."""
+    assert trained
     with running() as started:
         yield started
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import fuzz
+from benchmarks.torture import malformed
 from ml_assets.errors import FeatureError, ModelError, ServingError
 from ml_assets.graph.release.packaging import pack
 from ml_assets.ml import bundle, estimators, manifest, release
@@ -170,22 +170,22 @@ def test_a_function_and_a_scikit_learn_model_are_served_and_sigterm_ends_it(tmp_
 
 
 def test_a_small_run_of_the_fuzzer(server: Server, folder: Path) -> None:
-    rows = fuzz.fuzzed(server.port, release.read_golden(folder).rows[0], requests=1_000, seed=7)
+    rows = malformed.fuzzed(server.port, release.read_golden(folder).rows[0], requests=1_000, seed=7)
     assert sum(row.tried for row in rows) == 1_000
-    assert {row.what for row in rows} >= {f"fuzzed {name}" for name in fuzz.KINDS if name != "large"}
+    assert {row.what for row in rows} >= {f"fuzzed {name}" for name in malformed.KINDS if name != "large"}
     for row in rows:
         assert row.held == row.tried, row
 
 
 def test_the_fuzzer_sees_what_is_wrong() -> None:
-    sound = fuzz.posted(b"{}")
+    sound = malformed.posted(b"{}")
     problem = b'{"type": "x", "title": "y", "status": 422}'
-    assert fuzz.problem_of(sound, 422, "application/problem+json", problem) == ""
-    assert fuzz.problem_of(sound, 500, "application/problem+json", problem) == "500"
-    assert fuzz.problem_of(sound, 400, "application/problem+json", problem) == "400 without problem details"
-    assert fuzz.problem_of(sound, 422, "text/plain", b"no") == "422 without problem details"
-    assert fuzz.problem_of(sound, fuzz.CLOSED, "", b"reset") == "no response (reset)"
-    assert fuzz.problem_of(fuzz.Fuzz(b"x", is_whole=False), fuzz.CLOSED, "", b"reset") == ""
+    assert malformed.problem_of(sound, 422, "application/problem+json", problem) == ""
+    assert malformed.problem_of(sound, 500, "application/problem+json", problem) == "500"
+    assert malformed.problem_of(sound, 400, "application/problem+json", problem) == "400 without problem details"
+    assert malformed.problem_of(sound, 422, "text/plain", b"no") == "422 without problem details"
+    assert malformed.problem_of(sound, malformed.CLOSED, "", b"reset") == "no response (reset)"
+    assert malformed.problem_of(malformed.Fuzz(b"x", is_whole=False), malformed.CLOSED, "", b"reset") == ""
 
 
 def test_mistakes_end_with_a_text_and_no_traceback(folder: Path, tmp_path: Path) -> None:

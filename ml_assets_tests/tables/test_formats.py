@@ -11,6 +11,7 @@ from ml_assets.cli import main
 from ml_assets.errors import LakeError
 from ml_assets.lake import comments
 from ml_assets.lake.lake import Commit, Lake
+from ml_assets.lake.paths import Paths
 from ml_assets.resources import LakeResource
 from ml_assets.tables import formats
 from ml_assets.tables.arrivals import ARRIVALS
@@ -49,7 +50,7 @@ def test_a_newer_format_is_refused(project: Path) -> None:
     assert (shown.exit_code, expected in shown.output) == (1, True)
     assert "Install that version again" in shown.output
     with pytest.raises(LakeError, match="newer version of ml_assets"):
-        LakeResource(root=str(project)).open()
+        LakeResource(paths=Paths.of(project)).open()
 
 
 def test_a_table_that_a_newer_version_has_renamed_is_refused_too(project: Path) -> None:

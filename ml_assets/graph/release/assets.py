@@ -9,6 +9,7 @@ from ml_assets.graph.code_version import code_version, training_version
 from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.packaging import features_engine, pack, prove, refit
 from ml_assets.graph.release.promotion import decide
+from ml_assets.graph.run_model import model_of_run
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.pages import addresses
 from ml_assets.reporting.evaluation_files import plotted, refresh
@@ -18,7 +19,7 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import evaluations, releases, training_sets, versions
+from ml_assets.tables import evaluations, releases, versions
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS, EvaluatedNumber
 from ml_assets.tables.releases import RELEASES
@@ -63,8 +64,7 @@ def _evaluation_report(spec: PipelineSpec, own_features: evaluate.EarlierFeature
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name):
             with store.one_snapshot():
-                pin = training_sets.newest(store, spec.name, context.run.run_id)
-                model = versions.of_pin(store, spec.name, pin.pin_id)
+                pin, model = model_of_run(store, spec.name, context.run.run_id)
                 champion = versions.alias(store, spec.name, "champion")
             evaluated = evaluate.evaluate(store, paths, spec, pin, model, champion, own_features)
             reports = publish(paths, spec, model.version, evaluated, search_figures(store, spec, pin))
@@ -129,8 +129,7 @@ def _release_candidate(
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name), refit.alone(paths, spec.name):
             with store.one_snapshot():
-                pin = training_sets.newest(store, spec.name, context.run.run_id)
-                model = versions.of_pin(store, spec.name, pin.pin_id)
+                pin, model = model_of_run(store, spec.name, context.run.run_id)
                 found = evaluations.findings(store, spec.name, model.version)
             choice = refit.choose(store, paths, spec, pin, model, training_version(spec))
             packed = pack.pack(store, paths, spec, pin, model, found, function, choice.served, parity)
@@ -172,8 +171,7 @@ def _champion(spec: PipelineSpec) -> dg.AssetsDefinition:
         store = lake.open()
         with user_errors(pipeline=spec.name):
             with store.one_snapshot():  # until the decision is written
-                pin = training_sets.newest(store, spec.name, context.run.run_id)
-                model = versions.of_pin(store, spec.name, pin.pin_id)
+                _, model = model_of_run(store, spec.name, context.run.run_id)
                 made = decide.decide(store, spec, model, declare.commit(context, key))
             refresh(store, lake.paths, spec.name, [made.version, made.previous_champion])
             with store.one_snapshot():

@@ -9,6 +9,7 @@ from ml_assets.errors import ModelError
 from ml_assets.graph import declare
 from ml_assets.graph.release.evaluation import leakage
 from ml_assets.graph.release.promotion import gates
+from ml_assets.graph.run_model import model_of_run
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
@@ -34,8 +35,7 @@ def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         with lake.open().one_snapshot() as store:
-            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            pin, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
             seen = training_sets.rows_in_two_parts(store, spec.name, pin)
         fitted = ", ".join(model.train_batches)
         if spec.split.by == "batch":
@@ -55,8 +55,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         with lake.open().one_snapshot() as store:
-            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            _, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
             found = evaluations.findings(store, spec.name, model.version)
         suspects = leakage.suspects(spec, found)
         alone = sorted((f for f in found if f.scope == "single" and f.value == f.value), key=lambda f: -f.value)
@@ -90,8 +89,7 @@ def _gate_checks(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def gates_of_the_yaml(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         with user_errors(pipeline=spec.name), lake.open().one_snapshot() as store:
-            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            _, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
             made = decisions.newest_of(store, spec.name, model.version)
         judged = {gate.gate: gate for gate in made.gates} if made else {}
         for name, gate in demanded.items():
@@ -122,16 +120,15 @@ def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     )
     def release_is_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         with lake.open().one_snapshot() as store:
-            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-            version = versions.of_pin(store, spec.name, pin.pin_id).version
-            release = releases.newest(store, spec.name, version)
+            _, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
+            release = releases.newest(store, spec.name, model.version)
         if release is None:
-            return dg.AssetCheckResult(passed=False, description=f"version {version} was never packed")
+            return dg.AssetCheckResult(passed=False, description=f"version {model.version} was never packed")
         try:
             manifest.verify(lake.paths.artifacts.releases.fetch(release.folder), release.sha256, "release")
         except ModelError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
-        return dg.AssetCheckResult(passed=True, metadata={"version": version, "size_bytes": release.size_bytes})
+        return dg.AssetCheckResult(passed=True, metadata={"version": model.version, "size_bytes": release.size_bytes})
 
     return release_is_sound
 

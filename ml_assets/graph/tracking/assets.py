@@ -7,6 +7,7 @@ import dagster as dg
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.mlflow_server import shown
+from ml_assets.graph.run_model import model_of_run
 from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.tracking.mlflow_model import PackedVersion, register
 from ml_assets.graph.tracking.mlflow_runs import export
@@ -14,7 +15,7 @@ from ml_assets.graph.tracking.record import collect
 from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import releases, training_sets, versions
+from ml_assets.tables import releases, versions
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS
 from ml_assets.tables.releases import RELEASES
@@ -38,8 +39,7 @@ def _mlflow_runs(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
     def mlflow_runs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            _, model = model_of_run(store, spec.name, context.run.run_id)
             fitted = bundle.load_sklearn(paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
             entry = collect(store, paths, spec.name, model)
             run_id = export(uri, spec.name, entry, fitted)
@@ -66,8 +66,7 @@ def _mlflow_model(spec: PipelineSpec, uri: str) -> dg.AssetsDefinition:
     def mlflow_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         store, paths = lake.open(), lake.paths
         with user_errors(pipeline=spec.name):
-            pin = training_sets.newest(store, spec.name, context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            _, model = model_of_run(store, spec.name, context.run.run_id)
             packed = releases.need(store, spec.name, model.version)
             folder = paths.artifacts.releases.fetch(packed.folder)
             release = PackedVersion(spec.name, model.version, folder, packed.sha256)

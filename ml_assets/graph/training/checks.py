@@ -5,11 +5,12 @@ import dagster as dg
 from ml_assets import metrics
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
+from ml_assets.graph.run_model import model_of_run
 from ml_assets.graph.training.pinning import stale_features
 from ml_assets.ml import bundle, estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
-from ml_assets.tables import candidates, training_sets, versions
+from ml_assets.tables import candidates, training_sets
 from ml_assets.tables.training_sets import TRAINING_SETS
 from ml_assets.tables.versions import VERSIONS
 
@@ -69,8 +70,7 @@ def _model_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     def bundle_loads_and_answers(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         store = lake.open()
         with store.one_snapshot():
-            pin = training_sets.newest(store, spec.name, context.op_execution_context.run.run_id)
-            model = versions.of_pin(store, spec.name, pin.pin_id)
+            pin, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
         try:
             loaded = bundle.load(lake.paths.artifacts.bundles.fetch(model.bundle), model.bundle_sha256)
         except ModelError as error:

@@ -11,7 +11,8 @@ from ml_assets.graph.alerting.channels import deliver, service_name
 from ml_assets.spec.operation import WEBHOOK, Channel
 from ml_assets.tables import alerts
 from ml_assets_tests.mailbox import mailbox
-from ml_assets_tests.receiver import free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import receiving
 
 ALERT = alerts.raised("run_failure", "run-1", "loans_train failed: <b> & *x*", [], "http://pages.example.org/")
 

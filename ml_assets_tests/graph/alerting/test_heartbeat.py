@@ -10,7 +10,8 @@ import pytest
 
 from ml_assets import loading
 from ml_assets.graph.alerting.sensors import ENV_HEARTBEAT_URL, heartbeat_sensor
-from ml_assets_tests.receiver import free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import receiving
 
 
 def tick() -> str:

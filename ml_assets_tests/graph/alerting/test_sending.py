@@ -22,7 +22,8 @@ from ml_assets.spec.operation import Alerts, Channel
 from ml_assets.tables import alerts, versions
 from ml_assets.tables.alerts import ALERTS, Alert
 from ml_assets_tests.mailbox import Mailbox, mailbox
-from ml_assets_tests.receiver import Receiver, free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import Receiver, receiving
 
 NOW = versions.now()
 

@@ -22,7 +22,8 @@ from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.tables import alerts, ingest_errors, versions
 from ml_assets.tables.ingest_errors import FailedIngest
 from ml_assets_tests.conftest import Project, loans
-from ml_assets_tests.receiver import Receiver, free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import Receiver, receiving
 
 BY = Commit("loans/test", "run-1")
 DECISIONS = {
@@ -337,12 +338,12 @@ def test_a_busy_lake_delays_a_check_and_loses_no_reply(
 def test_no_secret_is_kept(project: Project, receiver: Receiver, watch: Watch) -> None:
     receiver.answers = [404]
     with Lake(project.paths.lake) as lake:
-        failed = [FailedIngest(f"cannot reach {receiver.url} nor s3://key:word@bucket/x", "7")]
+        failed = [FailedIngest(f"cannot reach {receiver.url} nor s3://key:pa55word@bucket/x", "7")]
         ingest_errors.record(lake, "loans", failed, BY)
     watch.tick()
     rows = json.dumps(project.rows("FROM {p}.alerts"), default=str)
     assert "s3cret" not in rows
-    assert "word" not in rows
+    assert "pa55word" not in rows
     remembered = [file.read_text() for file in (project.paths.sensors / "loans_alerts").iterdir()]
     assert "snapshot" in remembered[-1] + remembered[0]
     assert "s3cret" not in str(remembered)

@@ -13,7 +13,8 @@ from ml_assets.graph.deployment import deploy as deploying
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.tables import versions
 from ml_assets_tests.conftest import Project, failure_text
-from ml_assets_tests.receiver import free_port, receiving
+from ml_assets_tests.ports import free_port
+from ml_assets_tests.receiver import receiving
 from ml_assets_tests.server.helpers import started
 from ml_assets_tests.server.test_follow import add_version, promote
 

@@ -12,6 +12,16 @@ from ml_assets.graph.staleness.states import AssetState, evaluate
 from ml_assets.lake.lake import Lake
 from ml_assets_tests.conftest import Project
 
+TRAINING = (
+    "training_set",
+    "candidate_linear",
+    "candidate_tree",
+    "trained_model",
+    "evaluation_report",
+    "release_candidate",
+    "champion",
+)
+
 
 def facts_of(project: Project) -> PipelineFacts:
     with Lake(project.paths.lake, read_only=True) as lake:

@@ -11,20 +11,9 @@ import pytest
 from ml_assets.graph import run_requests, sensing
 from ml_assets.graph.sensor_memory import Memory
 from ml_assets_tests.conftest import Project, loans
-from ml_assets_tests.graph.staleness.conftest import not_fresh, variant
+from ml_assets_tests.graph.staleness.conftest import TRAINING, not_fresh, variant
 
-TRAINING = dict.fromkeys(
-    (
-        "training_set",
-        "candidate_linear",
-        "candidate_tree",
-        "trained_model",
-        "evaluation_report",
-        "release_candidate",
-        "champion",
-    ),
-    "missing",
-)
+MISSING = dict.fromkeys(TRAINING, "missing")
 
 
 def tick(project: Project, cursor: str | None = None) -> Any:
@@ -80,12 +69,12 @@ def test_one_run_makes_everything_fresh(project: Project, monkeypatch: pytest.Mo
 
     project.write(1, loans(10, rows=40))
     assert project.ingest("1").success
-    assert not_fresh(project) == TRAINING | {"lookup_region_history": "stale 2 3", "features": "behind 2 3"}
+    assert not_fresh(project) == MISSING | {"lookup_region_history": "stale 2 3", "features": "behind 2 3"}
     third = tick(project, second.cursor)
     (request,) = third.run_requests
     assert (span(request), asset_names(request)) == (("2", "3"), ["features", "lookup_region_history"])
     assert run(project, request).success
-    assert not_fresh(project) == TRAINING
+    assert not_fresh(project) == MISSING
     fourth = tick(project, third.cursor)
     assert "nothing stale" in skipped(fourth)
     monkeypatch.setattr(sensing, "Lake", None)  # an unchanged lake is not even opened
@@ -179,7 +168,7 @@ def test_a_batch_beyond_tolerance_is_requested_when_the_tolerance_changes(projec
     (request,) = second.run_requests
     assert span(request) == ("1", "2")
     assert run(patient, request).success
-    assert not_fresh(patient) == TRAINING
+    assert not_fresh(patient) == MISSING
     assert "nothing stale" in skipped(tick(patient, second.cursor))
 
 

@@ -13,17 +13,8 @@ from ml_assets.graph.staleness.sensors import unattended
 from ml_assets.graph.staleness.states import AssetState, Node, evaluate, plan, spans
 from ml_assets.tables.audit import LastWrite, Trail
 from ml_assets_tests.conftest import Project
-from ml_assets_tests.graph.staleness.conftest import not_fresh, short, variant, verdicts_of
+from ml_assets_tests.graph.staleness.conftest import TRAINING, not_fresh, short, variant, verdicts_of
 
-TRAINING = (
-    "training_set",
-    "candidate_linear",
-    "candidate_tree",
-    "trained_model",
-    "evaluation_report",
-    "release_candidate",
-    "champion",
-)
 BEHIND = dict.fromkeys(TRAINING, "behind")
 
 

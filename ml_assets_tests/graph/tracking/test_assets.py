@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from ml_assets.graph.tracking import mlflow_runs
 from ml_assets.graph.tracking.record import TrackedRun
 from ml_assets.ml import bundle
 from ml_assets_tests.conftest import Project, failure_text
+from ml_assets_tests.ports import free_port
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -34,9 +34,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an MLflow server of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += [
         "--backend-store-uri",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from ml_assets.tables.training_sets import Pin
 from ml_assets_tests.conftest import wait_until
 from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.graph.training.test_search import told
+from ml_assets_tests.ports import free_ports
 
 NOTED = {
     "estimator": "ml_assets_tests.graph.training.noted_tree.NotedTree",
@@ -63,11 +62,7 @@ NODE = {
 def ports() -> dict[str, int]:
     """Ports for a node's agents; for those that it has to choose itself it waits 15 s and then gives up."""
     names = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
-    with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in names]
-        for one in free:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, free, strict=True)}
+    return dict(zip(names, free_ports(len(names)), strict=True))
 
 
 @pytest.fixture(scope="module")

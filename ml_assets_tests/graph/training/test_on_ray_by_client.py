@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ml_assets_tests.conftest import TESTS
 from ml_assets_tests.graph.training.small import spec_of, written
 from ml_assets_tests.graph.training.test_on_ray import NOTED, started
 from ml_assets_tests.graph.training.test_search import told
+from ml_assets_tests.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,  # the cluster and a process for each connection cost half a minute of CPU
@@ -33,9 +33,7 @@ def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     from ray.cluster_utils import Cluster
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("FITS", str(tmp_path / "fits"))
     monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))  # a client's path is not the workers', as a driver's is
     cluster = Cluster()
