@@ -13,7 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import MLAssetsError, SpecError
+from ml_assets.step_errors import UserFailure
 
 PROBLEM = "ml_assets/problem"
 NOTES = "ml_assets/not_checked_at_load"
@@ -75,7 +76,7 @@ def stand_in(place: Sequence[str], file: Path, problem: str) -> dg.Definitions:
         metadata={PROBLEM: problem, "file": str(file)},
     )
     def broken() -> None:
-        raise dg.Failure(f"The pipeline cannot be loaded.\n{problem}", allow_retries=False)
+        raise UserFailure([SpecError(f"The pipeline cannot be loaded.\n{problem}")])
 
     return dg.Definitions(assets=[broken])
 
