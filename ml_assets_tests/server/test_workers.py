@@ -65,9 +65,10 @@ def test_a_killed_worker_is_replaced_and_its_counts_are_kept(server: Server, tra
 def test_keys_open_what_their_scope_says(server: Server) -> None:
     assert server.ask("/health/ready")[0] == 200  # whoever looks after the process needs no key
     status, problem = server.ask("/v1/loans/predict", {"rows": []})
-    assert (status, problem["type"]) == (401, "urn:ml_assets:problem:not-allowed")
+    assert (status, problem["type"]) == (401, "urn:ml_assets:problem:no-key")
     assert server.ask("/v1")[0] == 401
-    assert ask(server, "POST", "/v1/loans/reload", {})[0] == 403
+    status, refused = ask(server, "POST", "/v1/loans/reload", {})
+    assert (status, json.loads(refused)["title"]) == (403, "The key does not allow this")
     assert ask(server, "POST", "/v1/loans/reload", {}, ADMIN[0])[0] == 200
     assert ask(server, "POST", "/v1/loans/predict", {"rows": []}, ADMIN[0])[0] == 403
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
