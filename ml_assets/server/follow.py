@@ -201,7 +201,9 @@ class Follower:
                 one.pipeline.swap(after)
             if after is not None and (before is None or _words(after) != _words(before)):
                 self._count("ml_assets_swaps_total", name)
-                log.warning("%s is served by %s; before: %s", name, _words(after), before and _words(before))
+                log.warning(
+                    "%s is served by %s%s", name, _words(after), f"; before: {_words(before)}" if before else ""
+                )
             if failed is not None:
                 self._count("ml_assets_load_failures_total", name)
                 raise failed
