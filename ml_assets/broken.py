@@ -46,13 +46,19 @@ def strict() -> bool:
     return bool(os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI"))
 
 
+def in_chain(error: BaseException) -> MLAssetsError | None:
+    """Our own error among those that an error was raised for."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, MLAssetsError):
+        chain = chain.__cause__ or chain.__context__
+    return chain
+
+
 def text_of(error: BaseException) -> str:
     """What a person needs to know of an error: our own text where there is one in its chain."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, MLAssetsError):
-            return str(chain)
-        chain = chain.__cause__ or chain.__context__
+    ours = in_chain(error)
+    if ours is not None:
+        return str(ours)
     return str(error) if type(error).__module__.startswith("dagster") else f"{type(error).__name__}: {error}"
 
 

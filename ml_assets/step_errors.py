@@ -1,4 +1,7 @@
-"""How a step fails for what a user can fix: with the text of the error. A bug of ours keeps its stack."""
+"""How a step, or the load of definitions, fails for what a user can fix: with the text of the error, without a stack.
+
+A bug of ours keeps its stack.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -12,8 +15,8 @@ from ml_assets.errors import MLAssetsError
 from ml_assets.lake import faults
 
 
-class UserFailure(DagsterUserCodeProcessError, dg.Failure):
-    """A failed step that says what is wrong, and nothing else. A retry would fail again.
+class WithoutStack(DagsterUserCodeProcessError):
+    """An error that Dagster shows as its text alone.
 
     Dagster takes down the stack of every error but of one that, as it is told, another process has taken down.
 
@@ -23,9 +26,17 @@ class UserFailure(DagsterUserCodeProcessError, dg.Failure):
 
     def __init__(self, errors: Sequence[MLAssetsError]) -> None:
         text = "\n".join(map(str, errors))
-        shown = {"error": dg.MetadataValue.md(f"```\n{text}\n```")}
-        dg.Failure.__init__(self, text, shown, allow_retries=False)
-        self.user_code_process_error_infos = [SerializableErrorInfo(f"{text}\n", [], type(errors[0]).__name__)]
+        info = SerializableErrorInfo(f"{text}\n", [], type(errors[0]).__name__)
+        super().__init__(text, user_code_process_error_infos=[info])  # type: ignore[no-untyped-call]
+
+
+class UserFailure(WithoutStack, dg.Failure):
+    """A failed step. A retry would fail again."""
+
+    def __init__(self, errors: Sequence[MLAssetsError]) -> None:
+        super().__init__(errors)
+        text = str(self)
+        dg.Failure.__init__(self, text, {"error": dg.MetadataValue.md(f"```\n{text}\n```")}, allow_retries=False)
 
 
 @contextlib.contextmanager
