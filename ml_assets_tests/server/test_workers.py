@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,30 @@ def test_a_killed_worker_is_replaced_and_its_counts_are_kept(server: Server, tra
     metrics = ask(server, "GET", "/metrics")[1]
     assert 'ml_assets_requests_total{pipeline="loans",route="predict",code="200"} 40\n' in metrics
     assert 'ml_assets_rows_total{pipeline="loans",version="1.0.0",role="champion"} 40\n' in metrics
+
+
+def test_a_killed_worker_closes_its_connections_and_another_answers_what_it_had_not_taken(
+    server: Server, trained: Project
+) -> None:
+    row = release.read_golden(trained.paths.releases / "loans" / "1.0.0").rows[0]
+    sent = "POST", "/v1/loans/predict", json.dumps({"rows": [row]}), {"Authorization": f"Bearer {PREDICT[0]}"}
+    taken = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    taken.request(*sent)
+    assert taken.getresponse().read()
+    workers = psutil.Process(server.process.pid).children()
+    for worker in workers:
+        worker.suspend()
+    waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    waiting.request(*sent)
+    taken.request(*sent)
+    killed = time.monotonic()
+    for worker in workers:
+        worker.kill()
+    with pytest.raises(OSError, match=r"closed connection|reset"):
+        taken.getresponse()
+    assert time.monotonic() - killed < 1
+    assert waiting.getresponse().status == 200
+    waiting.close()
 
 
 def test_keys_open_what_their_scope_says(server: Server) -> None:
