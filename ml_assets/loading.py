@@ -21,7 +21,7 @@ from ml_assets.component import BrokenPipeline, MLPipeline
 from ml_assets.errors import MLAssetsError, SpecError, UnknownPipeline
 from ml_assets.executors import executor_of
 from ml_assets.graph.alerting.sensors import heartbeat_sensor
-from ml_assets.project import YAML_FILE, find_project, module_name
+from ml_assets.project import YAML_FILE, find_project, module_name, project_at
 from ml_assets.step_errors import WithoutStack
 
 COLLECT_AFTER = 50_000  # objects
@@ -113,8 +113,9 @@ def load_pipeline(root: Path, name: str) -> MLPipeline:
 
     Raises:
         UnknownPipeline: The project has no such pipeline.
-        SpecError: It cannot be loaded.
+        SpecError: There is no project, or the pipeline cannot be loaded.
     """
+    project_at(root)
     _importable(root)
     _ignore_warnings()
     with _skipping_unreadable() as problems:
