@@ -13,7 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import MLAssetsError, SpecError
+from ml_assets.step_errors import UserFailure
 
 PROBLEM = "ml_assets/problem"
 NOTES = "ml_assets/not_checked_at_load"
@@ -45,13 +46,19 @@ def strict() -> bool:
     return bool(os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI"))
 
 
+def in_chain(error: BaseException) -> MLAssetsError | None:
+    """Our own error among those that an error was raised for."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, MLAssetsError):
+        chain = chain.__cause__ or chain.__context__
+    return chain
+
+
 def text_of(error: BaseException) -> str:
     """What a person needs to know of an error: our own text where there is one in its chain."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, MLAssetsError):
-            return str(chain)
-        chain = chain.__cause__ or chain.__context__
+    ours = in_chain(error)
+    if ours is not None:
+        return str(ours)
     return str(error) if type(error).__module__.startswith("dagster") else f"{type(error).__name__}: {error}"
 
 
@@ -75,7 +82,7 @@ def stand_in(place: Sequence[str], file: Path, problem: str) -> dg.Definitions:
         metadata={PROBLEM: problem, "file": str(file)},
     )
     def broken() -> None:
-        raise dg.Failure(f"The pipeline cannot be loaded.\n{problem}", allow_retries=False)
+        raise UserFailure([SpecError(f"The pipeline cannot be loaded.\n{problem}")])
 
     return dg.Definitions(assets=[broken])
 

@@ -14,7 +14,8 @@ import dagster as dg
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel
 
-from ml_assets.attributes import Attributes, invalid, refuse_repeated_keys
+from ml_assets import pipeline_file
+from ml_assets.attributes import Attributes, invalid
 from ml_assets.broken import NOTES, checking, stand_in, strict, text_of
 from ml_assets.errors import MLAssetsError, SpecError, did_you_mean
 from ml_assets.graph.alerting.sensors import alerts_sensor
@@ -118,7 +119,8 @@ class MLPipeline(dg.Component):
         file, positions = context.path / YAML_FILE, context.resolution_context.source_position_tree
         if attributes is None:
             raise SpecError("The YAML has no attributes.", where={"file": file})
-        refuse_repeated_keys(file)
+        if file.is_file():
+            pipeline_file.check(file)
         if isinstance(attributes, Attributes) and attributes.error:
             raise invalid(attributes.error, positions)
         spec = PipelineSpec.model_validate(attributes.model_dump(exclude_unset=True))

@@ -5,6 +5,7 @@ MLAssetsError
 ├── SpecError         the YAML, or a SQL or Python file that it names, is wrong
 ├── SourceError       a folder, file, header or value of the source cannot be read
 ├── BatchRefused      a batch breaks more rules than the YAML tolerates, or an earlier stage refused it
+├── CheckFailed       a check does not pass, and nothing that needs it runs
 ├── FeatureError      the features or lookup SELECT, or the features function, leaks, fails, or drops or doubles rows
 ├── TrainingError     too few batches, rows or labels, or an estimator that cannot be trained
 ├── ModelError        a bundle, model version or alias that is missing, changed or not to be trusted
@@ -92,6 +93,10 @@ class SourceError(MLAssetsError):
 
 class BatchRefused(MLAssetsError):
     """A batch breaks more rules than the YAML tolerates, or an earlier stage refused it."""
+
+
+class CheckFailed(MLAssetsError):
+    """A check does not pass, and nothing that needs it runs."""
 
 
 class FeatureError(MLAssetsError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(\S+)")
@@ -32,6 +33,22 @@ def _shown(character: str) -> str:
     if is_control or character in TURNS_DIRECTION:
         return character.encode("unicode_escape").decode("ascii")
     return character
+
+
+def as_written(value: object) -> str:
+    """A value of data or settings as files have it: true, null and 2024-01-31, in the place of Python's own words."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{as_written(name)}: {as_written(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_written, value)) + "]"
+    return str(value)
+
+
+def quoted(value: object) -> str:
+    """The same inside a sentence: text in quotes."""
+    return repr(value) if isinstance(value, str) else as_written(value)
 
 
 def one_line(text: str) -> str:

@@ -14,12 +14,12 @@ from pydantic import Field, PrivateAttr
 from ml_assets.errors import LakeError, SpecError, did_you_mean
 from ml_assets.graph import declare
 from ml_assets.graph.batches import combined_version
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake import frames
 from ml_assets.lake.lake import Commit, Lake, Put, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.lake.sql import identifiers
 from ml_assets.resources import MEMORY_LIMIT
+from ml_assets.step_errors import user_errors
 from ml_assets.tables.audit import writer_of
 
 FORMS = "pandas.DataFrame, pyarrow.Table, duckdb.DuckDBPyRelation"

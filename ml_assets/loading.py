@@ -15,12 +15,14 @@ import dagster as dg
 from dagster.components.core import decl
 from dagster_shared.check import CheckError
 
-from ml_assets.broken import stand_in, strict, text_of
+from ml_assets import pipeline_file
+from ml_assets.broken import in_chain, stand_in, strict, text_of
 from ml_assets.component import BrokenPipeline, MLPipeline
 from ml_assets.errors import MLAssetsError, SpecError, UnknownPipeline
 from ml_assets.executors import executor_of
 from ml_assets.graph.alerting.sensors import heartbeat_sensor
-from ml_assets.project import YAML_FILE, find_project, module_name
+from ml_assets.project import YAML_FILE, find_project, module_name, project_at
+from ml_assets.step_errors import WithoutStack
 
 COLLECT_AFTER = 50_000  # objects
 
@@ -36,9 +38,15 @@ def load_from_defs_folder(path_within_project: Path) -> dg.Definitions:
         path_within_project: A path in the project, such as Path(__file__).parent.
     """
     _collect_less_often()
-    found, heartbeat = _from_defs_folder(path_within_project), heartbeat_sensor()
     project = find_project(path_within_project)
-    executor = executor_of(project.root if project else path_within_project)
+    try:
+        found, heartbeat = _from_defs_folder(path_within_project), heartbeat_sensor()
+        executor = executor_of(project.root if project else path_within_project)
+    except Exception as error:  # whatever a YAML or a module under defs/ may raise
+        ours = in_chain(error)
+        if ours is None:
+            raise
+        raise WithoutStack([ours]) from error
     return dg.Definitions.merge(found, dg.Definitions(executor=executor, sensors=[heartbeat] if heartbeat else []))
 
 
@@ -52,18 +60,23 @@ def _collect_less_often() -> None:
 
 
 def _from_defs_folder(path_within_project: Path) -> dg.Definitions:
+    project = find_project(path_within_project)
     try:
+        for file in sorted((project.defs if project else path_within_project).rglob(YAML_FILE)):
+            pipeline_file.check(file)
         return dg.load_from_defs_folder(path_within_project=path_within_project)
-    except Exception:  # whatever a YAML or a module under defs/ may raise
+    except Exception as error:  # whatever a YAML or a module under defs/ may raise
         if strict():
             raise
-        with _skipping_unreadable() as skipped:
-            try:
-                found = [dg.load_from_defs_folder(path_within_project=path_within_project)]
-            except CheckError:  # nothing is left
-                found = []
-        if not skipped:
-            raise
+        first = error
+    # Not inside the handler: each error of another YAML would count as one that came while handling the first.
+    with _skipping_unreadable() as skipped:
+        try:
+            found = [dg.load_from_defs_folder(path_within_project=path_within_project)]
+        except CheckError:  # nothing is left
+            found = []
+    if not skipped:
+        raise first
     root = dg.ComponentTree.for_project(path_within_project).defs_module_path
     stand_ins = [
         stand_in(folder.relative_to(root).parts, folder / YAML_FILE, problem) for folder, problem in skipped.items()
@@ -100,8 +113,9 @@ def load_pipeline(root: Path, name: str) -> MLPipeline:
 
     Raises:
         UnknownPipeline: The project has no such pipeline.
-        SpecError: It cannot be loaded.
+        SpecError: There is no project, or the pipeline cannot be loaded.
     """
+    project_at(root)
     _importable(root)
     _ignore_warnings()
     with _skipping_unreadable() as problems:
@@ -133,12 +147,7 @@ def _ignore_warnings() -> None:
 
 def _as_ours(error: BaseException, module: str) -> MLAssetsError:
     """Our own error where Dagster has wrapped one, else one that says what was raised."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, MLAssetsError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return SpecError(
+    return in_chain(error) or SpecError(
         f"The definitions of {module} cannot be loaded.",
         found=f"{type(error).__name__}: {error}",
         fix="`dagster definitions validate` shows the traceback.",
@@ -155,12 +164,15 @@ def _skipping_unreadable() -> Iterator[dict[Path, str]]:
     original = decl.build_filesystem_component_decl_from_context
 
     def tolerant(context: Any) -> Any:
+        file = context.path / YAML_FILE
         try:
+            if file.is_file():
+                pipeline_file.check(file)
             return original(context)
         except Exception as error:
-            if not _is_ours(context.path / YAML_FILE):
+            if not (isinstance(error, SpecError) or _is_ours(file)):
                 raise
-            skipped[context.path] = text_of(error)
+            skipped[context.path] = text_of(pipeline_file.explained(file, error))
             return None
 
     decl.build_filesystem_component_decl_from_context = tolerant

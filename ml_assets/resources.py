@@ -15,6 +15,7 @@ from ml_assets.home import check_home
 from ml_assets.lake.faults import ENV_MEMORY
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths, private_folder
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import formats
 
 ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
@@ -41,8 +42,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def open(self) -> Lake:
         """The connection; opened at its first use and closed after the run."""
         if self._lake is None:
-            self._lake = Lake.of(self.paths, memory_limit=self.memory_limit)
-            formats.check(self._lake)
+            with user_errors():
+                self._lake = Lake.of(self.paths, memory_limit=self.memory_limit)
+                formats.check(self._lake)
         return self._lake
 
     @contextlib.contextmanager
@@ -80,6 +82,7 @@ def _at_work(context: dg.InitResourceContext, root: Path) -> Iterator[None]:
     if run is None or instance is None or instance.is_ephemeral:
         yield
         return
-    check_home(launcher.home(instance), root)
+    with user_errors():
+        check_home(launcher.home(instance), root)
     with launcher.at_work(instance, run.run_id):
         yield

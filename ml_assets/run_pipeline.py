@@ -54,8 +54,8 @@ class PipelineRunner:
 
     def __init__(self, paths: Paths, console: Console, pipeline: str) -> None:
         self.paths, self.console, self.pipeline = paths, console, pipeline
-        self.home: Path = prepare_home(paths, console.print)
         found = load_pipeline(paths.root, pipeline)
+        self.home: Path = prepare_home(paths, console.print)
         self.spec = found.spec
         made = build_pipeline(found.spec, found.folder, paths, found.positions, found.get_asset_spec)
         self.nodes: Mapping[str, Node] = nodes_of(made.resolve_all_asset_specs())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.errors import SpecError, did_you_mean
+from ml_assets.escaping import quoted
 
 PYPROJECT = "pyproject.toml"
 
@@ -37,7 +38,7 @@ def settings(root: Path, table: str, keys: dict[str, type]) -> dict[str, Any]:
             raise SpecError("A setting does not exist.", found=key, where=where, fix=did_you_mean(key, keys))
         if not isinstance(value, keys[key]):
             expected = {str: "a string", int: "a whole number", dict: "a table"}[keys[key]]
-            raise SpecError(f"The setting {key!r} must be {expected}.", found=repr(value), where=where)
+            raise SpecError(f"The setting {key!r} must be {expected}.", found=quoted(value), where=where)
     return dict(found)
 
 

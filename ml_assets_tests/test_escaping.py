@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from html.parser import HTMLParser
 
@@ -12,7 +13,18 @@ from rich.table import Table
 
 from ml_assets.cli.group import SafeConsole
 from ml_assets.errors import SourceError
-from ml_assets.escaping import Marked, host_of, markdown, one_line, script_data, slack, visible, without_secrets
+from ml_assets.escaping import (
+    Marked,
+    as_written,
+    host_of,
+    markdown,
+    one_line,
+    quoted,
+    script_data,
+    slack,
+    visible,
+    without_secrets,
+)
 from ml_assets.reporting import html
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.plots import Figure
@@ -204,3 +216,9 @@ def test_a_login_that_a_library_names_on_its_own_is_not_shown_either() -> None:
 def test_an_error_shows_no_secret_and_no_control_character() -> None:
     error = SourceError("It is away.", found="\x1b[31mred", where={"url": "sftp://user:p@ss@host/in?sig=1"})
     assert str(error) == "It is away.\n  found: \\x1b[31mred\n  where: url sftp://host/in?..."
+
+
+def test_values_are_shown_as_files_have_them() -> None:
+    value = {"early_stopping": True, "max_depth": None, "from": dt.date(2024, 1, 31), "layers": [8, "wide"]}
+    assert as_written(value) == "{early_stopping: true, max_depth: null, from: 2024-01-31, layers: [8, wide]}"
+    assert quoted("8") == "'8'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -66,6 +67,9 @@ def _drop(key: str) -> Callable[[dict[str, Any]], None]:
         (_drop("target"), "target", "the key 'target' is missing"),
         (_set("lookups.regions", {"key": ["region"], "sql": "x.sql"}), "", "'regions' names two tables"),
         (_set("source.path", ""), "source.path", "at least 1 character"),
+        (_set("source.path", None), "source.path", "valid string; found null"),
+        (_set("key", True), "key", "found true"),
+        (_set("gates.slices.by", dt.date(2024, 1, 31)), "gates.slices.by", "found 2024-01-31"),
     ],
 )
 def test_wrong_yaml_is_refused(change: Callable[[dict[str, Any]], None], place: str, text: str) -> None:
@@ -88,7 +92,7 @@ def test_wrong_yaml_is_refused(change: Callable[[dict[str, Any]], None], place: 
             {"on": [{"new_batchs": 2}]},
             {"retrain.on.0.new_batchs": "did you mean 'new_batches'?", "retrain.on.0.new_batches": "is missing"},
         ),
-        ("columns.2.allowed", ["A", ["B"]], {"columns.2.allowed.1": "string, integer, number or boolean; found ['B']"}),
+        ("columns.2.allowed", ["A", ["B"]], {"columns.2.allowed.1": "string, integer, number or boolean; found [B]"}),
     ],
 )
 def test_what_may_be_several_things_is_refused_as_the_one_that_was_meant(

@@ -10,6 +10,7 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import pipeline_argument, reading, version_option
+from ml_assets.escaping import as_written
 from ml_assets.lake.paths import Paths
 
 
@@ -69,4 +70,4 @@ def _show(found: Mapping[str, Any]) -> None:
 
 
 def _value(value: object) -> str:
-    return "missing" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "missing" if value is None else f"{value:.4g}" if isinstance(value, float) else as_written(value)

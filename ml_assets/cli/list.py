@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.lake.paths import Paths
+from ml_assets.project import project_at
 
 NUMBERS = ("test", "live", "batches", "rows", "quarantined")
 WHAT = ("batches", "versions")
@@ -37,6 +39,8 @@ def list_(pipeline: str | None, what: str | None, limit: int, as_json: bool) -> 
     else:
         with reading(pipeline) as lake:
             rows = pipeline_lists.batches(lake, pipeline, limit)
+    if not rows and pipeline is None:
+        project_at(Path.cwd())  # there may be none
     if as_json:
         print_json(rows)
     elif not rows:

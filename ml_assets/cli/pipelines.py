@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_assets.errors import LakeError, MLAssetsError
+from ml_assets.errors import MLAssetsError
 from ml_assets.lake.paths import Paths
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def writing(pipeline: str | None = None) -> Iterator[Lake]:
         LakeError: There is no lake yet, or a newer ml_assets has written it.
         UnknownPipeline: The lake has no such pipeline.
     """
+    from ml_assets.lake.faults import no_lake
     from ml_assets.lake.lake import Lake
     from ml_assets.tables import formats
     from ml_assets.tables.pipelines import need_pipeline
 
     with Lake.of(Paths.of()) as lake:
         if not lake.catalog.exists():
-            raise LakeError("There is no lake yet.", where={"folder": lake.folder})
+            raise no_lake(lake.folder)
         formats.check(lake)
         if pipeline is not None:
             need_pipeline(lake, pipeline)

@@ -12,6 +12,7 @@ from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid, json_option, limit_option, print_json
 from ml_assets.cli.pipelines import optional_pipeline, reading
 from ml_assets.errors import LakeError, did_you_mean
+from ml_assets.escaping import as_written
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.pipelines import only_pipeline
 from ml_assets.tables.trials import need_newest
@@ -110,4 +111,4 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else as_written(value)

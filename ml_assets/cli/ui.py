@@ -15,6 +15,8 @@ from ml_assets.errors import ServingError
 from ml_assets.home import prepare_home
 from ml_assets.lake.paths import Paths
 from ml_assets.pages.addresses import ENV_PAGES_URL
+from ml_assets.project import project_at
+from ml_assets.ui.locations import WORKSPACE
 from ml_assets.ui.services import services
 from ml_assets.ui.supervise import run
 from ml_assets.ui.web import ENV_UI_URL
@@ -44,6 +46,8 @@ def ui(port: int, host: str, keys: Path | None) -> None:
     from ml_assets.server.keys import read_keys
 
     paths = Paths.of()
+    if not (paths.root / WORKSPACE).is_file():
+        project_at(paths.root)  # nothing is written where there is none
     addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_PAGES_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
     for taken in (port, port + 1):

@@ -19,10 +19,10 @@ import duckdb
 from ml_assets.atomic import short_hash
 from ml_assets.errors import BatchRefused, LakeError, MLAssetsError
 from ml_assets.graph.declare import Metadata, commit, shown, table_of, written_metadata
-from ml_assets.graph.step_errors import failure
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Lake, Written
 from ml_assets.pages import addresses
+from ml_assets.step_errors import UserFailure
 from ml_assets.tables import ingest_errors
 from ml_assets.tables.ingest_errors import FailedIngest
 
@@ -58,6 +58,10 @@ def unfinished_run(instance: dg.DagsterInstance, pipeline: str) -> dg.DagsterRun
     return None
 
 
+# What DuckDB says of values and of the machine. Of a wrong SELECT of ours it says a ProgrammingError.
+OF_DATA = (duckdb.DataError, duckdb.OperationalError, duckdb.InvalidInputException)
+
+
 @dataclass
 class Result:
     """What one step made for one asset: the write, and metadata of its own."""
@@ -84,7 +88,7 @@ def each_batch(
     pipeline = keys[0].path[0]
     batches = sorted(context.partition_keys)
     if not batches:
-        raise failure([_no_batch(context, pipeline)])
+        raise UserFailure([_no_batch(context, pipeline)])
     selected = [key for key in keys if key in context.selected_asset_keys]
     versions: dict[dg.AssetKey, list[str]] = {key: [] for key in selected}
     totals: dict[dg.AssetKey, int] = dict.fromkeys(selected, 0)
@@ -100,7 +104,7 @@ def each_batch(
             with contextlib.suppress(LakeError):  # a lake that cannot be written cannot say so
                 ingest_errors.record(lake, pipeline, [failed], commit(context, keys[0], batch))
             if faults.stops_all(caught):
-                raise failure([error, _not_tried(batches[number:])]) from None
+                raise UserFailure([error, _not_tried(batches[number:])]) from None
             for key in selected:
                 context.add_asset_metadata({"refused": str(error)}, asset_key=key, partition_key=batch)
             if len(batches) > 1:
@@ -117,7 +121,7 @@ def each_batch(
         rows = ", ".join(f"{result.written.rows:,} rows in {key.path[-1]}" for key, result in results.items())
         context.log.info(f"[{number}/{len(batches)}] {batch}: {rows}, {seconds:.2f} s")
     if len(errors) == len(batches):
-        raise failure(errors)
+        raise UserFailure(errors)
     for key in selected:
         yield dg.MaterializeResult(
             asset_key=key,
@@ -140,7 +144,7 @@ def _rows_of_table(lake: Lake, key: dg.AssetKey) -> Metadata:
 
 def _of_batch(context: dg.AssetExecutionContext, caught: Exception, pipeline: str, batch: str) -> MLAssetsError:
     """What a batch is refused for. What no check foresaw keeps its traceback in the run's log."""
-    if not isinstance(caught, MLAssetsError | duckdb.OutOfMemoryException):
+    if not isinstance(caught, (MLAssetsError, *OF_DATA)):
         context.log.error(f"batch {batch}: {type(caught).__name__}", exc_info=caught)
     return faults.explained(caught).at(pipeline=pipeline, batch=batch)
 

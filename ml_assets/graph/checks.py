@@ -6,13 +6,14 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.errors import CheckFailed
 from ml_assets.graph.batches import RANGE_TAG
 from ml_assets.graph.declare import Metadata, asset_key, batches_of, hours_of
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake import faults
 from ml_assets.lake.lake import Lake
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import UserFailure, user_errors
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,56 @@ def batch_checks(
         batches = sorted(step.partition_keys)
         with user_errors(pipeline=spec.name), store.one_snapshot():
             found = [{batch: _verdict(check, store, batch) for batch in batches} for check in checks]
-        for check, verdicts in zip(checks, found, strict=True):
+        made = [_overall(key, check, verdicts) for check, verdicts in zip(checks, found, strict=True)]
+        for result, check, verdicts in zip(made, checks, found, strict=True):
             if RANGE_TAG in step.run.tags:  # Dagster gives the result to a batch only in a run of one partition key
                 yield from _evaluations(key, check.name, verdicts)
-            yield _overall(key, check, verdicts)
+            yield result
+        stop_after(made)
 
     return checked
+
+
+def blocking_check(
+    asset: dg.AssetKey, description: str
+) -> Callable[[Callable[[str, LakeResource], Verdict]], dg.AssetChecksDefinition]:
+    """A check without which nothing that follows runs. It takes a run's id and the lake, and gives the check its name.
+
+    Args:
+        asset: What it judges.
+        description: What holds where it passes.
+    """
+
+    def declared(judge: Callable[[str, LakeResource], Verdict]) -> dg.AssetChecksDefinition:
+        name = judge.__name__
+
+        @dg.multi_asset_check(
+            name=f"{asset.to_python_identifier()}_{name}",
+            specs=[dg.AssetCheckSpec(name, asset=asset, blocking=True, description=description)],
+        )
+        def checked(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+            with user_errors(asset=asset.to_user_string()):
+                found = judge(context.op_execution_context.run.run_id, lake)
+            result = dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=name,
+                passed=found.passed,
+                metadata=found.metadata,
+                description=found.description,
+            )
+            yield result
+            stop_after([result])
+
+        return checked
+
+    return declared
+
+
+def stop_after(results: Sequence[dg.AssetCheckResult]) -> None:
+    """Fail the step where a blocking check does not pass. Dagster would, with a stack that says nothing of the data."""
+    failed = [one for one in results if not one.passed and one.severity is dg.AssetCheckSeverity.ERROR]
+    if failed:
+        raise UserFailure([CheckFailed(f"The check {one.check_name} fails.", found=one.description) for one in failed])
 
 
 def _verdict(check: BatchCheck, lake: Lake, batch: str) -> Verdict:

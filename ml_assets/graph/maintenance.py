@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.graph import declare
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import prediction_log
 from ml_assets.tables.maintenance import run_maintenance
 from ml_assets.tables.prediction_log import PREDICTION_LOG

@@ -170,7 +170,8 @@ def lake_error(error: BaseException, rule: str, folder: Path | None = None, **wh
 
 def no_lake(folder: Path | str) -> LakeError:
     """The error of one who reads before anything was written."""
-    return LakeError("There is no lake yet.", where={"folder": folder}, fix="Materialize an asset first, see README.")
+    fix = "`ml-assets run PIPELINE`, in the folder of the project, makes it."
+    return LakeError("There is no lake yet.", where={"folder": folder}, fix=fix)
 
 
 def one_line(error: BaseException) -> str:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ml_assets.errors import SpecError, did_you_mean
+from ml_assets.errors import SpecError, did_you_mean, nearest
 
 DEPTH = 20  # imports and base classes that are followed, one after the other
+EXAMPLE = "Name a class with scikit-learn's interface, such as sklearn.linear_model.LogisticRegression."
+LIBRARIES = ("sklearn", "lightgbm", "xgboost", "catboost")
+INTERFACE = ("fit", "predict", "get_params")
+Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,21 @@ class Class:
 
 
 def check_path(path: str) -> None:
-    """Refuse an estimator that does not exist.
+    """Refuse an estimator that does not exist, and what cannot be one.
 
     Raises:
-        SpecError: The module is not installed, or has no such name.
+        SpecError: The module is not installed, has no such name, or that is no class with scikit-learn's interface.
     """
     module, _, name = path.rpartition(".")
     top = module.split(".")[0]
+    if top in sys.stdlib_module_names:
+        raise SpecError(f"{path} is no estimator: it belongs to Python itself.", fix=EXAMPLE)
     if importlib.util.find_spec(top) is None:
+        near = nearest(top, LIBRARIES)
         raise SpecError(
             f"The estimator's package {top!r} is not installed.",
             found=path,
-            fix=f"pip install {top}, or correct the path.",
+            fix=f"did you mean {near!r}?" if near else f"pip install {top}, or correct the path.",
         )
     file = _file(module)
     if file is not None and not file.exists():
@@ -67,6 +75,22 @@ def check_path(path: str) -> None:
     if names is not None and name not in names:
         classes = [word for word in names if word[:1].isupper()]
         raise SpecError(f"{module} has no {name!r}; {did_you_mean(name, classes or names)}", found=path)
+    why = _unfit(path)
+    if why:
+        raise SpecError(f"{path} is no estimator: {why}.", fix=EXAMPLE)
+
+
+def _unfit(path: str) -> str | None:
+    """Why what is at an import path cannot be an estimator, as far as its source tells."""
+    module, _, name = path.rpartition(".")
+    file, found = _file(path), _found(module, name, DEPTH)
+    if found is None:
+        return "it is a module" if file is not None and file.exists() else None
+    if isinstance(found[1], ast.FunctionDef):
+        return "it is a function"
+    known = estimator(path)
+    missing = [word for word in INTERFACE if word not in known.methods] if known and known.whole else []
+    return f"it has no {' and no '.join(f'{word}()' for word in missing)}" if missing else None
 
 
 def check_parameter(path: str, name: str) -> None:
@@ -142,6 +166,9 @@ def _bases(module: str, name: str, depth: int) -> Iterator[ast.ClassDef | str]:
         yield name
         return
     home, node = place
+    if isinstance(node, ast.FunctionDef):
+        yield name
+        return
     yield node
     for base in node.bases:
         words = ast.unparse(base).partition("[")[0].split(".")
@@ -150,13 +177,13 @@ def _bases(module: str, name: str, depth: int) -> Iterator[ast.ClassDef | str]:
         yield from _bases(home, words[0], depth - 1) if len(words) == 1 else iter(words[-1:])
 
 
-def _found(module: str, name: str, depth: int) -> tuple[str, ast.ClassDef] | None:
-    """The module that defines a class, and its definition; imports are followed."""
+def _found(module: str, name: str, depth: int) -> tuple[str, Definition] | None:
+    """The module that defines a class or function, and its definition; imports are followed."""
     tree = _tree(module)
     if tree is None or depth <= 0:
         return None
     for node in _statements(tree.body):
-        if isinstance(node, ast.ClassDef) and node.name == name:
+        if isinstance(node, Definition) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:

@@ -99,7 +99,7 @@ def make(paths: Paths, keys: Keys, watch: bool = True) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=partial(_watching, views) if watch else None,
-        exception_handlers={404: served.missing, 405: served.missing},
+        exception_handlers={404: served.missing, 405: served.missing, 500: served.failed},
     )
 
 
@@ -155,7 +155,11 @@ class _Served:
 
     async def decide(self, request: Request) -> Response:
         """Approve or reject a version: each decision needs the key, so that no other site can use one."""
-        body = await request.body() if int(request.headers.get("content-length", MOST_FORM + 1)) <= MOST_FORM else b""
+        if int(request.headers.get("content-length", MOST_FORM + 1)) > MOST_FORM:
+            return await self._refused(
+                request, f"The form is larger than {MOST_FORM:,} bytes: shorten the reason.", 413
+            )
+        body = await request.body()
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:
             self._check_key(form.get("key", ""))
@@ -171,6 +175,8 @@ class _Served:
     def _check_key(self, key: str) -> None:
         if not self.keys:
             raise Problem(403, "not-allowed", "No key is configured. `ml-assets key --scope approve` makes one.")
+        if not key.strip():
+            raise Problem(401, "no-key", "Enter a key with the scope approve.")
         self.keys.check(f"Bearer {key}", "approve")
 
     def _decide(self, name: str, version: str, form: dict[str, str]) -> None:
@@ -217,8 +223,18 @@ class _Served:
         return FileResponse(file, headers=OF_REPORTS, media_type=REPORT_TYPES[file.suffix])
 
     async def missing(self, request: Request, error: Exception) -> Response:
-        """An address that is none of ours."""
-        return self._problem(request, "There is no such page.", getattr(error, "status_code", 404))
+        """An address that is none of ours, or a method that it does not take."""
+        allowed = (getattr(error, "headers", None) or {}).get("Allow")
+        if allowed is None:
+            return self._problem(request, "There is no such page.", 404)
+        answer = self._problem(request, f"This page takes {allowed}, not {request.method[:20]}.", 405)
+        answer.headers["Allow"] = allowed
+        return answer
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """A bug of ours, whose traceback the server's log has."""
+        text = f"The server failed: {type(error).__name__}. Its output has the traceback; please report it."
+        return self._problem(request, text, 500)
 
     def _answer(self, request: Request, make_page: Callable[[Request], str]) -> Response:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ml_assets.escaping import visible
+from ml_assets.escaping import as_written, visible
 from ml_assets.pages import addresses, plots
 from ml_assets.reporting.html import TEMPLATES as SHARED
 
@@ -135,6 +135,8 @@ def _shown(value: object) -> object:
     """What a value is shown as: nothing for None; control characters written out."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return as_written(value)
     return value if not isinstance(value, str) or hasattr(value, "__html__") else visible(value)
 
 

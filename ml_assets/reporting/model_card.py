@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ml_assets.escaping import Marked, markdown
+from ml_assets.escaping import Marked, as_written, markdown
 from ml_assets.ml.bundle import LIBRARIES
 from ml_assets.reporting import narrative
 from ml_assets.spec import PipelineSpec
@@ -83,7 +83,8 @@ def _details(spec: PipelineSpec, model: ModelVersion, served: Served | None) -> 
         "version": model.version,
         "owners": ", ".join(spec.owners) or "none named",
         "candidate": Marked(f"{markdown(model.candidate)}, `{model.estimator}`"),
-        "parameters": ", ".join(f"{name}={value}" for name, value in sorted(model.params.items())) or "defaults",
+        "parameters": ", ".join(f"{name}={as_written(value)}" for name, value in sorted(model.params.items()))
+        or "defaults",
         "kind": spec.target.kind,
         **_bundles(spec, model, served),
         "recipe": Marked(", ".join(f"{name} `{digest}`" for name, digest in model.recipe.items())),

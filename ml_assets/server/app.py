@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +11,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -44,7 +42,7 @@ def app(registry: Registry, keys: Keys | None = None, counting: Counting | None 
         counting: Counts requests; by default in memory of its own.
     """
     routes = Routes(registry, Keys() if keys is None else keys, counting or Counting(Metrics(shared(1))))
-    return Starlette(routes=routes.all(), exception_handlers={HTTPException: _no_route})
+    return Starlette(routes=routes.all(), exception_handlers={404: _no_route, 405: _no_route})
 
 
 class Routes:
@@ -123,7 +121,7 @@ class Routes:
         body = await self._bodies.read(request)
         if pipeline.keeper is None:
             raise Problem(
-                409, "not-logged", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
+                409, "no-log", f"{pipeline.name} has no prediction log (serving.log), so that no outcome fits it."
             )
         found = msgspec.json.decode(body, type=FeedbackRequest)
         request_id = new_id()
@@ -206,12 +204,13 @@ def _check_origin(request: Request) -> None:
     """
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Problem(403, "not-allowed", "Requests from pages of other sites are not answered.")
+        raise Problem(403, "foreign-origin", f"The request comes from a page of {origin[:100]}.")
 
 
-async def _no_route(_: Request, error: Exception) -> Response:
+async def _no_route(request: Request, error: Exception) -> Response:
     """A path or method that is not there, in the form of every problem."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    detail = "There is no such path." if status == 404 else http.HTTPStatus(status).phrase
-    return Problem(status, "not-found", f"{detail} /docs names all.", headers=headers).response()
+    headers = dict(getattr(error, "headers", None) or {})
+    if "Allow" in headers:
+        detail = f"{request.url.path[:100]} takes {headers['Allow']}, not {request.method[:20]}. /docs names all."
+        return Problem(405, "wrong-method", detail, headers=headers).response()
+    return Problem(404, "not-found", "There is no such path. /docs names all.").response()

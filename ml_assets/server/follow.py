@@ -50,7 +50,7 @@ def _place(lake: Lake, paths: Paths, pipeline: str, version: str | None) -> Loca
         version = versions.need_alias(lake, pipeline, "champion").version
     elif versions.version(lake, pipeline, version) is None:
         known = [model.version for model in versions.versions(lake, pipeline)]
-        fix = did_you_mean(version, known) if known else f"Run the job {pipeline}_train."
+        fix = did_you_mean(version, known) if known else f"Run `ml-assets train {pipeline}`."
         raise ModelError(f"There is no version {version}.", where={"pipeline": pipeline}, fix=fix)
     found = releases.need(lake, pipeline, version)
     return LocalRelease(version, paths.artifacts.releases.fetch(found.folder), found.sha256)
@@ -201,7 +201,9 @@ class Follower:
                 one.pipeline.swap(after)
             if after is not None and (before is None or _words(after) != _words(before)):
                 self._count("ml_assets_swaps_total", name)
-                log.warning("%s is served by %s; before: %s", name, _words(after), before and _words(before))
+                log.warning(
+                    "%s is served by %s%s", name, _words(after), f"; before: {_words(before)}" if before else ""
+                )
             if failed is not None:
                 self._count("ml_assets_load_failures_total", name)
                 raise failed

@@ -66,7 +66,7 @@ class Keys:
         name = name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
         if self.is_local and name not in LOOPBACK and not LOOPBACK_NET.fullmatch(name):
             why = f"The Host header names {name[:100]!r}, not this machine. Behind a proxy, use API keys or --insecure."
-            raise Problem(403, "not-allowed", why)
+            raise Problem(403, "foreign-host", why)
 
     def check(self, authorization: str | None, scope: str | None) -> None:
         """Refuse a request that its header does not allow.
@@ -82,13 +82,11 @@ class Keys:
             return
         word, _, secret = (authorization or "").partition(" ")
         if word.lower() != "bearer" or not secret.strip():
-            raise Problem(
-                401, "not-allowed", "Send a key in the header `Authorization: Bearer KEY`.", headers=CHALLENGE
-            )
+            raise Problem(401, "no-key", "Send a key in the header `Authorization: Bearer KEY`.", headers=CHALLENGE)
         digest = hashlib.sha256(secret.strip().encode()).digest()
         found = [key for key in self._known if hmac.compare_digest(key.sha256, digest)]
         if not found:
-            raise Problem(401, "not-allowed", "The key is not known here.", headers=CHALLENGE)
+            raise Problem(401, "no-key", "The key is not known here.", headers=CHALLENGE)
         if scope is not None and not any(scope in key.scopes for key in found):
             raise Problem(403, "not-allowed", f"The key does not have the scope {scope}.")
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails
 
 from ml_assets.errors import did_you_mean
+from ml_assets.escaping import quoted
 from ml_assets.metrics import METRICS
 
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
@@ -104,9 +105,9 @@ def _explained(model: type[BaseModel], line: Any) -> InitErrorDetails:
         error = ValueError(f"unknown key {loc[0]!r}; {did_you_mean(str(loc[0]), model.model_fields)}")
     elif kind == "literal_error":
         valid = re.findall(r"'([^']*)'", line["ctx"]["expected"])
-        error = ValueError(f"{found!r} is not a valid word; {did_you_mean(str(found), valid)}")
+        error = ValueError(f"{quoted(found)} is not a valid word; {did_you_mean(str(found), valid)}")
     elif kind == "missing":
         error = _KeyMissing(f"the key {loc[-1]!r} is missing")
     else:
-        error = ValueError(f"{message}; found {found!r}")
+        error = ValueError(f"{message}; found {quoted(found)}")
     return InitErrorDetails(type="value_error", loc=loc, input=found, ctx={"error": error})

@@ -183,7 +183,7 @@ def need(lake: Lake, pipeline: str, version: str) -> Release:
         raise ModelError(
             f"Version {version} has no release.",
             where={"pipeline": pipeline},
-            fix=f"Run the job {pipeline}_train, or materialize {pipeline}/release_candidate.",
+            fix=f"Run `ml-assets train {pipeline}`, or materialize {pipeline}/release_candidate.",
         )
     return found
 

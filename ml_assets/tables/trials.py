@@ -58,7 +58,10 @@ def need_newest(lake: Lake, pipeline: str, candidate: str | None, pin: str | Non
     rows = TRIALS.query(lake, pipeline, "SELECT pin_id FROM {t} GROUP BY pin_id ORDER BY max(finished_at) DESC")
     pins = [row["pin_id"] for row in rows]
     if not pins:
-        raise LakeError(f"The pipeline {pipeline} has no trials yet.", fix=f"Run the job {pipeline}_train.")
+        raise LakeError(
+            f"The pipeline {pipeline} has no trials yet.",
+            fix=f"Run `ml-assets train {pipeline}`.",
+        )
     if pin is not None and pin not in pins:
         raise LakeError(f"No trial of {pipeline} was on training set {pin!r}.", fix=did_you_mean(pin, pins))
     found = newest(lake, pipeline, pin or pins[0])

@@ -136,7 +136,10 @@ def check_pipeline(lake: Lake, pipeline: str) -> None:
     """
     if pipeline not in with_models(lake):
         need_pipeline(lake, pipeline)
-        raise ModelError(f"The pipeline {pipeline} has no model yet.", fix=f"Run the job {pipeline}_train.")
+        raise ModelError(
+            f"The pipeline {pipeline} has no model yet.",
+            fix=f"Run `ml-assets train {pipeline}`.",
+        )
 
 
 def need_version(lake: Lake, pipeline: str, number: str) -> ModelVersion:
@@ -222,7 +225,7 @@ def need_alias(lake: Lake, pipeline: str, name: Alias) -> ModelVersion:
         raise ModelError(
             f"There is no {name} yet.",
             where={"pipeline": pipeline},
-            fix=f"Run the job {pipeline}_train; if it ran, {pipeline}.champion says why no version was promoted.",
+            fix=f"Run `ml-assets train {pipeline}`; if it ran, {pipeline}.champion says why no version was promoted.",
         )
     return model
 

@@ -55,3 +55,17 @@ def test_a_pipeline_that_has_not_run(
     (one,) = listed()
     assert (one["pipeline"], one["state"], one["champion"]) == ("loans", "not run yet", None)
     assert "not run yet" in CliRunner().invoke(main, ["list"]).output
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["run", "loans"], ["train", "loans"], ["ui", "--port", "40001"], ["status"]]
+)
+def test_a_folder_without_a_project_is_named_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(main, command)
+    assert shown.exit_code == 1
+    assert "no pyproject.toml" in shown.output
+    assert "next:  Go to the project" in shown.output
+    assert list(tmp_path.iterdir()) == []

@@ -94,5 +94,5 @@ def test_rows_in_the_catalog_are_backed_up_and_moved_to_a_server_once_they_are_i
 
 
 def test_without_a_lake_the_next_step_is_said(project: Paths, there: Paths) -> None:
-    with pytest.raises(LakeError, match=r"no lake yet(.|\n)*Materialize an asset first"):
+    with pytest.raises(LakeError, match=r"no lake yet(.|\n)*`ml-assets run PIPELINE`"):
         move(there.place, project.place, quiet, 5)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from sklearn.utils import all_estimators
 
 from ml_assets.errors import SpecError
 from ml_assets.ml import signatures
@@ -64,6 +66,12 @@ class Data(ClassifierMixin, BaseEstimator):
 
 class Values(BaseEstimator):
     def __init__(self, alpha=1): ...
+    fit = predict = None
+
+class Helper(BaseEstimator):
+    def fit(self, X, y): ...
+
+def make_own(): ...
 
 made = type("Made", (Own,), {})
 """
@@ -88,6 +96,35 @@ def test_an_estimator_of_ones_own_is_read_and_never_imported(own: str) -> None:
     for name in ("Open", "Unknown", "Data", "made"):  # what the source leaves open is left to the training
         signatures.check_parameter(f"{own}.{name}", "anything")
     assert own not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("os.system", "belongs to Python itself"),
+        ("subprocess.Popen", "belongs to Python itself"),
+        ("sklearn.linear_model", "it is a module"),
+        ("sklearn.linear_model.ridge_regression", "it is a function"),
+        ("sklean.linear_model.Ridge", "'sklean' is not installed.*did you mean 'sklearn'"),
+        ("sklearn.preprocessing.StandardScaler", r"it has no predict\(\)"),
+        ("sklearn.model_selection.TimeSeriesSplit", r"it has no fit\(\) and no predict\(\) and no get_params\(\)"),
+        ("own_estimators.Helper", r"it has no predict\(\)"),
+        ("own_estimators.make_own", "it is a function"),
+    ],
+)
+def test_what_cannot_be_an_estimator_is_refused(own: str, path: str, text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        signatures.check_path(path)
+    assert re.search(text, str(caught.value), re.DOTALL)
+    assert own not in sys.modules
+
+
+def test_every_estimator_of_the_libraries_is_taken() -> None:
+    found = [one for kind in ("classifier", "regressor") for _, one in all_estimators(kind)]
+    boosters = ("lightgbm.LGBM", "xgboost.XGB", "catboost.CatBoost")
+    paths = [f"{one.__module__.partition('._')[0]}.{one.__name__}" for one in found]
+    for path in [*paths, *(f"{name}{kind}" for name in boosters for kind in ("Classifier", "Regressor"))]:
+        signatures.check_path(path)
 
 
 def test_an_estimator_fits_the_kind_of_the_target(own: str) -> None:

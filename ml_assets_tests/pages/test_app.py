@@ -104,6 +104,22 @@ def test_what_is_not_there(client: Client, path: str, status: int, said: str) ->
     assert headers["content-security-policy"].startswith("default-src 'none'")
 
 
+def test_a_method_that_a_page_does_not_take(client: Client) -> None:
+    status, text, headers = client.ask("/pipelines/loans/batches", "POST", "")
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+    assert "This page takes GET, HEAD, not POST." in text
+
+
+def test_a_bug_is_a_page_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: object) -> str:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("ml_assets.pages.views.Views.timeline", bug)
+    status, text, headers = client.ask("/timeline")
+    assert (status, "The server failed: ZeroDivisionError." in text) == (500, True)
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+
+
 def test_a_report_may_show_itself_and_nothing_else(client: Client) -> None:
     status, text, headers = client.ask("/reports/loans/evaluation/1.0.0.html")
     assert status == 200
@@ -158,6 +174,10 @@ def test_deciding_needs_a_key_and_a_reason(client: Client, paths: Paths, monkeyp
         return status, text
 
     assert send(key="mla_wrong")[0] == 401
+    status, text = send(key=" ")
+    assert (status, "Enter a key" in text) == (401, True)
+    status, text = send(why="x" * 30_000)
+    assert (status, "shorten the reason" in text) == (413, True)
     assert send(key=PREDICT)[0] == 403  # another scope
     status, text = send(why=" ")
     assert status == 409

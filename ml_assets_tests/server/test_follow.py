@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -107,6 +108,12 @@ def test_the_champion_is_followed_and_a_broken_release_is_not(paths: Paths, tmp_
         assert server.end() == 0
     assert {status for status, _ in answers} == {200}
     assert {version for _, version in answers} == {"1.0.0", "1.0.1", "1.0.3"}
+    swaps = re.findall(
+        r"loans is served by (champion [\d.]+), lookups \w+(; before: .*)?\n", (tmp_path / "log").read_text()
+    )
+    assert swaps[0] == ("champion 1.0.0", "")
+    assert swaps[1][0] == "champion 1.0.3"
+    assert swaps[1][1].startswith("; before: champion 1.0.0, lookups ")
 
 
 def test_what_cannot_be_served_says_what_to_do(trained: Project) -> None:

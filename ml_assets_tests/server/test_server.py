@@ -106,6 +106,31 @@ def test_what_it_serves_and_takes_can_be_asked(server: Server) -> None:
     assert {"Row_loans", "Request_loans", "PredictResponse", "Problem"} <= openapi["components"]["schemas"].keys()
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "kind", "title"),
+    [
+        ("/v1", None, {"Origin": "http://other.example"}, 403, "foreign-origin", "Pages of other sites may not use"),
+        ("/v1", None, {"Host": "other.example"}, 403, "foreign-host", "The Host header does not name this server"),
+        ("/v1/loans/predict", None, {}, 405, "wrong-method", "The path does not take this method"),
+        ("/docs", {}, {}, 405, "wrong-method", "The path does not take this method"),
+        ("/v2", None, {}, 404, "not-found", "There is no such path, pipeline or version"),
+        ("/v1/lone", None, {}, 404, "not-found", "There is no such path, pipeline or version"),
+        ("/v1/loans/feedback", {"outcomes": []}, {}, 409, "no-log", "The pipeline keeps no prediction log"),
+    ],
+)
+def test_a_problem_has_a_title_of_its_own(
+    server: Server, path: str, body: object, headers: dict[str, str], status: int, kind: str, title: str
+) -> None:
+    found, problem = server.ask(path, body, headers)
+    assert (found, problem["type"]) == (status, f"urn:ml_assets:problem:{kind}")
+    assert problem["title"].startswith(title)
+
+
+def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_takes(server: Server) -> None:
+    _, problem = server.ask("/v1/loans/predict")
+    assert problem["detail"] == "/v1/loans/predict takes POST, not GET. /docs names all."
+
+
 @pytest.mark.parametrize("path", ["/v1", "/v1/loans", "/metrics", "/health/ready", "/openapi.json", "/docs"])
 def test_a_name_that_resolves_to_this_machine_is_told_nothing(server: Server, path: str) -> None:
     status, found = server.ask(path, headers={"Host": "rebound.example:8000"})

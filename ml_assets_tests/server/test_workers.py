@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,37 @@ def test_a_killed_worker_is_replaced_and_its_counts_are_kept(server: Server, tra
     assert 'ml_assets_rows_total{pipeline="loans",version="1.0.0",role="champion"} 40\n' in metrics
 
 
+def test_a_killed_worker_closes_its_connections_and_another_answers_what_it_had_not_taken(
+    server: Server, trained: Project
+) -> None:
+    row = release.read_golden(trained.paths.releases / "loans" / "1.0.0").rows[0]
+    sent = "POST", "/v1/loans/predict", json.dumps({"rows": [row]}), {"Authorization": f"Bearer {PREDICT[0]}"}
+    taken = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    taken.request(*sent)
+    assert taken.getresponse().read()
+    workers = psutil.Process(server.process.pid).children()
+    for worker in workers:
+        worker.suspend()
+    waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    waiting.request(*sent)
+    taken.request(*sent)
+    killed = time.monotonic()
+    for worker in workers:
+        worker.kill()
+    with pytest.raises(OSError, match=r"closed connection|reset"):
+        taken.getresponse()
+    assert time.monotonic() - killed < 1
+    assert waiting.getresponse().status == 200
+    waiting.close()
+
+
 def test_keys_open_what_their_scope_says(server: Server) -> None:
     assert server.ask("/health/ready")[0] == 200  # whoever looks after the process needs no key
     status, problem = server.ask("/v1/loans/predict", {"rows": []})
-    assert (status, problem["type"]) == (401, "urn:ml_assets:problem:not-allowed")
+    assert (status, problem["type"]) == (401, "urn:ml_assets:problem:no-key")
     assert server.ask("/v1")[0] == 401
-    assert ask(server, "POST", "/v1/loans/reload", {})[0] == 403
+    status, refused = ask(server, "POST", "/v1/loans/reload", {})
+    assert (status, json.loads(refused)["title"]) == (403, "The key does not allow this")
     assert ask(server, "POST", "/v1/loans/reload", {}, ADMIN[0])[0] == 200
     assert ask(server, "POST", "/v1/loans/predict", {"rows": []}, ADMIN[0])[0] == 403
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)

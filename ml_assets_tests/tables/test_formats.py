@@ -13,6 +13,7 @@ from ml_assets.lake import comments
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.resources import LakeResource
+from ml_assets.step_errors import UserFailure
 from ml_assets.tables import formats
 from ml_assets.tables.arrivals import ARRIVALS
 from ml_assets.tables.trials import TRIALS
@@ -49,7 +50,7 @@ def test_a_newer_format_is_refused(project: Path) -> None:
     shown = CliRunner().invoke(main, ["trials", "t"])
     assert (shown.exit_code, expected in shown.output) == (1, True)
     assert "Install that version again" in shown.output
-    with pytest.raises(LakeError, match="newer version of ml_assets"):
+    with pytest.raises(UserFailure, match="newer version of ml_assets"):
         LakeResource(paths=Paths.of(project)).open()
 
 

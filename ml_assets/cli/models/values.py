@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+from ml_assets.escaping import as_written
+
 
 def shown_value(value: object) -> str:
     """Any value of a version, as text."""
@@ -14,10 +16,14 @@ def shown_value(value: object) -> str:
     if isinstance(value, dt.datetime):
         return minute(value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {shown_value(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_parameter(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return ", ".join(shown_value(inner) for inner in value)
     return "" if value is None else str(value)
+
+
+def _parameter(value: object) -> str:
+    return shown_value(value) if isinstance(value, float | dict) else as_written(value)
 
 
 def number(value: float | None) -> str:

@@ -7,6 +7,7 @@ import click
 from ml_assets.cli.group import console
 from ml_assets.cli.listing import grid
 from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.escaping import as_written
 from ml_assets.lake.lake import Lake
 from ml_assets.tables.data import QUARANTINE
 
@@ -33,5 +34,5 @@ def print_rows(title: str, rows: list[dict[str, object]]) -> None:
     shown = grid(*rows[0], title=title)
     for row in rows:
         values = (", ".join(value) if isinstance(value, list) else value for value in row.values())
-        shown.add_row(*("" if value is None else str(value) for value in values))
+        shown.add_row(*("" if value is None else as_written(value) for value in values))
     console.print(shown)

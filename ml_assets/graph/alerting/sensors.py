@@ -11,6 +11,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from ml_assets import attention
+from ml_assets.errors import CheckFailed
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import sensing, webhook
 from ml_assets.graph.alerting import digest, sending
@@ -167,7 +168,7 @@ def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
         error = data.error
         cause = error.cause if error and error.cause else error
         text = described or (cause.message.strip() if cause else "no error is known")
-        is_check = error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+        is_check = error is not None and error.cls_name == CheckFailed.__name__
         failed.append(FailedStep((event.step_key or "").partition("__")[2] or str(event.step_key), text, is_check))
     what = run.job_name
     if what.startswith("__"):  # assets that somebody materialized by hand

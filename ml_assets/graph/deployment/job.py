@@ -5,11 +5,11 @@ import dagster as dg
 from ml_assets.errors import ServingError
 from ml_assets.graph import declare
 from ml_assets.graph.deployment.deploy import deploy, newest_move
-from ml_assets.graph.step_errors import failure, user_errors
 from ml_assets.lake.lake import Commit
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import UserFailure, user_errors
 from ml_assets.tables import deployments
 
 # Not tagged as a run of the pipeline: a deployment need not wait for a training.
@@ -55,7 +55,7 @@ def deploy_job(spec: PipelineSpec) -> dg.JobDefinition:
                 where={"pipeline": spec.name},
                 fix=f"Fix it, then run the job {spec.name}_deploy again: what is done is skipped.",
             )
-            raise failure([error])
+            raise UserFailure([error])
 
     @dg.job(name=f"{spec.name}_deploy", tags=TAGS, executor_def=dg.in_process_executor, description=deploy_job.__doc__)
     def job() -> None:

@@ -10,12 +10,12 @@ from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version, parsed
 from ml_assets.graph.features import earlier, make
 from ml_assets.graph.features.function import Function
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.resources import LakeResource
 from ml_assets.sources.references import load_references
 from ml_assets.spec import Lookup, PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import data, feature_statistics, online_batches, versions
 from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.outcomes import OUTCOMES

@@ -10,10 +10,10 @@ from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, parsed
 from ml_assets.graph.features import online as logic
 from ml_assets.graph.features.assets import STAGE
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import online
 from ml_assets.tables.data import VALIDATED_DATA, validated_batches
 from ml_assets.tables.online import ONLINE_LOOKUPS

@@ -15,13 +15,13 @@ from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import arrivals as scanned
 from ml_assets.graph.ingest import expectations, files, reading, validation
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Commit, Lake
 from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import arrivals as arrived
 from ml_assets.tables import data, ingest_errors, online_batches, statistics
 from ml_assets.tables.arrivals import ARRIVALS

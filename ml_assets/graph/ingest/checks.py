@@ -9,11 +9,11 @@ from ml_assets.errors import SourceError
 from ml_assets.graph import declare
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.ingest import expectations
-from ml_assets.graph.step_errors import failure
 from ml_assets.lake.lake import Lake
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import UserFailure, user_errors
 from ml_assets.tables import arrivals
 from ml_assets.tables.arrivals import ARRIVALS, OUTCOME_FILES, WORDS
 from ml_assets.tables.data import QUARANTINE, RAW_DATA, VALIDATED_DATA, is_online_batch
@@ -42,7 +42,8 @@ def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> 
     def every_file_is_accepted(
         context: dg.AssetCheckExecutionContext, lake: LakeResource
     ) -> Iterator[dg.AssetCheckResult]:
-        files = arrivals.of_status(lake.open(), spec.name, *arrivals.REJECTED, listed=listed)
+        with user_errors(pipeline=spec.name):
+            files = arrivals.of_status(lake.open(), spec.name, *arrivals.REJECTED, listed=listed)
         bad = [{"path": one.path, "status": one.status, "error": one.error or ""} for one in files]
         is_rejected = any(row["status"] == "refused" for row in bad)
         yield dg.AssetCheckResult(
@@ -53,7 +54,7 @@ def _every_file_is_accepted(spec: PipelineSpec, asset: Table, listed: Table) -> 
         )
         if is_rejected and declare.REJECTED_TAG in context.op_execution_context.run.tags:
             errors = [row["error"] for row in bad if row["status"] == "refused"]
-            raise failure([SourceError("\n".join([_listed(bad), *errors]))])
+            raise UserFailure([SourceError("\n".join([_listed(bad), *errors]))])
 
     return every_file_is_accepted
 

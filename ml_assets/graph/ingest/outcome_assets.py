@@ -9,12 +9,12 @@ from ml_assets.escaping import without_secrets
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.ingest import outcomes
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.pages import addresses
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.sources.formats import SQL_TYPES
 from ml_assets.spec import Outcomes, PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import data
 from ml_assets.tables import outcomes as late
 

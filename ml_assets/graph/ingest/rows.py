@@ -55,7 +55,9 @@ def _check_header(spec: PipelineSpec, found: Mapping[str, str], delivery: Delive
     if missing and (spec.tolerate.missing_columns == "error" or len(missing) == len(spec.columns)):
         fault = _fault(delivery)
         raise SourceError(
-            f"The file lacks {len(missing)} of {len(spec.columns)} declared columns: {', '.join(missing)}.",
+            "The file cannot be read."
+            if fault
+            else f"The file lacks {len(missing)} of {len(spec.columns)} declared columns: {', '.join(missing)}.",
             found=fault.found if fault else f"columns {shortened(found)}",
             where={**where, "column": missing[0]},
             fix=fault.fix if fault else "Deliver the file with all columns, or set tolerate.missing_columns: null.",

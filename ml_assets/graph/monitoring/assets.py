@@ -10,7 +10,6 @@ from ml_assets.graph import declare
 from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import history, measuring, samples, verdict
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.paths import Paths
 from ml_assets.ml.drift_measures import Measure
 from ml_assets.ml.reference import PREDICTION
@@ -19,6 +18,7 @@ from ml_assets.reporting.drift_plots import drift_plot
 from ml_assets.reporting.markdown import markdown_table
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import drift, evaluations, versions
 from ml_assets.tables.drift import DRIFT
 from ml_assets.tables.predictions import PREDICTIONS

@@ -13,12 +13,12 @@ from ml_assets.graph.code_version import code_version
 from ml_assets.graph.monitoring import measuring, online, performance, samples, verdict
 from ml_assets.graph.monitoring.assets import drift_metadata, kept_run
 from ml_assets.graph.monitoring.performance_assets import performance_metadata
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake, Put, Written
 from ml_assets.lake.paths import Paths
 from ml_assets.pages import addresses
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import drift, evaluations, prediction_log, versions
 from ml_assets.tables import performance as live_scores
 from ml_assets.tables.prediction_log import PREDICTION_LOG

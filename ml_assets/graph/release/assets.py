@@ -10,7 +10,6 @@ from ml_assets.graph.release.evaluation import evaluate
 from ml_assets.graph.release.packaging import features_engine, pack, prove, refit
 from ml_assets.graph.release.promotion import decide
 from ml_assets.graph.run_model import model_of_run
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.pages import addresses
 from ml_assets.reporting.evaluation_files import plotted, refresh
 from ml_assets.reporting.evaluation_plots import evaluation_plot, shown
@@ -19,6 +18,7 @@ from ml_assets.reporting.markdown import markdown_table
 from ml_assets.reporting.searches import search_figures
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import evaluations, releases, versions
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS, EvaluatedNumber

@@ -7,13 +7,14 @@ import dagster as dg
 
 from ml_assets.errors import ModelError
 from ml_assets.graph import declare
+from ml_assets.graph.checks import Verdict, blocking_check
 from ml_assets.graph.release.evaluation import leakage
 from ml_assets.graph.release.promotion import gates
 from ml_assets.graph.run_model import model_of_run
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.ml import bundle, manifest
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import decisions, evaluations, releases, training_sets, versions
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS
@@ -27,22 +28,17 @@ def release_checks(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def _evaluation_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=declare.asset_key(spec, EVALUATIONS),
-        name="test_rows_are_unseen",
-        blocking=True,
-        description="No test row was in the rows that the judged model was fitted or tuned on.",
-    )
-    def test_rows_are_unseen(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    description = "No test row was in the rows that the judged model was fitted or tuned on."
+
+    @blocking_check(declare.asset_key(spec, EVALUATIONS), description)
+    def test_rows_are_unseen(run_id: str, lake: LakeResource) -> Verdict:
         with lake.open().one_snapshot() as store:
-            pin, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
+            pin, model = model_of_run(store, spec.name, run_id)
             seen = training_sets.rows_in_two_parts(store, spec.name, pin)
         fitted = ", ".join(model.train_batches)
         if spec.split.by == "batch":
             seen += len({*pin.batches["test"]} & {*model.train_batches})
-        return dg.AssetCheckResult(
-            passed=seen == 0, metadata={"seen": seen, "test_rows": pin.rows["test"], "fitted_on": fitted}
-        )
+        return Verdict(seen == 0, {"seen": seen, "test_rows": pin.rows["test"], "fitted_on": fitted})
 
     return test_rows_are_unseen
 
@@ -54,7 +50,7 @@ def _leak_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         description="No sign of target leakage. It only warns: the gate `leakage` refuses versions.",
     )
     def no_leak_is_suspected(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        with lake.open().one_snapshot() as store:
+        with user_errors(pipeline=spec.name), lake.open().one_snapshot() as store:
             _, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
             found = evaluations.findings(store, spec.name, model.version)
         suspects = leakage.suspects(spec, found)
@@ -112,47 +108,37 @@ def _gate_result(key: dg.AssetKey, name: str, gate: decisions.Gate, version: str
 
 
 def _release_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=declare.asset_key(spec, RELEASES),
-        name="release_is_sound",
-        blocking=True,
-        description="The release's files are those that were packed.",
-    )
-    def release_is_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    @blocking_check(declare.asset_key(spec, RELEASES), "The release's files are those that were packed.")
+    def release_is_sound(run_id: str, lake: LakeResource) -> Verdict:
         with lake.open().one_snapshot() as store:
-            _, model = model_of_run(store, spec.name, context.op_execution_context.run.run_id)
+            _, model = model_of_run(store, spec.name, run_id)
             release = releases.newest(store, spec.name, model.version)
         if release is None:
-            return dg.AssetCheckResult(passed=False, description=f"version {model.version} was never packed")
+            return Verdict(False, description=f"version {model.version} was never packed")
         try:
             manifest.verify(lake.paths.artifacts.releases.fetch(release.folder), release.sha256, "release")
         except ModelError as error:
-            return dg.AssetCheckResult(passed=False, description=str(error))
-        return dg.AssetCheckResult(passed=True, metadata={"version": model.version, "size_bytes": release.size_bytes})
+            return Verdict(False, description=str(error))
+        return Verdict(True, {"version": model.version, "size_bytes": release.size_bytes})
 
     return release_is_sound
 
 
 def _champion_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=declare.asset_key(spec, DECISIONS),
-        name="champion_is_sound",
-        blocking=True,
-        description="The bundles of the champion's models, the judged and the served one, are complete and unchanged.",
-    )
-    def champion_is_sound(lake: LakeResource) -> dg.AssetCheckResult:
+    description = "The bundles of the champion's models, the judged and the served one, are complete and unchanged."
+
+    @blocking_check(declare.asset_key(spec, DECISIONS), description)
+    def champion_is_sound(_run_id: str, lake: LakeResource) -> Verdict:
         with lake.open().one_snapshot() as store:
             model = versions.alias(store, spec.name, "champion")
             served = releases.models(store, spec.name, model) if model else ()
         if model is None:
-            return dg.AssetCheckResult(
-                passed=True, metadata={"champion": "none"}, description="no version has passed the gates yet"
-            )
+            return Verdict(True, {"champion": "none"}, "no version has passed the gates yet")
         try:
             for one in served:
                 bundle.verify(lake.paths.artifacts.bundles.fetch(one.bundle), one.bundle_sha256)
         except ModelError as error:
-            return dg.AssetCheckResult(passed=False, description=str(error))
-        return dg.AssetCheckResult(passed=True, metadata={"champion": model.version})
+            return Verdict(False, description=str(error))
+        return Verdict(True, {"champion": model.version})
 
     return champion_is_sound

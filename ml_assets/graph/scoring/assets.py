@@ -11,11 +11,11 @@ from ml_assets.graph.batches import Result, each_batch
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.scoring import scoring
 from ml_assets.graph.scoring.scoring import SCORED
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
 from ml_assets.ml import estimators
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import versions
 from ml_assets.tables.data import FEATURES
 from ml_assets.tables.decisions import DECISIONS

@@ -11,10 +11,10 @@ from ml_assets.graph import declare
 from ml_assets.graph.checks import BatchCheck, Verdict, batch_checks
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.scoring import prediction_log as logic
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import prediction_log as tables
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.prediction_log import PREDICTION_LOG

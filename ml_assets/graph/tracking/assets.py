@@ -8,13 +8,13 @@ from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version
 from ml_assets.graph.mlflow_server import shown
 from ml_assets.graph.run_model import model_of_run
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.tracking.mlflow_model import PackedVersion, register
 from ml_assets.graph.tracking.mlflow_runs import export
 from ml_assets.graph.tracking.record import collect
 from ml_assets.ml import bundle
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import releases, versions
 from ml_assets.tables.decisions import DECISIONS
 from ml_assets.tables.evaluations import EVALUATIONS

@@ -9,7 +9,6 @@ import dagster as dg
 
 from ml_assets.graph import declare
 from ml_assets.graph.code_version import code_version, estimator_hashes, training_version
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.graph.training import candidates as competition
 from ml_assets.graph.training import fitting, pinning
 from ml_assets.graph.training.on_ray import on_ray
@@ -21,6 +20,7 @@ from ml_assets.reporting.plots import as_markdown
 from ml_assets.reporting.search_plots import search_figure
 from ml_assets.resources import LakeResource
 from ml_assets.spec import Candidate, PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import candidates, retrain_events, training_sets
 from ml_assets.tables.data import FEATURES, VALIDATED_DATA
 from ml_assets.tables.outcomes import OUTCOMES

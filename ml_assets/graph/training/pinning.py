@@ -31,7 +31,11 @@ def make_pin(lake: Lake, spec: PipelineSpec) -> Pin:
     """
     where = {"pipeline": spec.name}
     if not lake.exists(FEATURES.of(spec.name)):
-        raise TrainingError("There are no features yet.", where=where, fix=f"Run the job {spec.name}_ingest first.")
+        raise TrainingError(
+            "There are no features yet.",
+            where=where,
+            fix=f"Run `ml-assets ingest {spec.name}` first.",
+        )
     features = {
         name: feature_type(kind) or ""
         for name, kind in lake.columns(FEATURES.sql(spec.name)).items()

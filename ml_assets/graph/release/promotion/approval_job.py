@@ -10,11 +10,11 @@ from pydantic import Field
 from ml_assets.errors import LakeError
 from ml_assets.graph.declare import asset_key
 from ml_assets.graph.release.promotion import approvals
-from ml_assets.graph.step_errors import user_errors
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
 from ml_assets.resources import LakeResource
 from ml_assets.spec import PipelineSpec
+from ml_assets.step_errors import user_errors
 from ml_assets.tables import versions
 from ml_assets.tables.decisions import DECISIONS, Decision, pending
 
