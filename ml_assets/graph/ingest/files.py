@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from ml_assets.tables.arrivals import Arrival as Arrival
 
 WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")
-NO_DATA = re.compile("(^|/)_")  # as in Hadoop and Spark
 LONGEST_BATCH = 200
 Stamp = tuple[int, int, int]  # size in bytes, times of the content's and of any change in ns; zeros: it is gone
 GONE: Stamp = (0, 0, 0)
@@ -92,12 +91,12 @@ def scan(
     complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
     for entry in entries:
-        if not NO_DATA.search(entry.relative):
+        if "/_" not in f"/{entry.relative}":  # no data, as in Hadoop and Spark
             is_marked = bool(complete) and _folder(entry.relative) in complete
             match = pattern.fullmatch(entry.relative)
             found[entry.path] = _seen(source, place, entry, match, known.get(entry.path), is_marked, now, deadline)
     gone = [
-        replace(arrival, status="vanished", error=None)
+        arrival._replace(status="vanished", error=None)
         for path, arrival in known.items()
         if path not in found and arrival.status in ("ready", "vanished")
     ]
@@ -125,15 +124,15 @@ def _seen(
     arrival = Arrival(entry.path, batch, None, entry.size_bytes, entry.modified_at, seen_at, tag=entry.tag)
     if not match:
         reason = f"The name does not match {type(source).__name__.lower()}.pattern {source.pattern!r}."
-        return replace(arrival, status="unmatched", error=reason)
+        return arrival._replace(status="unmatched", error=reason)
     if fault:
         fix = "Rename or remove it; it is picked up under its new name."
-        return replace(arrival, status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
+        return arrival._replace(status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
     if wait:
-        return replace(arrival, status="settling", error=wait)
+        return arrival._replace(status="settling", error=wait)
     if known and known.sha256:
-        return replace(arrival, sha256=known.sha256, tag=known.tag)  # the tag that it was hashed under
-    return replace(arrival, status="settling", error=WAITS) if is_past(deadline) else _hashed(place, entry, arrival)
+        return arrival._replace(sha256=known.sha256, tag=known.tag)  # the tag that it was hashed under
+    return arrival._replace(status="settling", error=WAITS) if is_past(deadline) else _hashed(place, entry, arrival)
 
 
 def _fault_of_batch(batch: str | None) -> str | None:
@@ -169,7 +168,7 @@ def _unsettled(
 
 def _hashed(place: Place, entry: Entry, arrival: Arrival) -> Arrival:
     try:
-        return replace(arrival, sha256=_sha256(place.local(entry.path, entry.relative, arrival.version)))
+        return arrival._replace(sha256=_sha256(place.local(entry.path, entry.relative, arrival.version)))
     except Exception as error:
         if faults.stops_all(error):
             raise
@@ -178,7 +177,7 @@ def _hashed(place: Place, entry: Entry, arrival: Arrival) -> Arrival:
                 "The file cannot be read.", found=str(error), fix="Give this user the right to read it."
             )
         text = str(faults.explained(error).at(file=entry.path))
-        return replace(arrival, status="refused", error=text)
+        return arrival._replace(status="refused", error=text)
 
 
 def _sha256(file: Path) -> str:
