@@ -176,6 +176,11 @@ def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVAL
     return sorted(_arrivals(listed, rows), key=lambda one: (one.status != statuses[0], one.path))
 
 
+def ready_batches(arrivals: Iterable[Arrival]) -> set[str]:
+    """Batches with a ready file."""
+    return {one.batch for one in arrivals if one.status == "ready" and one.batch is not None}
+
+
 def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:
     """Batch -> paths of its ready files, both in order."""
     found: dict[str, list[str]] = {}

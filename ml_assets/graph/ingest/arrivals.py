@@ -78,8 +78,9 @@ def scan_source(
 
 def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
     """Of files with the same bytes the first that was accepted counts: those that were before, then by time."""
-    by_time = sorted(arrivals, key=attrgetter("seen_at", "path"))
-    return sorted(by_time, key=lambda a: not _is_known(a, earlier))
+    return sorted(
+        sorted(arrivals, key=attrgetter("seen_at", "path")), key=lambda arrival: not _is_known(arrival, earlier)
+    )
 
 
 def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:
@@ -129,7 +130,7 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
     before |= {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "vanished"}
     listed = list(arrivals)
     changed = {a.batch for a in listed if a.status == "ready" and (a.batch, a.sha256) not in before}
-    return {batch: paths for batch, paths in by_batch(listed).items() if batch in changed}
+    return by_batch(one for one in listed if one.batch in changed)
 
 
 def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:

@@ -77,7 +77,8 @@ def scan(
 ) -> list[Arrival]:
     """Every file in the folder and every known one that has vanished, ordered by path.
 
-    Reads the bytes only of files that are new or whose size or time has changed.
+    Reads the bytes only of files that are new or whose size or time has changed. What was ready, and is as it was,
+    stays so, as the very object that was given.
 
     Args:
         known: Files as they were last seen, by path.
@@ -87,13 +88,20 @@ def scan(
         SourceError: The folder does not exist or cannot be listed.
     """
     marker, pattern, now = source.marker, re.compile(source.pattern), _now()
-    entries = sorted(place.entries(deep="/" in source.pattern), key=attrgetter("path"))
-    complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
-    for entry in entries:
-        if "/_" not in f"/{entry.relative}":  # no data, as in Hadoop and Spark
-            is_marked = bool(complete) and _folder(entry.relative) in complete
+    others = []
+    for entry in place.entries(deep="/" in source.pattern):
+        before = known.get(entry.path)
+        if before is not None and marker is None and before.status == "ready" and before.is_as(entry):
             match = pattern.fullmatch(entry.relative)
+            if match and _batch(match, source) == before.batch:
+                found[entry.path] = before
+                continue
+        others.append(entry)
+    complete = {_folder(entry.relative) for entry in others if entry.relative.rpartition("/")[2] == marker}
+    for entry in sorted(others, key=attrgetter("path")):
+        if "/_" not in f"/{entry.relative}":  # no data, as in Hadoop and Spark
+            is_marked, match = _folder(entry.relative) in complete, pattern.fullmatch(entry.relative)
             found[entry.path] = _seen(source, place, entry, match, known.get(entry.path), is_marked, now, deadline)
     gone = [
         arrival._replace(status="vanished", error=None)
@@ -113,14 +121,12 @@ def _seen(
     now: dt.datetime,
     deadline: float | None,
 ) -> Arrival:
-    """One file: hashed where it is new or has changed, and has settled; what was known, where all is as it was."""
+    """One file: hashed where it is new or has changed, and has settled."""
     batch = _batch(match, source) if match else None
     known = earlier if earlier is not None and earlier.is_as(entry) else None
     seen_at = known.seen_at if known else now
     fault = entry.fault or _fault_of_batch(batch if isinstance(source, Outcomes) else batch or "")
     wait = _unsettled(source, entry.modified_at, seen_at, now, is_marked)
-    if match and not fault and not wait and known and known.status == "ready" and known.batch == batch:
-        return known
     arrival = Arrival(entry.path, batch, None, entry.size_bytes, entry.modified_at, seen_at, tag=entry.tag)
     if not match:
         reason = f"The name does not match {type(source).__name__.lower()}.pattern {source.pattern!r}."
