@@ -101,7 +101,7 @@ def _problems(lake: Lake, pipeline: str, found: Summary) -> list[str]:
     files = sorted(arrivals.known(lake, pipeline).values(), key=lambda file: file.path)
     bad = [file for file in files if file.status in ("refused", "unmatched")]
     problems = [f"{file.path} is {file.status}: {file.error}" for file in bad]
-    missing = sorted(set(arrivals.by_batch(files)) - set(found.batches))
+    missing = sorted(arrivals.ready_batches(files) - set(found.batches))
     problems += [f"batch {batch} has arrived but has no validated rows" for batch in missing]
     if found.candidates and found.champion is None:
         last = newest(lake, pipeline)

@@ -148,12 +148,10 @@ def copy_file(folder: Path, batch: str) -> str:
 
 def copied_arrival(folder: Path, like: Any, batch: str, sha256: str) -> Any:
     """The record of a copied file, as a scan finds it."""
-    from dataclasses import replace
-
     file = folder / "data" / "incoming" / f"{project.NAME}_{batch}.parquet"
     path = like.path.replace(f"_{like.batch}.", f"_{batch}.")
     modified = dt.datetime.fromtimestamp(file.stat().st_mtime_ns // 1000 / 1e6, dt.UTC).replace(tzinfo=None)
-    return replace(like, path=path, batch=batch, sha256=sha256, modified_at=modified)
+    return like._replace(path=path, batch=batch, sha256=sha256, modified_at=modified)
 
 
 def costs(folder: Path, size: int, new: int, repeats: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ml_assets.lake.sql import identifier, identifiers, literal, table
 Ask = Callable[[str, Sequence[str]], list[tuple[Any, ...]]]
 
 MOST_FILES = 200  # that a statement names
+BY_BYTES = "BINARY"  # the collation that orders texts as Python does, as SQLite names it
 METADATA = "'__ducklake_metadata_lake'"  # the attached lake's catalog, as DuckLake names it
 # What the statements below filter by, and DuckLake's own; DuckLake makes no index.
 INDEXES = {
@@ -65,9 +66,18 @@ class DataFiles:
             JOIN ducklake_table t ON t.schema_id = s.schema_id AND {self._lives("s")} AND {self._lives("t")}"""
         return [f"{schema}.{name}" for schema, name in sorted(self.ask(sql, []))]
 
-    def batches(self, name: str) -> list[str]:
-        """Batches that have rows in a table, in order."""
-        found = self.ask(f"SELECT DISTINCT v.partition_value AS batch {self._of_batches}", _parts(name))
+    def batches(self, name: str, before: str | None = None, last: int | None = None) -> list[str]:
+        """Batches that have rows in a table, in order: at most the `last` of those before a batch."""
+        earlier = [] if before is None else [before]
+        found = self.ask(
+            f"""SELECT DISTINCT v.partition_value COLLATE {BY_BYTES} AS batch FROM ducklake_file_partition_value v
+            WHERE v.table_id = (SELECT t.table_id FROM {self._table})
+                {f"AND v.partition_value COLLATE {BY_BYTES} < $3" if earlier else ""}
+                AND EXISTS (SELECT 1 FROM ducklake_data_file f
+                    WHERE f.data_file_id = v.data_file_id AND {self._lives("f")})
+            {"" if last is None else f"ORDER BY batch DESC LIMIT {last}"}""",
+            [*_parts(name), *earlier],
+        )
         return sorted(batch for (batch,) in found)
 
     def rows_by_batch(self, name: str) -> dict[str, int]:
@@ -119,11 +129,16 @@ class DataFiles:
 
     def count(self, name: str) -> int | None:
         """Rows of a table, 0 where there is none; None where the catalog cannot tell."""
-        sql = f"SELECT {self._rows} AS n, count(f.partial_max) AS merged, {INLINED} AS inlined {self._files}"
-        ((rows, merged, inlined),) = self.ask(sql, _parts(name))
+        # Deleted rows as one sum: to look for those of each file takes longer than all else.
+        sql = f"""SELECT sum(f.record_count) AS n, count(f.partial_max) AS merged, {INLINED} AS inlined,
+            (SELECT sum(d.delete_count) FROM ducklake_delete_file d
+                WHERE d.table_id = (SELECT t.table_id FROM {self._table}) AND {self._lives("d")}
+                    AND EXISTS (SELECT 1 FROM ducklake_data_file e
+                        WHERE e.data_file_id = d.data_file_id AND {self._lives("e")})) AS deleted {self._files}"""
+        ((rows, merged, inlined, deleted),) = self.ask(sql, _parts(name))
         if int(inlined) or (int(merged) and self.snapshot is not None):
             return None  # a file that maintenance has merged holds the rows of several snapshots
-        return int(rows or 0)
+        return int(rows or 0) - int(deleted or 0)
 
     def columns(self, name: str) -> list[str]:
         """Names of a table's columns, in order; none where there is no such table."""

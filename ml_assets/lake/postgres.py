@@ -24,7 +24,7 @@ import duckdb
 from ml_assets.errors import LakeBusy, LakeError
 from ml_assets.lake.catalog import Connection
 from ml_assets.lake.catalog_copy import copy_tables
-from ml_assets.lake.data_files import METADATA, make_indexes
+from ml_assets.lake.data_files import BY_BYTES, METADATA, make_indexes
 from ml_assets.lake.database import borrow_for, load_extension
 from ml_assets.lake.faults import LOST, NOT_A_LAKE, cause, is_lost_connection, lake_error, no_lake
 from ml_assets.lake.postgres_session import CONNECT_S, LockKey, locked, refused, rows, session, shortened
@@ -140,6 +140,7 @@ class PostgresCatalog:
     def ask(self, con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
         """Rows of a statement over DuckLake's tables."""
         # DuckDB copies what it asks, and COPY takes no parameters.
+        sql = sql.replace(f"COLLATE {BY_BYTES}", 'COLLATE "C"')
         text = re.sub(r"\$(\d+)", lambda mark: _text(values[int(mark[1]) - 1]), sql)
         return con.execute(f"FROM postgres_query({METADATA}, {literal(text)})").fetchall()
 

@@ -196,10 +196,13 @@ class Reader:
         with self._reading():
             return columns_of(self.con, relation)
 
-    def batches(self, name: str) -> list[str]:
-        """Batches that have rows in a table, in order; read from the catalog alone, so history costs nothing."""
+    def batches(self, name: str, before: str | None = None, last: int | None = None) -> list[str]:
+        """Batches that have rows in a table, in order: at most the `last` of those before a batch.
+
+        They are read from the catalog alone, so history costs nothing.
+        """
         with self._reading(name):
-            return self._files().batches(name)
+            return self._files().batches(name, before, last)
 
     def rows_by_batch(self, name: str, snapshot: int | None = None) -> dict[str, int]:
         """Batch -> rows in a table, now or at a snapshot, in order; read from the catalog alone."""

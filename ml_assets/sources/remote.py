@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import category
 
 from ml_assets.atomic import short_hash
@@ -26,8 +26,7 @@ UNLISTED = "The folder cannot be listed."
 EPOCH = dt.datetime(1970, 1, 1)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file as its folder lists it.
 
     Args:
@@ -237,8 +236,8 @@ def _remote_entry(filesystem: Any, info: Mapping[str, Any], root: str) -> Entry:
 
 def _utc(seconds: float) -> dt.datetime:
     try:
-        return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError, OSError):
+        return EPOCH + dt.timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
         return EPOCH  # a file may claim a year that no calendar has
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 from ml_assets.errors import SourceError
 from ml_assets.lake.lake import Commit, Lake, Put, Written
@@ -56,8 +56,7 @@ class Stamped(Protocol):
     def tag(self) -> str | None: ...
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """One file that was seen.
 
     Args:
@@ -106,7 +105,7 @@ def known(lake: Lake, pipeline: str, listed: Table = ARRIVALS) -> dict[str, Arri
     with lake.one_snapshot():
         relation = listed.relation(lake, pipeline)
         rows = lake.fetch(f"SELECT {columns} FROM {relation}", name=listed.of(pipeline)) if relation else []
-    return {one.path: one for one in (Arrival(*row) for row in rows)}
+    return {one.path: one for one in map(Arrival._make, rows)}
 
 
 def states(lake: Lake, pipeline: str) -> list[tuple[str, str, str | None, str | None]]:
@@ -175,6 +174,11 @@ def of_status(lake: Lake, pipeline: str, *statuses: str, listed: Table = ARRIVAL
     sql = "SELECT * FROM {t} WHERE list_contains($statuses, status)"
     rows = listed.query(lake, pipeline, sql, {"statuses": list(statuses)})
     return sorted(_arrivals(listed, rows), key=lambda one: (one.status != statuses[0], one.path))
+
+
+def ready_batches(arrivals: Iterable[Arrival]) -> set[str]:
+    """Batches with a ready file."""
+    return {one.batch for one in arrivals if one.status == "ready" and one.batch is not None}
 
 
 def by_batch(arrivals: Iterable[Arrival]) -> dict[str, list[str]]:

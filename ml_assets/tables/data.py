@@ -129,8 +129,9 @@ def with_online_sql(pipeline: str, key: Sequence[str], snapshot: int | None = No
 
 def validated_batches(lake: Lake, pipeline: str, before: str | None = None, limit: int | None = None) -> list[str]:
     """Batches of files with validated rows, in order: at most the last `limit` of those before a batch."""
-    names = [name for name in lake.batches(VALIDATED_DATA.of(pipeline)) if not is_online_batch(name)]
-    found = [name for name in names if before is None or name < before]
+    found = lake.batches(VALIDATED_DATA.of(pipeline), before, limit)
+    if any(map(is_online_batch, found)):
+        found = [name for name in lake.batches(VALIDATED_DATA.of(pipeline), before) if not is_online_batch(name)]
     return found if limit is None else found[-limit:]
 
 

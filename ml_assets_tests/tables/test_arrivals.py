@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -54,8 +53,8 @@ def test_all_are_written_where_a_known_file_is_not_as_it_was(lake: Lake, change:
     spring, neap = seen("spring"), seen("neap", "unmatched")
     record(lake, neap, spring)
     found = {
-        "replaced": [neap, replace(spring, sha256="other", size_bytes=8)],
-        "vanished": [neap, replace(spring, status="vanished")],
+        "replaced": [neap, spring._replace(sha256="other", size_bytes=8)],
+        "vanished": [neap, spring._replace(status="vanished")],
         "forgotten": [spring],  # as an unmatched file that is gone
     }[change]
     written = record(lake, *found, seen("surge"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 
 import duckdb
@@ -78,7 +78,9 @@ def scan_source(
 
 def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
     """Of files with the same bytes the first that was accepted counts: those that were before, then by time."""
-    return sorted(arrivals, key=lambda a: (not _is_known(a, earlier), a.seen_at, a.path))
+    return sorted(
+        sorted(arrivals, key=attrgetter("seen_at", "path")), key=lambda arrival: not _is_known(arrival, earlier)
+    )
 
 
 def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:
@@ -92,7 +94,7 @@ def _is_renamed(arrival: Arrival, original: Arrival) -> bool:
 
 def _duplicate(arrival: Arrival, original: Arrival) -> Arrival:
     reason = f"The same bytes as {original.path} (batch {original.batch}): not ingested again."
-    return replace(arrival, status="duplicate", error=reason)
+    return arrival._replace(status="duplicate", error=reason)
 
 
 def _judged(
@@ -106,9 +108,9 @@ def _judged(
 ) -> Arrival:
     """A ready file as it is, or refused where it is damaged or its header is not as declared."""
     if before is not None and before.status == "refused" and not check_refused:
-        return replace(arrival, status="refused", error=before.error)
+        return arrival._replace(status="refused", error=before.error)
     if is_past(deadline):
-        return replace(arrival, status="settling", error=WAITS)
+        return arrival._replace(status="settling", error=WAITS)
     try:
         delivery = deliver(place, [arrival])
         check_whole(delivery.local[0], arrival.path)
@@ -118,7 +120,7 @@ def _judged(
             raise
         place.discard(arrival.path, arrival.version)
         text = faults.explained(error).at(pipeline=spec.name, batch=arrival.batch, file=arrival.path)
-        return replace(arrival, status="refused", error=str(text))
+        return arrival._replace(status="refused", error=str(text))
     return arrival
 
 
@@ -128,7 +130,7 @@ def changed_batches(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival])
     before |= {(arrival.batch, arrival.sha256) for arrival in earlier.values() if arrival.status == "vanished"}
     listed = list(arrivals)
     changed = {a.batch for a in listed if a.status == "ready" and (a.batch, a.sha256) not in before}
-    return {batch: paths for batch, paths in by_batch(listed).items() if batch in changed}
+    return by_batch(one for one in listed if one.batch in changed)
 
 
 def newly_rejected(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:

@@ -60,7 +60,7 @@ def _arrivals(spec: PipelineSpec) -> dg.AssetsDefinition:
                 store, spec.name, scanned.failed(scanned.newly_rejected(found, earlier)), declare.commit(context, key)
             )
             written = arrived.write(store, spec.name, found, earlier, read_at, declare.commit(context, key))
-        batches = list(arrived.by_batch(found))
+        batches = sorted(arrived.ready_batches(found))
         declare.register_batches(spec, context.instance, batches)
         declare.limit_ingest_pool(spec, context.instance)
         for arrival in (arrival for arrival in found if arrival.status in scanned.REJECTED):

@@ -49,7 +49,7 @@ def _volume(lake: Lake, spec: PipelineSpec, batch: str) -> list[Unmet]:
         found.append(Unmet("rows.min", f"{limits.min:,}", f"{rows:,} rows"))
     if limits.max is not None and rows > limits.max:
         found.append(Unmet("rows.max", f"{limits.max:,}", f"{rows:,} rows"))
-    earlier = [name for name in lake.batches(RAW_DATA.of(spec.name)) if name < batch][-limits.batches :]
+    earlier = lake.batches(RAW_DATA.of(spec.name), batch, limits.batches)
     if limits.max_change is not None and earlier:
         usual = statistics.median(lake.count(RAW_DATA.of(spec.name), name) for name in earlier)
         if abs(rows - usual) > limits.max_change * usual:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from ml_assets.tables.arrivals import Arrival as Arrival
 
 WAITS = "Waits for its turn: other new files are read first."
 HIVE = re.compile(r"([^/=]+)=[^/]*/")
-NO_DATA = re.compile("(^|/)_")  # as in Hadoop and Spark
 LONGEST_BATCH = 200
 Stamp = tuple[int, int, int]  # size in bytes, times of the content's and of any change in ns; zeros: it is gone
 GONE: Stamp = (0, 0, 0)
@@ -78,7 +77,8 @@ def scan(
 ) -> list[Arrival]:
     """Every file in the folder and every known one that has vanished, ordered by path.
 
-    Reads the bytes only of files that are new or whose size or time has changed.
+    Reads the bytes only of files that are new or whose size or time has changed. What was ready, and is as it was,
+    stays so, as the very object that was given.
 
     Args:
         known: Files as they were last seen, by path.
@@ -88,16 +88,23 @@ def scan(
         SourceError: The folder does not exist or cannot be listed.
     """
     marker, pattern, now = source.marker, re.compile(source.pattern), _now()
-    entries = sorted(place.entries(deep="/" in source.pattern), key=attrgetter("path"))
-    complete = {_folder(entry.relative) for entry in entries if entry.relative.rpartition("/")[2] == marker}
     found: dict[str, Arrival] = {}
-    for entry in entries:
-        if not NO_DATA.search(entry.relative):
-            is_marked = bool(complete) and _folder(entry.relative) in complete
+    others = []
+    for entry in place.entries(deep="/" in source.pattern):
+        before = known.get(entry.path)
+        if before is not None and marker is None and before.status == "ready" and before.is_as(entry):
             match = pattern.fullmatch(entry.relative)
+            if match and _batch(match, source) == before.batch:
+                found[entry.path] = before
+                continue
+        others.append(entry)
+    complete = {_folder(entry.relative) for entry in others if entry.relative.rpartition("/")[2] == marker}
+    for entry in sorted(others, key=attrgetter("path")):
+        if "/_" not in f"/{entry.relative}":  # no data, as in Hadoop and Spark
+            is_marked, match = _folder(entry.relative) in complete, pattern.fullmatch(entry.relative)
             found[entry.path] = _seen(source, place, entry, match, known.get(entry.path), is_marked, now, deadline)
     gone = [
-        replace(arrival, status="vanished", error=None)
+        arrival._replace(status="vanished", error=None)
         for path, arrival in known.items()
         if path not in found and arrival.status in ("ready", "vanished")
     ]
@@ -114,26 +121,24 @@ def _seen(
     now: dt.datetime,
     deadline: float | None,
 ) -> Arrival:
-    """One file: hashed where it is new or has changed, and has settled; what was known, where all is as it was."""
+    """One file: hashed where it is new or has changed, and has settled."""
     batch = _batch(match, source) if match else None
     known = earlier if earlier is not None and earlier.is_as(entry) else None
     seen_at = known.seen_at if known else now
     fault = entry.fault or _fault_of_batch(batch if isinstance(source, Outcomes) else batch or "")
     wait = _unsettled(source, entry.modified_at, seen_at, now, is_marked)
-    if match and not fault and not wait and known and known.status == "ready" and known.batch == batch:
-        return known
     arrival = Arrival(entry.path, batch, None, entry.size_bytes, entry.modified_at, seen_at, tag=entry.tag)
     if not match:
         reason = f"The name does not match {type(source).__name__.lower()}.pattern {source.pattern!r}."
-        return replace(arrival, status="unmatched", error=reason)
+        return arrival._replace(status="unmatched", error=reason)
     if fault:
         fix = "Rename or remove it; it is picked up under its new name."
-        return replace(arrival, status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
+        return arrival._replace(status="refused", error=str(SourceError(fault, where={"file": entry.path}, fix=fix)))
     if wait:
-        return replace(arrival, status="settling", error=wait)
+        return arrival._replace(status="settling", error=wait)
     if known and known.sha256:
-        return replace(arrival, sha256=known.sha256, tag=known.tag)  # the tag that it was hashed under
-    return replace(arrival, status="settling", error=WAITS) if is_past(deadline) else _hashed(place, entry, arrival)
+        return arrival._replace(sha256=known.sha256, tag=known.tag)  # the tag that it was hashed under
+    return arrival._replace(status="settling", error=WAITS) if is_past(deadline) else _hashed(place, entry, arrival)
 
 
 def _fault_of_batch(batch: str | None) -> str | None:
@@ -169,7 +174,7 @@ def _unsettled(
 
 def _hashed(place: Place, entry: Entry, arrival: Arrival) -> Arrival:
     try:
-        return replace(arrival, sha256=_sha256(place.local(entry.path, entry.relative, arrival.version)))
+        return arrival._replace(sha256=_sha256(place.local(entry.path, entry.relative, arrival.version)))
     except Exception as error:
         if faults.stops_all(error):
             raise
@@ -178,7 +183,7 @@ def _hashed(place: Place, entry: Entry, arrival: Arrival) -> Arrival:
                 "The file cannot be read.", found=str(error), fix="Give this user the right to read it."
             )
         text = str(faults.explained(error).at(file=entry.path))
-        return replace(arrival, status="refused", error=text)
+        return arrival._replace(status="refused", error=text)
 
 
 def _sha256(file: Path) -> str:

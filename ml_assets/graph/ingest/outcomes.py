@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import duckdb
 
@@ -106,9 +106,9 @@ def _judged(
         original = taken.get((arrival.sha256, arrival.batch), arrival.path)
         if arrival.status == "ready" and arrival.path not in new:
             before = earlier[arrival.path]
-            judged.append(replace(arrival, status="duplicate", error=before.error) if _is_copy(before) else arrival)
+            judged.append(arrival._replace(status="duplicate", error=before.error) if _is_copy(before) else arrival)
         elif arrival.status == "ready" and original != arrival.path and arrival.path not in earlier:
-            judged.append(replace(arrival, status="duplicate", error=f"The same bytes as {original}: not taken again."))
+            judged.append(arrival._replace(status="duplicate", error=f"The same bytes as {original}: not taken again."))
         elif arrival.status == "ready":
             judged.append(_read(lake, spec, place, arrival, received + dt.timedelta(microseconds=number)))
             if judged[-1].status == "ready":
@@ -133,13 +133,13 @@ def _read(lake: Lake, spec: PipelineSpec, place: Place, arrival: Arrival, receiv
         try:
             delivery.check_unchanged()
         except SourceError as error:
-            return replace(arrival, status="settling", sha256=None, error=str(error))
+            return arrival._replace(status="settling", sha256=None, error=str(error))
         _check_rows(lake, spec, declared, arrival)
     except Exception as error:
         if faults.stops_all(error):
             raise
         text = faults.explained(error).at(pipeline=spec.name, batch=arrival.batch, file=arrival.path)
-        return replace(arrival, status="refused", error=str(text))
+        return arrival._replace(status="refused", error=str(text))
     finally:
         place.discard(arrival.path, arrival.version)
     columns = identifiers([column.name for column in declared.columns])

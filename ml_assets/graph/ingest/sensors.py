@@ -16,7 +16,7 @@ from ml_assets.graph.sensing import Found, Tick
 from ml_assets.lake.paths import Paths
 from ml_assets.spec import PipelineSpec
 from ml_assets.tables import versions
-from ml_assets.tables.arrivals import ARRIVALS, REJECTED, Arrival, by_batch
+from ml_assets.tables.arrivals import ARRIVALS, REJECTED, Arrival, ready_batches
 
 
 def new_data_sensor(
@@ -74,7 +74,7 @@ def _pending_and_lost(
 
     The lake is opened only where a request is due and no run is under way.
     """
-    names = {*by_batch(found), REJECTED_FILES} - set(first)
+    names = {*ready_batches(found), REJECTED_FILES} - set(first)
     pending = {name: one for name, one in requested.items() if name in names}
     due = tick.due(pending)
     if not due:

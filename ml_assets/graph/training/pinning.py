@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from itertools import accumulate, groupby
 
 from ml_assets.atomic import short_hash
@@ -16,7 +15,7 @@ from ml_assets.spec import PipelineSpec
 from ml_assets.tables import online_batches, outcomes, training_sets
 from ml_assets.tables.audit import last_writes
 from ml_assets.tables.data import FEATURES, is_online_batch
-from ml_assets.tables.training_sets import PARTS, Pin
+from ml_assets.tables.training_sets import LABEL, PARTS, Pin
 
 MIN_ROWS = 20
 ROWS_A_QUERY = 5_000_000  # features and labels are joined for so many at a time: a join of all rows would spill
@@ -87,10 +86,9 @@ def _content_by_batch(
         FROM (SELECT batch, row_id, {identifiers(features)} FROM {FEATURES.sql(spec.name, snapshot)}) f
         JOIN (SELECT batch, row_id, ({spec.target.sql}\n) AS label
             FROM {known}) l USING (batch, row_id)
-        WHERE l.label IS NOT NULL AND f.batch IN (SELECT unnest($batches)) GROUP BY f.batch
+        WHERE l.label IS NOT NULL AND f.batch BETWEEN $first AND $last GROUP BY f.batch
         """
-    groups = _groups(lake.rows_by_batch(FEATURES.of(spec.name)))
-    rows = [row for batches in groups for row in lake.con.execute(sql, {"batches": batches}).fetchall()]
+    rows = [row for batches in _ranges(lake, spec) for row in lake.con.execute(sql, batches).fetchall()]
     if not rows:
         raise TrainingError(
             f"The target {spec.target.name!r} is NULL in every row: there is nothing to learn from.",
@@ -101,11 +99,16 @@ def _content_by_batch(
     return {batch: list(content) for batch, *content in rows}
 
 
-def _groups(rows: Mapping[str, int]) -> list[list[str]]:
-    """Batches in groups of about `ROWS_A_QUERY` rows, or of one batch."""
+def _ranges(lake: Lake, spec: PipelineSpec) -> list[dict[str, str]]:
+    """First and last batch of groups of about `ROWS_A_QUERY` rows, or of one batch.
+
+    By a range DuckLake leaves out the files of other batches; a list of names would be joined with all rows.
+    """
+    rows = lake.rows_by_batch(FEATURES.of(spec.name))
     ends = accumulate(rows.values())
     grouped = groupby(zip(rows, ends, strict=True), key=lambda one: one[1] // ROWS_A_QUERY)
-    return [[batch for batch, _ in group] for _, group in grouped]
+    groups = [[batch for batch, _ in group] for _, group in grouped]
+    return [{"first": group[0], "last": group[-1]} for group in groups]
 
 
 def _is_superseded(spec: PipelineSpec, batch: str, rows: int) -> bool:
@@ -135,21 +138,24 @@ def _divided(spec: PipelineSpec, batches: list[str]) -> dict[str, list[str]]:
 
 def _counted(lake: Lake, spec: PipelineSpec, pin: Pin) -> Pin:
     """The pin with its row counts; refused where a part is too small or has one class only."""
-    found = lake.con.execute(
-        f"SELECT part, count(*), count(DISTINCT label) FROM ({training_sets.rows_sql(spec.name, pin)}) GROUP BY part",
-        training_sets.parameters(pin),
-    ).fetchall()
-    rows = {part: count for part, count, _ in found}
-    classes = {part: count for part, _, count in found}
+    sql = f"""SELECT part, count(*), min({LABEL}), max({LABEL}) FROM ({training_sets.rows_sql(spec.name, pin)})
+        WHERE batch BETWEEN $first AND $last GROUP BY part"""
+    whole = {"first": pin.all_batches[0], "last": pin.all_batches[-1]}
+    rows, labels = dict.fromkeys(PARTS, 0), {part: set[object]() for part in PARTS}
+    # A stratified split is computed over all batches at once.
+    for batches in [whole] if pin.split["by"] == "stratified" else _ranges(lake, spec):
+        for part, count, *ends in lake.con.execute(sql, {**training_sets.parameters(pin), **batches}).fetchall():
+            rows[part] += count
+            labels[part].update(ends)
     for part in PARTS:
-        if rows.get(part, 0) < MIN_ROWS:
+        if rows[part] < MIN_ROWS:
             raise TrainingError(
                 f"The {part} part has fewer than {MIN_ROWS} labelled rows.",
-                found=f"{rows.get(part, 0)} rows",
+                found=f"{rows[part]} rows",
                 where={"pipeline": spec.name, "part": part},
                 fix="Ingest more rows, or change split in defs.yaml.",
             )
-        if spec.target.kind != "regression" and classes[part] < 2:
+        if spec.target.kind != "regression" and len(labels[part]) < 2:
             raise TrainingError(
                 f"The {part} part has one class only.",
                 where={"pipeline": spec.name, "part": part, "target": spec.target.name},

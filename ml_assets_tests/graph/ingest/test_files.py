@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -81,7 +80,7 @@ def test_a_file_from_a_clock_that_is_ahead_settles_too(project: Project) -> None
     os.utime(project.write(1), (future, future))
     (first,) = stock(project)
     assert first.status == "settling"
-    seen_long_ago = replace(first, seen_at=first.seen_at - dt.timedelta(seconds=61))
+    seen_long_ago = first._replace(seen_at=first.seen_at - dt.timedelta(seconds=61))
     assert statuses(stock(project, [seen_long_ago])) == {"loans_1.parquet": "ready"}
 
 
@@ -133,7 +132,7 @@ def test_reading_stops_at_the_deadline_and_goes_on_next_time(project: Project) -
     assert "Waits for its turn" in error_of(found, "loans_1.parquet")
     hashed = scan_source(project.spec, place, {a.path: a for a in found})
     assert statuses(hashed) == {"loans_1.parquet": "ready"}
-    waiting = {a.path: replace(a, status="settling") for a in hashed}  # its bytes are known, its header is not
+    waiting = {a.path: a._replace(status="settling") for a in hashed}  # its bytes are known, its header is not
     assert statuses(scan_source(project.spec, place, waiting, deadline=time.monotonic() - 1)) == statuses(found)
     assert statuses(scan_source(project.spec, place, waiting)) == statuses(hashed)
 

@@ -64,10 +64,14 @@ def test_the_parts_of_a_sample_are_those_of_all_rows(trained: Project, lake: Lak
     assert set(sampled["part"]) == set(training_sets.PARTS)
 
 
+@pytest.mark.parametrize("split", [{"by": "batch", "validation": 1, "test": 1}, BY_ROW, {**BY_ROW, "by": "stratified"}])
 def test_many_rows_are_pinned_a_group_of_batches_at_a_time(
-    trained: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    trained: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch, split: dict[str, Any]
 ) -> None:
-    whole = pinning.make_pin(lake, trained.spec)
+    spec = limited(trained, split=split)
+    whole = pinning.make_pin(lake, spec)
     monkeypatch.setattr(pinning, "ROWS_A_QUERY", 400)
-    assert pinning._groups({"1": 150, "2": 200, "3": 100, "4": 900, "5": 1}) == [["1", "2"], ["3"], ["4", "5"]]
-    assert pinning.make_pin(lake, trained.spec) == whole
+    rows, ranges = lake.rows_by_batch("loans.features"), pinning._ranges(lake, spec)
+    assert len(ranges) > 1
+    assert [one for r in ranges for one in rows if r["first"] <= one <= r["last"]] == list(rows)
+    assert pinning.make_pin(lake, spec) == whole
