@@ -339,12 +339,12 @@ class CatalogContract(abc.ABC):
             catalog.lock("t.train", 0, "testing"),
         ):
             pass
-        with catalog.lock("t.train", 0, "testing"):
+        with catalog.lock("t.train", 10, "testing"):
             pass
 
     def test_writers_of_one_table_exclude_each_other(self, catalog: Catalog) -> None:
         for held, wanted in ((["t.x"], ["t.x", "t.y"]), ([], ["t.x"]), (["t.x"], [])):
-            with catalog.write_lock(held, 0), pytest.raises(LakeBusy), catalog.write_lock(wanted, 0.02):
+            with catalog.write_lock(held, 10), pytest.raises(LakeBusy), catalog.write_lock(wanted, 0.02):
                 pass
 
     def test_one_who_waits_too_long_is_told_who_holds_it(self, catalog: Catalog) -> None:
@@ -373,7 +373,7 @@ class CatalogContract(abc.ABC):
             assert killed(waiter.process)
         assert exit_codes([last.process]) == [0]
         assert out.read_text().split() == ["dies", "last"]
-        with catalog.lock("t.train", 0, "testing"):
+        with catalog.lock("t.train", 10, "testing"):
             pass
 
     # -- errors -------------------------------------------------------------------------------------------------
