@@ -142,6 +142,13 @@ def _model() -> Any:
     return LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two retries, as by default, take five seconds."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_away_is_said(tracked: Project) -> None:
     tracked.spec_dict["tracking"] = {"mlflow": "http://ana:secret@127.0.0.1:9"}
     result = tracked.materialize("mlflow_runs")
@@ -256,6 +263,7 @@ def test_a_version_is_registered_once_and_the_alias_moves_with_ours(
     assert client.get_model_version_by_alias("loans", "champion").version == registered.version
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_away_is_a_step_that_failed() -> None:
     step = deploy.move_in_mlflow("http://ana:secret@127.0.0.1:9", "loans", "1.0.0")
     assert not step.ok

@@ -26,6 +26,7 @@ from ml_assets.lake.artifacts import FolderArtifacts
 from ml_assets.ml.folds import folds
 from ml_assets.spec import Candidate, Tuning
 from ml_assets_tests.conftest import wait_until
+from ml_assets_tests.graph.training.slow_tree import lines
 
 TYPES = {"a": "number", "b": "number"}
 RNG = np.random.default_rng(0)
@@ -196,8 +197,9 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("FITS", str(tmp_path / "undisturbed"))
     undisturbed = run(SLOW, trials=16)
     command = [sys.executable, "-c", SEARCH, str(store.folder)]
-    process = subprocess.Popen(command, env={**os.environ, "FITS": str(fits)})
-    wait_until(lambda: len(store.names("slow")) >= 6, 60, "six trials in the journal")
+    half = lines(tmp_path / "undisturbed") // 2
+    process = subprocess.Popen(command, env={**os.environ, "FITS": str(fits), "MOST_FITS": str(half)})
+    wait_until(lambda: lines(fits) >= half, 60, "half of the fits")
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     torn = store.folder / "slow/.15.json.new"  # of a trial that was being written
@@ -208,7 +210,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     recorded = {
         json.dumps([line["params"]["max_depth"], line["params"]["ccp_alpha"]]) for line in journal.recorded.values()
     }
-    assert 6 <= len(recorded) < 16
+    assert 0 < len(recorded) < 16
     spent = journal.seconds
     assert spent > 0
     resumed = run(SLOW, trials=16, journal=journal)
