@@ -21,10 +21,7 @@ from ml_assets.tables import formats
 ENV_STATIC = "ML_ASSETS_STATIC_PAGES"
 _writers: list[subprocess.Popen[bytes]] = []
 DEFAULT_LIMIT = "4GiB"
-MEMORY_LIMIT: str = Field(
-    default=DEFAULT_LIMIT,
-    description=f"Memory that DuckDB may use before it spills to disk. {ENV_MEMORY} sets the default.",
-)
+MEMORY_LIMIT: str = Field(default=DEFAULT_LIMIT, description="Memory that DuckDB may use before it spills to disk.")
 
 
 def memory_limit() -> str:
