@@ -16,7 +16,7 @@ def test_a_run_can_be_given_more_memory_but_no_other_folder(project: Project, mo
     assert resources.default_value["lake"]["config"] == {"memory_limit": "3GiB"}
     fields = resources.config_type.fields["lake"].config_type.fields["config"].config_type.fields
     assert set(fields) == {"memory_limit"}
-    assert "ML_ASSETS_MEMORY_LIMIT" in fields["memory_limit"].description
+    assert "spills to disk" in fields["memory_limit"].description
 
 
 def test_a_run_takes_the_memory_limit_of_its_config(project: Project) -> None:
