@@ -33,7 +33,9 @@ REPEATS = 3
 
 
 def measure(folder: Path, sizes: Sequence[int], new: int = NEW, repeats: int = REPEATS) -> dict[str, Any]:
-    """Fill a lake to each size, and measure there; returns a row for each size.
+    """Fill a lake of each size, and measure there; returns a row for each size.
+
+    Each has a lake of its own: copies are older than what is measured, so a lake could not be filled up later.
 
     Args:
         folder: An empty folder.
@@ -42,15 +44,15 @@ def measure(folder: Path, sizes: Sequence[int], new: int = NEW, repeats: int = R
         repeats: How many new batches arrive at each size; the median counts.
     """
     os.environ[ENV_STATIC] = "0"  # pages are written by a process of their own, beside what is measured
-    project.make(folder)
-    in_other_process(start, folder)
-    table, there, like = [], 1, TEMPLATE
+    table = []
     for size in sizes:
-        filled_s = in_other_process(fill, folder, there, size, like)
-        in_other_process(maintained, folder)
-        found = in_other_process(costs, folder, size, new, repeats)
-        found |= in_other_process(maintained, folder)
-        there, like = size + repeats, f"{size - 1:05}"  # the snapshots of an earlier one may have expired
+        lake = folder / str(size)
+        project.make(lake)
+        in_other_process(start, lake)
+        filled_s = in_other_process(fill, lake, size)
+        in_other_process(maintained, lake)
+        found = in_other_process(costs, lake, size, new, repeats)
+        found |= in_other_process(maintained, lake)
         table.append({"batches": size, **found, "copied_s": round(filled_s, 1)})
         print(line(table[-1]), flush=True)
     return {"rows_of_a_new_batch": new, "sizes": table}
@@ -106,29 +108,21 @@ def start(folder: Path) -> None:
         lake.con.execute("CALL lake.set_option('parquet_compression', 'snappy')")
 
 
-def fill(folder: Path, there: int, size: int, like: str) -> float:
-    """Copy a batch until there are so many; returns seconds.
-
-    Args:
-        folder: The project.
-        there: How many there are.
-        size: How many there shall be.
-        like: The batch, the first one or a copy of it.
-    """
+def fill(folder: Path, size: int) -> float:
+    """Copy the batch until there are so many; returns seconds."""
     from ml_assets.lake.lake import Commit, Lake
     from ml_assets.lake.paths import Paths
     from ml_assets.tables import arrivals
 
     began, paths = time.monotonic(), Paths(folder, folder / "data")
-    names = [f"{number:05}" for number in range(there, size)]
+    names = [f"{number:05}" for number in range(1, size)]
     hashes = {name: copy_file(folder, name) for name in names}
     with Lake.of(paths) as lake:
-        known = list(arrivals.known(lake, project.NAME).values())
-        arrival = next(one for one in known if one.batch == like)
-        known += [copied_arrival(folder, arrival, name, sha256) for name, sha256 in hashes.items()]
+        (arrival,) = arrivals.known(lake, project.NAME).values()
+        known = [arrival, *(copied_arrival(folder, arrival, name, sha256) for name, sha256 in hashes.items())]
         lake.replace([arrivals.put(lake, project.NAME, known)], Commit(f"{project.NAME}/arrivals"))
-    words = [{str(arrival.sha256): hashes[name], like: name} for name in names]
-    copies.add(paths.lake, like, words, dt.datetime.now(dt.UTC))
+    words = [{str(arrival.sha256): hashes[name], TEMPLATE: name} for name in names]
+    copies.add(paths.lake, TEMPLATE, words, dt.datetime.now(dt.UTC))
     with instance_of(folder) as instance:
         instance.add_dynamic_partitions(f"{project.NAME}_batches", names)
     return time.monotonic() - began

@@ -15,6 +15,7 @@ from benchmarks import skeleton
 from benchmarks.cost import Cost
 from benchmarks.scale import batches, copies, model, pipelines, project, rows
 from ml_assets.lake.lake import Lake
+from ml_assets.resources import ENV_STATIC
 from ml_assets.tables.audit import read_trail
 from ml_assets_tests.processes import exit_codes, started
 
@@ -27,7 +28,7 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeyp
         warnings.simplefilter("ignore")
         batches.start(folder)
         monkeypatch.setattr(copies, "EVERY", dt.timedelta(days=20))
-        batches.fill(folder, 1, 4, batches.TEMPLATE)
+        batches.fill(folder, 4)
         defs, _, _ = batches.loaded(folder)
         (sensor,) = (one for one in defs.sensors if one.name == "sales_new_data")
         with batches.instance_of(folder) as instance, dg.build_sensor_context(instance=instance) as context:
@@ -47,11 +48,23 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeyp
     read = {write.batch: write.knew for (asset, _), write in trail.writes.items() if asset == "sales/features"}
     assert all(read[name] >= changed["sales/validated_data", name] for name in names)
     assert exit_codes([started(batches.maintained, folder)]) == [0]
-    # The first one's snapshots have expired.
-    assert exit_codes([started(batches.fill, folder, 4, 6, "00003")]) == [0]
-    with Lake(folder / "data" / "lake", read_only=True) as lake:
-        assert [*lake.rows_by_batch("sales.features")] == [*names, "00004", "00005"]
-        assert lake.fetch("SELECT count(DISTINCT batch), count(*) FROM lake.sales.raw_data") == [(6, 6 * batches.SMALL)]
+    with Lake(folder / "data" / "lake", read_only=True) as lake:  # the first one's snapshots have expired
+        assert lake.fetch("SELECT count(DISTINCT batch), count(*) FROM lake.sales.raw_data") == [(4, 4 * batches.SMALL)]
+
+
+def test_each_number_of_batches_has_a_lake_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that are older than batches that were measured would let the maintenance expire one state at a time."""
+    calls: list[tuple[str, str]] = []
+
+    def call(function: Any, folder: Path, *_: object) -> Any:
+        calls.append((folder.name, function.__name__))
+        return 1.0 if function is batches.fill else dict.fromkeys(batches.COLUMNS, 0)
+
+    monkeypatch.setattr(batches, "in_other_process", call)
+    monkeypatch.setenv(ENV_STATIC, "0")  # what it sets is set back
+    batches.measure(tmp_path, [2, 4])
+    steps = ["start", "fill", "maintained", "costs", "maintained"]
+    assert calls == [(size, step) for size in ("2", "4") for step in steps]
 
 
 def test_pipelines_are_declared_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,21 @@ class CatalogContract(abc.ABC):
             assert lake.rows(sql, {"prefix": "s/"}) == [{"newest": trail.writes["s/t", None].written_at}]
             assert len(trail.contents["s/t", None][0]) == 3
 
+    def test_batches_before_one_are_in_pythons_order(self, catalog: Catalog, folder: Path) -> None:
+        names = ["2013-10", "2013-9", "B", "_", "a", "é", "中"]
+        with Lake(folder, catalog=catalog) as lake:
+            assert lake.batches("s.t", "a", 2) == []
+            for name in names:
+                rows = f"(SELECT {literal(name)} AS batch, unnest([1, 2]) AS v)"
+                lake.replace([Put("s.t", rows, name)], Commit("s/t"))
+            assert (lake.batches("s.t"), lake.batches("s.t", last=2)) == (names, names[-2:])
+            assert [lake.batches("s.t", name) for name in names] == [names[:place] for place in range(7)]
+            assert [lake.batches("s.t", name, 2) for name in names] == [names[max(n - 2, 0) : n] for n in range(7)]
+            lake.con.execute("DELETE FROM lake.s.t WHERE v = 1 OR batch = 'B'")
+            assert (lake.batches("s.t", "a", 2), lake.count("s.t")) == (["2013-9", "_"], 6)
+            lake.replace([Put("s.t", "(SELECT '_' AS batch, 3 AS v FROM range(3))", "_")], Commit("s/t"))
+            assert lake.count("s.t") == 8
+
     def test_rows_of_a_batch_are_those_that_ducklake_reads(self, catalog: Catalog, folder: Path) -> None:
         """Its files are named where that is all there is to know: not with deleted rows, nor with a later column."""
         with Lake(folder, catalog=catalog) as lake:

@@ -78,9 +78,8 @@ def scan_source(
 
 def _first_seen_first(arrivals: Iterable[Arrival], earlier: Mapping[str, Arrival]) -> list[Arrival]:
     """Of files with the same bytes the first that was accepted counts: those that were before, then by time."""
-    return sorted(
-        sorted(arrivals, key=attrgetter("seen_at", "path")), key=lambda arrival: not _is_known(arrival, earlier)
-    )
+    by_time = sorted(arrivals, key=attrgetter("seen_at", "path"))
+    return sorted(by_time, key=lambda arrival: not _is_known(arrival, earlier))
 
 
 def _is_known(arrival: Arrival, earlier: Mapping[str, Arrival]) -> bool:

@@ -133,10 +133,11 @@ def _what(redo: Redo) -> str:
 
 def _key(redo: Redo, verdicts: Iterable[AssetState], now: Mapping[str, object]) -> str:
     """Names what is stale, since when, and today's code: the same is requested once."""
+    chosen = {None, *redo.batches}
     causes = sorted(
         (verdict.asset, verdict.batch or "", verdict.why, verdict.since)
         for verdict in verdicts
-        if verdict.redo and verdict.state != "behind" and (verdict.batch is None or verdict.batch in redo.batches)
+        if verdict.redo and verdict.state != "behind" and verdict.batch in chosen
     )
     return "stale-" + sensing.short_hash([causes, now["code"], now["since"], redo.batches])
 

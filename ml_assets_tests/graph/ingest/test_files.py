@@ -93,6 +93,19 @@ def test_a_marker_says_that_the_files_beside_it_are_complete(project: Project) -
     found = stock(project)
     assert statuses(found) == {"part-1.parquet": "ready", "part-2.parquet": "settling"}
     assert "There is no _SUCCESS beside it yet" in error_of(found, "part-2.parquet")
+    (project.source / "day=1" / "_SUCCESS").unlink()  # the folder is about to be written again
+    assert statuses(stock(project, found)) == {"part-1.parquet": "settling", "part-2.parquet": "settling"}
+
+
+def test_what_was_ready_stays_so_while_its_name_means_the_same_batch(project: Project) -> None:
+    project.spec_dict["source"]["pattern"] = r"(?P<batch>loans_\d)\.parquet"
+    project.write(1)
+    first = stock(project)
+    assert stock(project, first)[0] is first[0]
+    project.spec_dict["source"]["pattern"] = r"loans_(?P<batch>\d)\.parquet"
+    assert [(a.batch, a.status) for a in stock(project, first)] == [("1", "ready")]
+    project.spec_dict["source"]["pattern"] = r"other_(?P<batch>\d)\.parquet"
+    assert statuses(stock(project, first)) == {"loans_1.parquet": "unmatched"}
 
 
 def test_the_same_bytes_under_any_name_are_ingested_once(project: Project) -> None:
