@@ -51,10 +51,11 @@ def _run(paths: Paths, console: Console, command: Sequence[str], log_name: str) 
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-W", "ignore", "-m", *command],
         cwd=paths.root,
-        env={**os.environ, **ALL, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **ALL, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     with process:
         try:
@@ -79,7 +80,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _follow(process: subprocess.Popen[str], console: Console, log: Path) -> None:
     in_error = False
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         for line in process.stdout or ():
             file.write(line)
             is_ours = " - dagster - " in line
