@@ -51,18 +51,21 @@ def _run(paths: Paths, console: Console, command: Sequence[str], log_name: str) 
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-W", "ignore", "-m", *command],
         cwd=paths.root,
-        env={**os.environ, **ALL, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **ALL, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     with process:
         try:
-            _follow(process, console, log)
+            last, is_told = _follow(process, console, log)
         except KeyboardInterrupt:
             _end(process)
             raise
     if process.returncode:
+        if not is_told:  # it failed before a step did
+            console.print(f"    {last}")
         console.print(Text("  failed", "red"), f"; the whole log is {log}", sep="")
     return process.returncode == 0
 
@@ -77,16 +80,22 @@ def _end(process: subprocess.Popen[str]) -> None:
             return
 
 
-def _follow(process: subprocess.Popen[str], console: Console, log: Path) -> None:
-    in_error = False
-    with log.open("a") as file:
+def _follow(process: subprocess.Popen[str], console: Console, log: Path) -> tuple[str, bool]:
+    """Show the progress of a command and the errors of its run; returns its last line, and whether it had any."""
+    in_error, is_told, last = False, False, ""
+    with log.open("a", encoding="utf-8") as file:
         for line in process.stdout or ():
             file.write(line)
+            last = line.strip() or last
             is_ours = " - dagster - " in line
-            in_error = "STEP_FAILURE" in line or (in_error and not is_ours and not line.startswith("Stack Trace"))
+            # Of a run that fails before its first step, only Dagster's last word has the reason.
+            begins = "STEP_FAILURE" in line or ("RUN_FAILURE" in line and not is_told)
+            in_error = begins or (in_error and not is_ours and not line.startswith("Stack Trace"))
+            is_told |= in_error
             message = _progress(line)
             if message or (in_error and line.strip()):
                 console.print(f"    {message or line.rstrip()}")
+    return last, is_told
 
 
 def _progress(line: str) -> str | None:

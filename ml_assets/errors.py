@@ -27,6 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ml_assets.escaping import visible, without_secrets
 
+MOST_WORDS = 50  # of a list of valid ones
+
 
 class MLAssetsError(Exception):
     """A problem that a user can fix. Its text shows no secret of an address, and control characters written out.
@@ -136,10 +138,11 @@ class LakeBusy(LakeError):
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """`did you mean 'target'?` for a near miss, else the whole list of valid words."""
+    """`did you mean 'target'?` for a near miss, else the valid words, of many the first."""
     words = sorted(set(valid))
     near = nearest(word, words)
-    return f"did you mean {near!r}?" if near else "valid: " + ", ".join(words)
+    more = f" and {len(words) - MOST_WORDS:,} more" if len(words) > MOST_WORDS else ""
+    return f"did you mean {near!r}?" if near else "valid: " + ", ".join(words[:MOST_WORDS]) + more
 
 
 def nearest(word: str, words: Sequence[str]) -> str | None:

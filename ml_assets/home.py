@@ -52,18 +52,21 @@ def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
         say: Takes a line for people, where something of theirs needs a look or was corrected.
 
     Raises:
-        SpecError: The database cannot be used, or the run launcher of dagster.yaml.
+        SpecError: The database cannot be used, the run launcher of dagster.yaml, or the folder that .env names.
     """
     _check_database()
     env = paths.root / ".env"
-    text = env.read_text(encoding="utf-8") if env.exists() else ""
+    text = _text(env)
     named = _named(text)
+    if named is not None and not named.is_absolute():
+        fix = "Write the absolute path, or delete the line: data/dagster is used then."
+        raise SpecError("Dagster's home must be an absolute path.", found=named, where={"file": env}, fix=fix)
     if named is not None and _is_of_another(named, paths.root):
         own = (paths.data / "dagster").resolve()
         say(f".env named Dagster's home of another project, {named}; it now names {own}.")
         env.write_text(LINE.sub(lambda _: f"{ENV_HOME}={own}", text), encoding="utf-8")
         named = own
-    folder = private_folder((named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve())
+    folder = _made((named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")).resolve(), env)
     _settle(folder / "dagster.yaml", say)
     _check_launcher(folder / "dagster.yaml")
     if not env.exists():
@@ -73,8 +76,7 @@ def prepare_home(paths: Paths, say: Callable[[str], object] = print) -> Path:
 
 def home_of(paths: Paths) -> Path:
     """The home that Dagster's own commands use in this project."""
-    env = paths.root / ".env"
-    named = _named(env.read_text(encoding="utf-8")) if env.exists() else None
+    named = _named(_text(paths.root / ".env"))
     return named or Path(os.environ.get(ENV_HOME) or paths.data / "dagster")
 
 
@@ -93,6 +95,21 @@ def check_home(home: Path, root: Path) -> None:
         where={"project": root, "other copy": owner},
         fix="`ml-assets home` corrects .env; or set DAGSTER_HOME to a folder of this project.",
     )
+
+
+def _text(env: Path) -> str:
+    try:
+        return env.read_text(encoding="utf-8") if env.exists() else ""
+    except UnicodeDecodeError as error:
+        raise SpecError(".env is not UTF-8.", found=error, where={"file": env}, fix="Save it as UTF-8.") from error
+
+
+def _made(folder: Path, env: Path) -> Path:
+    try:
+        return private_folder(folder)
+    except OSError as error:
+        fix = f"Correct {ENV_HOME} in .env, or delete the line: data/dagster is used then."
+        raise SpecError("Dagster's home cannot be made.", found=error, where={"file": env}, fix=fix) from error
 
 
 def _named(text: str) -> Path | None:

@@ -31,3 +31,9 @@ def test_error_text_has_all_four_parts() -> None:
 )
 def test_did_you_mean(word: str, answer: str) -> None:
     assert did_you_mean(word, ["target", "name"]) == answer
+
+
+def test_of_many_valid_words_the_first_are_named() -> None:
+    valid = [f"2024-{number:04}" for number in range(10_000)]
+    assert did_you_mean("x", valid).endswith("2024-0048, 2024-0049 and 9,950 more")
+    assert did_you_mean("x", valid[:50]).endswith("2024-0048, 2024-0049")

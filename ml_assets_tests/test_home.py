@@ -132,3 +132,19 @@ def test_a_launcher_on_ray_that_cannot_work_is_refused(
         return
     with pytest.raises(SpecError, match=text):
         prepare_home(paths, str)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        (b"DAGSTER_HOME=\xff\xfe\n", ".env is not UTF-8"),
+        (b"DAGSTER_HOME=data/dagster\n", "must be an absolute path.\n  found: data/dagster"),
+        (b"DAGSTER_HOME=/proc/none\n", "Dagster's home cannot be made."),
+    ],
+)
+def test_a_home_that_cannot_be_is_refused(paths: Paths, line: bytes, rule: str) -> None:
+    (paths.root / ".env").write_bytes(line)
+    with pytest.raises(SpecError) as caught:
+        prepare_home(paths)
+    assert rule in str(caught.value)
+    assert caught.value.where == {"file": paths.root / ".env"}

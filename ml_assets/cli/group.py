@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -66,23 +69,43 @@ class Group(click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Where a terminal or pipe cannot show a character, its number is shown."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except MLAssetsError as error:
             click.echo(f"Error: {error}", err=True)
         except Exception as error:
-            click.echo(f"Error: {_of_the_lake(error)}", err=True)
+            click.echo(f"Error: {_ours(error)}", err=True)
         sys.exit(1)
 
 
-def _of_the_lake(error: Exception) -> MLAssetsError:
-    """An error of DuckDB as ours; any other is a bug, and raised again."""
+def _ours(error: Exception) -> MLAssetsError:
+    """What the lake, Dagster's records or the machine refuses, as our own error; any other is a bug, raised again."""
     import duckdb
 
-    from ml_assets.lake.faults import lake_error
+    from ml_assets.home import home_of
+    from ml_assets.lake.faults import FULL_NUMBERS, cause, lake_error
     from ml_assets.lake.paths import Paths
 
-    if not isinstance(error, duckdb.Error):
-        raise error
-    return lake_error(error, "The lake cannot be read.", Paths.of().lake)
+    if isinstance(error, duckdb.Error):
+        return lake_error(error, "The lake cannot be read.", Paths.of().lake)
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, sqlite3.OperationalError):
+        chain = chain.__cause__
+    if chain is not None:
+        home = home_of(Paths.of())
+        known = cause(chain, home)
+        return MLAssetsError(
+            "Dagster's records cannot be used.", found=known.text, where={"folder": home}, fix=known.fix
+        )
+    if isinstance(error, OSError) and error.errno in (*FULL_NUMBERS, errno.EACCES, errno.EPERM):
+        fix = "Free disk space." if error.errno in FULL_NUMBERS else "Give this user access to it."
+        return MLAssetsError("A file cannot be used.", found=error.strerror, where={"file": error.filename}, fix=fix)
+    raise error

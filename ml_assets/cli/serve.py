@@ -87,7 +87,10 @@ def settings_of(root: Path, pipeline: str) -> Settings:
     try:
         found = Serving.model_validate(declared.get("serving") or {})
     except ValidationError as error:
-        raise SpecError("`serving` of the YAML is wrong.", found=error, where={"pipeline": pipeline}) from error
+        lines = [(".".join(map(str, line["loc"])), line["msg"]) for line in error.errors()]
+        wrong = [f"{key}: {text.removeprefix('Value error, ')}" for key, text in lines]
+        where, fix = {"pipeline": pipeline}, "`ml-assets validate` says where."
+        raise SpecError("`serving` of the YAML is wrong.", found="; ".join(wrong), where=where, fix=fix) from error
     key = tuple(declared.get("key") or ())
     outcomes = {one["name"]: one["type"] for one in declared.get("columns", ()) if one.get("outcome")}
     return Settings(

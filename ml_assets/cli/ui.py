@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -12,7 +13,7 @@ import click
 
 from ml_assets.cli.group import console
 from ml_assets.errors import ServingError
-from ml_assets.home import prepare_home
+from ml_assets.home import home_of, prepare_home
 from ml_assets.lake.paths import Paths
 from ml_assets.pages.addresses import ENV_PAGES_URL
 from ml_assets.project import project_at
@@ -50,6 +51,9 @@ def ui(port: int, host: str, keys: Path | None) -> None:
         project_at(paths.root)  # nothing is written where there is none
     addresses = {ENV_UI_URL: f"http://127.0.0.1:{port}", ENV_PAGES_URL: f"http://127.0.0.1:{port + 1}"}
     environment = {**addresses, **os.environ, "DAGSTER_HOME": str(prepare_home(paths, console.print))}
+    for folder in filter(Path.exists, (paths.data, paths.data / "locks", home_of(paths))):
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     for taken in (port, port + 1):
         _check_free(host, taken)
     read_keys(keys)  # a mistake in the file is reported here, and not by a process that is started again

@@ -227,6 +227,7 @@ class _Served:
         allowed = (getattr(error, "headers", None) or {}).get("Allow")
         if allowed is None:
             return self._problem(request, "There is no such page.", 404)
+        allowed = ", ".join(sorted(allowed.split(", ")))
         answer = self._problem(request, f"This page takes {allowed}, not {request.method[:20]}.", 405)
         answer.headers["Allow"] = allowed
         return answer

@@ -24,13 +24,14 @@ def announced(data: Path, host: str, port: int) -> Iterator[None]:
         port: The same.
     """
     name = "127.0.0.1" if host in EVERYWHERE else f"[{host}]" if ":" in host else host
-    private_folder((data / FILE).parent)
-    with (data / FILE).open("a+", encoding="utf-8") as file:
-        with contextlib.suppress(BlockingIOError):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # of another server, or a full disk: the pages are served all the same
+            private_folder((data / FILE).parent)
+            file = os.open(data / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            stack.callback(os.close, file)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.truncate(data / FILE, 0)
-            file.write(f"http://{name}:{port}")
-            file.flush()
+            os.truncate(file, 0)
+            os.write(file, f"http://{name}:{port}".encode())
         yield
 
 

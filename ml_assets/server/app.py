@@ -211,6 +211,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     """A path or method that is not there, in the form of every problem."""
     headers = dict(getattr(error, "headers", None) or {})
     if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         detail = f"{request.url.path[:100]} takes {headers['Allow']}, not {request.method[:20]}. /docs names all."
         return Problem(405, "wrong-method", detail, headers=headers).response()
     return Problem(404, "not-found", "There is no such path. /docs names all.").response()

@@ -141,15 +141,16 @@ class Follower:
         Raises:
             Exception: None of them can be served.
         """
-        failed: Exception | None = None
+        failed: dict[str, Exception] = {}
         for name in self._followed:
             try:
                 await self._look_if_new(name)
             except Exception as error:
-                failed = error
-                self._report(name, error)
-        if failed is not None and not any(one.pipeline.versions for one in self._followed.values()):
-            raise failed
+                failed[name] = error
+        if failed and not any(one.pipeline.versions for one in self._followed.values()):
+            raise failed.popitem()[1]
+        for name, why in failed.items():
+            self._report(name, why)
 
     async def follow(self) -> None:
         """Look for newer versions, until the process ends."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -140,3 +143,33 @@ def test_help_imports_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/data/logs"), "file /data/logs\n  next:  Give this user"),
+        (OSError(errno.ENOSPC, "No space left on device"), "found: No space left on device\n  next:  Free disk space."),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "Dagster's records cannot be used."),
+    ],
+)
+def test_what_the_machine_refuses_ends_with_a_text(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(import_module("ml_assets.cli.home").home, "callback", fails)
+    shown = CliRunner().invoke(main, ["home"])
+    assert (shown.exit_code, said in shown.output) == (1, True), shown.output
+
+
+def test_a_terminal_that_knows_ascii_only_shows_everything() -> None:
+    program = (
+        "import click; from ml_assets.cli import main; from ml_assets.cli.group import console; "
+        "main.get_command = lambda *_: click.Command('x', callback=lambda: console.print('gr\\u00f6\\u00dfe\\u2026')); "
+        "main(['x'])"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"gr\\xf6\\xdfe\\u2026\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
@@ -41,3 +42,14 @@ def test_a_server_that_was_killed_is_not_found(tmp_path: Path) -> None:
 def _serve(data: Path) -> None:
     with announced(data, "127.0.0.1", 4002):
         time.sleep(60)
+
+
+def test_pages_that_cannot_say_where_they_are_are_served_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ml_assets.pages.serving.os.write", full)
+    with announced(tmp_path, "127.0.0.1", 3001):
+        assert served_at(tmp_path) is None

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from ml_assets.cli.serve import settings_of
 from ml_assets.errors import ModelError, SpecError
 from ml_assets.lake.lake import Commit, Lake, Rows
 from ml_assets.lake.paths import Paths
@@ -131,6 +132,34 @@ def test_what_cannot_be_served_says_what_to_do(trained: Project) -> None:
     assert "1.0.0" in str(caught.value)
     place = find_release(trained.paths, "loans")
     assert place.folder == trained.paths.releases / "loans" / "1.0.0"
+
+
+def test_a_server_that_does_not_start_does_not_say_that_it_goes_on(
+    trained: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = Follower(trained.paths, ("loans",), lambda _: Settings(log=None), "9")
+
+    async def opened() -> None:
+        registry = follower.open(Counting(Metrics(shared(1))))
+        try:
+            await follower.load()
+        finally:
+            registry.close()
+
+    with pytest.raises(ModelError, match="no version 9"):
+        asyncio.run(opened())
+    assert caplog.text == ""
+
+
+def test_a_wrong_part_of_the_yaml_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "shop/defs/loans"
+    folder.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "shop"\n')
+    (folder / "defs.yaml").write_text("attributes: {name: loans, serving: {routs: {}, constraints: no_idea}}")
+    with pytest.raises(SpecError) as caught:
+        settings_of(tmp_path, "loans")
+    assert "routs: unknown key 'routs'; did you mean 'routes'?" in str(caught.value)
+    assert "pydantic" not in str(caught.value)
 
 
 def test_a_pipeline_whose_yaml_is_wrong_does_not_stop_the_others(
