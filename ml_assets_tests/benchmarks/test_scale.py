@@ -50,6 +50,9 @@ def test_copied_batches_are_as_if_each_had_been_ingested(tmp_path: Path, monkeyp
     assert exit_codes([started(batches.maintained, folder)]) == [0]
     with Lake(folder / "data" / "lake", read_only=True) as lake:  # the first one's snapshots have expired
         assert lake.fetch("SELECT count(DISTINCT batch), count(*) FROM lake.sales.raw_data") == [(4, 4 * batches.SMALL)]
+    assert len(batches.by_turns({4: folder}, 0, 60, 1)["4"]) == 1
+    with Lake(folder / "data" / "lake", read_only=True) as lake:
+        assert lake.batches("sales.features")[4:] == ["00004", "00005", "00006"]
 
 
 def test_each_number_of_batches_has_a_lake_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +64,12 @@ def test_each_number_of_batches_has_a_lake_of_its_own(tmp_path: Path, monkeypatc
         return 1.0 if function is batches.fill else dict.fromkeys(batches.COLUMNS, 0)
 
     monkeypatch.setattr(batches, "in_other_process", call)
+    monkeypatch.setattr(batches, "by_turns", lambda lakes, *_: {str(size): [1.0] for size in lakes})
     monkeypatch.setenv(ENV_STATIC, "0")  # what it sets is set back
-    batches.measure(tmp_path, [2, 4])
+    found = batches.measure(tmp_path, [2, 3, 4])
+    assert list(found["by_turns_cpu_s"]) == ["2", "4"]
     steps = ["start", "fill", "maintained", "costs", "maintained"]
-    assert calls == [(size, step) for size in ("2", "4") for step in steps]
+    assert calls == [(size, step) for size in ("2", "3", "4") for step in steps]
 
 
 def test_pipelines_are_declared_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
