@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.errors import CheckFailed
 from ml_assets.graph.batches import RANGE_TAG
@@ -129,6 +130,11 @@ def stop_after(results: Sequence[dg.AssetCheckResult]) -> None:
     failed = [one for one in results if not one.passed and one.severity is dg.AssetCheckSeverity.ERROR]
     if failed:
         raise UserFailure([CheckFailed(f"The check {one.check_name} fails.", found=one.description) for one in failed])
+
+
+def is_failed_check(error: SerializableErrorInfo | None) -> bool:
+    """Did a step end because a blocking check did not pass?"""
+    return error is not None and error.cls_name == CheckFailed.__name__
 
 
 def _verdict(check: BatchCheck, lake: Lake, batch: str) -> Verdict:

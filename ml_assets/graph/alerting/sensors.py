@@ -11,13 +11,13 @@ from typing import Any, get_args
 import dagster as dg
 
 from ml_assets import attention
-from ml_assets.errors import CheckFailed
 from ml_assets.escaping import without_secrets
 from ml_assets.graph import sensing, webhook
 from ml_assets.graph.alerting import digest, sending
 from ml_assets.graph.alerting.events import FILE_EVENTS, FailedRun, FailedStep, happened
 from ml_assets.graph.alerting.sending import Notified
 from ml_assets.graph.batches import WILL_RETRY
+from ml_assets.graph.checks import is_failed_check
 from ml_assets.graph.sensing import Found, Skip, Tick
 from ml_assets.lake.lake import Lake
 from ml_assets.lake.paths import Paths
@@ -168,8 +168,8 @@ def _failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
         error = data.error
         cause = error.cause if error and error.cause else error
         text = described or (cause.message.strip() if cause else "no error is known")
-        is_check = error is not None and error.cls_name == CheckFailed.__name__
-        failed.append(FailedStep((event.step_key or "").partition("__")[2] or str(event.step_key), text, is_check))
+        step = (event.step_key or "").partition("__")[2] or str(event.step_key)
+        failed.append(FailedStep(step, text, is_failed_check(error)))
     what = run.job_name
     if what.startswith("__"):  # assets that somebody materialized by hand
         what = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or what
