@@ -184,11 +184,8 @@ class _Document:
                 raise self._wrong("A key is no single value.", key, found=KINDS[type(key)])
             line = key.start_mark.line + 1
             if key.value in seen:
-                rule, found = (
-                    f"The key {key.value!r} appears twice in one mapping.",
-                    f"lines {seen[key.value]} and {line}",
-                )
-                raise self._wrong(rule, key, "Remove one of them.", found)
+                rule = f"The key {key.value!r} appears twice in one mapping."
+                raise self._wrong(rule, key, "Remove one of them.", f"lines {seen[key.value]} and {line}")
             seen[key.value] = line
 
     def _wrong(self, rule: str, node: Any, fix: str | None = None, found: object = None) -> SpecError:

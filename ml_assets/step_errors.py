@@ -18,7 +18,8 @@ from ml_assets.lake import faults
 class WithoutStack(DagsterUserCodeProcessError):
     """An error that Dagster shows as its text alone.
 
-    Dagster takes down the stack of every error but of one that, as it is told, another process has taken down.
+    Dagster stores the stack of each error that it catches, except of an error that says that it comes from another
+    process: of that one it stores what the error brings, here the text and no stack.
 
     Args:
         errors: What is wrong; Dagster names the class of the first.
